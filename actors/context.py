@@ -1,0 +1,267 @@
+"""Who runs the code: the current process.
+
+An actor inside its callbacks; in any other code the thread or, inside a coroutine, the asyncio task. A
+thread and a task become processes the first time somebody asks, and stay so until they end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import weakref
+from asyncio import _get_running_loop
+from typing import TYPE_CHECKING, Any
+
+from .errors import Killed, ServerExit
+from .kernel import kernel
+from .local import local
+from .mailbox import MailboxPid
+from .reasons import NORMAL, Crash
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .pid import Pid
+
+
+class ThreadPid(MailboxPid):
+    """A thread as a process, until it ends."""
+
+    __slots__ = ("_end", "_thread_name")
+    kind = "thread"
+
+    def __init__(self) -> None:
+        super().__init__()
+        thread = threading.current_thread()
+        self._thread_name = thread.name
+        self._end: ThreadEnd | None = None
+        # The thread runs code of its own as long as it lives.
+        self._run.acquire()
+
+    @property
+    def label(self) -> str:
+        return str(self.name) if self.name is not None else self._thread_name
+
+    def meet_death(self) -> Any:
+        """The exit signal takes effect: the old process is told to its thread once, which goes on as a new
+        one.
+        """
+        st = local.state
+        if st.ambient is not None and st.ambient.pid is self:
+            fresh = st.ambient.succeed()
+            if st.process is self:
+                st.process = fresh
+        raise ServerExit(self.exit_reason, self, "a call into resprout: this thread got an exit signal")
+
+
+class ThreadEnd:
+    """Lives in a thread's local storage, and therefore dies with the thread, before ``join`` returns.
+
+    Seen on CPython 3.10 to 3.13, for raw, pool and exiting threads. The finalizer may run anywhere, holding
+    anything: it flags the death (one append) and leaves the rest to the kernel thread.
+    """
+
+    __slots__ = ("crash", "former", "pid")
+
+    def __init__(self) -> None:
+        self.crash: list[BaseException] = []
+        self.former: list[ThreadPid] = []
+        self.pid = ThreadPid()
+
+    def succeed(self) -> ThreadPid:
+        """Begin a new process in the same thread; the former one has died, but its code goes on: what it
+        holds stays held.
+        """
+        self.former.append(self.pid)
+        self.pid = ThreadPid()
+        return self.pid
+
+    def __del__(self) -> None:
+        if (
+            _ended is not None
+        ):  # at the interpreter's exit modules may be emptied before the main thread's storage
+            _ended(self.pid, self.former, Crash(self.crash[0]) if self.crash else NORMAL)
+
+
+def _ended(pid: MailboxPid, former: list[ThreadPid], reason: object) -> None:
+    """Flag the end of a process from a place that may do nothing else; the kernel thread does the rest."""
+    flagged = pid.flag(reason)
+
+    def finish() -> None:
+        if flagged:
+            pid.bury()
+        pid.leave()
+        for each in former:
+            each.leave()
+
+    kernel.post(finish)
+
+
+class TaskPid(MailboxPid):
+    """An asyncio task as a process, until it is done or destroyed."""
+
+    __slots__ = ("_key", "_loop", "_task", "spawned")
+    kind = "task"
+
+    def __init__(self, task: asyncio.Task[Any], parent: Pid | None = None, *, spawned: bool = False) -> None:
+        super().__init__(None, parent)
+        self.spawned = spawned
+        self._loop = task.get_loop()
+        self._task: weakref.ref[asyncio.Task[Any]] = weakref.ref(task, self._destroyed)
+        self._run.acquire()
+        self._key = id(task)
+        _tasks[self._key] = self
+        task.add_done_callback(self._done)
+
+    @property
+    def label(self) -> str:
+        if self.name is not None:
+            return str(self.name)
+        task = self._task()
+        return task.get_name() if task is not None else "task"
+
+    @property
+    def dead(self) -> bool:
+        """A task that is done is dead, though its done callback may not have run yet."""
+        if self._fate:
+            return True
+        task = self._task()
+        return task is None or task.done()
+
+    @property
+    def alive(self) -> bool:
+        return not self.dead
+
+    def task(self) -> asyncio.Task[Any] | None:
+        """The task, while it exists."""
+        return self._task()
+
+    def end(self, reason: object) -> None:
+        """An exit signal cancels the task."""
+        if self.die(reason):
+            task = self._task()
+            if task is not None:
+                # A closed loop runs nothing that could be cancelled.
+                try:
+                    self._loop.call_soon_threadsafe(task.cancel)
+                except RuntimeError:
+                    pass
+
+    def meet_death(self) -> Any:
+        task = self._task()
+        if self.spawned:
+            raise Killed(f"{self} is dead: {self.exit_reason!r}")
+        if task is not None and not task.done():
+            TaskPid(task)
+        raise ServerExit(self.exit_reason, self, "a call into resprout: this task got an exit signal")
+
+    def _done(self, task: asyncio.Task[Any]) -> None:
+        if _tasks.get(id(task)) is self:
+            _tasks.pop(id(task), None)
+        if task.cancelled():
+            reason: object = NORMAL if not self.spawned else Crash(asyncio.CancelledError())
+        elif (error := task.exception()) is not None:
+            reason = self._reason_of(error)
+        else:
+            reason = NORMAL
+        self.die(reason)
+        self.leave()
+
+    def _reason_of(self, error: BaseException) -> object:
+        from .spawned import reason_of
+
+        return reason_of(self, error)
+
+    def _destroyed(self, ref: object) -> None:
+        # The loop was closed with the task pending, or the task was collected: maybe inside the garbage
+        # collector.
+        if not self._gone:
+            if _tasks.get(self._key) is self:
+                _tasks.pop(self._key, None)
+            _ended(self, [], NORMAL)
+
+
+_tasks: dict[int, Any] = {}
+"""The processes that are tasks at the moment, by the task's id: TaskPid, and servers that run on the
+runtime's loop.
+"""
+
+
+def adopt_task(task: asyncio.Task[Any], pid: Pid) -> None:
+    """Say whose code a task runs."""
+    _tasks[id(task)] = pid
+
+
+def disown_task(task: asyncio.Task[Any]) -> None:
+    """The task is over."""
+    _tasks.pop(id(task), None)
+
+
+def peek() -> Pid | None:
+    """The current process if there is one already, dead or alive; makes none."""
+    st = local.state
+    loop = _get_running_loop()
+    if loop is not st.loop and loop is not None:
+        task = asyncio.current_task(loop)
+        if task is not None:
+            found: Pid | None = _tasks.get(id(task))
+            return found
+    return st.process
+
+
+def current() -> Pid:
+    """The process that runs this code; in a thread or task that was none yet, its new Pid.
+
+    Raises:
+        Killed: the code belongs to a process that is dead.
+        ServerExit: this thread or task got an exit signal (once; then it goes on as a new process).
+    """
+    st = local.state
+    pid: Pid | None = st.process
+    loop = _get_running_loop()
+    if pid is None or (loop is not st.loop and loop is not None):
+        pid = _ambient(loop)
+    if pid._fate:
+        pid.meet_death()
+    return pid
+
+
+def _ambient(loop: asyncio.AbstractEventLoop | None) -> Pid:
+    if loop is not None:
+        task = asyncio.current_task(loop)
+        if task is not None:
+            pid = _tasks.get(id(task))
+            if pid is not None and pid.task() is task:
+                return pid  # type: ignore[no-any-return]  # the table holds two kinds of Pid
+            kernel.ensure()
+            return TaskPid(task)
+    st = local.state
+    if st.process is None:
+        kernel.ensure()
+        end = st.ambient = ThreadEnd()
+        st.process = end.pid
+        _watch_crash(end)
+    return st.process
+
+
+def _watch_crash(end: ThreadEnd) -> None:
+    """Note the exception that ends the thread, so that its exit reason can say so.
+
+    A thread's finalizer cannot see it. ``Thread`` calls its own ``_invoke_excepthook`` exactly when ``run``
+    raised; it is wrapped on this one thread object, whose global ``threading.excepthook`` stays the user's.
+    """
+    thread = threading.current_thread()
+    invoke: Callable[..., Any] | None = getattr(thread, "_invoke_excepthook", None)
+    if invoke is None:
+        return
+    crash = end.crash
+
+    def noting(thread: threading.Thread) -> None:
+        import sys
+
+        error = sys.exc_info()[1]
+        if error is not None:
+            crash.append(error)
+        invoke(thread)
+
+    setattr(thread, "_invoke_excepthook", noting)  # noqa: B010  # private; the only place where a thread's crash can be seen

@@ -1,0 +1,211 @@
+"""Every error that resprout raises, in one tree.
+
+::
+
+    ResproutError
+    ├── ProcessExit(reason, pid)        the other process is gone
+    │   ├── NoProcess                   ... and was so before the request (also a pykka.ActorDeadError)
+    │   └── ServerExit                  ... it ended during the request
+    ├── CallTimeout                     I gave up waiting (also a TimeoutError and a pykka.Timeout)
+    ├── StartError(reason)              a start function failed
+    │   └── AlreadyStarted(pid)         the name is taken by a running process, or the child runs already
+    ├── AlreadyPresent                  a child with that id is listed, but not running
+    ├── AlreadyRegistered(pid)          the name or key belongs to somebody else
+    ├── NotFound, Running, MaxChildren  answers of supervisors
+    ├── LockNotFound(name), NotHeld(name), QueueFull(name)
+    ├── MailboxFull(pid)                a bounded mailbox rejected the message
+    ├── BlockingInLoop                  a blocking form was used inside a running event loop
+    ├── SelfCall                        a process tried to wait for an answer of its own
+    ├── StalePid                        a Pid from before os.fork was used in the child
+    └── ConfigError(file, line, column, path, reason)
+
+    Killed (BaseException)              what the code of a dead process meets; nobody else sees it
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pykka
+
+if TYPE_CHECKING:
+    from .pid import Pid
+
+
+class ResproutError(Exception):
+    """The root of every error that resprout raises on purpose."""
+
+
+class ProcessExit(ResproutError):
+    """The process on the other side is gone.
+
+    Attributes:
+        reason: its exit reason, ``"noproc"`` when it was not there to begin with.
+        pid: the process, or None when a name led nowhere.
+    """
+
+    def __init__(self, reason: object, pid: Pid | None = None, request: str = "") -> None:
+        self.reason = reason
+        self.pid = pid
+        self.request = request
+        super().__init__(self._text())
+
+    def _text(self) -> str:
+        who = "process" if self.pid is None else str(self.pid)
+        during = f" during {self.request}" if self.request else ""
+        return f"{who} exited{during}: {self.reason!r}"
+
+
+class NoProcess(ProcessExit, pykka.ActorDeadError):
+    """There is no such process (it never was, or it ended before the request reached it)."""
+
+    def __init__(self, target: object, pid: Pid | None = None, reason: object = "noproc") -> None:
+        self.target = target
+        super().__init__(reason, pid)
+
+    def _text(self) -> str:
+        return f"no process: {self.target} (is it started, and is the name spelled right?)"
+
+
+class ServerExit(ProcessExit):
+    """The process ended while somebody waited for it."""
+
+
+class CallTimeout(ResproutError, TimeoutError, pykka.Timeout):
+    """The wait took longer than its timeout; the other side is alive, and its late answer is dropped."""
+
+
+class StartError(ResproutError):
+    """A process did not start.
+
+    Attributes:
+        reason: why, in the terms of exit reasons (``Crash(exception)`` when its init raised).
+    """
+
+    def __init__(self, reason: object) -> None:
+        self.reason = reason
+        super().__init__(f"start failed: {reason!r}")
+
+
+class AlreadyStarted(StartError):
+    """A running process has the name or the child id already.
+
+    Attributes:
+        pid: that process.
+    """
+
+    def __init__(self, pid: Pid) -> None:
+        super().__init__(("already_started", pid))
+        self.pid = pid
+        self.args = (f"already started: {pid}",)
+
+
+class AlreadyPresent(ResproutError):
+    """The supervisor lists a child with that id, which does not run; restart or delete it."""
+
+
+class AlreadyRegistered(ResproutError):
+    """The name or key is taken.
+
+    Attributes:
+        pid: the process that has it.
+    """
+
+    def __init__(self, pid: Pid, what: object = None) -> None:
+        self.pid = pid
+        what = "name" if what is None else repr(what)
+        super().__init__(f"{what} is already registered by {pid}")
+
+
+class NotFound(ResproutError):
+    """There is no such child."""
+
+
+class Running(ResproutError):
+    """The child runs; terminate it first."""
+
+
+class MaxChildren(ResproutError):
+    """The dynamic supervisor has as many children as it may have."""
+
+
+class LockNotFound(ResproutError):
+    """No lock has that name.
+
+    Attributes:
+        name: the name.
+    """
+
+    def __init__(self, name: object) -> None:
+        self.name = name
+        super().__init__(
+            f"no lock is named {name!r}; create it with throttle.new({name!r}, num_slots) "
+            f"or declare it in the tree"
+        )
+
+
+class NotHeld(ResproutError):
+    """The process that releases a lock does not hold it."""
+
+    def __init__(self, name: object) -> None:
+        self.name = name
+        super().__init__(f"lock {name!r} is not held by this process")
+
+
+class QueueFull(ResproutError):
+    """The lock has as many waiters as its max_waiting allows."""
+
+    def __init__(self, name: object) -> None:
+        self.name = name
+        super().__init__(f"lock {name!r} has max_waiting waiters already")
+
+
+class MailboxFull(ResproutError):
+    """A bounded mailbox rejected a message."""
+
+    def __init__(self, pid: Pid, size: int) -> None:
+        self.pid = pid
+        super().__init__(f"the mailbox of {pid} is full ({size} messages)")
+
+
+class BlockingInLoop(ResproutError):
+    """A form that may block was used where an event loop runs, which it would stop."""
+
+
+class SelfCall(ResproutError):
+    """A process called itself, and would have waited for itself."""
+
+
+class StalePid(ResproutError):
+    """The Pid belongs to the parent of this forked process, where its process lives on."""
+
+
+class ConfigError(ResproutError):
+    """A mistake in a tree file or in settings.
+
+    Attributes:
+        file: the file's path as it was given.
+        line: 1-based line, 0 when the mistake has no place.
+        column: 1-based column.
+        path: where in the document, such as ``children[1].num_slots``.
+        reason: what is wrong, what is allowed, and what was probably meant.
+    """
+
+    def __init__(self, file: str, line: int, column: int, path: str, reason: str) -> None:
+        self.file = file
+        self.line = line
+        self.column = column
+        self.path = path
+        self.reason = reason
+        super().__init__(file, line, column, path, reason)
+
+    def __str__(self) -> str:
+        where = f"{self.file}:{self.line}:{self.column}: "
+        return where + (f"{self.path}: " if self.path else "") + self.reason
+
+
+class Killed(BaseException):
+    """Raised in the code of a process that is dead already, at its next call into resprout.
+
+    It is a BaseException so that ``except Exception`` does not keep a dead process going. Do not catch it.
+    """

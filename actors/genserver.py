@@ -1,0 +1,300 @@
+"""GenServer: a process that keeps a state and answers requests, one at a time.
+
+Semantics: Elixir's ``GenServer``, OTP gen_server(3).
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from typing import Any, ClassVar
+
+from .bridge import ActorBase
+from .call import Call
+from .child_spec import ChildSpec, child_spec
+from .context import current
+from .errors import NoProcess, ProcessExit, SelfCall
+from .future import Future
+from .mailbox import System
+from .messages import NoReply, Ok, Stop
+from .pid import Pid, resolve
+from .running import RunnablePid, astart_server, start_server
+from .waiting import check_timeout, forbid_loop
+
+logger = logging.getLogger("resprout")
+CALLBACKS = ("init", "handle_call", "handle_cast", "handle_info", "handle_continue", "terminate")
+
+
+class GenServer(ActorBase):
+    """Subclass it, override the callbacks you need, and start it.
+
+    Use it for anything that owns state or a resource. When there is neither, a plain function is better; for
+    a piece of state with no behaviour use ``Agent``; for one computation use ``Task``.
+
+    Each callback gets the state and returns the next one in a result: ``Ok``, ``Reply``, ``NoReply``,
+    ``Stop`` or ``IGNORE``. A callback that raises ends the process with ``Crash(exception)``. Callbacks may
+    be coroutine functions; such a server runs on the runtime's event loop.
+
+    Example:
+        >>> class Counter(GenServer):
+        ...     def init(self, start):
+        ...         return Ok(start)
+        ...     def handle_call(self, message, from_, state):
+        ...         return Reply(state + 1, state + 1)
+        >>> counter = Counter.start(41)
+        >>> counter.call("next")
+        42
+        >>> counter.stop()
+        True
+
+    Class options:
+        trap_exit: exit signals of linked processes come as ``Exited`` messages (the parent's ends the server
+            in order).
+        blocking: False is a promise that callbacks never block; they then run on the sender's thread.
+        mailbox: a ``Bounded(size, on_full=...)``; None for a mailbox without limit, as in OTP.
+    """
+
+    trap_exit: ClassVar[bool] = False
+    blocking: ClassVar[bool] = True
+    mailbox: ClassVar[Any] = None
+    _async: ClassVar[bool | None] = None
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls._async = None
+
+    @property
+    def pid(self) -> Pid:
+        """The Pid of this process."""
+        return self._pid
+
+    @classmethod
+    def is_async(cls) -> bool:
+        """Whether any callback is a coroutine function."""
+        known = cls.__dict__.get("_async")
+        if known is None:
+            known = any(inspect.iscoroutinefunction(getattr(cls, name)) for name in CALLBACKS)
+            cls._async = known
+        return bool(known)
+
+    # -- callbacks -----------------------------------------------------------
+
+    def init(self, arg: Any) -> Any:
+        """Make the first state. Runs in the new process, before the start function returns.
+
+        Returns:
+            ``Ok(state)``, ``IGNORE``, or ``Stop(reason)``. By default ``Ok(arg)``.
+        """
+        return Ok(arg)
+
+    def handle_call(self, message: Any, from_: Any, state: Any) -> Any:
+        """Answer a request: ``Reply``, ``NoReply`` (answer later with ``GenServer.reply(from_, value)``) or
+        ``Stop``.
+        """
+        raise NotImplementedError(
+            f"{type(self).__name__} got the call {message!r} but defines no handle_call"
+        )
+
+    def handle_cast(self, message: Any, state: Any) -> Any:
+        """Handle a request that wants no answer: ``NoReply`` or ``Stop``."""
+        raise NotImplementedError(
+            f"{type(self).__name__} got the cast {message!r} but defines no handle_cast"
+        )
+
+    def handle_info(self, message: Any, state: Any) -> Any:
+        """Handle any other message (sends, ``Down``, ``Exited``, ``TIMEOUT``): ``NoReply`` or ``Stop``."""
+        logger.warning("%s got a message that it does not handle: %r", self._pid, message)
+        return NoReply(state)
+
+    def handle_continue(self, token: Any, state: Any) -> Any:
+        """Go on after a result with ``continue_with=token``, before any message: ``NoReply`` or ``Stop``."""
+        raise NotImplementedError(
+            f"{type(self).__name__} continues with {token!r} but defines no handle_continue"
+        )
+
+    def terminate(self, reason: Any, state: Any) -> Any:
+        """Clean up. Called when a callback stopped or raised, and for a trapping server when its parent ends
+        or tells it to.
+
+        Not called when the process is killed, or dies of an exit signal that it does not trap.
+        """
+
+    def format_status(self, state: Any) -> Any:
+        """What crash reports and ``sys.get_status`` show for the state; override it to hide secrets."""
+        return state
+
+    # -- starting ------------------------------------------------------------
+
+    @classmethod
+    def start(cls, arg: Any = None, *, name: Any = None, timeout: float | None = None) -> Any:
+        """Start a server that is linked to nobody.
+
+        Args:
+            arg: what init gets.
+            name: a local name (str) or a Via, registered before init runs.
+            timeout: seconds that init may take, None for ever.
+
+        Returns:
+            The Pid; None when init returned IGNORE.
+
+        Raises:
+            StartError: init failed, with its reason.
+            AlreadyStarted: the name is taken.
+        """
+        return start_server(cls(), arg, name, timeout, link=False)
+
+    @classmethod
+    def start_link(cls, arg: Any = None, *, name: Any = None, timeout: float | None = None) -> Any:
+        """Start a server linked to the current process, as a child of a supervisor is; otherwise like start.
+
+        Differs from OTP: when init fails, the starter gets the StartError only, and no exit signal besides.
+        """
+        return start_server(cls(), arg, name, timeout, link=True)
+
+    @classmethod
+    async def astart(cls, arg: Any = None, *, name: Any = None, timeout: float | None = None) -> Any:
+        """The form of start for coroutines."""
+        return await astart_server(cls(), arg, name, timeout, link=False)
+
+    @classmethod
+    async def astart_link(cls, arg: Any = None, *, name: Any = None, timeout: float | None = None) -> Any:
+        """The form of start_link for coroutines."""
+        return await astart_server(cls(), arg, name, timeout, link=True)
+
+    # -- the client side -----------------------------------------------------
+
+    @staticmethod
+    def call(server: Any, message: Any, timeout: float | None = 5.0) -> Any:
+        """Send a request and wait for the answer; see ``Pid.call``."""
+        return resolve(server).call(message, timeout)
+
+    @staticmethod
+    async def acall(server: Any, message: Any, timeout: float | None = 5.0) -> Any:
+        """Send a request and await the answer, in any event loop, without blocking it. Cancelling drops the
+        answer.
+
+        Raises:
+            CallTimeout, NoProcess, ServerExit: as for call.
+        """
+        check_timeout(timeout)
+        pid = resolve(server)
+        if pid.dead:
+            raise NoProcess(pid, pid)
+        call: Call = _runnable(pid).request(message)
+        return await call.await_answer(timeout)
+
+    @staticmethod
+    def cast(server: Any, message: Any) -> None:
+        """Send a request without waiting. To nobody is no error, as in Elixir."""
+        try:
+            pid = resolve(server)
+        except NoProcess:
+            return
+        pid.cast(message)
+
+    @staticmethod
+    def send_request(server: Any, message: Any) -> Future[Any]:
+        """Send a request; the answer comes in the future, as does a ProcessExit when the server dies
+        first.
+        """
+        try:
+            pid = resolve(server)
+        except NoProcess as error:
+            failed: Future[Any] = Future()
+            failed.set_exception(error)
+            return failed
+        return _runnable(pid).request(message)
+
+    @staticmethod
+    def reply(from_: Any, value: Any) -> None:
+        """Answer a call from anywhere; the second answer, and one that nobody waits for any more, are
+        dropped.
+        """
+        if not isinstance(from_, Call):
+            raise TypeError(f"expected from_ as handle_call got it, got: {from_!r}")
+        from_.answer(value)
+
+    def stop(self: Any, reason: object = "normal", timeout: float | None = None) -> None:
+        """End a server in order: it runs terminate and exits with the reason. Returns when it is dead.
+
+        Written ``GenServer.stop(server)``, with any server argument in the place of self; ``self.stop()``
+        inside a callback is Pykka's form, which returns at once and ends the server after the callback.
+
+        Raises:
+            NoProcess: it was dead already.
+            ServerExit: it ended with another reason.
+            CallTimeout: it did not end in time; it goes on with that.
+        """
+        if isinstance(self, ActorBase):
+            stopping = self._pid
+            stopping.deliver(StopRequest(reason))
+            return
+        forbid_loop("GenServer.stop", "GenServer.astop(...)")
+        check_timeout(timeout)
+        pid = resolve(self)
+        if pid.dead:
+            raise NoProcess(pid, pid)
+        request = _stop_request(pid, reason)
+        try:
+            request.wait_for_answer(timeout)
+        except ProcessExit as error:
+            if error.reason != reason:
+                raise
+
+    @staticmethod
+    async def astop(server: Any, reason: object = "normal", timeout: float | None = None) -> None:
+        """The form of stop for coroutines."""
+        check_timeout(timeout)
+        pid = resolve(server)
+        if pid.dead:
+            raise NoProcess(pid, pid)
+        request = _stop_request(pid, reason)
+        request.promise()
+        try:
+            await request.await_answer(timeout)
+        except ProcessExit as error:
+            if error.reason != reason:
+                raise
+
+    @classmethod
+    def child_spec(cls, arg: Any = None, **overrides: Any) -> ChildSpec:
+        """The child spec for a supervisor: id is the class's name, start is start_link(arg).
+
+        Args:
+            arg: what init gets.
+            overrides: any field of ChildSpec; also ``name``, which start_link gets.
+        """
+        start = {"name": overrides.pop("name")} if "name" in overrides else {}
+        fields = {"id": cls.__name__, "start": (cls.start_link, (arg,), start), **overrides}
+        return child_spec(fields)
+
+
+class StopRequest(System):
+    """``GenServer.stop``: end in order, as the process itself."""
+
+    __slots__ = ("reason",)
+
+    def __init__(self, reason: object) -> None:
+        self.reason = reason
+
+    def handle(self, pid: Any) -> Any:
+        return Stop(self.reason, pid.state)
+
+
+def _stop_request(pid: Pid, reason: object) -> Call:
+    # The answer is the death itself, which fails every call that has been promised one.
+    caller = current()
+    if caller is pid:
+        raise SelfCall(
+            f"{pid} stops itself and would wait for its own end; return Stop(reason, state) instead"
+        )
+    call = Call(("stop", reason), pid, caller)
+    call.promise()
+    pid.deliver(StopRequest(reason))
+    return call
+
+
+def _runnable(pid: Pid) -> RunnablePid:
+    if not isinstance(pid, RunnablePid):
+        raise TypeError(f"{pid} is a {pid.kind}, which answers no calls; send it a message instead")
+    return pid

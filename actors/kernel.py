@@ -1,0 +1,174 @@
+"""The kernel thread: timers, work posted from places that may do nothing themselves, and the growth of the
+pool.
+
+One daemon thread, started with the first process. ``post`` and ``ring`` only append and release a lock, so a
+finalizer or a dying thread may call them. No user code runs here.
+"""
+
+from __future__ import annotations
+
+import _thread
+import contextlib
+import heapq
+import itertools
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+
+from .pool import Pool
+
+logger = logging.getLogger("resprout")
+_order = itertools.count()
+
+
+class Alarm:
+    """Something that happens at a time, unless it is cancelled first; exactly one of the two."""
+
+    __slots__ = ("_fire", "_once", "at", "kernel")
+
+    def __init__(self, kernel: Kernel, at: float, fire: Callable[[], object]) -> None:
+        self.kernel = kernel
+        self.at = at
+        self._fire = fire
+        self._once = [True]
+
+    def __lt__(self, other: Alarm) -> bool:
+        return self.at < other.at
+
+    def claim(self) -> bool:
+        """Take the only right to fire or to cancel (list.pop is atomic)."""
+        try:
+            return self._once.pop()
+        except IndexError:
+            return False
+
+    def cancel(self) -> bool:
+        """Prevent it; False when it has fired or was cancelled before."""
+        if not self.claim():
+            return False
+        self._fire = _nothing
+        self.kernel.cancelled += 1
+        return True
+
+    @property
+    def pending(self) -> bool:
+        return bool(self._once)
+
+    def fire(self) -> None:
+        if self.claim():
+            self._fire()
+
+
+def _nothing() -> None:
+    return None
+
+
+class Kernel:
+    """See the module."""
+
+    def __init__(self) -> None:
+        self.pool = Pool(self.ring)
+        self.cancelled = 0
+        self.exiting = False
+        """Whether the interpreter is going down, when no thread can be started any more."""
+        self._posted: deque[Callable[[], object]] = deque()
+        self._new: deque[Alarm] = deque()
+        self._alarms: list[tuple[float, int, Alarm]] = []
+        self._bell = _thread.allocate_lock()
+        self._bell.acquire()
+        self._start_lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    def reset(self) -> None:
+        """Begin anew, in place: after a fork the thread and everything it was about to do are the
+        parent's.
+        """
+        self.__init__()  # type: ignore[misc]  # the one object that everybody has imported must stay
+
+    def ensure(self) -> None:
+        """Start the thread if it does not run yet; for ordinary code, not for finalizers."""
+        if self._thread is None:
+            with self._start_lock:
+                if self._thread is None:
+                    thread = threading.Thread(target=self._main, name="resprout-kernel", daemon=True)
+                    thread.start()
+                    self._thread = thread
+
+    def ring(self) -> None:
+        """Make the thread look around; safe anywhere."""
+        # Released already: it has been rung and has not looked yet.
+        with contextlib.suppress(RuntimeError):
+            self._bell.release()
+
+    def post(self, work: Callable[[], object]) -> None:
+        """Have the runtime's own work done soon; safe anywhere. It must not block and must not run user
+        code.
+        """
+        self._posted.append(work)
+        self.ring()
+
+    def at(self, when: float, fire: Callable[[], object]) -> Alarm:
+        """Have ``fire`` called at a ``time.monotonic()`` time."""
+        alarm = Alarm(self, when, fire)
+        self._new.append(alarm)
+        # The thread sleeps until the earliest alarm it knows; only an earlier one needs to wake it.
+        alarms = self._alarms
+        if not alarms or when < alarms[0][0]:
+            self.ring()
+        return alarm
+
+    @property
+    def alarms(self) -> int:
+        """Pending alarms, about (those cancelled and not swept yet excluded)."""
+        return max(0, len(self._alarms) + len(self._new) - self.cancelled)
+
+    def _main(self) -> None:
+        while True:
+            try:
+                pause = self._turn()
+            except Exception:
+                logger.exception("the kernel thread met an error and goes on")
+                pause = 0.0
+            if pause is None:
+                self._bell.acquire()
+            elif pause > 0.0:
+                self._bell.acquire(timeout=min(pause, 3600.0))
+
+    def _turn(self) -> float | None:
+        posted = self._posted
+        while posted:
+            posted.popleft()()
+        pause = self._ring_alarms()
+        again = self.pool.grow()
+        if posted:
+            return 0.0
+        if again is None:
+            return pause
+        return again if pause is None else min(again, pause)
+
+    def _ring_alarms(self) -> float | None:
+        alarms, new = self._alarms, self._new
+        while new:
+            alarm = new.popleft()
+            heapq.heappush(alarms, (alarm.at, next(_order), alarm))
+        if self.cancelled > 64 and self.cancelled * 2 > len(alarms):
+            # Sweep lazily, so that a cancel is O(1) and the heap stays at most twice too large.
+            self.cancelled = 0
+            alarms[:] = [entry for entry in alarms if entry[2].pending]
+            heapq.heapify(alarms)
+        while alarms:
+            now = time.monotonic()
+            if alarms[0][0] > now:
+                return alarms[0][0] - now
+            alarm = heapq.heappop(alarms)[2]
+            if not alarm.pending:
+                self.cancelled = max(0, self.cancelled - 1)
+            alarm.fire()
+        # Between the last look at `new` and now one may have come and, seeing an empty heap, has rung the
+        # bell.
+        return None
+
+
+kernel = Kernel()

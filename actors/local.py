@@ -1,0 +1,49 @@
+"""What this thread is doing for the runtime: whose code it runs, and which drains it owes."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .pid import Pid
+
+
+class ThreadState:
+    """The facts of one thread. One object behind one look-up, as reading thread-local attributes one by one
+    is slow.
+
+    Attributes:
+        process: the process whose callback this thread runs; in ordinary code the thread's own, None until
+            somebody asked for it.
+        loop: the event loop that ran in this thread when the callback began (a drain inside a coroutine).
+        ambient: what stands for this thread as a process; ends with the thread's storage.
+        worker: whether the thread belongs to the pool.
+        interrupt: a KeyboardInterrupt that hit somebody else's callback, to be raised when the drain is over.
+        depth: how many drains are nested on the thread's stack.
+        owed: processes whose run right the thread holds and whose drain it will do when the current one ends.
+        burials: deaths that it has still to carry out, while it carries one out.
+    """
+
+    __slots__ = ("ambient", "burials", "depth", "interrupt", "loop", "owed", "process", "worker")
+
+    def __init__(self) -> None:
+        self.process: Pid | None = None
+        self.loop: Any = None
+        self.ambient: Any = None
+        self.worker = False
+        self.interrupt: BaseException | None = None
+        self.depth = 0
+        self.owed: deque[Any] | None = None
+        self.burials: deque[Any] | None = None
+
+
+class Local(threading.local):
+    """Gives each thread its state; ``__init__`` runs once a thread."""
+
+    def __init__(self) -> None:
+        self.state = ThreadState()
+
+
+local = Local()

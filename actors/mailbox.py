@@ -1,0 +1,85 @@
+"""Processes whose code runs by itself and reads its mailbox with ``process.receive``: spawned functions,
+threads, tasks.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from .call import Call
+from .pid import Pid
+
+
+class MailboxPid(Pid):
+    """A process that nobody runs for: delivery only appends and wakes whoever waits in receive."""
+
+    __slots__ = ()
+
+    def deliver(self, item: Any) -> None:
+        self._inbox.append(item)
+        if self._fate:
+            self._flush()
+        elif self.receiver is not None:
+            self._wake_receiver()
+
+    def _kick(self) -> None:
+        """Nothing: the code of the process looks itself."""
+
+
+class Cast:
+    """An asynchronous request."""
+
+    __slots__ = ("message",)
+
+    def __init__(self, message: object) -> None:
+        self.message = message
+
+
+class System:
+    """A request of the runtime to a process, handled in order with its messages but never shown to its
+    callbacks.
+    """
+
+    __slots__ = ()
+
+    def handle(self, pid: Any) -> Any:
+        """Carry it out, as the process; None, or a result to settle like a callback's."""
+        raise NotImplementedError
+
+
+NOT_FOR_RECEIVE = (Call, Cast, System)
+
+
+def take_plain(pid: Pid, matching: Callable[[Any], bool] | None) -> tuple[bool, Any]:
+    """Take the oldest plain message that matches; (False, None) when there is none yet.
+
+    Plain are sends, Down, Exited; calls and casts stay for the server's own callbacks. Only the process
+    itself may take: what it passes over goes to a list of its own, which is read first the next time, so the
+        order stays.
+    """
+    saved = pid._saved
+    if saved:
+        for index, item in enumerate(saved):
+            if not isinstance(item, NOT_FOR_RECEIVE) and (matching is None or matching(item)):
+                del saved[index]
+                return True, item
+    inbox = pid._inbox
+    while inbox:
+        try:
+            item = inbox.popleft()
+        except IndexError:
+            break
+        if not isinstance(item, NOT_FOR_RECEIVE):
+            try:
+                wanted = matching is None or matching(item)
+            except BaseException:
+                inbox.appendleft(item)
+                raise
+            if wanted:
+                return True, item
+        if saved is None:
+            saved = pid._saved = deque()
+        saved.append(item)
+    return False, None

@@ -1,0 +1,640 @@
+"""Pid: the handle of a process and, at the same time, its control block.
+
+Two objects would cost every message an indirection and every process 100 bytes, so they are one. What
+outlives the process in somebody's table is small: at death the mailbox, state, actor and tables are dropped.
+
+Everything here is lock-free: each shared change is one atomic operation on a list or dict whose keys hash in
+C, in an order that makes exactly one party responsible. The pattern, used five times: *add, then look
+whether the process has died; the dying flags itself first and pops everything afterwards; whoever's pop gets
+the entry acts on it.* So a monitor set at the moment of death is answered once, a call is failed once, a
+resource is told once.
+"""
+
+from __future__ import annotations
+
+import _thread
+import contextvars
+import itertools
+from collections import deque
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from . import telemetry
+from .bridge import RefBase
+from .errors import AlreadyRegistered, Killed, NoProcess
+from .kernel import kernel
+from .local import local
+from .messages import Down, Exited, Named, Ref, Resource
+from .reasons import KILL, KILLED, NOPROC, NORMAL, SHUTDOWN
+
+if TYPE_CHECKING:
+    from .call import Call
+    from .waiting import Waiter
+
+EXITED = ("resprout", "process", "exited")
+
+table: dict[int, Pid] = {}
+"""Every live process, held strongly: one without a thread has nobody else who would."""
+names: dict[str, Pid] = {}
+"""Local names."""
+_ids = itertools.count(1)
+# Stand for a table that has not been made; never changed.
+_NO_DICT: dict[int, Any] = {}
+_NO_LIST: list[Any] = []
+
+OWED_AT_ONCE = 1000
+"""How many owed drains a thread does before it leaves the rest to the pool."""
+
+
+def pay_owed() -> None:
+    """Do the drains that this thread owes, now that it is in none; a bounded number, the pool gets the
+    rest.
+    """
+    owed = local.state.owed
+    left = OWED_AT_ONCE
+    while owed:
+        pid = owed.popleft()
+        if left:
+            left -= 1
+            pid.drain()
+        else:
+            kernel.pool.submit(pid)
+
+
+class ExitSignal:
+    """An exit signal on its way to a process that must die between two messages."""
+
+    __slots__ = ("reason",)
+
+    def __init__(self, reason: object) -> None:
+        self.reason = reason
+
+
+class Pid(RefBase):
+    """A process: send to it, call it, monitor it, compare it, print it.
+
+    Made by the start functions, ``process.spawn`` and ``process.current``, never by hand. Pids are hashable
+    and ordered by age, live in one interpreter, and stay valid names of their process after its death.
+    """
+
+    __slots__ = (
+        "_calls",
+        "_context",
+        "_fate",
+        "_gone",
+        "_inbox",
+        "_lingering",
+        "_links",
+        "_monitors",
+        "_resources",
+        "_run",
+        "_saved",
+        "_ties",
+        "_urgent",
+        "_watching",
+        "actor",
+        "id",
+        "name",
+        "parent",
+        "parked",
+        "receiver",
+        "trap_exit",
+    )
+
+    kind = "process"
+
+    def __init__(self, actor: Any = None, parent: Pid | None = None) -> None:
+        self.id = next(_ids)
+        self.name: object = None
+        self.actor = actor
+        self.parent = parent
+        self.trap_exit = False
+        self.parked: Waiter | None = None
+        self.receiver: Waiter | None = None
+        self._inbox: deque[Any] = deque()
+        self._run = _thread.allocate_lock()
+        self._gone = False
+        # The tables below are made on first use (see _own): most processes need none, and ten empty ones
+        # would double a # process's size and the garbage collector's work.
+        self._ties: dict[str, Any] = {}
+        self._fate: tuple[object, ...] = ()
+        self._urgent: list[ExitSignal] = _NO_LIST
+        self._links: dict[int, Pid] = _NO_DICT
+        self._monitors: dict[int, Ref] = _NO_DICT
+        self._watching: dict[int, Ref] = _NO_DICT
+        self._resources: dict[int, Resource] = _NO_DICT
+        self._lingering: dict[int, Resource] = _NO_DICT
+        self._calls: dict[int, Call] = _NO_DICT
+        self._saved: deque[Any] | None = None
+        self._context: contextvars.Context | None = None
+        table[self.id] = self
+
+    def _own(self, slot: str, fresh: Any) -> Any:
+        """Make one of the tables. Two threads may both come here; setdefault makes them agree on one."""
+        made = self._ties.setdefault(slot, fresh)
+        setattr(self, slot, made)
+        return made
+
+    # -- identity ------------------------------------------------------------
+
+    def __str__(self) -> str:
+        label = self.label
+        return f"<0.{self.id} {label}>" if label else f"<0.{self.id}>"
+
+    __repr__ = __str__
+
+    @property
+    def label(self) -> str:
+        """What people call it: its name, else its class."""
+        if self.name is not None:
+            return str(self.name)
+        return type(self.actor).__name__ if self.actor is not None else ""
+
+    def __lt__(self, other: Pid) -> bool:
+        return self.id < other.id
+
+    def __le__(self, other: Pid) -> bool:
+        return self.id <= other.id
+
+    def __gt__(self, other: Pid) -> bool:
+        return self.id > other.id
+
+    def __ge__(self, other: Pid) -> bool:
+        return self.id >= other.id
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(f"{self} cannot be pickled: a Pid names a process of this interpreter only")
+
+    def __copy__(self) -> Pid:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Pid:
+        return self
+
+    # -- life ----------------------------------------------------------------
+
+    @property
+    def alive(self) -> bool:
+        """Whether it lives. A process that is dead never comes back."""
+        return not self._fate
+
+    @property
+    def dead(self) -> bool:
+        """The opposite of alive."""
+        return bool(self._fate)
+
+    @property
+    def exit_reason(self) -> object:
+        """Why it ended; None while it lives."""
+        fate = self._fate
+        return fate[0] if fate else None
+
+    @property
+    def left(self) -> bool:
+        """Whether it is dead and no code of it runs any more. Dead but not left is a straggler."""
+        return self._gone
+
+    def is_alive(self) -> bool:
+        """The same as alive, said Pykka's way."""
+        return not self.dead
+
+    def meet_death(self) -> NoReturn:
+        """End the code of this dead process that has called into the runtime."""
+        raise Killed(f"{self} is dead: {self.exit_reason!r}")
+
+    def mailbox_length(self) -> int:
+        """How many messages wait."""
+        return len(self._inbox) + (len(self._saved) if self._saved else 0)
+
+    # -- talking -------------------------------------------------------------
+
+    def send(self, message: object) -> None:
+        """Put a message into its mailbox; to the dead, nothing happens."""
+        from .context import peek
+
+        if (me := peek()) is not None and me._fate:
+            me.meet_death()
+        self.deliver(message)
+
+    def call(self, message: object, timeout: float | None = 5.0) -> Any:
+        """Send a request and wait for its answer; only servers answer."""
+        raise TypeError(f"{self} is a {self.kind}, which answers no calls; send it a message instead")
+
+    def cast(self, message: object) -> None:
+        """Send a request without waiting; only servers take them."""
+        raise TypeError(f"{self} is a {self.kind}, which takes no casts; send it a message instead")
+
+    def request(self, message: object) -> Call:
+        """Send a request; the answer comes in the future."""
+        raise TypeError(f"{self} is a {self.kind}, which answers no calls; send it a message instead")
+
+    def ask_later(self, message: object) -> Call:
+        """``ask(block=False)``."""
+        return self.request(message)
+
+    def stop_later(self, timeout: float | None) -> bool:
+        """``stop()``: what reads its own mailbox gets an exit signal."""
+        was_alive = self.alive
+        self.signal(None, SHUTDOWN, direct=True)
+        return was_alive
+
+    def stop_future(self) -> Any:
+        """``stop(block=False)``."""
+        from .future import Future
+
+        future: Future[bool] = Future()
+        future.set(self.stop_later(None))
+        return future
+
+    if not TYPE_CHECKING:
+        # Pykka's own words for the same; its signatures are overloads that a type checker knows from the
+        # base class.
+        def tell(self, message):
+            """Send, Pykka's way: an ActorDeadError where nobody lives, a cast otherwise."""
+            if self.dead:
+                raise NoProcess(self, self)
+            self.cast(message)
+
+        def ask(self, message, *, block=True, timeout=None):
+            """Call, Pykka's way: waits for ever by default; block=False gives the future."""
+            if block:
+                return self.call(message, timeout)
+            return self.ask_later(message)
+
+        def stop(self, *, block=True, timeout=None):
+            """End it in order, Pykka's way: True when it has been stopped, False when it was dead already."""
+            return self.stop_later(timeout) if block else self.stop_future()
+
+    # -- delivery ------------------------------------------------------------
+
+    def deliver(self, item: Any) -> None:
+        """Put an item into the mailbox and see to it that it is looked at. Never blocks; safe anywhere."""
+        self._inbox.append(item)
+        if self._fate:
+            self._flush()
+        elif self._run.acquire(False):
+            self._kick()
+        elif self.receiver is not None:
+            self._wake_receiver()
+
+    def deliver_from_afar(self, item: Any) -> None:
+        """Deliver without ever running the process on this thread: for timers, finalizers, dying threads."""
+        self.deliver(item)
+
+    def _wake_receiver(self) -> None:
+        receiver = self.receiver
+        if receiver is not None:
+            receiver.wake()
+
+    def _kick(self) -> None:
+        """Have the mailbox looked at. The caller has just got the run right, and gives it on."""
+        raise NotImplementedError
+
+    def _flush(self) -> None:
+        """Answer what is in the mailbox of the dead: nobody else will. Every item is popped by exactly one
+        thread.
+        """
+        for box in (self._inbox, self._saved):
+            while box:
+                try:
+                    item = box.popleft()
+                except IndexError:
+                    break
+                self._refuse(item)
+        calls = self._calls
+        while calls:
+            try:
+                call = calls.popitem()[1]
+            except KeyError:
+                break
+            self._refuse(call)
+
+    def _refuse(self, item: Any) -> None:
+        from .call import Call
+
+        if isinstance(item, Call):
+            item.fail(self)
+
+    def expect(self, call: Call) -> None:
+        """Promise that a call which was not answered at once is failed if this process dies before it
+        answers.
+        """
+        calls = self._calls
+        if calls is _NO_DICT:
+            calls = self._own("_calls", {})
+        calls[call.key] = call
+        if self._fate:
+            self._flush()
+
+    # -- links, monitors, resources -------------------------------------------
+
+    def add_link(self, other: Pid) -> None:
+        """Link two processes; a dead other sends its exit signal at once."""
+        if other is self:
+            return
+        _put(self, "_links", other.id, other)
+        _put(other, "_links", self.id, self)
+        if other._fate and self._links.pop(other.id, None) is not None:
+            other._links.pop(self.id, None)
+            self.signal(other, NOPROC)
+        if self._fate:
+            # This one died meanwhile and its burial may have missed the new entry.
+            if other._links.pop(self.id, None) is not None:
+                other.signal(self, self.exit_reason)
+            self._links.pop(other.id, None)
+
+    def remove_link(self, other: Pid) -> None:
+        """Take the link away, on both sides."""
+        self._links.pop(other.id, None)
+        other._links.pop(self.id, None)
+
+    def add_monitor(self, ref: Ref) -> None:
+        """Watch this process through ref."""
+        _put(self, "_monitors", ref.id, ref)
+        _put(ref.watcher, "_watching", ref.id, ref)
+        if self._fate and self._monitors.pop(ref.id, None) is not None:
+            ref.watcher._watching.pop(ref.id, None)
+            ref.watcher.deliver(Down(ref, self, NOPROC))
+        elif ref.watcher._fate:
+            self._monitors.pop(ref.id, None)
+
+    def remove_monitor(self, ref: Ref) -> bool:
+        """Stop watching; False when it has fired."""
+        ref.watcher._watching.pop(ref.id, None)
+        return self._monitors.pop(ref.id, None) is not None
+
+    def attach(self, resource: Resource) -> None:
+        """Tie a resource to the life of this process; attaching the same object again changes nothing.
+
+        Returns at once. On a dead process ``owner_died`` is called from here, and ``owner_left`` as soon as
+        it has left.
+        """
+        resources = self._resources
+        if resources is _NO_DICT:
+            resources = self._own("_resources", {})
+        resources[id(resource)] = resource
+        if self._fate:
+            self._release_one(id(resource))
+
+    def detach(self, resource: Resource) -> None:
+        """Untie it; afterwards it is not told any more (unless it is being told right now)."""
+        key = id(resource)
+        self._resources.pop(key, None)
+        if self._lingering:
+            self._lingering.pop(key, None)
+
+    def _release_one(self, key: int) -> None:
+        resource = self._resources.pop(key, None)
+        if resource is None:
+            return
+        # First where owner_left will find it, then told: a departure between the two finds it.
+        _put(self, "_lingering", key, resource)
+        resource.owner_died(self, self.exit_reason)
+        if self._gone and self._lingering.pop(key, None) is not None:
+            resource.owner_left(self)
+
+    # -- signals and death ----------------------------------------------------
+
+    def signal(self, sender: Pid | None, reason: object, *, direct: bool = False) -> None:
+        """Receive an exit signal, from a link or (direct) from ``process.exit``.
+
+        Semantics: Erlang Reference Manual, "Processes", "Receiving Exit Signals".
+        """
+        if self._fate:
+            return
+        if direct and isinstance(reason, str) and reason == KILL:
+            self.end(KILLED)
+        elif self.trap_exit and sender is not None:
+            self.deliver(Exited(sender, reason))
+        elif isinstance(reason, str) and reason == NORMAL and sender is not self:
+            return
+        else:
+            self.end(reason)
+
+    def end(self, reason: object) -> None:
+        """Let the process die of a signal. Here: at once, whatever its code is doing."""
+        self.die(reason)
+
+    def die(self, reason: object) -> bool:
+        """Die now; False when it was dead already.
+
+        The order: flagged; name and resources gone; waiting callers answered; `exited` emitted; links and
+        monitors told; its own wait ended; and, if nothing of it runs, left.
+        """
+        if not self.flag(reason):
+            return False
+        self.bury()
+        return True
+
+    def flag(self, reason: object) -> bool:
+        """Commit the death, one atomic step; False when it was committed before. Whoever gets True must
+        bury.
+        """
+        mine = (reason,)
+        fate = self._ties.setdefault("_fate", mine)
+        self._fate = fate
+        return fate is mine
+
+    def bury(self) -> None:
+        """Carry out a death that has been flagged."""
+        burials = local.state.burials
+        if burials is not None:
+            # It follows from one that this thread is carrying out: queued, so that chains of links do not
+            # recurse.
+            burials.append(self)
+            return
+        local.state.burials = burials = deque((self,))
+        # Processes that run on the sender's thread are told now and run when this is through.
+        local.state.depth += 1
+        try:
+            while burials:
+                burials[0]._bury()
+                burials.popleft()
+        except BaseException:
+            # An interrupt hit the main thread in the middle. Every step pops what it has done, so the rest
+            # can be done again.
+            for rest in burials:
+                kernel.post(rest._bury)
+            raise
+        finally:
+            local.state.burials = None
+            local.state.depth -= 1
+            if local.state.owed and not local.state.depth:
+                pay_owed()
+
+    def _bury(self) -> None:
+        reason = self.exit_reason
+        self._give_up_name()
+        for key in list(self._resources):
+            self._release_one(key)
+        self._flush()
+        if telemetry._attached:
+            telemetry.emit(EXITED, {}, {"pid": self, "reason": reason, "name": self.name, "kind": self.kind})
+        table.pop(self.id, None)
+        links = self._links
+        while links:
+            try:
+                other = links.popitem()[1]
+            except KeyError:
+                break
+            # The entry on the other side is the right to tell: an unlink that came first has taken it.
+            if other._links.pop(self.id, None) is not None:
+                other.signal(self, reason)
+        watching = self._watching
+        while watching:
+            try:
+                ref = watching.popitem()[1]
+            except KeyError:
+                break
+            if ref.target is not None:
+                ref.target._monitors.pop(ref.id, None)
+        monitors = self._monitors
+        while monitors:
+            try:
+                ref = monitors.popitem()[1]
+            except KeyError:
+                break
+            ref.watcher._watching.pop(ref.id, None)
+            ref.watcher.deliver(Down(ref, self, reason))
+        parked = self.parked
+        if parked is not None:
+            parked.wake()
+        self._after_death()
+
+    def _after_death(self) -> None:
+        """If no code of it runs, it has left. The run right of the dead is never given back."""
+        if self._run.acquire(False):
+            self.leave()
+        else:
+            self._now_a_straggler()
+
+    def _now_a_straggler(self) -> None:
+        """Its code goes on for a while; whoever runs it calls leave."""
+
+    def leave(self) -> None:
+        """No code of this dead process runs any more. Called once, by whoever holds the run right."""
+        self._gone = True
+        lingering = self._lingering
+        while lingering:
+            try:
+                resource = lingering.popitem()[1]
+            except KeyError:
+                break
+            resource.owner_left(self)
+        self._saved = None
+        self._context = None
+        self._drop()
+
+    def _drop(self) -> None:
+        """Forget what a dead process does not need."""
+        self.actor = None
+
+    # -- names ---------------------------------------------------------------
+
+    def take_name(self, name: object) -> None:
+        """Register this process under a local name or a Named.
+
+        Raises:
+            AlreadyRegistered: somebody alive has it.
+        """
+        if isinstance(name, str):
+            while (holder := names.setdefault(name, self)) is not self:
+                if not holder._fate:
+                    raise AlreadyRegistered(holder, name)
+                # Dead, and its burial has not come here yet: the name is free. Only the dead holder's entry
+                # is removed.
+                remove_name(name, holder)
+            self.name = name
+            if self._fate:
+                remove_name(name, self)
+        elif isinstance(name, Named):
+            name.register_name(self)
+            self.name = name
+        else:
+            raise TypeError(f"expected name to be a str or a Via, got: {name!r}")
+
+    def _give_up_name(self) -> None:
+        name = self.name
+        if isinstance(name, str):
+            remove_name(name, self)
+        elif isinstance(name, Named):
+            name.unregister_name(self)
+
+
+def _put(pid: Pid, slot: str, key: int, value: object) -> None:
+    """Put an entry into one of a process's tables, making the table if need be."""
+    table = getattr(pid, slot)
+    if table is _NO_DICT:
+        table = pid._own(slot, {})
+    table[key] = value
+
+
+_names_lock = _thread.allocate_lock()
+_dropped: deque[tuple[str, Pid]] = deque()
+
+
+def remove_name(name: str, pid: Pid) -> bool:
+    """Remove a name if pid has it.
+
+    Compare and remove are two operations, so removals go through one gate: append, then try; who fails
+    leaves it to the holder, who looks again. Only a removal can make room, so between the compare and the
+    pop nobody else can take the name.
+    """
+    removed = names.get(name) is pid
+    _dropped.append((name, pid))
+    while _dropped and _names_lock.acquire(False):
+        try:
+            while _dropped:
+                try:
+                    key, who = _dropped.popleft()
+                except IndexError:
+                    break
+                if names.get(key) is who:
+                    names.pop(key, None)
+        finally:
+            _names_lock.release()
+    return removed
+
+
+def reset_names() -> None:
+    """After a fork: no name, and a gate that nobody holds."""
+    global _names_lock
+    names.clear()
+    _dropped.clear()
+    _names_lock = _thread.allocate_lock()
+
+
+def not_a_server(server: object) -> NoReturn:
+    """Refuse something that is no server argument."""
+    raise TypeError(f"expected a Pid, a registered name (str) or a Via, got: {server!r}")
+
+
+def resolve(server: object) -> Pid:
+    """Find the process behind a server argument.
+
+    Raises:
+        NoProcess: nobody has that name.
+        TypeError: it is neither a Pid nor a name.
+    """
+    if isinstance(server, Pid):
+        return server
+    pid = whereis(server)
+    if pid is None:
+        raise NoProcess(server)
+    return pid
+
+
+def whereis(server: object) -> Pid | None:
+    """Find the living process behind a name; None when there is none."""
+    if isinstance(server, str):
+        pid = names.get(server)
+        return pid if pid is not None and not pid.dead else None
+    if isinstance(server, Pid):
+        return server if server.alive else None
+    if isinstance(server, Named):
+        return server.whereis_name()
+    from .foreign import stand_in
+
+    foreign = stand_in(server)
+    if foreign is None:
+        not_a_server(server)
+    return foreign

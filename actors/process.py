@@ -1,0 +1,454 @@
+"""The functions of processes: Elixir's ``Process``, with the names of ``:erlang`` where Elixir keeps them in
+Kernel.
+
+They act for the current process: an actor inside its callbacks, otherwise the thread or asyncio task.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, NoReturn, TypeVar, overload
+
+import attrs
+
+from . import context
+from .errors import CallTimeout, NoProcess
+from .kernel import Alarm, kernel
+from .mailbox import System, take_plain
+from .messages import NOTHING, Down, Ref
+from .pid import Pid, names, remove_name, resolve, table
+from .pid import whereis as _whereis
+from .running import InlinePid, RunnablePid
+from .server import ExitRequest, ServerPid
+from .spawned import spawn as _spawn
+from .stragglers import Straggler, stragglers
+from .waiting import Waiter, check_timeout, forbid_loop, park
+
+__all__ = [
+    "Info",
+    "Straggler",
+    "Timer",
+    "alive",
+    "cancel_timer",
+    "current",
+    "demonitor",
+    "exit",
+    "info",
+    "inject",
+    "link",
+    "monitor",
+    "processes",
+    "receive",
+    "register",
+    "registered",
+    "send",
+    "send_after",
+    "send_interval",
+    "sleep",
+    "spawn",
+    "spawn_link",
+    "spawn_monitor",
+    "stragglers",
+    "trap_exit",
+    "unlink",
+    "unregister",
+    "whereis",
+]
+
+T = TypeVar("T")
+
+
+def current() -> Pid:
+    """The Pid of whoever runs this code.
+
+    Raises:
+        Killed: the code belongs to a process that is dead.
+        ServerExit: this thread or task got an exit signal (once; it goes on as a new process).
+    """
+    return context.current()
+
+
+def spawn(function: Callable[..., Any], *args: Any) -> Pid:
+    """Start a process that runs a function (a coroutine function on the runtime's loop) and ends with it."""
+    return _spawn(function, args)[0]
+
+
+def spawn_link(function: Callable[..., Any], *args: Any) -> Pid:
+    """Like spawn, linked to the current process before its first step."""
+    return _spawn(function, args, link=True)[0]
+
+
+def spawn_monitor(function: Callable[..., Any], *args: Any) -> tuple[Pid, Ref]:
+    """Like spawn, monitored by the current process before its first step."""
+    pid, ref = _spawn(function, args, monitor=True)
+    assert ref is not None
+    return pid, ref
+
+
+@overload
+def exit(target: object, reason: object) -> None: ...
+@overload
+def exit(target: object) -> NoReturn: ...
+def exit(target: object, reason: object = NOTHING) -> None:
+    """``exit(pid, reason)`` sends an exit signal; ``exit(reason)`` ends the current process.
+
+    The signal: ``"kill"`` cannot be trapped and makes the target exit with ``"killed"``; ``"normal"`` is
+    ignored by others; anything else ends a process that does not trap exits, and is an ``Exited`` message
+    for one that does.
+
+    Semantics: Erlang ``exit/2`` and ``exit/1``.
+    """
+    if reason is NOTHING:
+        raise ExitRequest(target)
+    sender = context.current()
+    pid = _whereis(target)
+    if pid is not None:
+        pid.signal(sender, reason, direct=True)
+
+
+def link(other: object) -> None:
+    """Tie the current process and another: the exit of one is an exit signal for the other."""
+    context.current().add_link(resolve(other))
+
+
+def unlink(other: object) -> None:
+    """Untie them; an Exited that is in the mailbox already stays."""
+    me = context.current()
+    pid = _whereis(other) if not isinstance(other, Pid) else other
+    if pid is not None:
+        me.remove_link(pid)
+
+
+def monitor(server: object) -> Ref:
+    """Be told once, with a ``Down(ref, pid, reason)`` message, when a process is dead; at once
+    (``"noproc"``) when it is already.
+    """
+    me = context.current()
+    if isinstance(server, Pid):
+        pid: Pid | None = server
+    else:
+        pid = _whereis(server)
+    ref = Ref(me, pid)
+    if pid is None:
+        me.deliver(Down(ref, None, "noproc"))
+    else:
+        pid.add_monitor(ref)
+    return ref
+
+
+def demonitor(ref: Ref, flush: bool = False) -> bool:
+    """Stop a monitor.
+
+    Args:
+        ref: as monitor returned it.
+        flush: also remove its Down from the mailbox, should it be there.
+
+    Returns:
+        False when it had fired.
+    """
+    if not isinstance(ref, Ref):
+        raise TypeError(f"expected ref as monitor returned it, got: {ref!r}")
+    stopped = ref.target is not None and ref.target.remove_monitor(ref)
+    if not stopped and flush:
+        take_plain(context.current(), lambda message: isinstance(message, Down) and message.ref is ref)
+    return stopped
+
+
+def send(server: object, message: object) -> None:
+    """Put a message into a mailbox. To a dead process or an unknown local name: nothing happens.
+
+    Differs from OTP: sending to an unknown *name* is no error either.
+    """
+    me = context.peek()
+    if me is not None and me._fate:
+        me.meet_death()
+    pid = _whereis(server)
+    if pid is not None:
+        pid.deliver(message)
+
+
+class Timer:
+    """A message on its way; see send_after."""
+
+    __slots__ = ("_alarm", "_interval", "_message", "_server", "at")
+
+    def __init__(self, server: object, message: object, delay: float, interval: float | None = None) -> None:
+        self._server = server
+        self._message = message
+        self._interval = interval
+        self.at = time.monotonic() + delay
+        self._alarm: Alarm | None = None
+
+    def start(self) -> None:
+        """Set the alarm."""
+        self._alarm = kernel.at(self.at, self._fire)
+
+    def _fire(self) -> None:
+        pid = _whereis(self._server)
+        if self._interval is not None:
+            if pid is None and isinstance(self._server, Pid):
+                return
+            # From the planned time, so that a late firing does not shift the rest.
+            self.at = max(self.at + self._interval, time.monotonic())
+            self.start()
+        if pid is not None:
+            pid.deliver_from_afar(self._message)
+
+    def cancel(self) -> float | None:
+        """Stop it; the seconds that were left, None when it has fired."""
+        self._interval = None
+        alarm = self._alarm
+        if alarm is None or not alarm.cancel():
+            return None
+        return max(0.0, self.at - time.monotonic())
+
+
+def send_after(server: object, message: object, delay: float) -> Timer:
+    """Send a message later.
+
+    Args:
+        server: who gets it; a name is looked up when the time has come.
+        message: anything.
+        delay: seconds.
+    """
+    _check_delay("delay", delay)
+    _check_server(server)
+    kernel.ensure()
+    timer = Timer(server, message, delay)
+    timer.start()
+    return timer
+
+
+def send_interval(server: object, message: object, interval: float) -> Timer:
+    """Send a message again and again, every interval seconds, until the timer is cancelled or the Pid dead
+    (``:timer.send_interval``).
+    """
+    _check_delay("interval", interval)
+    if interval <= 0:
+        raise ValueError(f"expected interval to be more than 0 seconds, got: {interval!r}")
+    _check_server(server)
+    kernel.ensure()
+    timer = Timer(server, message, interval, interval)
+    timer.start()
+    return timer
+
+
+def cancel_timer(timer: Timer) -> float | None:
+    """Stop a timer; the seconds that were left, None when it has fired."""
+    if not isinstance(timer, Timer):
+        raise TypeError(f"expected timer as send_after returned it, got: {timer!r}")
+    return timer.cancel()
+
+
+def trap_exit(value: bool = True) -> bool:
+    """Have exit signals come as ``Exited`` messages instead of dying of them; returns the former setting."""
+    me = context.current()
+    before, me.trap_exit = me.trap_exit, bool(value)
+    return before
+
+
+def alive(pid: object) -> bool:
+    """Whether a process lives."""
+    return _whereis(pid) is not None
+
+
+def whereis(name: object) -> Pid | None:
+    """The living process that has a name; None when there is none."""
+    return _whereis(name)
+
+
+def register(pid: Pid, name: str) -> None:
+    """Give a process a local name.
+
+    Raises:
+        AlreadyRegistered: the name is taken by a living process.
+        NoProcess: pid is dead.
+        ValueError: pid has a name already.
+    """
+    if not isinstance(name, str):
+        raise TypeError(f"expected name to be a str, got: {name!r}")
+    if not isinstance(pid, Pid):
+        raise TypeError(f"expected pid to be a Pid, got: {pid!r}")
+    if pid.dead:
+        raise NoProcess(pid, pid)
+    if isinstance(pid.name, str) and names.get(pid.name) is pid:
+        raise ValueError(f"{pid} is registered as {pid.name!r} already")
+    pid.take_name(name)
+
+
+def unregister(name: str) -> None:
+    """Take a local name away from the process that has it.
+
+    Raises:
+        NoProcess: nobody has it.
+    """
+    pid = names.get(name)
+    if pid is None or not remove_name(name, pid):
+        raise NoProcess(name)
+    pid.name = None
+
+
+def registered() -> list[str]:
+    """All local names."""
+    return [name for name, pid in list(names.items()) if not pid.dead]
+
+
+def processes() -> list[Pid]:
+    """All living processes, oldest first."""
+    return [pid for pid in list(table.values()) if not pid.dead]
+
+
+def receive(matching: Callable[[Any], bool] | None = None, timeout: float | None = None) -> Any:
+    """Take the oldest message that matches out of the current process's mailbox, waiting for one if need be.
+
+    What does not match stays, in order. In a server's callback it sees sends, Down and Exited; calls and
+    casts wait for their own callbacks.
+
+    Args:
+        matching: a predicate; None takes any message.
+        timeout: seconds, None for ever, 0 to look only.
+
+    Raises:
+        CallTimeout: no such message came in time.
+        BlockingInLoop: inside an event loop (where a wait would stop it), unless the message is there
+        already.
+    """
+    check_timeout(timeout)
+    me = context.current()
+    deadline = None if timeout is None else time.monotonic() + timeout
+    while True:
+        found, message = take_plain(me, matching)
+        if found:
+            return message
+        left = None if deadline is None else deadline - time.monotonic()
+        if left is not None and left <= 0:
+            raise CallTimeout(f"no matching message within {timeout:g} s")
+        if isinstance(me, InlinePid):
+            raise RuntimeError(f"{me} promised not to block (blocking = False), so it cannot wait in receive")
+        forbid_loop("process.receive", "GenServer.acall or an asyncio queue")
+
+        def register(waiter: Waiter) -> bool:
+            me.receiver = waiter
+            return bool(me._inbox)
+
+        def unregister(waiter: Waiter) -> None:
+            me.receiver = None
+
+        park(register, unregister, left)
+
+
+def sleep(seconds: float) -> None:
+    """Sleep, and be woken by one's own death (unlike ``time.sleep``, through which a killed process's
+    handler sleeps on).
+
+    Raises:
+        Killed: the process died meanwhile.
+        BlockingInLoop: inside an event loop.
+    """
+    _check_delay("seconds", seconds)
+    forbid_loop("process.sleep", "asyncio.sleep(seconds)")
+    context.current()
+    park(lambda waiter: False, lambda waiter: None, seconds)
+
+
+@attrs.frozen
+class Info:
+    """What is known of a process: ``Process.info/1``.
+
+    Attributes:
+        pid, name, kind: who.
+        status: ``"running"``, ``"runnable"`` (has messages and waits for its turn), ``"waiting"`` or
+            ``"suspended"``.
+        message_queue_len: messages that wait.
+        links, monitors, monitored_by: Pids.
+        trap_exit: whether it traps exits.
+        parent: who started it.
+        dictionary: facts that depend on the kind.
+    """
+
+    pid: Pid
+    name: object
+    kind: str
+    status: str
+    message_queue_len: int
+    links: tuple[Pid, ...]
+    monitors: tuple[Pid | None, ...]
+    monitored_by: tuple[Pid, ...]
+    trap_exit: bool
+    parent: Pid | None
+
+
+def info(pid: Pid) -> Info | None:
+    """Look at a process without asking it; None when it is dead."""
+    if not isinstance(pid, Pid):
+        raise TypeError(f"expected pid to be a Pid, got: {pid!r}")
+    if pid.dead:
+        return None
+    return Info(
+        pid=pid,
+        name=pid.name,
+        kind=pid.kind,
+        status=status(pid),
+        message_queue_len=pid.mailbox_length(),
+        links=tuple(sorted(pid._links.copy().values())),
+        monitors=tuple(ref.target for ref in list(pid._watching.values())),
+        monitored_by=tuple(ref.watcher for ref in list(pid._monitors.values())),
+        trap_exit=pid.trap_exit,
+        parent=pid.parent,
+    )
+
+
+def status(pid: Pid) -> str:
+    """See Info.status."""
+    if isinstance(pid, ServerPid):
+        if pid._suspended:
+            return "suspended"
+        if pid.receiver is not None:
+            return "waiting"
+        if pid._run.locked():
+            return "running"
+        return "runnable" if pid.has_work() else "waiting"
+    return "waiting" if pid.receiver is not None or pid.parked is not None else "running"
+
+
+class _Injected(System):
+    """An exception to be raised inside a process."""
+
+    __slots__ = ("error",)
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+    def handle(self, pid: Any) -> Any:
+        raise self.error
+
+
+def inject(server: object, error: Exception) -> None:
+    """Make a server crash as if one of its callbacks had raised, between two messages: for tests and chaos
+    runs.
+
+    A process that reads its own mailbox (a spawned function, a thread) cannot be interrupted; it gets an
+    exit signal with the crash for a reason instead.
+    """
+    from .reasons import Crash
+
+    if not isinstance(error, Exception):
+        raise TypeError(f"expected error to be an Exception, got: {error!r}")
+    pid = resolve(server)
+    if isinstance(pid, RunnablePid):
+        pid.deliver(_Injected(error))
+    else:
+        pid.signal(None, Crash(error), direct=True)
+
+
+def _check_delay(what: str, delay: object) -> None:
+    if isinstance(delay, bool) or not isinstance(delay, (int, float)):
+        raise TypeError(f"expected {what} to be a number of seconds, got: {delay!r}")
+    if not delay >= 0:
+        raise ValueError(f"expected {what} to be at least 0 seconds, got: {delay!r}")
+
+
+def _check_server(server: object) -> None:
+    if not isinstance(server, (Pid, str)):
+        _whereis(server)

@@ -1,0 +1,53 @@
+"""Exit reasons: why a process ended.
+
+A reason is ``"normal"``, ``"shutdown"``, ``Shutdown(detail)``, ``"killed"``, ``"noproc"``, a ``Crash``, or
+whatever value was given to ``process.exit`` or ``Stop``.
+
+Semantics: Erlang Reference Manual, "Processes", exit reasons; ``{shutdown, Term}`` from OTP supervisor(3).
+"""
+
+from __future__ import annotations
+
+import attrs
+
+NORMAL = "normal"
+SHUTDOWN = "shutdown"
+KILL = "kill"
+KILLED = "killed"
+NOPROC = "noproc"
+
+
+@attrs.frozen
+class Shutdown:
+    """An orderly end that carries a detail: Elixir's ``{:shutdown, detail}``; silent like ``"shutdown"``."""
+
+    detail: object
+
+
+@attrs.frozen(eq=False)
+class Crash:
+    """The exit reason of a process whose code raised.
+
+    Two crashes are equal when their exceptions have the same type and the same args, so that a test can say
+    what it expects. The traceback is on ``exception.__traceback__``.
+    """
+
+    exception: BaseException
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Crash):
+            return NotImplemented
+        mine, theirs = self.exception, other.exception
+        return type(mine) is type(theirs) and mine.args == theirs.args
+
+    def __hash__(self) -> int:
+        return hash((Crash, type(self.exception)))
+
+
+def is_orderly(reason: object) -> bool:
+    """Tell whether a reason is silent: ``"normal"``, ``"shutdown"`` or ``Shutdown(...)``.
+
+    >>> is_orderly("normal"), is_orderly(Shutdown("deploy")), is_orderly("boom")
+    (True, True, False)
+    """
+    return isinstance(reason, Shutdown) or (isinstance(reason, str) and reason in (NORMAL, SHUTDOWN))

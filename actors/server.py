@@ -1,0 +1,390 @@
+"""The engine of servers: takes items from a mailbox one at a time and carries out what the callbacks return.
+
+How a server is run (pool thread, sender's thread, event loop) is in running.py; what its callbacks mean is
+in genserver.py.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from . import reports
+from .bridge import PYKKA_MESSAGES, ActorStop
+from .call import Call
+from .errors import AlreadyRegistered, AlreadyStarted, Killed, ResproutError, StartError
+from .kernel import Alarm, kernel
+from .local import local
+from .mailbox import Cast, System
+from .messages import IGNORE, NOTHING, TIMEOUT, Exited, NoReply, Ok, Reply, Stop
+from .pid import Pid
+from .reasons import NORMAL, Crash, is_orderly
+
+if TYPE_CHECKING:
+    from .genserver import GenServer
+
+
+class BadReturn(ResproutError):
+    """A callback returned something that it may not return."""
+
+    def __init__(self, actor: object, callback: str, value: object, allowed: str) -> None:
+        super().__init__(f"{type(actor).__name__}.{callback} returned {value!r}, expected {allowed}")
+
+
+class ExitRequest(BaseException):
+    """``process.exit(reason)``: unwinds the process's code, which then ends with the reason."""
+
+    def __init__(self, reason: object) -> None:
+        self.reason = reason
+        super().__init__(f"exit({reason!r})")
+
+
+class Tick:
+    """The ``timeout`` of the last result is over, unless a message came first."""
+
+    __slots__ = ()
+
+
+class Continue(System):
+    """``continue_with``: comes before any message."""
+
+    __slots__ = ("token",)
+
+    def __init__(self, token: object) -> None:
+        self.token = token
+
+
+class Boot(System):
+    """The first item of every server: register, link, init, and tell the starter."""
+
+    __slots__ = ("answer", "arg", "link", "name")
+
+    def __init__(self, answer: Call, arg: object, name: object, link: Pid | None) -> None:
+        self.answer = answer
+        self.arg = arg
+        self.name = name
+        self.link = link
+
+
+class ServerPid(Pid):
+    """A process that runs a GenServer's callbacks."""
+
+    __slots__ = ("_alarm", "_suspended", "_tick", "handled", "started_at", "state", "tracer")
+    kind = "server"
+    actor: GenServer
+
+    def __init__(self, actor: GenServer, parent: Pid | None) -> None:
+        super().__init__(actor, parent)
+        self.state: Any = None
+        self.handled = 0
+        self.started_at = time.monotonic()
+        self._alarm: Alarm | None = None
+        self._tick: Tick | None = None
+        self._suspended = False
+        self.tracer: Callable[[Pid, object], object] | None = None
+
+    # -- taking items --------------------------------------------------------
+
+    def turn(self, budget: int) -> bool:
+        """Handle up to budget items as this process; True when there may be more."""
+        inbox = self._inbox
+        while budget:
+            if self._urgent:
+                self._take_signals()
+            if self._fate:
+                return False
+            if self._saved or self._suspended:
+                item = self._next_of_saved()
+                if item is NOTHING:
+                    return False
+            elif inbox:
+                item = inbox.popleft()
+            else:
+                return False
+            budget -= 1
+            if (
+                item.__class__ is not Call
+                or self._tick is not None
+                or self.tracer is not None
+                or item.message.__class__ in PYKKA_MESSAGES
+            ):
+                self.handle(item)
+                continue
+            # The common case written out, as every function call costs a twentieth of the whole.
+            self.handled += 1
+            try:
+                result = self.actor.handle_call(item.message, item, self.state)
+            except BaseException as error:
+                self.unwound(item, error)
+                continue
+            if result.__class__ is Reply and result.timeout is None and result.continue_with is NOTHING:
+                if not self._fate:
+                    self.state = result.state
+                    item.answer(result.value)
+            else:
+                self.settle(item, checked(result))
+        return True
+
+    def _take_signals(self) -> None:
+        while self._urgent and not self._fate:
+            self.die(self._urgent.pop(0).reason)
+
+    def _next_of_saved(self) -> Any:
+        """What receive passed over comes first; a suspended server looks at system requests only."""
+        saved = self._saved
+        if not self._suspended:
+            if saved:
+                return saved.popleft()
+            return self._inbox.popleft() if self._inbox else NOTHING
+        while self._inbox:
+            item = self._inbox.popleft()
+            if isinstance(item, System) or (item.__class__ is Exited and item.pid is self.parent):
+                return item
+            if saved is None:
+                saved = self._saved = deque()
+            saved.append(item)
+        return NOTHING
+
+    def has_work(self) -> bool:
+        """Whether a turn would find something to do."""
+        return bool(self._inbox or self._urgent or (self._saved and not self._suspended))
+
+    # -- handling ------------------------------------------------------------
+
+    def handle(self, item: Any) -> None:
+        """Let the callbacks handle one item and carry out what they return."""
+        try:
+            result = self.invoke(item)
+        except BaseException as error:
+            self.unwound(item, error)
+        else:
+            if result is not None:
+                self.settle(item, result)
+
+    def invoke(self, item: Any) -> Any:
+        """Call the callback for an item; None when the item was the runtime's own."""
+        if self.tracer is not None:
+            self.tracer(self, item)
+        if self._tick is not None:
+            self._disarm(item)
+        kind = item.__class__
+        self.handled += 1
+        if kind is Call:
+            message = item.message
+            if message.__class__ in PYKKA_MESSAGES:
+                return self._handle_pykka(item)
+            return checked(self.actor.handle_call(message, item, self.state))
+        if kind is Cast:
+            if item.message.__class__ in PYKKA_MESSAGES:
+                return self._handle_pykka(item)
+            return checked(self.actor.handle_cast(item.message, self.state))
+        if kind is Continue:
+            return checked(self.actor.handle_continue(item.token, self.state))
+        if kind is Tick:
+            if self._tick is not item:
+                return None
+            self._tick = None
+            return checked(self.actor.handle_info(TIMEOUT, self.state))
+        if kind is Boot:
+            return self._boot(item)
+        if isinstance(item, System):
+            return item.handle(self)
+        if kind is Exited and item.pid is self.parent:
+            # The parent of a server that traps exits is the one whose end it does not survive (gen_server).
+            return Stop(item.reason, self.state)
+        return checked(self.actor.handle_info(item, self.state))
+
+    def settle(self, item: Any, result: Any) -> None:
+        """Carry out what a callback returned."""
+        if self._fate:
+            # It was killed meanwhile: what its handler still returns is thrown away.
+            return
+        kind = result.__class__
+        if kind is Reply and item.__class__ is Call:
+            self.state = result.state
+            item.answer(result.value)
+        elif (kind is NoReply and item.__class__ is not Boot) or (kind is Ok and item.__class__ is Boot):
+            self.state = result.state
+        elif kind is Stop:
+            self._settle_stop(item, result)
+            return
+        else:
+            self.unwound(item, BadReturn(self.actor, _callback_of(item), _value_of(result), _allowed(item)))
+            return
+        if kind is Ok:
+            item.answer.answer(self)
+        if result.continue_with is not NOTHING:
+            # To the front of what is read next: it comes before any message, and a chain of them does not
+            # recurse.
+            (self._saved or self._inbox).appendleft(Continue(result.continue_with))
+        elif result.timeout is not None:
+            self._arm(result.timeout)
+
+    def _settle_stop(self, item: Any, stop: Stop) -> None:
+        if item.__class__ is Boot:
+            self.fail_boot(item, stop.reason)
+            return
+        if stop.reply is not NOTHING and item.__class__ is not Call:
+            self.unwound(item, BadReturn(self.actor, _callback_of(item), stop, "Stop without reply"))
+            return
+        self.state = stop.state
+        self.finish(stop.reason, item, stop.reply)
+
+    def unwound(self, item: Any, error: BaseException) -> None:
+        """A callback ended in an exception."""
+        if isinstance(error, Killed):
+            return
+        if isinstance(error, KeyboardInterrupt):
+            # It was meant for the thread, not for the process whose callback it hit; the message counts as
+            # handled.
+            local.state.interrupt = error
+            return
+        reason = error.reason if isinstance(error, ExitRequest) else Crash(error)
+        if item.__class__ is Boot:
+            self.fail_boot(item, reason)
+        else:
+            self.finish(reason, item)
+
+    def finish(self, reason: object, item: Any, reply: object = NOTHING) -> None:
+        """Terminate in order: the terminate callback, the last reply, the report, death."""
+        if self._fate:
+            return
+        reason = self._terminate(reason)
+        if reply is not NOTHING:
+            item.answer(reply)
+        self.report(reason, item)
+        self.die(reason)
+
+    def _terminate(self, reason: object) -> object:
+        """Run terminate; the reason to die of, which is its own error if it raises."""
+        try:
+            self.actor.terminate(reason, self.state)
+        except BaseException as error:
+            return self.terminate_raised(error, reason)
+        return reason
+
+    def terminate_raised(self, error: BaseException, reason: object) -> object:
+        """What to die of after terminate raised."""
+        if isinstance(error, KeyboardInterrupt):
+            local.state.interrupt = error
+            return reason
+        return error.reason if isinstance(error, ExitRequest) else Crash(error)
+
+    def report(self, reason: object, item: object) -> None:
+        """Report an end that is a fault, once."""
+        if not is_orderly(reason) and not self._fate:
+            reports.crashed(self, reason, item)
+
+    # -- start ---------------------------------------------------------------
+
+    def _boot(self, boot: Boot) -> Any:
+        actor = self.actor
+        if boot.name is not None:
+            try:
+                self.take_name(boot.name)
+            except AlreadyRegistered as taken:
+                self._refuse_boot(boot, AlreadyStarted(taken.pid), NORMAL)
+                return None
+        if boot.link is not None:
+            self.add_link(boot.link)
+        result = actor.init(boot.arg)
+        if result is IGNORE:
+            self._refuse_boot(boot, None, NORMAL)
+            return None
+        if not isinstance(result, (Ok, Stop)) and not hasattr(result, "__await__"):
+            raise BadReturn(actor, "init", result, "Ok(state), IGNORE or Stop(reason)")
+        return result
+
+    def fail_boot(self, boot: Boot, reason: object) -> None:
+        """Init refused or raised: die of the reason, quietly for the starter's mailbox, then tell the
+        starter.
+        """
+        self._refuse_boot(boot, StartError(reason), reason)
+
+    def _refuse_boot(self, boot: Boot, error: StartError | None, reason: object) -> None:
+        if boot.link is not None:
+            # The starter gets an error to handle, so it gets no exit signal besides.
+            self.remove_link(boot.link)
+        self._calls.pop(boot.answer.key, None)
+        self.die(reason)
+        if error is None:
+            boot.answer.answer(None)
+        else:
+            boot.answer.answer_error(error)
+
+    # -- Pykka's own messages --------------------------------------------------
+
+    def _handle_pykka(self, item: Any) -> Any:
+        message = item.message
+        if type(message) is ActorStop:
+            if item.__class__ is Call:
+                return Stop(NORMAL, self.state, reply=None)
+            return Stop(NORMAL, self.state)
+        if item.__class__ is Cast:
+            self.actor.handle_pykka(message)
+            return NoReply(self.state)
+        try:
+            return Reply(self.actor.handle_pykka(message), self.state)
+        except Exception as error:
+            # The caller gets the exception itself, as from Pykka; the process crashes, as under OTP.
+            item.answer_error(error)
+            raise
+
+    # -- the timeout of a result -----------------------------------------------
+
+    def _arm(self, timeout: float) -> None:
+        tick = self._tick = Tick()
+        if timeout <= 0:
+            self._inbox.append(tick)
+        else:
+            self._alarm = kernel.at(time.monotonic() + timeout, lambda: self.deliver_from_afar(tick))
+
+    def _disarm(self, item: object) -> None:
+        alarm, self._alarm = self._alarm, None
+        if alarm is not None:
+            alarm.cancel()
+        if item is not self._tick:
+            self._tick = None
+
+    def _drop(self) -> None:
+        self._disarm(None)
+        super()._drop()
+        self.state = None
+
+
+def checked(result: Any) -> Any:
+    """None is what a callback returns that forgot to: turn it into something that settle refuses by its
+    name.
+    """
+    return _FORGOTTEN if result is None else result
+
+
+class _Forgotten:
+    __slots__ = ()
+
+
+_FORGOTTEN = _Forgotten()
+
+
+def _value_of(result: object) -> object:
+    return None if result is _FORGOTTEN else result
+
+
+def _callback_of(item: object) -> str:
+    names: dict[type, str] = {
+        Call: "handle_call",
+        Cast: "handle_cast",
+        Continue: "handle_continue",
+        Boot: "init",
+    }
+    return names.get(type(item), "handle_info")
+
+
+def _allowed(item: object) -> str:
+    if type(item) is Boot:
+        return "Ok(state), IGNORE or Stop(reason)"
+    if type(item) is Call:
+        return "Reply(value, state), NoReply(state) or Stop(reason, state, reply=...)"
+    return "NoReply(state) or Stop(reason, state)"

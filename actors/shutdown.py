@@ -1,0 +1,98 @@
+"""The ends of an interpreter: its exit, where trees are stopped in order, and a fork, whose child starts
+with nothing.
+
+At exit no thread can be started (3.12 forbids it), so whoever waits helps to run what is in the backlog.
+Pool, kernel and loop
+threads are daemons: the interpreter never waits for them.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from .context import current
+from .kernel import kernel
+from .pid import table
+from .reasons import SHUTDOWN
+
+if TYPE_CHECKING:
+    from .pid import Pid
+
+AT_EXIT = 10.0
+"""Seconds that all trees together have to stop when the interpreter exits."""
+_trees: list[Pid] = []
+
+
+def at_exit(pid: Pid) -> None:
+    """Have a tree stopped in order when the interpreter exits; the last one registered is stopped first."""
+    _trees[:] = [each for each in _trees if each.alive and each is not pid]
+    _trees.append(pid)
+
+
+def stop_trees() -> None:
+    """Stop every registered tree, the last one first, as its parent would."""
+    import time
+
+    from .errors import CallTimeout, ProcessExit
+    from .messages import Down, Ref
+    from .process import demonitor, monitor, receive
+
+    def down_of(ref: Ref) -> Callable[[object], bool]:
+        return lambda message: isinstance(message, Down) and message.ref is ref
+
+    deadline = time.monotonic() + AT_EXIT
+    while _trees:
+        pid = _trees.pop()
+        if pid.dead:
+            continue
+        ref = monitor(pid)
+        from .genserver import StopRequest
+
+        pid.deliver(StopRequest(SHUTDOWN))
+        try:
+            receive(down_of(ref), max(0.0, deadline - time.monotonic()))
+        except CallTimeout:
+            demonitor(ref, flush=True)
+            pid.signal(None, "kill", direct=True)
+        except ProcessExit:
+            continue
+
+
+def _at_exit() -> None:
+    kernel.exiting = True
+    if _trees:
+        with contextlib.suppress(Exception):
+            current()
+            stop_trees()
+
+
+atexit.register(_at_exit)
+
+
+def _after_fork_in_child() -> None:
+    """The child has one thread: none of the runtime's, and no process but that thread."""
+    from . import kernel as kernel_module
+    from . import loop, pid, stragglers
+    from .context import _tasks
+    from .local import local
+
+    for each in list(table.values()):
+        # Their code runs in the parent; here they are dead, and say why.
+        each.flag("forked")
+        each._run.acquire(False)
+    table.clear()
+    _tasks.clear()
+    _trees.clear()
+    stragglers._since.clear()
+    pid.reset_names()
+    kernel_module.kernel.reset()
+    loop.forget_loop()
+    local.state.__init__()  # type: ignore[misc]  # begin anew in place
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

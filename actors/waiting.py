@@ -1,0 +1,160 @@
+"""How a thread of resprout waits: parked on a lock of its own, and woken by an answer, a message, or its
+process's death.
+"""
+
+from __future__ import annotations
+
+import _thread
+import asyncio
+import time
+from asyncio import _get_running_loop
+from collections.abc import Callable
+
+from .errors import BlockingInLoop
+from .kernel import kernel
+from .local import local
+
+
+class Waiter:
+    """One wait. ``wake`` may be called by anybody, any number of times, from anywhere."""
+
+    __slots__ = ("_lock",)
+
+    def __init__(self) -> None:
+        self._lock = _thread.allocate_lock()
+        self._lock.acquire()
+
+    def wake(self, _answer: object = None) -> None:
+        # Released already means woken already. (contextlib.suppress would double the cost of the common
+        # case.)
+        try:
+            self._lock.release()
+        except RuntimeError:
+            pass
+
+    __call__ = wake
+
+    def wait(self, timeout: float | None) -> bool:
+        """Sleep until woken, at most timeout seconds; False when the time is over."""
+        if timeout is None:
+            return self._lock.acquire()
+        return self._lock.acquire(timeout=min(max(timeout, 0.0), _thread.TIMEOUT_MAX))
+
+
+def forbid_loop(what: str, instead: str) -> None:
+    """Refuse a blocking form where it would stop an event loop, whether or not it would have to wait this
+    time.
+
+    Args:
+        what: the form, as the user wrote it.
+        instead: the form to await.
+
+    Raises:
+        BlockingInLoop: when an event loop runs in this thread.
+    """
+    if _get_running_loop() is not None:
+        raise BlockingInLoop(f"{what} would block the running event loop; use `await {instead}` instead")
+
+
+def in_loop() -> bool:
+    """Tell whether an event loop runs in this thread."""
+    return _get_running_loop() is not None
+
+
+def give_away_owed() -> None:
+    """Hand the drains that this thread owes to the pool: whoever waits must not hold others up (or wait for
+    itself).
+    """
+    owed = local.state.owed
+    while owed:
+        kernel.pool.submit(owed.popleft())
+
+
+def check_timeout(timeout: object) -> None:
+    """Refuse what is not a time to wait.
+
+    Raises:
+        TypeError: not a number and not None.
+        ValueError: negative.
+    """
+    if timeout is None:
+        return
+    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
+        raise TypeError(f"expected timeout to be a number of seconds or None, got: {timeout!r}")
+    if not timeout >= 0:
+        raise ValueError(f"expected timeout to be at least 0 seconds (or None for ever), got: {timeout!r}")
+
+
+def park(
+    register: Callable[[Waiter], bool], unregister: Callable[[Waiter], None], timeout: float | None
+) -> bool:
+    """Wait until somebody wakes the waiter.
+
+    Args:
+        register: tells the waker about the waiter; True when there is nothing to wait for any more. It looks
+            *after* it has registered, so that a wake between the look and the sleep is not lost.
+        unregister: takes the waiter away again.
+        timeout: seconds, None for ever.
+
+    Returns:
+        False when the time is over.
+
+    Raises:
+        Killed: the process that waits has died meanwhile.
+        ServerExit: the thread that waits got an exit signal (once; it goes on as a new process).
+    """
+    from .context import peek
+
+    process = peek()
+    waiter = Waiter()
+    pool = kernel.pool
+    thread_id = 0
+    try:
+        if process is not None:
+            process.parked = waiter
+        if register(waiter):
+            return True
+        if process is not None and process.dead:
+            process.meet_death()
+        if local.state.owed:
+            give_away_owed()
+        thread_id = _thread.get_ident()
+        # A thread that is known to wait does not count against the pool's growth (the dict's keys are thread
+        # ids).
+        if local.state.worker:
+            pool.waiting[thread_id] = None
+            if pool.backlog:
+                kernel.ring()
+        if kernel.exiting:
+            return _wait_and_help(waiter, timeout)
+        woken = waiter.wait(timeout)
+        if process is not None and process.dead:
+            process.meet_death()
+        return woken
+    finally:
+        if thread_id:
+            pool.waiting.pop(thread_id, None)
+        unregister(waiter)
+        if process is not None:
+            process.parked = None
+
+
+def _wait_and_help(waiter: Waiter, timeout: float | None) -> bool:
+    """At the interpreter's exit no thread can be started, so who waits runs the pool's backlog meanwhile."""
+    deadline = None if timeout is None else time.monotonic() + timeout
+    while True:
+        if waiter.wait(0.0):
+            return True
+        if kernel.pool.help():
+            continue
+        left = None if deadline is None else deadline - time.monotonic()
+        if left is not None and left <= 0:
+            return False
+        if waiter.wait(0.01 if left is None else min(left, 0.01)):
+            return True
+
+
+async def park_async(future: asyncio.Future[None], timeout: float | None) -> bool:
+    """Await a future of the running loop; False when the time is over (the future is then cancelled)."""
+    done, _ = await asyncio.wait({future}, timeout=timeout)
+    return bool(done)
