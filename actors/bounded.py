@@ -16,11 +16,13 @@ from . import telemetry
 from .call import Call
 from .context import current
 from .errors import MailboxFull, NoProcess
+from .inline import InlinePid
 from .local import local
-from .mailbox import System
+from .mailbox import Continue, System, Tick
 from .messages import Down, Exited
-from .running import InlinePid, LoopPid, PooledPid, RunnablePid
-from .server import Continue, Tick
+from .on_loop import LoopPid
+from .pooled import PooledPid
+from .runnable import RunnablePid
 from .waiting import Waiter, check_timeout, forbid_loop, park
 
 OnFull: TypeAlias = Literal["reject", "drop_oldest", "drop_newest", "block"]

@@ -6,8 +6,9 @@ import asyncio
 import itertools
 from typing import TYPE_CHECKING, Any
 
-from .errors import CallTimeout, ProcessExit, ServerExit
-from .future import Future, _finish
+from .errors import CallTimeout, ServerExit
+from .future import Future
+from .waiting import LoopBell
 
 if TYPE_CHECKING:
     from .pid import Pid
@@ -45,9 +46,22 @@ class Call(Future[Any]):
         self._forget()
         return won
 
+    def take(self) -> Any:
+        """The outcome of a call that only its caller has: an error leaves the call, or its traceback would
+        refer to itself.
+        """
+        value, error = self._box[0]
+        if error is None:
+            return value
+        self._box[0] = (None, None)
+        try:
+            raise error
+        finally:
+            del error
+
     def fail(self, pid: Pid) -> None:
         """The server is dead and will not answer."""
-        self._complete((None, ServerExit(pid.exit_reason, pid, f"call {_short(self.message)}")))
+        self._complete((None, ServerExit(pid.exit_reason, pid, self.message)))
 
     def promise(self) -> None:
         """It was not answered at once: have it failed if the server dies first."""
@@ -69,10 +83,9 @@ class Call(Future[Any]):
     async def wait_async(self, timeout: float | None) -> bool:
         """Wait in a coroutine without giving up; False when the time is over."""
         if not self._box:
-            loop = asyncio.get_running_loop()
-            bell = loop.create_future()
-            self.add_done_callback(lambda _: _ring(loop, bell))
-            await asyncio.wait({bell}, timeout=timeout)
+            bell = LoopBell(asyncio.get_running_loop())
+            self.add_done_callback(bell)
+            await bell.wait(timeout)
         return bool(self._box)
 
     async def await_answer(self, timeout: float | None) -> Any:
@@ -88,7 +101,7 @@ class Call(Future[Any]):
             raise
         return self.result()
 
-    def wait_for_answer(self, timeout: float | None) -> Any:
+    def wait_for_answer(self, timeout: float | None) -> None:
         """Wait, and give up for good when the time is over: a late answer is dropped.
 
         Raises:
@@ -96,27 +109,17 @@ class Call(Future[Any]):
         """
         self.promise()
         try:
-            return self.result(timeout)
+            self.wait(timeout)
         except CallTimeout:
-            if not self.cancel() and not self.cancelled():
-                return self.result()
+            if not self.cancel():
+                return
             raise CallTimeout(
                 f"{self.server} did not answer {_short(self.message)} within {timeout:g} s; "
                 f"its answer will be dropped"
             ) from None
-        except ProcessExit:
-            raise
         except BaseException:
             self.cancel()
             raise
-
-
-def _ring(loop: asyncio.AbstractEventLoop, bell: asyncio.Future[None]) -> None:
-    # A loop that has been closed has nobody left who waits.
-    try:
-        loop.call_soon_threadsafe(_finish, bell)
-    except RuntimeError:
-        pass
 
 
 def _short(value: object) -> str:

@@ -27,14 +27,13 @@ if TYPE_CHECKING:
 class ThreadPid(MailboxPid):
     """A thread as a process, until it ends."""
 
-    __slots__ = ("_end", "_thread_name")
+    __slots__ = ("_thread_name",)
     kind = "thread"
 
     def __init__(self) -> None:
         super().__init__()
         thread = threading.current_thread()
         self._thread_name = thread.name
-        self._end: ThreadEnd | None = None
         # The thread runs code of its own as long as it lives.
         self._run.acquire()
 
@@ -46,11 +45,10 @@ class ThreadPid(MailboxPid):
         """The exit signal takes effect: the old process is told to its thread once, which goes on as a new
         one.
         """
-        st = local.state
-        if st.ambient is not None and st.ambient.pid is self:
-            fresh = st.ambient.succeed()
-            if st.process is self:
-                st.process = fresh
+        if local.end is not None and local.end.pid is self:
+            fresh = local.end.succeed()
+            if local.state.process is self:
+                local.state.process = fresh
         raise ServerExit(self.exit_reason, self, "a call into resprout: this thread got an exit signal")
 
 
@@ -238,13 +236,13 @@ def _ambient(loop: asyncio.AbstractEventLoop | None) -> Pid:
     st = local.state
     if st.process is None:
         kernel.ensure()
-        end = st.ambient = ThreadEnd()
-        st.process = end.pid
-        _watch_crash(end)
+        local.end = ThreadEnd()
+        st.process = local.end.pid
+        _watch_crash(local.end.crash)
     return st.process
 
 
-def _watch_crash(end: ThreadEnd) -> None:
+def _watch_crash(crash: list[BaseException]) -> None:
     """Note the exception that ends the thread, so that its exit reason can say so.
 
     A thread's finalizer cannot see it. ``Thread`` calls its own ``_invoke_excepthook`` exactly when ``run``
@@ -254,7 +252,6 @@ def _watch_crash(end: ThreadEnd) -> None:
     invoke: Callable[..., Any] | None = getattr(thread, "_invoke_excepthook", None)
     if invoke is None:
         return
-    crash = end.crash
 
     def noting(thread: threading.Thread) -> None:
         import sys

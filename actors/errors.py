@@ -32,6 +32,11 @@ if TYPE_CHECKING:
     from .pid import Pid
 
 
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
 class ResproutError(Exception):
     """The root of every error that resprout raises on purpose."""
 
@@ -44,15 +49,16 @@ class ProcessExit(ResproutError):
         pid: the process, or None when a name led nowhere.
     """
 
-    def __init__(self, reason: object, pid: Pid | None = None, request: str = "") -> None:
+    def __init__(self, reason: object, pid: Pid | None = None, request: object = None) -> None:
         self.reason = reason
         self.pid = pid
         self.request = request
-        super().__init__(self._text())
+        super().__init__(reason)
 
-    def _text(self) -> str:
+    def __str__(self) -> str:
+        # Made when it is read: many exits are caught and never printed.
         who = "process" if self.pid is None else str(self.pid)
-        during = f" during {self.request}" if self.request else ""
+        during = "" if self.request is None else f" during {_short(self.request)}"
         return f"{who} exited{during}: {self.reason!r}"
 
 
@@ -63,7 +69,7 @@ class NoProcess(ProcessExit, pykka.ActorDeadError):
         self.target = target
         super().__init__(reason, pid)
 
-    def _text(self) -> str:
+    def __str__(self) -> str:
         return f"no process: {self.target} (is it started, and is the name spelled right?)"
 
 

@@ -1,15 +1,14 @@
-"""Pykka actors that know nothing of resprout: each gets a stand-in process while somebody here is interested
+"""Pykka actors that know nothing of resprout: each gets a stand-in process once somebody here is interested
 in it.
 
-Nothing of the actor is changed. Its end is seen by a thread-free watch: the kernel thread looks at its
-``actor_stopped`` event, a few times a second at first and then more often the more is going on, as Pykka
-offers no notice.
+The actor's class stays as it is. Pykka offers no notice of an actor's end, so two things are wrapped on this
+one instance: its ``actor_stopped.set``, which it calls when it ends, and ``_handle_failure``, which it calls
+    with the exception when it crashes.
 """
 
 from __future__ import annotations
 
-import time
-import weakref
+import contextlib
 from typing import Any
 
 import pykka
@@ -18,25 +17,38 @@ from .bridge import ActorStop, is_foreign
 from .kernel import kernel
 from .mailbox import MailboxPid
 from .pid import Pid
-from .reasons import KILLED, NORMAL
+from .reasons import KILLED, NORMAL, Crash
 
-LOOK = 0.02
-"""Seconds between two looks at whether a foreign actor has stopped."""
-
-_stand_ins: weakref.WeakKeyDictionary[Any, ForeignPid] = weakref.WeakKeyDictionary()
+_STAND_IN = "_resprout_stand_in"
 
 
 class ForeignPid(MailboxPid):
     """Stands for a pykka.ActorRef in links, monitors and child tables."""
 
-    __slots__ = ("ref",)
+    __slots__ = ("_crash", "ref")
     kind = "pykka"
 
-    def __init__(self, ref: Any) -> None:
+    def __init__(self, ref: Any, actor: Any) -> None:
         super().__init__()
         self.ref = ref
+        self._crash: list[BaseException] = []
         self._run.acquire()
-        self._look_again()
+        self._watch(actor)
+
+    def _watch(self, actor: Any) -> None:
+        set_stopped, handle_failure = actor.actor_stopped.set, actor._handle_failure
+
+        def stopped() -> None:
+            set_stopped()
+            kernel.post(self.look)
+
+        def failed(kind: Any, error: Any, traceback: Any) -> None:
+            if error is not None:
+                self._crash.append(error)
+            handle_failure(kind, error, traceback)
+
+        actor.actor_stopped.set = stopped
+        actor._handle_failure = failed
 
     @property
     def label(self) -> str:
@@ -51,13 +63,10 @@ class ForeignPid(MailboxPid):
         return bool(self._fate) or not self.ref.is_alive()
 
     def deliver(self, item: Any) -> None:
-        """Messages go on to the actor."""
-        if self._fate:
-            return
-        try:
-            self.ref.tell(item)
-        except pykka.ActorDeadError:
-            self.look()
+        """Messages go on to the actor; nobody is told when it has stopped meanwhile, as with any send."""
+        if not self._fate:
+            with contextlib.suppress(pykka.ActorDeadError):
+                self.ref.tell(item)
 
     def call(self, message: object, timeout: float | None = 5.0) -> Any:
         """Ask the actor."""
@@ -68,40 +77,38 @@ class ForeignPid(MailboxPid):
         self.deliver(message)
 
     def end(self, reason: object) -> None:
-        """An exit signal asks it to stop; `killed` also declares it dead at once."""
-        try:
+        """An exit signal asks it to stop, which is all that Pykka can do; a kill also declares it dead at
+        once.
+        """
+        with contextlib.suppress(pykka.ActorDeadError):
             self.ref.tell(ActorStop())
-        except pykka.ActorDeadError:
-            pass
         if reason == KILLED:
             self.die(reason)
-        else:
-            self._look_again(0.001)
 
     def look(self) -> None:
-        """See whether it has stopped."""
-        if self._fate:
-            if not self._gone and not self.ref.is_alive():
-                self.leave()
-            elif not self._gone:
-                self._look_again()
-        elif not self.ref.is_alive():
-            # Pykka keeps no reason; a crash and a stop look the same from outside.
-            self.die(NORMAL)
+        """It has stopped, or may have."""
+        if self.ref.is_alive():
+            return
+        self.die(Crash(self._crash[0]) if self._crash else NORMAL)
+        if not self._gone:
             self.leave()
-        else:
-            self._look_again()
-
-    def _look_again(self, after: float = LOOK) -> None:
-        kernel.at(time.monotonic() + after, self.look)
 
 
 def stand_in(ref: object) -> Pid | None:
     """The process that stands for a foreign ref; None when it is none."""
     if not is_foreign(ref):
         return None
-    pid = _stand_ins.get(ref)
+    actor = ref._actor_weakref()  # type: ignore[attr-defined]  # a pykka.ActorRef
+    if actor is None:
+        return None
+    pid: ForeignPid | None = actor.__dict__.get(_STAND_IN)
     if pid is None:
         kernel.ensure()
-        pid = _stand_ins[ref] = ForeignPid(ref)
+        # Two threads may make one each; the dict decides which is the one, the other is never heard of again.
+        made = ForeignPid(ref, actor)
+        pid = actor.__dict__.setdefault(_STAND_IN, made)
+        if pid is not made:
+            made.die(NORMAL)
+        # It may have stopped before the watch was set.
+        pid.look()
     return pid

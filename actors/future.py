@@ -156,7 +156,11 @@ class Future(FutureBase[T]):
             self.wait(timeout)
         value, error = box[0]
         if error is not None:
-            raise error
+            try:
+                raise error
+            finally:
+                # Or the error's traceback would refer to this frame, and this frame to the error.
+                del error, box, self
         return cast("T", value)
 
     def exception(self, timeout: float | None = None) -> BaseException | None:

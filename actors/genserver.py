@@ -13,12 +13,13 @@ from .bridge import ActorBase
 from .call import Call
 from .child_spec import ChildSpec, child_spec
 from .context import current
-from .errors import NoProcess, ProcessExit, SelfCall
+from .errors import NoProcess, SelfCall, ServerExit
 from .future import Future
 from .mailbox import System
 from .messages import NoReply, Ok, Stop
 from .pid import Pid, resolve
-from .running import RunnablePid, astart_server, start_server
+from .runnable import RunnablePid
+from .starting import astart_server, start_server
 from .waiting import check_timeout, forbid_loop
 
 logger = logging.getLogger("resprout")
@@ -235,11 +236,9 @@ class GenServer(ActorBase):
         if pid.dead:
             raise NoProcess(pid, pid)
         request = _stop_request(pid, reason)
-        try:
+        if not request.done():
             request.wait_for_answer(timeout)
-        except ProcessExit as error:
-            if error.reason != reason:
-                raise
+        _check_stopped(pid, reason)
 
     @staticmethod
     async def astop(server: Any, reason: object = "normal", timeout: float | None = None) -> None:
@@ -248,13 +247,8 @@ class GenServer(ActorBase):
         pid = resolve(server)
         if pid.dead:
             raise NoProcess(pid, pid)
-        request = _stop_request(pid, reason)
-        request.promise()
-        try:
-            await request.await_answer(timeout)
-        except ProcessExit as error:
-            if error.reason != reason:
-                raise
+        await _stop_request(pid, reason).await_answer(timeout)
+        _check_stopped(pid, reason)
 
     @classmethod
     def child_spec(cls, arg: Any = None, **overrides: Any) -> ChildSpec:
@@ -288,10 +282,24 @@ def _stop_request(pid: Pid, reason: object) -> Call:
         raise SelfCall(
             f"{pid} stops itself and would wait for its own end; return Stop(reason, state) instead"
         )
-    call = Call(("stop", reason), pid, caller)
+    call = _StopCall(("stop", reason), pid, caller)
     call.promise()
     pid.deliver(StopRequest(reason))
     return call
+
+
+class _StopCall(Call):
+    """A call whose answer is the death of the server."""
+
+    __slots__ = ()
+
+    def fail(self, pid: Pid) -> None:
+        self.try_set(None)
+
+
+def _check_stopped(pid: Pid, reason: object) -> None:
+    if pid.exit_reason != reason:
+        raise ServerExit(pid.exit_reason, pid, ("stop", reason))
 
 
 def _runnable(pid: Pid) -> RunnablePid:

@@ -18,7 +18,6 @@ class ThreadState:
         process: the process whose callback this thread runs; in ordinary code the thread's own, None until
             somebody asked for it.
         loop: the event loop that ran in this thread when the callback began (a drain inside a coroutine).
-        ambient: what stands for this thread as a process; ends with the thread's storage.
         worker: whether the thread belongs to the pool.
         interrupt: a KeyboardInterrupt that hit somebody else's callback, to be raised when the drain is over.
         depth: how many drains are nested on the thread's stack.
@@ -26,12 +25,11 @@ class ThreadState:
         burials: deaths that it has still to carry out, while it carries one out.
     """
 
-    __slots__ = ("ambient", "burials", "depth", "interrupt", "loop", "owed", "process", "worker")
+    __slots__ = ("burials", "depth", "interrupt", "loop", "owed", "process", "worker")
 
     def __init__(self) -> None:
         self.process: Pid | None = None
         self.loop: Any = None
-        self.ambient: Any = None
         self.worker = False
         self.interrupt: BaseException | None = None
         self.depth = 0
@@ -40,10 +38,16 @@ class ThreadState:
 
 
 class Local(threading.local):
-    """Gives each thread its state; ``__init__`` runs once a thread."""
+    """Gives each thread its state; ``__init__`` runs once a thread.
+
+    Attributes:
+        end: what notices the end of the thread by dying with this storage. Nothing else may ever refer to
+            it: a traceback that somebody keeps would keep it, and with it the thread's names and locks.
+    """
 
     def __init__(self) -> None:
         self.state = ThreadState()
+        self.end: Any = None
 
 
 local = Local()

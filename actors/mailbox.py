@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .call import Call
+from .messages import Down
 from .pid import Pid
 
 
@@ -49,7 +50,22 @@ class System:
         raise NotImplementedError
 
 
-NOT_FOR_RECEIVE = (Call, Cast, System)
+class Continue(System):
+    """``continue_with``: comes before any message."""
+
+    __slots__ = ("token",)
+
+    def __init__(self, token: object) -> None:
+        self.token = token
+
+
+class Tick:
+    """The ``timeout`` of the last result is over, unless a message came first."""
+
+    __slots__ = ()
+
+
+NOT_FOR_RECEIVE = (Call, Cast, System, Tick)
 
 
 def take_plain(pid: Pid, matching: Callable[[Any], bool] | None) -> tuple[bool, Any]:
@@ -72,6 +88,8 @@ def take_plain(pid: Pid, matching: Callable[[Any], bool] | None) -> tuple[bool, 
         except IndexError:
             break
         if not isinstance(item, NOT_FOR_RECEIVE):
+            if item.__class__ is Down and item.ref.flushed:
+                continue
             try:
                 wanted = matching is None or matching(item)
             except BaseException:

@@ -41,9 +41,10 @@ _ref_ids = itertools.count(1)
 class Ref:
     """One monitor: unique, hashable, compared by identity."""
 
-    __slots__ = ("id", "target", "watcher")
+    __slots__ = ("flushed", "id", "target", "watcher")
 
     def __init__(self, watcher: Pid, target: Pid | None) -> None:
+        self.flushed = False
         self.id = next(_ref_ids)
         self.watcher = watcher
         self.target = target

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from . import telemetry
 from .bridge import RefBase
 from .errors import AlreadyRegistered, Killed, NoProcess
+from .future import Future
 from .kernel import kernel
 from .local import local
 from .messages import Down, Exited, Named, Ref, Resource
@@ -28,7 +29,7 @@ from .reasons import KILL, KILLED, NOPROC, NORMAL, SHUTDOWN
 
 if TYPE_CHECKING:
     from .call import Call
-    from .waiting import Waiter
+    from .waiting import LoopBell, Waiter
 
 EXITED = ("resprout", "process", "exited")
 
@@ -109,7 +110,7 @@ class Pid(RefBase):
         self.parent = parent
         self.trap_exit = False
         self.parked: Waiter | None = None
-        self.receiver: Waiter | None = None
+        self.receiver: Waiter | LoopBell | None = None
         self._inbox: deque[Any] = deque()
         self._run = _thread.allocate_lock()
         self._gone = False
@@ -309,10 +310,9 @@ class Pid(RefBase):
             self._refuse(call)
 
     def _refuse(self, item: Any) -> None:
-        from .call import Call
-
-        if isinstance(item, Call):
-            item.fail(self)
+        fail = getattr(item, "fail", None)
+        if fail is not None and isinstance(item, Future):
+            fail(self)
 
     def expect(self, call: Call) -> None:
         """Promise that a call which was not answered at once is failed if this process dies before it
@@ -464,8 +464,9 @@ class Pid(RefBase):
     def _bury(self) -> None:
         reason = self.exit_reason
         self._give_up_name()
-        for key in list(self._resources):
-            self._release_one(key)
+        if self._resources:
+            for key in list(self._resources):
+                self._release_one(key)
         self._flush()
         if telemetry._attached:
             telemetry.emit(EXITED, {}, {"pid": self, "reason": reason, "name": self.name, "kind": self.kind})
@@ -554,6 +555,8 @@ class Pid(RefBase):
 
     def _give_up_name(self) -> None:
         name = self.name
+        if name is None:
+            return
         if isinstance(name, str):
             remove_name(name, self)
         elif isinstance(name, Named):

@@ -6,6 +6,7 @@ They act for the current process: an actor inside its callbacks, otherwise the t
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from typing import Any, NoReturn, TypeVar, overload
@@ -14,22 +15,24 @@ import attrs
 
 from . import context
 from .errors import CallTimeout, NoProcess
+from .inline import InlinePid
 from .kernel import Alarm, kernel
 from .mailbox import System, take_plain
 from .messages import NOTHING, Down, Ref
 from .pid import Pid, names, remove_name, resolve, table
 from .pid import whereis as _whereis
-from .running import InlinePid, RunnablePid
+from .runnable import RunnablePid
 from .server import ExitRequest, ServerPid
 from .spawned import spawn as _spawn
 from .stragglers import Straggler, stragglers
-from .waiting import Waiter, check_timeout, forbid_loop, park
+from .waiting import LoopBell, Waiter, check_timeout, forbid_loop, park
 
 __all__ = [
     "Info",
     "Straggler",
     "Timer",
     "alive",
+    "areceive",
     "cancel_timer",
     "current",
     "demonitor",
@@ -151,6 +154,9 @@ def demonitor(ref: Ref, flush: bool = False) -> bool:
         raise TypeError(f"expected ref as monitor returned it, got: {ref!r}")
     stopped = ref.target is not None and ref.target.remove_monitor(ref)
     if not stopped and flush:
+        # It has fired, but whoever carries the death out may not have delivered it yet: then it is thrown
+        # away on arrival.
+        ref.flushed = True
         take_plain(context.current(), lambda message: isinstance(message, Down) and message.ref is ref)
     return stopped
 
@@ -338,6 +344,34 @@ def receive(matching: Callable[[Any], bool] | None = None, timeout: float | None
         park(register, unregister, left)
 
 
+async def areceive(matching: Callable[[Any], bool] | None = None, timeout: float | None = None) -> Any:
+    """The form of receive for coroutines: waits without blocking the loop.
+
+    Args:
+        matching: a predicate; None takes any message.
+        timeout: seconds, None for ever.
+
+    Raises:
+        CallTimeout: no such message came in time.
+    """
+    check_timeout(timeout)
+    me = context.current()
+    loop = asyncio.get_running_loop()
+    deadline = None if timeout is None else time.monotonic() + timeout
+    while True:
+        bell = LoopBell(loop)
+        me.receiver = bell
+        try:
+            found, message = take_plain(me, matching)
+            if found:
+                return message
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            if not await bell.wait(left):
+                raise CallTimeout(f"no matching message within {timeout:g} s")
+        finally:
+            me.receiver = None
+
+
 def sleep(seconds: float) -> None:
     """Sleep, and be woken by one's own death (unlike ``time.sleep``, through which a killed process's
     handler sleeps on).
@@ -364,7 +398,7 @@ class Info:
         links, monitors, monitored_by: Pids.
         trap_exit: whether it traps exits.
         parent: who started it.
-        dictionary: facts that depend on the kind.
+        busy: whether its code runs right now, be it that it waits for something in there.
     """
 
     pid: Pid
@@ -377,6 +411,7 @@ class Info:
     monitored_by: tuple[Pid, ...]
     trap_exit: bool
     parent: Pid | None
+    busy: bool
 
 
 def info(pid: Pid) -> Info | None:
@@ -396,6 +431,7 @@ def info(pid: Pid) -> Info | None:
         monitored_by=tuple(ref.watcher for ref in list(pid._monitors.values())),
         trap_exit=pid.trap_exit,
         parent=pid.parent,
+        busy=pid._run.locked(),
     )
 
 

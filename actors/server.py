@@ -6,24 +6,28 @@ in genserver.py.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from . import reports
+from . import reports, telemetry
 from .bridge import PYKKA_MESSAGES, ActorStop
 from .call import Call
 from .errors import AlreadyRegistered, AlreadyStarted, Killed, ResproutError, StartError
 from .kernel import Alarm, kernel
 from .local import local
-from .mailbox import Cast, System
-from .messages import IGNORE, NOTHING, TIMEOUT, Exited, NoReply, Ok, Reply, Stop
+from .mailbox import Cast, Continue, System, Tick
+from .messages import IGNORE, NOTHING, TIMEOUT, Down, Exited, NoReply, Ok, Reply, Stop
 from .pid import Pid
 from .reasons import NORMAL, Crash, is_orderly
 
 if TYPE_CHECKING:
     from .genserver import GenServer
+
+
+STARTED = ("resprout", "process", "started")
 
 
 class BadReturn(ResproutError):
@@ -33,27 +37,26 @@ class BadReturn(ResproutError):
         super().__init__(f"{type(actor).__name__}.{callback} returned {value!r}, expected {allowed}")
 
 
+class Interrupted(ResproutError):
+    """Ctrl-C hit the callback that was to answer; the server lives on."""
+
+
+def keep_back(error: KeyboardInterrupt) -> bool:
+    """Keep an interrupt of the main thread until its drain is over; elsewhere one is an exception like any
+    other.
+    """
+    if local.state.depth and threading.current_thread() is threading.main_thread():
+        local.state.interrupt = error
+        return True
+    return False
+
+
 class ExitRequest(BaseException):
     """``process.exit(reason)``: unwinds the process's code, which then ends with the reason."""
 
     def __init__(self, reason: object) -> None:
         self.reason = reason
         super().__init__(f"exit({reason!r})")
-
-
-class Tick:
-    """The ``timeout`` of the last result is over, unless a message came first."""
-
-    __slots__ = ()
-
-
-class Continue(System):
-    """``continue_with``: comes before any message."""
-
-    __slots__ = ("token",)
-
-    def __init__(self, token: object) -> None:
-        self.token = token
 
 
 class Boot(System):
@@ -104,25 +107,32 @@ class ServerPid(Pid):
             else:
                 return False
             budget -= 1
+            kind = item.__class__
             if (
-                item.__class__ is not Call
+                (kind is not Call and kind is not Cast)
                 or self._tick is not None
                 or self.tracer is not None
                 or item.message.__class__ in PYKKA_MESSAGES
             ):
                 self.handle(item)
                 continue
-            # The common case written out, as every function call costs a twentieth of the whole.
+            # The common cases written out, as every function call costs a twentieth of the whole.
             self.handled += 1
             try:
-                result = self.actor.handle_call(item.message, item, self.state)
+                if kind is Cast:
+                    result = self.actor.handle_cast(item.message, self.state)
+                else:
+                    result = self.actor.handle_call(item.message, item, self.state)
             except BaseException as error:
                 self.unwound(item, error)
                 continue
-            if result.__class__ is Reply and result.timeout is None and result.continue_with is NOTHING:
+            if result.__class__ is (NoReply if kind is Cast else Reply) and (
+                result.timeout is None and result.continue_with is NOTHING
+            ):
                 if not self._fate:
                     self.state = result.state
-                    item.answer(result.value)
+                    if isinstance(result, Reply):
+                        item.answer(result.value)
             else:
                 self.settle(item, checked(result))
         return True
@@ -194,6 +204,8 @@ class ServerPid(Pid):
         if kind is Exited and item.pid is self.parent:
             # The parent of a server that traps exits is the one whose end it does not survive (gen_server).
             return Stop(item.reason, self.state)
+        if kind is Down and item.ref.flushed:
+            return None
         return checked(self.actor.handle_info(item, self.state))
 
     def settle(self, item: Any, result: Any) -> None:
@@ -210,10 +222,15 @@ class ServerPid(Pid):
         elif kind is Stop:
             self._settle_stop(item, result)
             return
+        elif result is IGNORE and item.__class__ is Boot:
+            self._refuse_boot(item, None, NORMAL)
+            return
         else:
             self.unwound(item, BadReturn(self.actor, _callback_of(item), _value_of(result), _allowed(item)))
             return
         if kind is Ok:
+            if telemetry._attached:
+                telemetry.emit(STARTED, {}, {"pid": self, "name": self.name, "kind": self.kind})
             item.answer.answer(self)
         if result.continue_with is not NOTHING:
             # To the front of what is read next: it comes before any message, and a chain of them does not
@@ -236,10 +253,11 @@ class ServerPid(Pid):
         """A callback ended in an exception."""
         if isinstance(error, Killed):
             return
-        if isinstance(error, KeyboardInterrupt):
-            # It was meant for the thread, not for the process whose callback it hit; the message counts as
+        if isinstance(error, KeyboardInterrupt) and keep_back(error):
+            # Meant for the main thread, not for the process whose callback it hit: the message counts as
             # handled.
-            local.state.interrupt = error
+            if item.__class__ is Call:
+                item.answer_error(Interrupted(f"{self} was interrupted by Ctrl-C before it answered"))
             return
         reason = error.reason if isinstance(error, ExitRequest) else Crash(error)
         if item.__class__ is Boot:
@@ -267,8 +285,7 @@ class ServerPid(Pid):
 
     def terminate_raised(self, error: BaseException, reason: object) -> object:
         """What to die of after terminate raised."""
-        if isinstance(error, KeyboardInterrupt):
-            local.state.interrupt = error
+        if isinstance(error, KeyboardInterrupt) and keep_back(error):
             return reason
         return error.reason if isinstance(error, ExitRequest) else Crash(error)
 
@@ -289,13 +306,7 @@ class ServerPid(Pid):
                 return None
         if boot.link is not None:
             self.add_link(boot.link)
-        result = actor.init(boot.arg)
-        if result is IGNORE:
-            self._refuse_boot(boot, None, NORMAL)
-            return None
-        if not isinstance(result, (Ok, Stop)) and not hasattr(result, "__await__"):
-            raise BadReturn(actor, "init", result, "Ok(state), IGNORE or Stop(reason)")
-        return result
+        return checked(actor.init(boot.arg))
 
     def fail_boot(self, boot: Boot, reason: object) -> None:
         """Init refused or raised: die of the reason, quietly for the starter's mailbox, then tell the

@@ -10,7 +10,7 @@ import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from . import reports
+from . import reports, telemetry
 from .context import adopt_task, current, disown_task, peek
 from .errors import Killed
 from .kernel import kernel
@@ -19,7 +19,7 @@ from .loop import runtime_loop
 from .mailbox import MailboxPid
 from .messages import Ref
 from .reasons import NORMAL, Crash, is_orderly
-from .server import ExitRequest
+from .server import STARTED, ExitRequest
 from .stragglers import caught_up, straggles
 
 if TYPE_CHECKING:
@@ -183,5 +183,7 @@ def spawn(
 ) -> tuple[Pid, Ref | None]:
     """Start a process that runs a function."""
     pid, ref = prepare(function, args, link=link, monitor=monitor)
+    if telemetry._attached:
+        telemetry.emit(STARTED, {}, {"pid": pid, "name": None, "kind": pid.kind})
     pid.begin()
     return pid, ref

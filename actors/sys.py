@@ -16,10 +16,11 @@ import attrs
 from .call import Call
 from .context import current
 from .errors import NoProcess, SelfCall
+from .inline import InlinePid
 from .mailbox import System
 from .pid import Pid, resolve
 from .process import status
-from .running import InlinePid, RunnablePid
+from .runnable import RunnablePid
 from .waiting import check_timeout, forbid_loop
 
 __all__ = [

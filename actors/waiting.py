@@ -154,7 +154,29 @@ def _wait_and_help(waiter: Waiter, timeout: float | None) -> bool:
             return True
 
 
-async def park_async(future: asyncio.Future[None], timeout: float | None) -> bool:
-    """Await a future of the running loop; False when the time is over (the future is then cancelled)."""
-    done, _ = await asyncio.wait({future}, timeout=timeout)
-    return bool(done)
+class LoopBell:
+    """One wait of a coroutine: like a Waiter, on a loop. ``wake`` may be called by anybody, from anywhere."""
+
+    __slots__ = ("_future", "_loop")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._future: asyncio.Future[None] = loop.create_future()
+
+    def wake(self, _answer: object = None) -> None:
+        # A loop that has been closed has nobody left who waits.
+        try:
+            self._loop.call_soon_threadsafe(self._ring)
+        except RuntimeError:
+            pass
+
+    __call__ = wake
+
+    def _ring(self) -> None:
+        if not self._future.done():
+            self._future.set_result(None)
+
+    async def wait(self, timeout: float | None) -> bool:
+        """Sleep until woken; False when the time is over."""
+        done, _ = await asyncio.wait({self._future}, timeout=timeout)
+        return bool(done)

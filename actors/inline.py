@@ -1,0 +1,228 @@
+"""Servers that never block: they run on the thread of whoever sends to them, with no thread hop.
+
+The idea is flat combining, and GCD's dispatch_sync. A drain is bounded, then handed to the pool; drains that
+come up inside a drain are owed and done after it, so chains do not recurse.
+"""
+
+from __future__ import annotations
+
+import time
+from asyncio import _get_running_loop
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from .bridge import PYKKA_MESSAGES
+from .call import Call
+from .errors import BlockingInLoop
+from .kernel import kernel
+from .local import ThreadState, local
+from .messages import NOTHING, Reply
+from .pid import ExitSignal, pay_owed
+from .runnable import BUDGET, RunnablePid, begin_call
+from .server import checked
+from .waiting import Waiter, check_timeout
+
+if TYPE_CHECKING:
+    from .genserver import GenServer
+    from .pid import Pid
+    from .pool import Worker
+
+DEEPEST = 30
+"""Calls from drain to drain on one thread's stack, before the next goes to the pool."""
+
+
+class InlinePid(RunnablePid):
+    """Runs on the thread of whoever sends to it, so its callbacks must never block. It dies between two
+    messages.
+    """
+
+    __slots__ = ("plain",)
+
+    def __init__(self, actor: GenServer, parent: Pid | None) -> None:
+        super().__init__(actor, parent)
+        self.plain = False
+        """Whether a call may go straight to the callback; False until init is through. Written by who has
+        the run right.
+        """
+
+    def call(self, message: object, timeout: float | None = 5.0) -> Any:
+        # The shortest way from question to answer; every step that can be left out, is.
+        if timeout.__class__ is not float or timeout < 0.0:
+            check_timeout(timeout)
+        st = local.state
+        caller = st.process
+        loop = _get_running_loop()
+        if caller is None or caller is self or caller._fate or self._fate or loop is not st.loop:
+            call = begin_call(self, message)
+        else:
+            call = Call(message, self, caller)
+        if (
+            not self.plain
+            or self._inbox
+            or message.__class__ in PYKKA_MESSAGES
+            or st.depth >= DEEPEST
+            or not self._run.acquire(False)
+        ):
+            return self._call_in_turn(call, st, timeout)
+        # Nobody is before us and the right is ours: the callback runs without a look at the mailbox. (A
+        # message of our own that # was sent before this one would be in the mailbox; others' have no order
+        # with it.)
+        before, before_loop = st.process, st.loop
+        st.process = self
+        st.loop = loop
+        st.depth += 1
+        try:
+            self.handled += 1
+            context = self._context
+            assert context is not None
+            try:
+                result = context.run(self.actor.handle_call, message, call, self.state)
+                if result.__class__ is Reply and result.timeout is None and result.continue_with is NOTHING:
+                    self.state = result.state
+                    call._box.append((result.value, None))
+                    if call._callbacks:
+                        call._call_back()
+                else:
+                    context.run(self.settle, call, checked(result))
+            except BaseException as error:
+                context.run(self.unwound, call, error)
+        finally:
+            st.process = before
+            st.loop = before_loop
+            st.depth -= 1
+            if self._fate:
+                self.leave()
+            else:
+                self.plain = not (self._saved or self._tick or self._suspended or self.tracer)
+                self._run.release()
+            if (self._inbox or self._urgent) and self._run.acquire(False):
+                self.drain()
+        if not st.depth and (st.owed or st.interrupt is not None):
+            self._after_drain(st)
+        return self._answer(call, timeout)
+
+    def _call_in_turn(self, call: Call, st: ThreadState, timeout: float | None) -> Any:
+        """Call through the mailbox: somebody is before us, or the server is in a special state."""
+        self._inbox.append(call)
+        if self._fate:
+            self._flush()
+        elif self._run.acquire(False):
+            if st.depth >= DEEPEST:
+                kernel.pool.submit(self)
+            else:
+                self.drain()
+        elif st.owed and self in st.owed:
+            # This thread itself holds the right and would do the drain later: now is better than never.
+            st.owed.remove(self)
+            self.drain()
+        if not st.depth:
+            self._after_drain(st)
+        return self._answer(call, timeout)
+
+    def _answer(self, call: Call, timeout: float | None) -> Any:
+        if not call._box:
+            if _get_running_loop() is not None:
+                self._wait_in_loop(call, timeout)
+            else:
+                call.wait_for_answer(timeout)
+        return call.take()
+
+    call.__doc__ = RunnablePid.call.__doc__
+
+    def _wait_in_loop(self, call: Call, timeout: float | None) -> None:
+        """Another thread runs the server right now, which never blocks: wait for that, but not for a later
+        reply.
+        """
+        call.promise()
+        deadline = None if timeout is None else time.monotonic() + timeout
+        waiter = Waiter()
+        call._callbacks.append(waiter)
+        while not call._box and (call in self._inbox or self._run.locked()):
+            left = 0.01 if deadline is None else min(0.01, deadline - time.monotonic())
+            if left <= 0:
+                break
+            waiter.wait(left)
+        if not call._box and call.cancel():
+            raise BlockingInLoop(
+                f"{self} did not answer at once, and waiting would block the running event loop; "
+                f"use `await GenServer.acall(server, message)` instead"
+            )
+
+    @staticmethod
+    def _after_drain(st: ThreadState) -> None:
+        """In no drain any more: do what is owed, raise what was kept back."""
+        if st.owed:
+            pay_owed()
+        if st.interrupt is not None:
+            interrupt, st.interrupt = st.interrupt, None
+            raise interrupt
+
+    def _kick(self) -> None:
+        st = local.state
+        if st.depth:
+            # Inside another drain: owed until that one ends, so that chains of sends do not recurse.
+            if st.owed is None:
+                st.owed = deque()
+            st.owed.append(self)
+            return
+        self.drain()
+        if st.owed or st.interrupt is not None:
+            self._after_drain(st)
+
+    def run(self, worker: Worker) -> None:
+        """The pool goes on with what a sender did not have to do to the end."""
+        self.drain()
+        if local.state.owed:
+            pay_owed()
+
+    def drain(self) -> None:
+        """Run on this thread; the run right is held."""
+        st = local.state
+        before, before_loop = st.process, st.loop
+        st.process = self
+        st.loop = _get_running_loop()
+        st.depth += 1
+        held = True
+        try:
+            while True:
+                context = self._context
+                more = context.run(self.turn, BUDGET) if context is not None else False
+                if self._fate:
+                    self.leave()
+                    return
+                if more:
+                    kernel.pool.submit(self)
+                    return
+                self.plain = not (self._saved or self._tick or self._suspended or self.tracer)
+                held = False
+                self._run.release()
+                if not (self._inbox or self._urgent or self._fate) or not self._run.acquire(False):
+                    return
+                held = True
+        except BaseException:
+            # An interrupt between two callbacks: the process goes on elsewhere, the interrupt here.
+            if held or self._run.acquire(False):
+                kernel.pool.submit(self)
+            raise
+        finally:
+            st.process = before
+            st.loop = before_loop
+            st.depth -= 1
+
+    def deliver_from_afar(self, item: Any) -> None:
+        self._inbox.append(item)
+        if self._fate:
+            self._flush()
+        elif self._run.acquire(False):
+            kernel.pool.submit(self)
+
+    def end(self, reason: object) -> None:
+        """Die between two messages: whoever holds the run right carries it out."""
+        self._own("_urgent", []).append(ExitSignal(reason))
+        if self._run.acquire(False):
+            self._kick()
+
+    def _after_death(self) -> None:
+        # The runner is this very thread, in turn(); it leaves when the turn ends.
+        if self._run.acquire(False):
+            self.leave()

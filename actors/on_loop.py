@@ -1,0 +1,125 @@
+"""Servers whose callbacks are coroutine functions: they run on the runtime's event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import sys
+from asyncio import _get_running_loop
+from typing import TYPE_CHECKING, Any
+
+from .context import adopt_task, disown_task
+from .loop import runtime_loop
+from .messages import NOTHING
+from .pid import Pid
+from .reasons import Crash
+from .runnable import RunnablePid
+from .server import checked
+
+if TYPE_CHECKING:
+    from .genserver import GenServer
+
+
+class LoopPid(RunnablePid):
+    """Runs on the runtime's event loop, as a task while it has something to do: its callbacks may be
+    coroutine functions.
+    """
+
+    __slots__ = ("_ending", "_task")
+
+    def __init__(self, actor: GenServer, parent: Pid | None) -> None:
+        super().__init__(actor, parent)
+        self._task: asyncio.Task[None] | None = None
+        self._ending: tuple[object, Any, object] | None = None
+
+    def _kick(self) -> None:
+        loop = runtime_loop()
+        if _get_running_loop() is loop:
+            loop.call_soon(self._begin, context=self._context)
+        else:
+            loop.call_soon_threadsafe(self._begin, context=self._context)
+
+    def _begin(self) -> None:
+        loop = asyncio.get_running_loop()
+        if sys.version_info >= (3, 11):
+            task = loop.create_task(self._live(), name=str(self), context=self._context)
+        else:
+            task = loop.create_task(self._live(), name=str(self))
+        self._task = task
+        adopt_task(task, self)
+
+    def task(self) -> asyncio.Task[None] | None:
+        """The task that runs it now; None while it is idle."""
+        return self._task
+
+    async def _live(self) -> None:
+        task = self._task
+        try:
+            while True:
+                await self._turn_async()
+                if self._fate:
+                    break
+                if sys.version_info < (3, 11):
+                    # Before 3.11 a task copies its context: keep what the callbacks have set for the next
+                    # turn.
+                    self._context = contextvars.copy_context()
+                self._run.release()
+                if not (self._fate or self.has_work()) or not self._run.acquire(False):
+                    return
+        except asyncio.CancelledError as error:
+            self.die(Crash(error))
+        finally:
+            if task is not None:
+                disown_task(task)
+            self._task = None
+        self.leave()
+
+    async def _turn_async(self) -> None:
+        while self.has_work() and not self._fate:
+            if self._saved or self._suspended:
+                item = self._next_of_saved()
+                if item is NOTHING:
+                    return
+            else:
+                item = self._inbox.popleft()
+            try:
+                result = self.invoke(item)
+                if hasattr(result, "__await__"):
+                    result = await result
+                    result = checked(result)
+            except asyncio.CancelledError as error:
+                if self._fate:
+                    return
+                self.unwound(item, error)
+            except BaseException as error:
+                self.unwound(item, error)
+            else:
+                if result is not None:
+                    self.settle(item, result)
+            if self._ending is not None:
+                await self._end_in_order(*self._ending)
+
+    def finish(self, reason: object, item: Any, reply: object = NOTHING) -> None:
+        """The callbacks are through; terminate may be a coroutine function, so the turn awaits the rest."""
+        self._ending = (reason, item, reply)
+
+    async def _end_in_order(self, reason: object, item: Any, reply: object) -> None:
+        if self._fate:
+            return
+        try:
+            done: Any = self.actor.terminate(reason, self.state)
+            if hasattr(done, "__await__"):
+                await done
+        except BaseException as error:
+            reason = self.terminate_raised(error, reason)
+        if reply is not NOTHING:
+            item.answer(reply)
+        self.report(reason, item)
+        self.die(reason)
+
+    def end(self, reason: object) -> None:
+        """Die at once; the task is cancelled, and the process has left when it has ended."""
+        if self.die(reason):
+            task = self._task
+            if task is not None:
+                runtime_loop().call_soon_threadsafe(task.cancel)

@@ -1,0 +1,65 @@
+"""Servers that may block: they borrow a thread of the pool while they have something to do."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .kernel import kernel
+from .local import local
+from .runnable import BUDGET, RunnablePid
+from .stragglers import caught_up, straggles
+
+if TYPE_CHECKING:
+    from .pool import Worker
+
+
+class PooledPid(RunnablePid):
+    """Borrows a thread of the pool while it has something to do, so its callbacks may block for as long as
+    they like.
+    """
+
+    __slots__ = ()
+
+    def _kick(self) -> None:
+        kernel.pool.submit(self)
+
+    def run(self, worker: Worker) -> None:
+        """Be run by a thread of the pool; the run right is held."""
+        before = local.state.process
+        local.state.process = self
+        try:
+            context = self._context
+            while True:
+                more = context.run(self.turn, BUDGET) if context is not None else False
+                if self._fate:
+                    self.leave()
+                    return
+                if more:
+                    kernel.pool.submit(self)
+                    return
+                # Offered before the right is given up: whoever was answered and calls again finds this
+                # thread idle.
+                worker.pool.park(worker)
+                self._run.release()
+                if not (self._fate or self.has_work()) or not self._run.acquire(False):
+                    return
+                if not worker.pool.unpark(worker):
+                    # Somebody has given this thread other work; this process goes to another one.
+                    kernel.pool.submit(self)
+                    return
+        finally:
+            local.state.process = before
+
+    def drain(self) -> None:
+        """The owed kind of running: hand it on."""
+        kernel.pool.submit(self)
+
+    def _now_a_straggler(self) -> None:
+        # Its own code that has just died by itself is on its way out; somebody else's signal makes a
+        # straggler.
+        if local.state.process is not self:
+            straggles(self)
+
+    def leave(self) -> None:
+        caught_up(self)
+        super().leave()

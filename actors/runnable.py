@@ -1,0 +1,131 @@
+"""What the three ways of being run have in common: the client side of a server.
+
+The ways are: on a thread of the pool (pooled.py), on the sender's own thread (inline.py), on the runtime's
+event loop (on_loop.py).
+All keep one rule, which is why a server handles one message at a time: the *run right* (a lock per process,
+taken with a try-acquire by whoever delivers) belongs to one runner, who gives it up and then looks again, so
+that what was delivered between its last look and the release is not left lying.
+"""
+
+from __future__ import annotations
+
+from asyncio import _get_running_loop
+from typing import Any
+
+from .bridge import ActorStop
+from .call import Call
+from .context import current
+from .errors import BlockingInLoop, NoProcess, SelfCall
+from .future import Future
+from .local import local
+from .mailbox import Cast
+from .pid import Pid
+from .server import ServerPid
+from .waiting import check_timeout
+
+BUDGET = 256
+"""Messages that one turn handles before somebody else gets a chance."""
+
+
+def begin_call(pid: Pid, message: object) -> Call:
+    """Check that the caller may wait for pid, and make the request.
+
+    Raises:
+        NoProcess, SelfCall, Killed.
+    """
+    caller = current()
+    if caller is pid:
+        raise SelfCall(
+            f"{pid} calls itself and would wait for its own answer; call a function instead, or cast"
+        )
+    if pid._fate:
+        raise NoProcess(pid, pid)
+    return Call(message, pid, caller)
+
+
+class RunnablePid(ServerPid):
+    """What the three have in common: the client side."""
+
+    __slots__ = ()
+
+    def call(self, message: object, timeout: float | None = 5.0) -> Any:
+        """Send a request and wait for its answer.
+
+        Args:
+            message: what handle_call gets.
+            timeout: seconds, None for ever; 5.0 as in Elixir.
+
+        Raises:
+            CallTimeout: no answer in time; a late one is dropped.
+            NoProcess: the process was dead already.
+            ServerExit: it died before it answered.
+            SelfCall: it is the caller itself.
+            BlockingInLoop: inside an event loop, unless the server runs on the sender's thread.
+        """
+        if timeout.__class__ is not float or timeout < 0.0:
+            check_timeout(timeout)
+        if _get_running_loop() is not None:
+            raise BlockingInLoop(
+                f"a call to {self} would block the running event loop; "
+                f"use `await GenServer.acall(server, message)` instead"
+            )
+        call = begin_call(self, message)
+        self.deliver(call)
+        if not call._box:
+            call.wait_for_answer(timeout)
+        return call.take()
+
+    def cast(self, message: object) -> None:
+        """Send a request without waiting; a dead process gets nothing and nobody is told, as in Erlang."""
+        me = local.state.process
+        if me is not None and me._fate:
+            me.meet_death()
+        self.deliver(Cast(message))
+
+    def request(self, message: object) -> Call:
+        """Send a request; the answer comes in the future."""
+        caller = current()
+        call = Call(message, self, caller)
+        self.deliver(call)
+        if not call._box:
+            call.promise()
+        return call
+
+    # -- Pykka's words ---------------------------------------------------------
+
+    def ask_later(self, message: object) -> Call:
+        """``ask(block=False)``: a dead process's future holds the ActorDeadError."""
+        if self._fate:
+            failed = Call(message, self, None)
+            failed.answer_error(NoProcess(self, self))
+            return failed
+        return self.request(message)
+
+    def stop_future(self) -> Future[bool]:
+        """``stop(block=False)``."""
+        stopped: Future[bool] = Future()
+        asked = self.ask_later(ActorStop())
+        asked.add_done_callback(lambda call: stopped.try_set(not isinstance(call.exception(), NoProcess)))
+        return stopped
+
+    def stop_later(self, timeout: float | None) -> bool:
+        """``stop()``; returns when it is dead."""
+        if current() is self:
+            self.ask_later(ActorStop())
+            return True
+        return self.stop_future().result(timeout)
+
+    def put_envelope(self, message: object, reply_to: Any) -> None:
+        """Deliver an envelope of Pykka's, made by code that goes round ``ask`` and ``tell``."""
+        if reply_to is None:
+            self.deliver(Cast(message))
+            return
+
+        def copy(call: Any) -> None:
+            error = call.exception()
+            if error is None:
+                reply_to.set(call.result())
+            else:
+                reply_to.set_exception((type(error), error, error.__traceback__))
+
+        self.request(message).add_done_callback(copy)

@@ -1,0 +1,104 @@
+"""How a server is started: make the process, run its init in it, tell the starter."""
+
+from __future__ import annotations
+
+import contextvars
+from typing import TYPE_CHECKING, NoReturn, cast
+
+from .bounded import make_bounded
+from .call import Call
+from .context import current, peek
+from .errors import CallTimeout, ServerExit, StartError
+from .inline import InlinePid
+from .kernel import kernel
+from .on_loop import LoopPid
+from .pid import Pid
+from .pooled import PooledPid
+from .runnable import RunnablePid
+from .server import Boot
+from .waiting import check_timeout, forbid_loop
+
+if TYPE_CHECKING:
+    from .genserver import GenServer
+
+
+def start_server(
+    actor: GenServer, arg: object, name: object, timeout: float | None, *, link: bool
+) -> Pid | None:
+    """Start a server and wait until its init is through.
+
+    Raises:
+        StartError, AlreadyStarted, BlockingInLoop.
+    """
+    kind = type(actor)
+    if kind.blocking or kind.is_async():
+        forbid_loop(f"starting {kind.__name__}", f"{kind.__name__}.astart_link(...)")
+    boot, pid = launch(actor, arg, name, timeout, link=link)
+    if not boot._box:
+        try:
+            boot.wait(timeout)
+        except CallTimeout:
+            give_up_start(pid)
+    return booted(boot)
+
+
+async def astart_server(
+    actor: GenServer, arg: object, name: object, timeout: float | None, *, link: bool
+) -> Pid | None:
+    """Start a server from a coroutine and await the end of its init.
+
+    Raises:
+        StartError, AlreadyStarted.
+    """
+    boot, pid = launch(actor, arg, name, timeout, link=link)
+    if not await boot.wait_async(timeout):
+        give_up_start(pid)
+    return booted(boot)
+
+
+def give_up_start(pid: Pid) -> NoReturn:
+    """Kill a server whose init takes too long, as OTP does."""
+    if pid.parent is not None:
+        pid.remove_link(pid.parent)
+    pid.signal(None, "kill", direct=True)
+    raise StartError("timeout")
+
+
+def booted(boot: Call) -> Pid | None:
+    """What the start returns: the Pid, None for IGNORE, or its error."""
+    try:
+        return cast("Pid | None", boot.result())
+    except ServerExit as error:
+        # It was killed while its init ran.
+        raise StartError(error.reason) from None
+
+
+def launch(
+    actor: GenServer, arg: object, name: object, timeout: float | None, *, link: bool
+) -> tuple[Call, RunnablePid]:
+    """Make the process and send it its boot item."""
+    check_timeout(timeout)
+    parent = current() if link else peek()
+    kernel.ensure()
+    kind = type(actor)
+    way = LoopPid if kind.is_async() else PooledPid if kind.blocking else InlinePid
+    if kind.mailbox is None:
+        pid: RunnablePid = way(actor, parent)
+    else:
+        pid = make_bounded(way, kind.mailbox, actor, parent)
+    actor._pid = pid
+    pid.trap_exit = kind.trap_exit
+    if not link:
+        pid.parent = None
+    pid._context = contextvars.copy_context()
+    answer = Call("init", pid, parent)
+    answer.promise()
+    boot = Boot(answer, arg, name, parent if link else None)
+    if isinstance(pid, InlinePid):
+        # Even inside another drain: the starter waits for it.
+        pid._inbox.append(boot)
+        pid._run.acquire()
+        pid.drain()
+    else:
+        pid.deliver(boot)
+    return answer, pid

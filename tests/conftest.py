@@ -1,0 +1,122 @@
+"""What every test is held to: it leaves no process, thread or straggler of its own behind, and it ends."""
+
+from __future__ import annotations
+
+import faulthandler
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+WATCHDOG = 100.0
+"""Seconds after which a test's threads are shown; pytest-timeout ends it a little later."""
+PATIENCE = 10.0
+"""Seconds that what a test has stopped may take to be gone."""
+RUNTIME_THREADS = ("resprout-kernel", "pytest_timeout")
+"""Threads that serve all tests."""
+
+
+@pytest.fixture(autouse=True)
+def leaves_nothing_behind() -> Iterator[None]:
+    """Fail a test that leaves a process, a thread, a straggler, a name or a pool thread of its own behind."""
+    # What other fixtures of wider scope have started is not the test's.
+    threads = set(threading.enumerate())
+    known = _processes() if "resprout.actors" in sys.modules else None
+    faulthandler.dump_traceback_later(WATCHDOG, exit=False)
+    yield
+    try:
+        if "resprout.actors" in sys.modules:
+            _check_processes(known or set())
+        _check_threads(threads)
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+
+
+def _processes() -> set[object]:
+    from resprout.actors import process
+
+    _fresh_start()
+    return set(process.processes())
+
+
+def _fresh_start() -> None:
+    """Give the main thread a process that is alive, traps nothing and has no mail."""
+    from resprout.actors import CallTimeout, ProcessExit, process
+
+    while True:
+        try:
+            process.trap_exit(False)
+            while True:
+                process.receive(timeout=0)
+        except CallTimeout:
+            return
+        except ProcessExit:
+            continue  # the test's last exit signal to this thread, seen only now
+
+
+def _check_processes(known: set[object]) -> None:
+    from resprout.actors import Pid, process
+
+    def left_over() -> list[Pid]:
+        me = process.current()
+        return [pid for pid in process.processes() if pid not in known and pid is not me and not _of_throttle(pid)]
+
+    def straggling() -> list[object]:
+        return [each for each in process.stragglers() if each.pid not in known]
+
+    _fresh_start()
+    if not (_gone(left_over) and _gone(straggling)):
+        rest, late = left_over(), straggling()
+        for pid in rest:
+            process.exit(pid, "kill")  # so that one test's fault is not the next one's
+        pytest.fail(f"left behind: processes {rest}, stragglers {late}")
+
+
+def _of_throttle(pid: object) -> bool:
+    """The throttle's own tree starts on first use and stays until the interpreter ends."""
+    kind = type(getattr(pid, "actor", None))
+    while pid is not None:
+        name = str(getattr(pid, "name", None) or "")
+        if kind.__module__.startswith("resprout.throttle") or name.startswith("resprout.throttle"):
+            return True
+        pid = getattr(pid, "parent", None)
+        kind = type(getattr(pid, "actor", None))
+    return False
+
+
+def _check_threads(before: set[threading.Thread]) -> None:
+    def left_over() -> list[str]:
+        return [
+            thread.name
+            for thread in threading.enumerate()
+            if thread not in before and not thread.name.startswith(RUNTIME_THREADS)
+        ]
+
+    if not left_over():
+        return
+    if "resprout.actors" in sys.modules:
+        from resprout.actors.kernel import kernel
+        from resprout.actors.loop import close_loop
+
+        close_loop()
+
+        def trimmed() -> list[str]:
+            kernel.pool.trim()
+            return left_over()
+
+        assert _gone(trimmed), f"left behind: threads {left_over()}"
+    else:
+        assert _gone(left_over), f"left behind: threads {left_over()}"
+
+
+def _gone(left_over: Callable[[], list[object] | list[str]]) -> bool:
+    """Look again and again until nothing is left over; what a death sets off ends a moment after it is told."""
+    deadline = time.monotonic() + PATIENCE
+    pause = threading.Event()
+    while left_over():
+        if time.monotonic() > deadline:
+            return False
+        pause.wait(0.001)
+    return True
