@@ -15,12 +15,13 @@ import attrs
 from . import telemetry
 from .call import Call
 from .context import current
-from .errors import MailboxFull, NoProcess
+from .errors import MailboxFull
 from .inline import InlinePid
 from .local import local
 from .mailbox import Continue, System, Tick
 from .messages import Down, Exited
 from .on_loop import LoopPid
+from .pid import no_process
 from .pooled import PooledPid
 from .runnable import RunnablePid
 from .waiting import Waiter, check_timeout, forbid_loop, park
@@ -77,7 +78,7 @@ class BoundedMixin(RunnablePid):
         if not isinstance(self, InlinePid):
             forbid_loop(f"a call to {self}", "GenServer.acall(server, message)")
         if self._fate:
-            raise NoProcess(self, self)
+            raise no_process(self)
         call = Call(message, self, current())
         self.deliver(call)
         if not call.done():

@@ -32,8 +32,8 @@ class ThreadPid(MailboxPid):
 
     def __init__(self) -> None:
         super().__init__()
-        thread = threading.current_thread()
-        self._thread_name = thread.name
+        thread = _thread_object()
+        self._thread_name = "thread" if thread is None else thread.name
         # The thread runs code of its own as long as it lives.
         self._run.acquire()
 
@@ -242,13 +242,21 @@ def _ambient(loop: asyncio.AbstractEventLoop | None) -> Pid:
     return st.process
 
 
+def _thread_object() -> threading.Thread | None:
+    """The Thread of this thread; None for a raw one, for which ``current_thread`` would make a dummy that
+    stays for ever.
+    """
+    active: dict[int, threading.Thread] = threading._active  # type: ignore[attr-defined]  # there is no public way
+    return active.get(threading.get_ident())
+
+
 def _watch_crash(crash: list[BaseException]) -> None:
     """Note the exception that ends the thread, so that its exit reason can say so.
 
     A thread's finalizer cannot see it. ``Thread`` calls its own ``_invoke_excepthook`` exactly when ``run``
     raised; it is wrapped on this one thread object, whose global ``threading.excepthook`` stays the user's.
     """
-    thread = threading.current_thread()
+    thread = _thread_object()
     invoke: Callable[..., Any] | None = getattr(thread, "_invoke_excepthook", None)
     if invoke is None:
         return
@@ -257,7 +265,8 @@ def _watch_crash(crash: list[BaseException]) -> None:
         import sys
 
         error = sys.exc_info()[1]
-        if error is not None:
+        # sys.exit() in a thread ends it quietly.
+        if error is not None and not isinstance(error, SystemExit):
             crash.append(error)
         invoke(thread)
 

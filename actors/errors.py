@@ -5,6 +5,7 @@
     ResproutError
     ├── ProcessExit(reason, pid)        the other process is gone
     │   ├── NoProcess                   ... and was so before the request (also a pykka.ActorDeadError)
+    │   │   └── StalePid                ... as it was started before os.fork
     │   └── ServerExit                  ... it ended during the request
     ├── CallTimeout                     I gave up waiting (also a TimeoutError and a pykka.Timeout)
     ├── StartError(reason)              a start function failed
@@ -16,7 +17,6 @@
     ├── MailboxFull(pid)                a bounded mailbox rejected the message
     ├── BlockingInLoop                  a blocking form was used inside a running event loop
     ├── SelfCall                        a process tried to wait for an answer of its own
-    ├── StalePid                        a Pid from before os.fork was used in the child
     └── ConfigError(file, line, column, path, reason)
 
     Killed (BaseException)              what the code of a dead process meets; nobody else sees it
@@ -71,6 +71,16 @@ class NoProcess(ProcessExit, pykka.ActorDeadError):
 
     def __str__(self) -> str:
         return f"no process: {self.target} (is it started, and is the name spelled right?)"
+
+
+class StalePid(NoProcess):
+    """The Pid is from before ``os.fork``: the process is the parent's, and the child began with none."""
+
+    def __str__(self) -> str:
+        return (
+            f"{self.target} was started before this process was forked: it runs in the parent only; "
+            f"start what you need in the child, after the fork"
+        )
 
 
 class ServerExit(ProcessExit):
@@ -180,10 +190,6 @@ class BlockingInLoop(ResproutError):
 
 class SelfCall(ResproutError):
     """A process called itself, and would have waited for itself."""
-
-
-class StalePid(ResproutError):
-    """The Pid belongs to the parent of this forked process, where its process lives on."""
 
 
 class ConfigError(ResproutError):

@@ -17,7 +17,7 @@ from .errors import NoProcess, SelfCall, ServerExit
 from .future import Future
 from .mailbox import System
 from .messages import NoReply, Ok, Stop
-from .pid import Pid, resolve
+from .pid import Pid, no_process, resolve
 from .runnable import RunnablePid
 from .starting import astart_server, start_server
 from .waiting import check_timeout, forbid_loop
@@ -180,7 +180,7 @@ class GenServer(ActorBase):
         check_timeout(timeout)
         pid = resolve(server)
         if pid.dead:
-            raise NoProcess(pid, pid)
+            raise no_process(pid)
         call: Call = _runnable(pid).request(message)
         return await call.await_answer(timeout)
 
@@ -234,7 +234,7 @@ class GenServer(ActorBase):
         check_timeout(timeout)
         pid = resolve(self)
         if pid.dead:
-            raise NoProcess(pid, pid)
+            raise no_process(pid)
         request = _stop_request(pid, reason)
         if not request.done():
             request.wait_for_answer(timeout)
@@ -246,7 +246,7 @@ class GenServer(ActorBase):
         check_timeout(timeout)
         pid = resolve(server)
         if pid.dead:
-            raise NoProcess(pid, pid)
+            raise no_process(pid)
         await _stop_request(pid, reason).await_answer(timeout)
         _check_stopped(pid, reason)
 

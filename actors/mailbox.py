@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .call import Call
-from .messages import Down
+from .messages import Down, Exited
 from .pid import Pid
 
 
@@ -68,6 +68,15 @@ class Tick:
 NOT_FOR_RECEIVE = (Call, Cast, System, Tick)
 
 
+def void(pid: Pid, item: Any) -> bool:
+    """Whether a notice came too late: its monitor was flushed or its link undone while the death was being
+    told.
+    """
+    if item.__class__ is Down:
+        return bool(item.ref.flushed)
+    return item.__class__ is Exited and item.pid.id in pid._unlinked
+
+
 def take_plain(pid: Pid, matching: Callable[[Any], bool] | None) -> tuple[bool, Any]:
     """Take the oldest plain message that matches; (False, None) when there is none yet.
 
@@ -88,7 +97,7 @@ def take_plain(pid: Pid, matching: Callable[[Any], bool] | None) -> tuple[bool, 
         except IndexError:
             break
         if not isinstance(item, NOT_FOR_RECEIVE):
-            if item.__class__ is Down and item.ref.flushed:
+            if void(pid, item):
                 continue
             try:
                 wanted = matching is None or matching(item)

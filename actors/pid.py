@@ -20,12 +20,12 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from . import telemetry
 from .bridge import RefBase
-from .errors import AlreadyRegistered, Killed, NoProcess
+from .errors import AlreadyRegistered, Killed, NoProcess, StalePid
 from .future import Future
 from .kernel import kernel
 from .local import local
 from .messages import Down, Exited, Named, Ref, Resource
-from .reasons import KILL, KILLED, NOPROC, NORMAL, SHUTDOWN
+from .reasons import FORKED, KILL, KILLED, NOPROC, NORMAL, SHUTDOWN
 
 if TYPE_CHECKING:
     from .call import Call
@@ -41,6 +41,7 @@ _ids = itertools.count(1)
 # Stand for a table that has not been made; never changed.
 _NO_DICT: dict[int, Any] = {}
 _NO_LIST: list[Any] = []
+_NO_SET: set[int] = set()
 
 OWED_AT_ONCE = 1000
 """How many owed drains a thread does before it leaves the rest to the pool."""
@@ -90,6 +91,7 @@ class Pid(RefBase):
         "_run",
         "_saved",
         "_ties",
+        "_unlinked",
         "_urgent",
         "_watching",
         "actor",
@@ -119,6 +121,7 @@ class Pid(RefBase):
         self._ties: dict[str, Any] = {}
         self._fate: tuple[object, ...] = ()
         self._urgent: list[ExitSignal] = _NO_LIST
+        self._unlinked: set[int] = _NO_SET
         self._links: dict[int, Pid] = _NO_DICT
         self._monitors: dict[int, Ref] = _NO_DICT
         self._watching: dict[int, Ref] = _NO_DICT
@@ -214,6 +217,8 @@ class Pid(RefBase):
 
         if (me := peek()) is not None and me._fate:
             me.meet_death()
+        if self._fate and self._fate[0] == FORKED:
+            raise no_process(self)
         self.deliver(message)
 
     def call(self, message: object, timeout: float | None = 5.0) -> Any:
@@ -252,7 +257,7 @@ class Pid(RefBase):
         def tell(self, message):
             """Send, Pykka's way: an ActorDeadError where nobody lives, a cast otherwise."""
             if self.dead:
-                raise NoProcess(self, self)
+                raise no_process(self)
             self.cast(message)
 
         def ask(self, message, *, block=True, timeout=None):
@@ -343,8 +348,10 @@ class Pid(RefBase):
             self._links.pop(other.id, None)
 
     def remove_link(self, other: Pid) -> None:
-        """Take the link away, on both sides."""
-        self._links.pop(other.id, None)
+        """Take the link away, on both sides; afterwards the link has no effect any more."""
+        if self._links.pop(other.id, None) is None and other._fate and other.id in table:
+            # Its burial has taken the entry and may not have told yet: what it tells is to be thrown away.
+            self._own("_unlinked", set()).add(other.id)
         other._links.pop(self.id, None)
 
     def add_monitor(self, ref: Ref) -> None:
@@ -400,6 +407,8 @@ class Pid(RefBase):
         Semantics: Erlang Reference Manual, "Processes", "Receiving Exit Signals".
         """
         if self._fate:
+            return
+        if self._unlinked and not direct and sender is not None and sender.id in self._unlinked:
             return
         if direct and isinstance(reason, str) and reason == KILL:
             self.end(KILLED)
@@ -470,7 +479,6 @@ class Pid(RefBase):
         self._flush()
         if telemetry._attached:
             telemetry.emit(EXITED, {}, {"pid": self, "reason": reason, "name": self.name, "kind": self.kind})
-        table.pop(self.id, None)
         links = self._links
         while links:
             try:
@@ -496,6 +504,7 @@ class Pid(RefBase):
                 break
             ref.watcher._watching.pop(ref.id, None)
             ref.watcher.deliver(Down(ref, self, reason))
+        table.pop(self.id, None)
         parked = self.parked
         if parked is not None:
             parked.wake()
@@ -609,6 +618,13 @@ def reset_names() -> None:
 def not_a_server(server: object) -> NoReturn:
     """Refuse something that is no server argument."""
     raise TypeError(f"expected a Pid, a registered name (str) or a Via, got: {server!r}")
+
+
+def no_process(pid: Pid) -> NoProcess:
+    """Make the error for a request to a dead process."""
+    if pid.exit_reason == FORKED:
+        return StalePid(pid, pid, FORKED)
+    return NoProcess(pid, pid)
 
 
 def resolve(server: object) -> Pid:

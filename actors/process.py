@@ -169,6 +169,9 @@ def send(server: object, message: object) -> None:
     me = context.peek()
     if me is not None and me._fate:
         me.meet_death()
+    if isinstance(server, Pid):
+        server.send(message)
+        return
     pid = _whereis(server)
     if pid is not None:
         pid.deliver(message)

@@ -15,6 +15,7 @@ SHUTDOWN = "shutdown"
 KILL = "kill"
 KILLED = "killed"
 NOPROC = "noproc"
+FORKED = "forked"
 
 
 @attrs.frozen

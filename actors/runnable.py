@@ -19,7 +19,8 @@ from .errors import BlockingInLoop, NoProcess, SelfCall
 from .future import Future
 from .local import local
 from .mailbox import Cast
-from .pid import Pid
+from .pid import Pid, no_process
+from .reasons import FORKED
 from .server import ServerPid
 from .waiting import check_timeout
 
@@ -39,7 +40,7 @@ def begin_call(pid: Pid, message: object) -> Call:
             f"{pid} calls itself and would wait for its own answer; call a function instead, or cast"
         )
     if pid._fate:
-        raise NoProcess(pid, pid)
+        raise no_process(pid)
     return Call(message, pid, caller)
 
 
@@ -80,6 +81,8 @@ class RunnablePid(ServerPid):
         me = local.state.process
         if me is not None and me._fate:
             me.meet_death()
+        if self._fate and self._fate[0] == FORKED:
+            raise no_process(self)
         self.deliver(Cast(message))
 
     def request(self, message: object) -> Call:
@@ -97,7 +100,7 @@ class RunnablePid(ServerPid):
         """``ask(block=False)``: a dead process's future holds the ActorDeadError."""
         if self._fate:
             failed = Call(message, self, None)
-            failed.answer_error(NoProcess(self, self))
+            failed.answer_error(no_process(self))
             return failed
         return self.request(message)
 

@@ -18,7 +18,7 @@ from .call import Call
 from .errors import AlreadyRegistered, AlreadyStarted, Killed, ResproutError, StartError
 from .kernel import Alarm, kernel
 from .local import local
-from .mailbox import Cast, Continue, System, Tick
+from .mailbox import Cast, Continue, System, Tick, void
 from .messages import IGNORE, NOTHING, TIMEOUT, Down, Exited, NoReply, Ok, Reply, Stop
 from .pid import Pid
 from .reasons import NORMAL, Crash, is_orderly
@@ -201,11 +201,11 @@ class ServerPid(Pid):
             return self._boot(item)
         if isinstance(item, System):
             return item.handle(self)
+        if (kind is Down or kind is Exited) and void(self, item):
+            return None
         if kind is Exited and item.pid is self.parent:
             # The parent of a server that traps exits is the one whose end it does not survive (gen_server).
             return Stop(item.reason, self.state)
-        if kind is Down and item.ref.flushed:
-            return None
         return checked(self.actor.handle_info(item, self.state))
 
     def settle(self, item: Any, result: Any) -> None:
@@ -318,7 +318,7 @@ class ServerPid(Pid):
         if boot.link is not None:
             # The starter gets an error to handle, so it gets no exit signal besides.
             self.remove_link(boot.link)
-        self._calls.pop(boot.answer.key, None)
+        boot.answer._forget()
         self.die(reason)
         if error is None:
             boot.answer.answer(None)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from .context import current
 from .kernel import kernel
 from .pid import table
-from .reasons import SHUTDOWN
+from .reasons import FORKED, SHUTDOWN
 
 if TYPE_CHECKING:
     from .pid import Pid
@@ -82,7 +82,7 @@ def _after_fork_in_child() -> None:
 
     for each in list(table.values()):
         # Their code runs in the parent; here they are dead, and say why.
-        each.flag("forked")
+        each.flag(FORKED)
         each._run.acquire(False)
     table.clear()
     _tasks.clear()

@@ -92,7 +92,6 @@ def launch(
         pid.parent = None
     pid._context = contextvars.copy_context()
     answer = Call("init", pid, parent)
-    answer.promise()
     boot = Boot(answer, arg, name, parent if link else None)
     if isinstance(pid, InlinePid):
         # Even inside another drain: the starter waits for it.
@@ -101,4 +100,6 @@ def launch(
         pid.drain()
     else:
         pid.deliver(boot)
+    if not answer._box:
+        answer.promise()
     return answer, pid

@@ -15,10 +15,10 @@ import attrs
 
 from .call import Call
 from .context import current
-from .errors import NoProcess, SelfCall
+from .errors import SelfCall
 from .inline import InlinePid
 from .mailbox import System
-from .pid import Pid, resolve
+from .pid import Pid, no_process, resolve
 from .process import status
 from .runnable import RunnablePid
 from .waiting import check_timeout, forbid_loop
@@ -107,7 +107,7 @@ def _ask(what: str, server: Any, function: Callable[[Any], Any], timeout: float 
     if caller is pid:
         raise SelfCall(f"{pid} would wait for its own answer")
     if pid.dead:
-        raise NoProcess(pid, pid)
+        raise no_process(pid)
     call = Call(what, pid, caller)
     pid.deliver(_Query(call, function))
     if not call.done():
