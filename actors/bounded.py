@@ -21,8 +21,8 @@ from .local import local
 from .mailbox import Continue, System, Tick
 from .messages import Down, Exited
 from .on_loop import LoopPid
-from .pid import no_process
 from .pooled import PooledPid
+from .resolving import no_process
 from .runnable import RunnablePid
 from .waiting import Waiter, check_timeout, forbid_loop, park
 
@@ -71,7 +71,11 @@ class BoundedMixin(RunnablePid):
 
     def deliver_from_afar(self, item: Any) -> None:
         if isinstance(item, _ALWAYS) or self._fate or self._admit(item, may_block=False):
-            super().deliver_from_afar(item)
+            # Not super().deliver_from_afar, which may come back here and wait: timers must never be held up.
+            if isinstance(self, InlinePid):
+                InlinePid.deliver_from_afar(self, item)
+            else:
+                RunnablePid.deliver(self, item)
 
     def call(self, message: object, timeout: float | None = 5.0) -> Any:
         check_timeout(timeout)

@@ -6,7 +6,7 @@ import asyncio
 import itertools
 from typing import TYPE_CHECKING, Any
 
-from .errors import CallTimeout, ServerExit
+from .errors import CallTimeout, ServerExit, brief
 from .future import Future
 from .waiting import LoopBell
 
@@ -93,7 +93,7 @@ class Call(Future[Any]):
         try:
             if not await self.wait_async(timeout) and self.cancel():
                 raise CallTimeout(
-                    f"{self.server} did not answer {_short(self.message)} within {timeout:g} s; "
+                    f"{self.server} did not answer {brief(self.message)} within {timeout:g} s; "
                     f"its answer will be dropped"
                 )
         except asyncio.CancelledError:
@@ -114,14 +114,9 @@ class Call(Future[Any]):
             if not self.cancel():
                 return
             raise CallTimeout(
-                f"{self.server} did not answer {_short(self.message)} within {timeout:g} s; "
+                f"{self.server} did not answer {brief(self.message)} within {timeout:g} s; "
                 f"its answer will be dropped"
             ) from None
         except BaseException:
             self.cancel()
             raise
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."

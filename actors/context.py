@@ -7,7 +7,9 @@ thread and a task become processes the first time somebody asks, and stay so unt
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
+import time
 import weakref
 from asyncio import _get_running_loop
 from typing import TYPE_CHECKING, Any
@@ -35,7 +37,7 @@ class ThreadPid(MailboxPid):
         thread = _thread_object()
         self._thread_name = "thread" if thread is None else thread.name
         # The thread runs code of its own as long as it lives.
-        self._run.acquire()
+        self._run.clear()
 
     @property
     def label(self) -> str:
@@ -88,7 +90,8 @@ def _ended(pid: MailboxPid, former: list[ThreadPid], reason: object) -> None:
     def finish() -> None:
         if flagged:
             pid.bury()
-        pid.leave()
+        if not pid.left:
+            pid.leave()
         for each in former:
             each.leave()
 
@@ -106,7 +109,7 @@ class TaskPid(MailboxPid):
         self.spawned = spawned
         self._loop = task.get_loop()
         self._task: weakref.ref[asyncio.Task[Any]] = weakref.ref(task, self._destroyed)
-        self._run.acquire()
+        self._run.clear()
         self._key = id(task)
         _tasks[self._key] = self
         task.add_done_callback(self._done)
@@ -179,6 +182,8 @@ class TaskPid(MailboxPid):
             _ended(self, [], NORMAL)
 
 
+LOOK = 0.1
+"""Seconds between two looks at whether a thread that ``threading`` does not know still exists."""
 _tasks: dict[int, Any] = {}
 """The processes that are tasks at the moment, by the task's id: TaskPid, and servers that run on the
 runtime's loop.
@@ -239,7 +244,27 @@ def _ambient(loop: asyncio.AbstractEventLoop | None) -> Pid:
         local.end = ThreadEnd()
         st.process = local.end.pid
         _watch_crash(local.end.crash)
+        if _thread_object() is None:
+            _look_after(threading.get_ident(), local.end.pid)
     return st.process
+
+
+def _look_after(ident: int, pid: MailboxPid) -> None:
+    """See to the end of a thread that ``threading`` does not know: a raw one, or one that is dying already.
+
+    Code that runs in the finalizers of a dying thread's storage gets a fresh storage, which nobody
+    finalizes. So the kernel thread looks now and then whether such a thread still exists.
+    """
+
+    def look() -> None:
+        if pid.left:
+            return
+        if ident in sys._current_frames():
+            kernel.at(time.monotonic() + LOOK, look)
+        else:
+            _ended(pid, [], NORMAL)
+
+    kernel.at(time.monotonic() + LOOK, look)
 
 
 def _thread_object() -> threading.Thread | None:
@@ -262,8 +287,6 @@ def _watch_crash(crash: list[BaseException]) -> None:
         return
 
     def noting(thread: threading.Thread) -> None:
-        import sys
-
         error = sys.exc_info()[1]
         # sys.exit() in a thread ends it quietly.
         if error is not None and not isinstance(error, SystemExit):

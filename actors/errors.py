@@ -32,8 +32,12 @@ if TYPE_CHECKING:
     from .pid import Pid
 
 
-def _short(value: object) -> str:
-    text = repr(value)
+def brief(value: object) -> str:
+    """A value as text of at most 80 characters, also when its repr raises."""
+    try:
+        text = repr(value)
+    except Exception as error:
+        text = f"<{type(value).__name__} whose repr raised {type(error).__name__}>"
     return text if len(text) <= 80 else text[:77] + "..."
 
 
@@ -58,7 +62,7 @@ class ProcessExit(ResproutError):
     def __str__(self) -> str:
         # Made when it is read: many exits are caught and never printed.
         who = "process" if self.pid is None else str(self.pid)
-        during = "" if self.request is None else f" during {_short(self.request)}"
+        during = "" if self.request is None else f" during {brief(self.request)}"
         return f"{who} exited{during}: {self.reason!r}"
 
 

@@ -17,7 +17,8 @@ from .errors import NoProcess, SelfCall, ServerExit
 from .future import Future
 from .mailbox import System
 from .messages import NoReply, Ok, Stop
-from .pid import Pid, no_process, resolve
+from .pid import Pid
+from .resolving import no_process, resolve
 from .runnable import RunnablePid
 from .starting import astart_server, start_server
 from .waiting import check_timeout, forbid_loop
@@ -181,6 +182,10 @@ class GenServer(ActorBase):
         pid = resolve(server)
         if pid.dead:
             raise no_process(pid)
+        if pid is current():
+            raise SelfCall(
+                f"{pid} calls itself and would wait for its own answer; call a function instead, or cast"
+            )
         call: Call = _runnable(pid).request(message)
         return await call.await_answer(timeout)
 

@@ -6,6 +6,7 @@ come up inside a drain are owed and done after it, so chains do not recurse.
 
 from __future__ import annotations
 
+import contextvars
 import time
 from asyncio import _get_running_loop
 from collections import deque
@@ -18,6 +19,7 @@ from .kernel import kernel
 from .local import ThreadState, local
 from .messages import NOTHING, Reply
 from .pid import ExitSignal, pay_owed
+from .reasons import Crash
 from .runnable import BUDGET, RunnablePid, begin_call
 from .server import checked
 from .waiting import Waiter, check_timeout
@@ -39,15 +41,15 @@ class InlinePid(RunnablePid):
     __slots__ = ("plain",)
 
     def __init__(self, actor: GenServer, parent: Pid | None) -> None:
-        super().__init__(actor, parent)
         self.plain = False
         """Whether a call may go straight to the callback; False until init is through. Written by who has
         the run right.
         """
+        super().__init__(actor, parent)
 
     def call(self, message: object, timeout: float | None = 5.0) -> Any:
         # The shortest way from question to answer; every step that can be left out, is.
-        if timeout.__class__ is not float or timeout < 0.0:
+        if timeout.__class__ is not float or not timeout >= 0.0:
             check_timeout(timeout)
         st = local.state
         caller = st.process
@@ -56,47 +58,45 @@ class InlinePid(RunnablePid):
             call = begin_call(self, message)
         else:
             call = Call(message, self, caller)
-        if (
-            not self.plain
-            or self._inbox
-            or message.__class__ in PYKKA_MESSAGES
-            or st.depth >= DEEPEST
-            or not self._run.acquire(False)
-        ):
+        if not self.plain or self._inbox or message.__class__ in PYKKA_MESSAGES or st.depth >= DEEPEST:
             return self._call_in_turn(call, st, timeout)
-        # Nobody is before us and the right is ours: the callback runs without a look at the mailbox. (A
-        # message of our own that # was sent before this one would be in the mailbox; others' have no order
-        # with it.)
         before, before_loop = st.process, st.loop
-        st.process = self
-        st.loop = loop
-        st.depth += 1
+        held = False
         try:
+            try:
+                del self._run[0]
+                held = True
+            except IndexError:
+                return self._call_in_turn(call, st, timeout)
+            # Nobody is before us and the right is ours: the callback runs without a look at the mailbox. (A
+            # message of # our own that was sent before this one would be in the mailbox; others' have no
+            # order with it.)
+            st.process = self
+            st.loop = loop
+            st.depth += 1
             self.handled += 1
             context = self._context
-            assert context is not None
             try:
-                result = context.run(self.actor.handle_call, message, call, self.state)
+                result = context.run(self.actor.handle_call, message, call, self.state)  # type: ignore[union-attr]  # it lives
                 if result.__class__ is Reply and result.timeout is None and result.continue_with is NOTHING:
                     self.state = result.state
                     call._box.append((result.value, None))
                     if call._callbacks:
                         call._call_back()
                 else:
-                    context.run(self.settle, call, checked(result))
+                    context.run(self.settle, call, checked(result))  # type: ignore[union-attr]  # it lives
             except BaseException as error:
-                context.run(self.unwound, call, error)
-        finally:
-            st.process = before
-            st.loop = before_loop
-            st.depth -= 1
-            if self._fate:
-                self.leave()
-            else:
+                context.run(self.unwound, call, error)  # type: ignore[union-attr]  # it lives
+            if not self._fate:
                 self.plain = not (self._saved or self._tick or self._suspended or self.tracer)
-                self._run.release()
-            if (self._inbox or self._urgent) and self._run.acquire(False):
-                self.drain()
+        finally:
+            if held:
+                st.process = before
+                st.loop = before_loop
+                st.depth -= 1
+                self._run.append(True)
+        if self._inbox or self._urgent or self._fate:
+            self.drain()
         if not st.depth and (st.owed or st.interrupt is not None):
             self._after_drain(st)
         return self._answer(call, timeout)
@@ -106,16 +106,11 @@ class InlinePid(RunnablePid):
         self._inbox.append(call)
         if self._fate:
             self._flush()
-        elif self._run.acquire(False):
-            if st.depth >= DEEPEST:
-                kernel.pool.submit(self)
-            else:
-                self.drain()
-        elif st.owed and self in st.owed:
-            # This thread itself holds the right and would do the drain later: now is better than never.
-            st.owed.remove(self)
+        elif st.depth >= DEEPEST:
+            kernel.pool.submit(self)
+        else:
             self.drain()
-        if not st.depth:
+        if not st.depth and (st.owed or st.interrupt is not None):
             self._after_drain(st)
         return self._answer(call, timeout)
 
@@ -137,7 +132,7 @@ class InlinePid(RunnablePid):
         deadline = None if timeout is None else time.monotonic() + timeout
         waiter = Waiter()
         call._callbacks.append(waiter)
-        while not call._box and (call in self._inbox or self._run.locked()):
+        while not call._box and (call in self._inbox or not self._run):
             left = 0.01 if deadline is None else min(0.01, deadline - time.monotonic())
             if left <= 0:
                 break
@@ -148,6 +143,12 @@ class InlinePid(RunnablePid):
                 f"use `await GenServer.acall(server, message)` instead"
             )
 
+    def after_drain(self) -> None:
+        """For who drained by hand."""
+        st = local.state
+        if not st.depth and (st.owed or st.interrupt is not None):
+            self._after_drain(st)
+
     @staticmethod
     def _after_drain(st: ThreadState) -> None:
         """In no drain any more: do what is owed, raise what was kept back."""
@@ -157,17 +158,17 @@ class InlinePid(RunnablePid):
             interrupt, st.interrupt = st.interrupt, None
             raise interrupt
 
-    def _kick(self) -> None:
+    def _schedule(self) -> None:
         st = local.state
-        if st.depth:
-            # Inside another drain: owed until that one ends, so that chains of sends do not recurse.
-            if st.owed is None:
-                st.owed = deque()
-            st.owed.append(self)
+        if not st.depth:
+            self.drain()
+            if st.owed or st.interrupt is not None:
+                self._after_drain(st)
             return
-        self.drain()
-        if st.owed or st.interrupt is not None:
-            self._after_drain(st)
+        # Inside another drain: owed until that one ends, so that chains of sends do not recurse.
+        if st.owed is None:
+            st.owed = deque()
+        st.owed.append(self)
 
     def run(self, worker: Worker) -> None:
         """The pool goes on with what a sender did not have to do to the end."""
@@ -176,53 +177,75 @@ class InlinePid(RunnablePid):
             pay_owed()
 
     def drain(self) -> None:
-        """Run on this thread; the run right is held."""
+        """Run on this thread until there is nothing to do, at most BUDGET messages; if somebody else runs
+        it, that one does.
+
+        The run right is taken, noted and given back without a call in between that an interrupt could come
+        behind.
+        """
         st = local.state
         before, before_loop = st.process, st.loop
-        st.process = self
-        st.loop = _get_running_loop()
-        st.depth += 1
-        held = True
+        loop = _get_running_loop()
+        until = self.handled + BUDGET
+        held = False
         try:
-            while True:
+            while self._run:
+                try:
+                    del self._run[0]
+                    held = True
+                except IndexError:
+                    return
+                st.process = self
+                st.loop = loop
+                st.depth += 1
                 context = self._context
-                more = context.run(self.turn, BUDGET) if context is not None else False
+                if context is None:
+                    # Its start was cut by an interrupt, and somebody wants to end what is left of it.
+                    context = self._context = contextvars.copy_context()
+                more = context.run(self.turn, max(1, until - self.handled))
                 if self._fate:
                     self.leave()
-                    return
-                if more:
-                    kernel.pool.submit(self)
+                    # The right of the dead is never given back.
+                    held = False
+                    st.process = before
+                    st.loop = before_loop
+                    st.depth -= 1
                     return
                 self.plain = not (self._saved or self._tick or self._suspended or self.tracer)
                 held = False
-                self._run.release()
-                if not (self._inbox or self._urgent or self._fate) or not self._run.acquire(False):
+                st.process = before
+                st.loop = before_loop
+                st.depth -= 1
+                self._run.append(True)
+                if more or self.handled >= until:
+                    if self.has_work():
+                        kernel.pool.submit(self)
                     return
-                held = True
-        except BaseException:
-            # An interrupt between two callbacks: the process goes on elsewhere, the interrupt here.
-            if held or self._run.acquire(False):
-                kernel.pool.submit(self)
+                if not (self._inbox or self._urgent or self._fate):
+                    return
+        except Exception as fault:
+            # Not a callback's, those are caught where they are called: better dead than never running again.
+            if held:
+                self.die(Crash(fault))
             raise
         finally:
-            st.process = before
-            st.loop = before_loop
-            st.depth -= 1
+            if held:
+                # An interrupt between two callbacks: the process goes on elsewhere, the interrupt here.
+                st.process = before
+                st.loop = before_loop
+                st.depth -= 1
+                self._run.append(True)
+                kernel.pool.submit(self)
 
     def deliver_from_afar(self, item: Any) -> None:
         self._inbox.append(item)
         if self._fate:
             self._flush()
-        elif self._run.acquire(False):
+        elif self._run:
             kernel.pool.submit(self)
 
     def end(self, reason: object) -> None:
         """Die between two messages: whoever holds the run right carries it out."""
         self._own("_urgent", []).append(ExitSignal(reason))
-        if self._run.acquire(False):
-            self._kick()
-
-    def _after_death(self) -> None:
-        # The runner is this very thread, in turn(); it leaves when the turn ends.
-        if self._run.acquire(False):
-            self.leave()
+        if self._run:
+            self._schedule()

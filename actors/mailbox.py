@@ -25,9 +25,6 @@ class MailboxPid(Pid):
         elif self.receiver is not None:
             self._wake_receiver()
 
-    def _kick(self) -> None:
-        """Nothing: the code of the process looks itself."""
-
 
 class Cast:
     """An asynchronous request."""

@@ -28,11 +28,11 @@ class LoopPid(RunnablePid):
     __slots__ = ("_ending", "_task")
 
     def __init__(self, actor: GenServer, parent: Pid | None) -> None:
-        super().__init__(actor, parent)
         self._task: asyncio.Task[None] | None = None
         self._ending: tuple[object, Any, object] | None = None
+        super().__init__(actor, parent)
 
-    def _kick(self) -> None:
+    def _submit(self) -> None:
         loop = runtime_loop()
         if _get_running_loop() is loop:
             loop.call_soon(self._begin, context=self._context)
@@ -40,6 +40,8 @@ class LoopPid(RunnablePid):
             loop.call_soon_threadsafe(self._begin, context=self._context)
 
     def _begin(self) -> None:
+        if not self._begin_run():
+            return
         loop = asyncio.get_running_loop()
         if sys.version_info >= (3, 11):
             task = loop.create_task(self._live(), name=str(self), context=self._context)
@@ -63,8 +65,8 @@ class LoopPid(RunnablePid):
                     # Before 3.11 a task copies its context: keep what the callbacks have set for the next
                     # turn.
                     self._context = contextvars.copy_context()
-                self._run.release()
-                if not (self._fate or self.has_work()) or not self._run.acquire(False):
+                self._run.append(True)
+                if not (self._fate or self.has_work()) or not self._claim():
                     return
         except asyncio.CancelledError as error:
             self.die(Crash(error))

@@ -12,7 +12,6 @@ resource is told once.
 
 from __future__ import annotations
 
-import _thread
 import contextvars
 import itertools
 from collections import deque
@@ -20,11 +19,12 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from . import telemetry
 from .bridge import RefBase
-from .errors import AlreadyRegistered, Killed, NoProcess, StalePid
+from .errors import Killed, StalePid
 from .future import Future
 from .kernel import kernel
 from .local import local
-from .messages import Down, Exited, Named, Ref, Resource
+from .messages import Down, Exited, Ref, Resource
+from .names import give_up_name
 from .reasons import FORKED, KILL, KILLED, NOPROC, NORMAL, SHUTDOWN
 
 if TYPE_CHECKING:
@@ -35,8 +35,6 @@ EXITED = ("resprout", "process", "exited")
 
 table: dict[int, Pid] = {}
 """Every live process, held strongly: one without a thread has nobody else who would."""
-names: dict[str, Pid] = {}
-"""Local names."""
 _ids = itertools.count(1)
 # Stand for a table that has not been made; never changed.
 _NO_DICT: dict[int, Any] = {}
@@ -87,6 +85,7 @@ class Pid(RefBase):
         "_lingering",
         "_links",
         "_monitors",
+        "_pending",
         "_resources",
         "_run",
         "_saved",
@@ -114,7 +113,11 @@ class Pid(RefBase):
         self.parked: Waiter | None = None
         self.receiver: Waiter | LoopBell | None = None
         self._inbox: deque[Any] = deque()
-        self._run = _thread.allocate_lock()
+        # The run right: one element when it is free. It is taken with `del self._run[0]`, of which only one
+        # succeeds, and which # (unlike a call of acquire) an interrupt cannot come behind before the taker
+        # has noted that it has it.
+        self._run: list[bool] = [True]
+        self._pending = False
         self._gone = False
         # The tables below are made on first use (see _own): most processes need none, and ten empty ones
         # would double a # process's size and the garbage collector's work.
@@ -218,7 +221,7 @@ class Pid(RefBase):
         if (me := peek()) is not None and me._fate:
             me.meet_death()
         if self._fate and self._fate[0] == FORKED:
-            raise no_process(self)
+            raise StalePid(self, self, FORKED)
         self.deliver(message)
 
     def call(self, message: object, timeout: float | None = 5.0) -> Any:
@@ -257,6 +260,8 @@ class Pid(RefBase):
         def tell(self, message):
             """Send, Pykka's way: an ActorDeadError where nobody lives, a cast otherwise."""
             if self.dead:
+                from .resolving import no_process
+
                 raise no_process(self)
             self.cast(message)
 
@@ -274,13 +279,7 @@ class Pid(RefBase):
 
     def deliver(self, item: Any) -> None:
         """Put an item into the mailbox and see to it that it is looked at. Never blocks; safe anywhere."""
-        self._inbox.append(item)
-        if self._fate:
-            self._flush()
-        elif self._run.acquire(False):
-            self._kick()
-        elif self.receiver is not None:
-            self._wake_receiver()
+        raise NotImplementedError
 
     def deliver_from_afar(self, item: Any) -> None:
         """Deliver without ever running the process on this thread: for timers, finalizers, dying threads."""
@@ -291,9 +290,15 @@ class Pid(RefBase):
         if receiver is not None:
             receiver.wake()
 
-    def _kick(self) -> None:
-        """Have the mailbox looked at. The caller has just got the run right, and gives it on."""
-        raise NotImplementedError
+    def _claim(self) -> bool:
+        """Take the run right, on a thread that no interrupt can hit; who takes it elsewhere writes this
+        out.
+        """
+        try:
+            del self._run[0]
+        except IndexError:
+            return False
+        return True
 
     def _flush(self) -> None:
         """Answer what is in the mailbox of the dead: nobody else will. Every item is popped by exactly one
@@ -393,9 +398,10 @@ class Pid(RefBase):
         resource = self._resources.pop(key, None)
         if resource is None:
             return
-        # First where owner_left will find it, then told: a departure between the two finds it.
-        _put(self, "_lingering", key, resource)
         resource.owner_died(self, self.exit_reason)
+        # Then where the departure looks for it; if that has been, it is told from here. Never left before
+        # died.
+        _put(self, "_lingering", key, resource)
         if self._gone and self._lingering.pop(key, None) is not None:
             resource.owner_left(self)
 
@@ -472,7 +478,7 @@ class Pid(RefBase):
 
     def _bury(self) -> None:
         reason = self.exit_reason
-        self._give_up_name()
+        give_up_name(self)
         if self._resources:
             for key in list(self._resources):
                 self._release_one(key)
@@ -512,10 +518,17 @@ class Pid(RefBase):
 
     def _after_death(self) -> None:
         """If no code of it runs, it has left. The run right of the dead is never given back."""
-        if self._run.acquire(False):
-            self.leave()
-        else:
+        try:
+            del self._run[0]
+        except IndexError:
             self._now_a_straggler()
+            return
+        try:
+            self.leave()
+        except BaseException:
+            # An interrupt: the burial is done again, and takes the right again.
+            self._run.append(True)
+            raise
 
     def _now_a_straggler(self) -> None:
         """Its code goes on for a while; whoever runs it calls leave."""
@@ -538,39 +551,6 @@ class Pid(RefBase):
         """Forget what a dead process does not need."""
         self.actor = None
 
-    # -- names ---------------------------------------------------------------
-
-    def take_name(self, name: object) -> None:
-        """Register this process under a local name or a Named.
-
-        Raises:
-            AlreadyRegistered: somebody alive has it.
-        """
-        if isinstance(name, str):
-            while (holder := names.setdefault(name, self)) is not self:
-                if not holder._fate:
-                    raise AlreadyRegistered(holder, name)
-                # Dead, and its burial has not come here yet: the name is free. Only the dead holder's entry
-                # is removed.
-                remove_name(name, holder)
-            self.name = name
-            if self._fate:
-                remove_name(name, self)
-        elif isinstance(name, Named):
-            name.register_name(self)
-            self.name = name
-        else:
-            raise TypeError(f"expected name to be a str or a Via, got: {name!r}")
-
-    def _give_up_name(self) -> None:
-        name = self.name
-        if name is None:
-            return
-        if isinstance(name, str):
-            remove_name(name, self)
-        elif isinstance(name, Named):
-            name.unregister_name(self)
-
 
 def _put(pid: Pid, slot: str, key: int, value: object) -> None:
     """Put an entry into one of a process's tables, making the table if need be."""
@@ -578,82 +558,3 @@ def _put(pid: Pid, slot: str, key: int, value: object) -> None:
     if table is _NO_DICT:
         table = pid._own(slot, {})
     table[key] = value
-
-
-_names_lock = _thread.allocate_lock()
-_dropped: deque[tuple[str, Pid]] = deque()
-
-
-def remove_name(name: str, pid: Pid) -> bool:
-    """Remove a name if pid has it.
-
-    Compare and remove are two operations, so removals go through one gate: append, then try; who fails
-    leaves it to the holder, who looks again. Only a removal can make room, so between the compare and the
-    pop nobody else can take the name.
-    """
-    removed = names.get(name) is pid
-    _dropped.append((name, pid))
-    while _dropped and _names_lock.acquire(False):
-        try:
-            while _dropped:
-                try:
-                    key, who = _dropped.popleft()
-                except IndexError:
-                    break
-                if names.get(key) is who:
-                    names.pop(key, None)
-        finally:
-            _names_lock.release()
-    return removed
-
-
-def reset_names() -> None:
-    """After a fork: no name, and a gate that nobody holds."""
-    global _names_lock
-    names.clear()
-    _dropped.clear()
-    _names_lock = _thread.allocate_lock()
-
-
-def not_a_server(server: object) -> NoReturn:
-    """Refuse something that is no server argument."""
-    raise TypeError(f"expected a Pid, a registered name (str) or a Via, got: {server!r}")
-
-
-def no_process(pid: Pid) -> NoProcess:
-    """Make the error for a request to a dead process."""
-    if pid.exit_reason == FORKED:
-        return StalePid(pid, pid, FORKED)
-    return NoProcess(pid, pid)
-
-
-def resolve(server: object) -> Pid:
-    """Find the process behind a server argument.
-
-    Raises:
-        NoProcess: nobody has that name.
-        TypeError: it is neither a Pid nor a name.
-    """
-    if isinstance(server, Pid):
-        return server
-    pid = whereis(server)
-    if pid is None:
-        raise NoProcess(server)
-    return pid
-
-
-def whereis(server: object) -> Pid | None:
-    """Find the living process behind a name; None when there is none."""
-    if isinstance(server, str):
-        pid = names.get(server)
-        return pid if pid is not None and not pid.dead else None
-    if isinstance(server, Pid):
-        return server if server.alive else None
-    if isinstance(server, Named):
-        return server.whereis_name()
-    from .foreign import stand_in
-
-    foreign = stand_in(server)
-    if foreign is None:
-        not_a_server(server)
-    return foreign

@@ -217,7 +217,15 @@ class Pool:
         task = self.next_task()
         if task is None:
             return False
-        task.run(Worker(self))
+        worker = Worker(self)
+        worker.task = task
+        while worker.task is not None:
+            task, worker.task = worker.task, None
+            task.run(worker)
+            # It may have been offered as idle; it is no thread, so the offer is taken back, or what came on
+            # it is done.
+            if worker.parked and self.unpark(worker):
+                break
         return True
 
     def trim(self) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from .kernel import kernel
 from .local import local
+from .reasons import Crash
 from .runnable import BUDGET, RunnablePid
 from .stragglers import caught_up, straggles
 
@@ -20,11 +21,13 @@ class PooledPid(RunnablePid):
 
     __slots__ = ()
 
-    def _kick(self) -> None:
+    def _submit(self) -> None:
         kernel.pool.submit(self)
 
     def run(self, worker: Worker) -> None:
         """Be run by a thread of the pool; the run right is held."""
+        if not self._begin_run():
+            return
         before = local.state.process
         local.state.process = self
         try:
@@ -35,24 +38,27 @@ class PooledPid(RunnablePid):
                     self.leave()
                     return
                 if more:
-                    kernel.pool.submit(self)
+                    self._pending = True
+                    self._submit()
                     return
                 # Offered before the right is given up: whoever was answered and calls again finds this
                 # thread idle.
                 worker.pool.park(worker)
-                self._run.release()
-                if not (self._fate or self.has_work()) or not self._run.acquire(False):
+                self._run.append(True)
+                if not (self._fate or self.has_work()) or not self._claim():
                     return
                 if not worker.pool.unpark(worker):
                     # Somebody has given this thread other work; this process goes to another one.
-                    kernel.pool.submit(self)
+                    self._pending = True
+                    self._submit()
                     return
+        except Exception as fault:
+            # Not a callback's, those are caught where they are called: better dead than never running again.
+            self.die(Crash(fault))
+            self.leave()
+            raise
         finally:
             local.state.process = before
-
-    def drain(self) -> None:
-        """The owed kind of running: hand it on."""
-        kernel.pool.submit(self)
 
     def _now_a_straggler(self) -> None:
         # Its own code that has just died by itself is on its way out; somebody else's signal makes a

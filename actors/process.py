@@ -19,8 +19,11 @@ from .inline import InlinePid
 from .kernel import Alarm, kernel
 from .mailbox import System, take_plain
 from .messages import NOTHING, Down, Ref
-from .pid import Pid, names, remove_name, resolve, table
-from .pid import whereis as _whereis
+from .names import names, remove_name, take_name
+from .pid import Pid, table
+from .reasons import FORKED
+from .resolving import no_process, resolve
+from .resolving import whereis as _whereis
 from .runnable import RunnablePid
 from .server import ExitRequest, ServerPid
 from .spawned import spawn as _spawn
@@ -112,7 +115,7 @@ def exit(target: object, reason: object = NOTHING) -> None:
 
 def link(other: object) -> None:
     """Tie the current process and another: the exit of one is an exit signal for the other."""
-    context.current().add_link(resolve(other))
+    context.current().add_link(_not_stale(resolve(other)))
 
 
 def unlink(other: object) -> None:
@@ -136,7 +139,7 @@ def monitor(server: object) -> Ref:
     if pid is None:
         me.deliver(Down(ref, None, "noproc"))
     else:
-        pid.add_monitor(ref)
+        _not_stale(pid).add_monitor(ref)
     return ref
 
 
@@ -283,7 +286,7 @@ def register(pid: Pid, name: str) -> None:
         raise NoProcess(pid, pid)
     if isinstance(pid.name, str) and names.get(pid.name) is pid:
         raise ValueError(f"{pid} is registered as {pid.name!r} already")
-    pid.take_name(name)
+    take_name(pid, name)
 
 
 def unregister(name: str) -> None:
@@ -434,7 +437,7 @@ def info(pid: Pid) -> Info | None:
         monitored_by=tuple(ref.watcher for ref in list(pid._monitors.values())),
         trap_exit=pid.trap_exit,
         parent=pid.parent,
-        busy=pid._run.locked(),
+        busy=not pid._run,
     )
 
 
@@ -445,7 +448,7 @@ def status(pid: Pid) -> str:
             return "suspended"
         if pid.receiver is not None:
             return "waiting"
-        if pid._run.locked():
+        if not pid._run:
             return "running"
         return "runnable" if pid.has_work() else "waiting"
     return "waiting" if pid.receiver is not None or pid.parked is not None else "running"
@@ -479,6 +482,12 @@ def inject(server: object, error: Exception) -> None:
         pid.deliver(_Injected(error))
     else:
         pid.signal(None, Crash(error), direct=True)
+
+
+def _not_stale(pid: Pid) -> Pid:
+    if pid.exit_reason == FORKED:
+        raise no_process(pid)
+    return pid
 
 
 def _check_delay(what: str, delay: object) -> None:

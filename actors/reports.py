@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import reprlib
+import sys
 import traceback
 from typing import TYPE_CHECKING, Any
 
@@ -72,21 +73,27 @@ def shorten(value: object) -> str:
 
 
 def crashed(pid: Any, reason: object, item: object) -> None:
-    """Report a process that is about to die of a fault."""
+    """Report a process that is about to die of a fault. A report that goes wrong must not keep it from
+    dying.
+    """
     if not (telemetry._attached or logger.isEnabledFor(logging.ERROR)):
         return
-    report = CrashReport(
-        pid=pid,
-        name=pid.name,
-        kind=type(pid.actor).__name__ if pid.actor is not None else pid.kind,
-        parents=ancestors(pid),
-        reason=reason,
-        last_message=_message_of(item),
-        state=_state_of(pid),
-        links=tuple(pid._links.values()),
-    )
-    logger.error("%s", report, extra={"crash_report": report})
-    telemetry.emit(CRASHED, {}, {"report": report, "pid": pid, "reason": reason})
+    try:
+        report = CrashReport(
+            pid=pid,
+            name=pid.name,
+            kind=type(pid.actor).__name__ if pid.actor is not None else pid.kind,
+            parents=ancestors(pid),
+            reason=reason,
+            last_message=_message_of(item),
+            state=_state_of(pid),
+            links=tuple(pid._links.copy().values()),
+        )
+        telemetry.emit(CRASHED, {}, {"report": report, "pid": pid, "reason": reason})
+        logger.error("%s", report, extra={"crash_report": report})
+    except Exception:
+        print(f"the crash report of {pid} could not be made:", file=sys.stderr)
+        traceback.print_exc()
 
 
 def ancestors(pid: Pid) -> tuple[Pid, ...]:

@@ -17,10 +17,12 @@ from .call import Call
 from .context import current
 from .errors import BlockingInLoop, NoProcess, SelfCall
 from .future import Future
+from .kernel import kernel
 from .local import local
 from .mailbox import Cast
-from .pid import Pid, no_process
+from .pid import Pid
 from .reasons import FORKED
+from .resolving import no_process
 from .server import ServerPid
 from .waiting import check_timeout
 
@@ -49,6 +51,43 @@ class RunnablePid(ServerPid):
 
     __slots__ = ()
 
+    def deliver(self, item: Any) -> None:
+        self._inbox.append(item)
+        if self._fate:
+            self._flush()
+        elif self._run:
+            self._schedule()
+        elif self.receiver is not None:
+            self._wake_receiver()
+
+    def _schedule(self) -> None:
+        """Take the run right and hand it to the one who will run this; if it is taken, its taker looks
+        again.
+        """
+        try:
+            del self._run[0]
+        except IndexError:
+            return
+        try:
+            self._pending = True
+            self._submit()
+        except BaseException:
+            # An interrupt: whether it was submitted cannot be known, so it is again. `begin` lets only one
+            # of the two run.
+            kernel.post(self._submit)
+            raise
+
+    def _submit(self) -> None:
+        """Have it run soon, elsewhere."""
+        raise NotImplementedError
+
+    def _begin_run(self) -> bool:
+        """Whether this run is the one that has the right, not the second submission of an interrupted
+        first.
+        """
+        pending, self._pending = self._pending, False
+        return pending
+
     def call(self, message: object, timeout: float | None = 5.0) -> Any:
         """Send a request and wait for its answer.
 
@@ -63,7 +102,7 @@ class RunnablePid(ServerPid):
             SelfCall: it is the caller itself.
             BlockingInLoop: inside an event loop, unless the server runs on the sender's thread.
         """
-        if timeout.__class__ is not float or timeout < 0.0:
+        if timeout.__class__ is not float or not timeout >= 0.0:
             check_timeout(timeout)
         if _get_running_loop() is not None:
             raise BlockingInLoop(

@@ -20,6 +20,7 @@ from .kernel import Alarm, kernel
 from .local import local
 from .mailbox import Cast, Continue, System, Tick, void
 from .messages import IGNORE, NOTHING, TIMEOUT, Down, Exited, NoReply, Ok, Reply, Stop
+from .names import take_name
 from .pid import Pid
 from .reasons import NORMAL, Crash, is_orderly
 
@@ -79,7 +80,6 @@ class ServerPid(Pid):
     actor: GenServer
 
     def __init__(self, actor: GenServer, parent: Pid | None) -> None:
-        super().__init__(actor, parent)
         self.state: Any = None
         self.handled = 0
         self.started_at = time.monotonic()
@@ -87,6 +87,7 @@ class ServerPid(Pid):
         self._tick: Tick | None = None
         self._suspended = False
         self.tracer: Callable[[Pid, object], object] | None = None
+        super().__init__(actor, parent)
 
     # -- taking items --------------------------------------------------------
 
@@ -214,6 +215,10 @@ class ServerPid(Pid):
             # It was killed meanwhile: what its handler still returns is thrown away.
             return
         kind = result.__class__
+        if kind in _WITH_TIMEOUT and result.timeout is not None and not _is_time(result.timeout):
+            allowed = "a timeout of None or at least 0 seconds"
+            self.unwound(item, BadReturn(self.actor, _callback_of(item), result, allowed))
+            return
         if kind is Reply and item.__class__ is Call:
             self.state = result.state
             item.answer(result.value)
@@ -253,7 +258,7 @@ class ServerPid(Pid):
         """A callback ended in an exception."""
         if isinstance(error, Killed):
             return
-        if isinstance(error, KeyboardInterrupt) and keep_back(error):
+        if isinstance(error, KeyboardInterrupt) and keep_back(error) and item.__class__ is not Boot:
             # Meant for the main thread, not for the process whose callback it hit: the message counts as
             # handled.
             if item.__class__ is Call:
@@ -300,7 +305,7 @@ class ServerPid(Pid):
         actor = self.actor
         if boot.name is not None:
             try:
-                self.take_name(boot.name)
+                take_name(self, boot.name)
             except AlreadyRegistered as taken:
                 self._refuse_boot(boot, AlreadyStarted(taken.pid), NORMAL)
                 return None
@@ -370,6 +375,13 @@ def checked(result: Any) -> Any:
     name.
     """
     return _FORGOTTEN if result is None else result
+
+
+_WITH_TIMEOUT = frozenset({Ok, Reply, NoReply})
+
+
+def _is_time(timeout: object) -> bool:
+    return isinstance(timeout, (int, float)) and not isinstance(timeout, bool) and timeout >= 0
 
 
 class _Forgotten:

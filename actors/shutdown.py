@@ -76,19 +76,19 @@ atexit.register(_at_exit)
 def _after_fork_in_child() -> None:
     """The child has one thread: none of the runtime's, and no process but that thread."""
     from . import kernel as kernel_module
-    from . import loop, pid, stragglers
+    from . import loop, names, stragglers
     from .context import _tasks
     from .local import local
 
     for each in list(table.values()):
         # Their code runs in the parent; here they are dead, and say why.
         each.flag(FORKED)
-        each._run.acquire(False)
+        each._run.clear()
     table.clear()
     _tasks.clear()
     _trees.clear()
     stragglers._since.clear()
-    pid.reset_names()
+    names.reset_names()
     kernel_module.kernel.reset()
     loop.forget_loop()
     local.state.__init__()  # type: ignore[misc]  # begin anew in place

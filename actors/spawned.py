@@ -38,7 +38,7 @@ class SpawnedPid(MailboxPid):
         self._function: Callable[..., Any] | None = function
         self._args = args
         self._context = contextvars.copy_context()
-        self._run.acquire()
+        self._run.clear()
 
     @property
     def label(self) -> str:
@@ -107,7 +107,7 @@ class CoroutinePid(MailboxPid):
         self._args = args
         self._task: asyncio.Task[Any] | None = None
         self._context = contextvars.copy_context()
-        self._run.acquire()
+        self._run.clear()
 
     @property
     def label(self) -> str:

@@ -96,8 +96,8 @@ def launch(
     if isinstance(pid, InlinePid):
         # Even inside another drain: the starter waits for it.
         pid._inbox.append(boot)
-        pid._run.acquire()
         pid.drain()
+        pid.after_drain()
     else:
         pid.deliver(boot)
     if not answer._box:

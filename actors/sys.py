@@ -18,8 +18,9 @@ from .context import current
 from .errors import SelfCall
 from .inline import InlinePid
 from .mailbox import System
-from .pid import Pid, no_process, resolve
+from .pid import Pid
 from .process import status
+from .resolving import no_process, resolve
 from .runnable import RunnablePid
 from .waiting import check_timeout, forbid_loop
 

@@ -2,9 +2,11 @@
 
     python benchmarks/throttle.py [SECTION ...]
 
-Sections: uncontended, contended, tasks, work, fairness, scale, memory; all of them by default. Each row is a median of repeats that take
-turns with those of the other side, and a ratio. Compare ratios within a run; a thread wake-up costs between 5 and 40 us depending on the hour.
-The last column says what the ratio is to be, where something was promised; the exit status is 1 when a promise was broken.
+Sections: uncontended, contended, tasks, work, fairness, scale, memory; all of them by default. Each row is a
+    median of repeats that take
+turns with those of the other side, and a ratio. Compare ratios within a run; a thread wake-up costs between 5
+and 40 us depending on the hour. The last column says what the ratio is to be, where something was promised;
+the exit status is 1 when a promise was broken.
 """
 
 from __future__ import annotations
@@ -103,13 +105,17 @@ def uncontended() -> None:
         actor.ask("acquire")
         actor.ask("release")
 
-    mine, with_slot, theirs, asked = turns(each(5_000, ours), each(5_000, block), each(5_000, bounded), each(100, by_actor))
+    mine, with_slot, theirs, asked = turns(
+        each(5_000, ours), each(5_000, block), each(5_000, bounded), each(100, by_actor)
+    )
     row("acquire+release / threading.BoundedSemaphore", mine, theirs, 2.0)
     row("with slot(...) / threading.BoundedSemaphore", with_slot, theirs, 3.0)
     row("acquire+release / a lock written as a Pykka actor", mine, asked, 0.05)
     elixir = shutil.which("elixir")
     if elixir:
-        lines = subprocess.run([elixir, str(HERE / "throttle.exs")], capture_output=True, text=True, check=True).stdout
+        lines = subprocess.run(
+            [elixir, str(HERE / "throttle.exs")], capture_output=True, text=True, check=True
+        ).stdout
         (again,) = turns(each(5_000, ours))
         row("acquire+release / a GenServer lock on the BEAM", again, float(lines.split()[-1]), 1.0)
     if importlib.util.find_spec("aiologic"):
@@ -130,7 +136,9 @@ def uncontended() -> None:
 # -- many threads --------------------------------------------------------------
 
 
-def crowd(threads: int, rounds: int, work: Callable[[int], None], go: Callable[[], None], ready: Callable[[], bool]) -> float:
+def crowd(
+    threads: int, rounds: int, work: Callable[[int], None], go: Callable[[], None], ready: Callable[[], bool]
+) -> float:
     """Microseconds an acquire, of threads that all wait before the first is let in."""
     began: list[float] = []
     workers = [threading.Thread(target=work, args=(number,), daemon=True) for number in range(threads)]
@@ -146,14 +154,17 @@ def crowd(threads: int, rounds: int, work: Callable[[int], None], go: Callable[[
 
 
 def ring(threads: int, rounds: int) -> float:
-    """The limit of FIFO hand-over: each thread releases the next one's lock; two tokens go round."""
+    """The limit of FIFO hand-over on two slots: in each of two rings.
+
+    Each thread releases the next one's lock.
+    """
     locks = [threading.Lock() for _ in range(threads)]
     for lock in locks:
         lock.acquire()
     waiting: list[int] = []
 
     def work(number: int) -> None:
-        mine, following = locks[number], locks[(number + 1) % threads]
+        mine, following = locks[number], locks[(number + 2) % threads]
         waiting.append(number)
         for _ in range(rounds):
             mine.acquire()
@@ -161,9 +172,8 @@ def ring(threads: int, rounds: int) -> float:
 
     def go() -> None:
         locks[0].release()
-        locks[threads // 2].release()
+        locks[1].release()
 
-    # The last rounds of two tokens end in the middle of the ring, where nobody waits any more.
     return crowd(threads, rounds, work, go, lambda: len(waiting) == threads)
 
 
@@ -321,7 +331,9 @@ def work() -> None:
         )
         row("execute().result() / ThreadPoolExecutor", ours, theirs, 1.2)
         crowd_ours, crowd_theirs = turns(
-            each(3, lambda: [future.result() for future in [throttle.execute(name, int) for _ in range(500)]]),
+            each(
+                3, lambda: [future.result() for future in [throttle.execute(name, int) for _ in range(500)]]
+            ),
             each(3, lambda: [future.result() for future in [pool.submit(int) for _ in range(500)]]),
             repeats=5,
         )
@@ -337,9 +349,10 @@ async def _waiters(number: int) -> tuple[float, float, float]:
     name = f"bench {number} waiters"
     throttle.new(name, 1)
     await throttle.aacquire(name)
-    began = time.perf_counter()
     waiting = [throttle.execute(name, int) for _ in range(number)]
-    joined = (time.perf_counter() - began) / number
+    began = time.perf_counter()
+    waiting += [throttle.execute(name, int) for _ in range(500)]
+    joined = (time.perf_counter() - began) / 500
     some = waiting[number // 2 : number // 2 + 500]
     began = time.perf_counter()
     for future in some:

@@ -12,7 +12,7 @@ import pytest
 
 WATCHDOG = 100.0
 """Seconds after which a test's threads are shown; pytest-timeout ends it a little later."""
-PATIENCE = 10.0
+PATIENCE = 5.0
 """Seconds that what a test has stopped may take to be gone."""
 RUNTIME_THREADS = ("resprout-kernel", "pytest_timeout")
 """Threads that serve all tests."""

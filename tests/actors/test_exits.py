@@ -431,19 +431,13 @@ def test_a_monitor_set_at_any_moment_of_a_death_fires_once(at_every_line, await_
 
 def test_a_death_at_any_moment_of_a_monitor_being_set_is_told_once(at_every_line):
     def a_round() -> Any:
-        pid = Quick.start()
-        downs: list[Any] = []
-
-        def watch() -> None:
-            process.monitor(pid)
-            downs.append(process.receive(timeout=WATCHDOG).reason)
-            with pytest.raises(CallTimeout):
-                process.receive(timeout=0)
+        pid, watcher = Quick.start(), Quiet.start()
 
         def check() -> None:
-            assert downs in (["killed"], ["noproc"])
+            assert [down.reason for down in watcher.call("seen")] in (["killed"], ["noproc"])
+            process.exit(watcher, "kill")
 
-        return watch, lambda: process.exit(pid, "kill"), check
+        return lambda: watcher.call(lambda server: process.monitor(pid)), lambda: process.exit(pid, "kill"), check
 
     at_every_line(a_round)
 

@@ -1,0 +1,28 @@
+"""The side door for resprout's own rooms: parts of the runtime that a lock or a registry is built from, and
+users never need.
+
+Everything else they take from ``resprout.actors``, as users do.
+"""
+
+from .context import current, peek
+from .kernel import Alarm, Kernel, kernel
+from .local import ThreadState, local
+from .mailbox import Cast
+from .pool import Worker
+from .waiting import LoopBell, Waiter, check_timeout, park
+
+__all__ = [
+    "Alarm",
+    "Cast",
+    "Kernel",
+    "LoopBell",
+    "ThreadState",
+    "Waiter",
+    "Worker",
+    "check_timeout",
+    "current",
+    "kernel",
+    "local",
+    "park",
+    "peek",
+]

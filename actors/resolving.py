@@ -1,0 +1,55 @@
+"""From a server argument (a Pid, a local name, a Named, a foreign ref) to the process behind it."""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+from .bridge import is_foreign
+from .errors import NoProcess, StalePid
+from .foreign import stand_in
+from .messages import Named
+from .names import names
+from .pid import Pid
+from .reasons import FORKED
+
+
+def not_a_server(server: object) -> NoReturn:
+    """Refuse something that is no server argument."""
+    raise TypeError(f"expected a Pid, a registered name (str) or a Via, got: {server!r}")
+
+
+def no_process(pid: Pid) -> NoProcess:
+    """Make the error for a request to a dead process."""
+    if pid.exit_reason == FORKED:
+        return StalePid(pid, pid, FORKED)
+    return NoProcess(pid, pid)
+
+
+def resolve(server: object) -> Pid:
+    """Find the process behind a server argument.
+
+    Raises:
+        NoProcess: nobody has that name.
+        TypeError: it is neither a Pid nor a name.
+    """
+    if isinstance(server, Pid):
+        return server
+    pid = whereis(server)
+    if pid is None:
+        raise NoProcess(server)
+    return pid
+
+
+def whereis(server: object) -> Pid | None:
+    """Find the living process behind a name; None when there is none."""
+    if isinstance(server, str):
+        pid = names.get(server)
+        return pid if pid is not None and not pid.dead else None
+    if isinstance(server, Pid):
+        return server if server.alive else None
+    if isinstance(server, Named):
+        return server.whereis_name()
+    if not is_foreign(server):
+        not_a_server(server)
+    foreign = stand_in(server)
+    return foreign if foreign is not None and not foreign.dead else None

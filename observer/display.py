@@ -1,0 +1,167 @@
+"""A snapshot as text: rows of the tree, one plain line, the summary. Pure, and without rich."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+
+import attrs
+
+from .job import Progress
+from .report import Outcome
+from .snapshot import Child, Lock, Snapshot, walk
+
+__all__ = [
+    "Row",
+    "clock",
+    "lock_text",
+    "plain_line",
+    "progress_text",
+    "restarts_text",
+    "rows",
+    "summary_rows",
+]
+
+# From this many on, the replicas of a child share a row: a tree should fit the terminal.
+FOLD = 4
+
+
+@attrs.frozen
+class Row:
+    """One row of the tree as it is shown.
+
+    Args:
+        depth: How far it is indented; the children of the root are at 0.
+        label: The id, or `consumer x16` for many replicas.
+        kind: What it is.
+        states: How many of them are in which state, "running" first.
+        restarts: Of all of them together.
+    """
+
+    depth: int
+    label: str
+    kind: str
+    states: tuple[tuple[str, int], ...]
+    restarts: int
+
+    @property
+    def state(self) -> str:
+        """The states in words: `running`, or `14 running, 2 restarting` for several."""
+        if sum(count for _, count in self.states) == 1:
+            return self.states[0][0]
+        return ", ".join(f"{count} {state}" for state, count in self.states)
+
+    @property
+    def healthy(self) -> bool:
+        """Whether everything in this row runs."""
+        return all(state == "running" for state, _ in self.states)
+
+
+def rows(children: Sequence[Child], depth: int = 0) -> list[Row]:
+    """The rows of a tree, parents first; many neighbours that are replicas of each other share one."""
+    result: list[Row] = []
+    for _, members in groupby(children, key=lambda child: child.group):
+        together = list(members)
+        if len(together) >= FOLD and not any(child.children for child in together):
+            result.append(_row(f"{together[0].group[-1]} x{len(together)}", together, depth))
+            continue
+        for child in together:
+            result.append(_row(child.id, [child], depth))
+            result.extend(rows(child.children, depth + 1))
+    return result
+
+
+def _row(label: str, children: Sequence[Child], depth: int) -> Row:
+    counts = [(state, sum(child.state == state for child in children)) for state in _STATES]
+    return Row(
+        depth,
+        label,
+        children[0].kind,
+        tuple((state.replace("_", " "), count) for state, count in counts if count),
+        sum(child.restarts for child in children),
+    )
+
+
+_STATES = ("running", "restarting", "backing_off", "down")
+
+
+def clock(seconds: float) -> str:
+    """A duration as people read it: `4.2 s`, `3:07 min`, `2:05 h`."""
+    whole = int(seconds)
+    if whole < 60:
+        return f"{seconds:.1f} s"
+    if whole < 3600:
+        return f"{whole // 60}:{whole % 60:02} min"
+    return f"{whole // 3600}:{whole % 3600 // 60:02} h"
+
+
+def progress_text(progress: Progress) -> str:
+    """`1,234 of 3,196 events (38%)`, or only the count where the total is not known."""
+    if progress.fraction is None:
+        return f"{progress.done:,} {progress.unit}"
+    return f"{progress.done:,} of {progress.total:,} {progress.unit} ({int(progress.fraction * 100)}%)"
+
+
+def restarts_text(count: int) -> str:
+    """`1 restart`, `2 restarts`."""
+    return f"{count:,} restart{'' if count == 1 else 's'}"
+
+
+def lock_text(lock: Lock) -> str:
+    """The figures of a lock in one phrase."""
+    return f"{lock.name}: {lock.running} of {lock.num_slots} running, {lock.waiting} waiting"
+
+
+def plain_line(snapshot: Snapshot) -> str:
+    """The whole run in one line, for where there is no terminal; it names only what does not run."""
+    if not snapshot.children:
+        return "starting"
+    parts = [] if snapshot.progress is None else [progress_text(snapshot.progress)]
+    parts += [lock_text(lock) for lock in snapshot.locks]
+    leaves = [child for child in walk(snapshot.children) if child.kind != "supervisor"]
+    running = sum(child.state == "running" for child in leaves)
+    parts.append(f"{running} of {len(leaves)} children running")
+    parts.append(restarts_text(snapshot.restarts))
+    away = [child.label for child in leaves if child.state in ("restarting", "backing_off")]
+    if away:
+        parts.append(f"restarting: {', '.join(away)}")
+    return "; ".join(parts)
+
+
+def summary_rows(outcome: Outcome) -> list[tuple[str, str]]:
+    """The table at the end: what it is called, and its value."""
+    table = [
+        ("ended", outcome.reason),
+        ("time", clock(outcome.seconds)),
+        ("restarts", f"{outcome.restarts:,}"),
+    ]
+    chaos = outcome.chaos
+    if chaos is not None:
+        table.append(("taken down", f"{len(outcome.crashes)} of {chaos.wanted}, seed {chaos.seed}"))
+        times = sorted(
+            crash.seconds_until_serving
+            for crash in outcome.crashes
+            if crash.seconds_until_serving is not None
+        )
+        if times:
+            middle, worst = times[len(times) // 2] * 1000, times[-1] * 1000
+            table.append(("back after", f"{middle:.1f} ms in the middle, {worst:.1f} ms at most"))
+        lost = len(outcome.crashes) - len(times)
+        if lost:
+            table.append(("not seen back", f"{lost} (the run ended first)"))
+    table += [(key.replace("_", " "), _value(value)) for key, value in outcome.fields.items()]
+    return table
+
+
+def _value(value: object) -> str:
+    match value:
+        case bool() | None:
+            return str(value)
+        case int():
+            return f"{value:,}"
+        case float():
+            return f"{value:,.2f}"
+        case list() | tuple() | dict():
+            return f"{len(value)} entries"
+        case _:
+            return str(value)

@@ -1,0 +1,84 @@
+"""What a tree file will start, before anything of it runs."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator, Sequence
+
+import attrs
+
+from ..supervision import ChildSpec
+from .chaos import Rules
+from .snapshot import stem
+
+__all__ = ["Census", "census", "temporary", "unknown_names"]
+
+
+@attrs.frozen
+class Census:
+    """How many of what a tree starts with.
+
+    Args:
+        supervisors: The root included.
+        children: Everything that is no supervisor.
+    """
+
+    supervisors: int
+    children: int
+
+    def __str__(self) -> str:
+        return f"{_counted(self.supervisors, 'supervisor', 's')}, {_counted(self.children, 'child', 'ren')}"
+
+
+def census(specs: Sequence[ChildSpec]) -> Census:
+    """Counts a tree by the specs of its root."""
+    types = [spec.type for _, spec in walk_specs(specs)]
+    supervisors = types.count("supervisor")
+    return Census(supervisors + 1, len(types) - supervisors)
+
+
+def unknown_names(rules: Rules, specs: Sequence[ChildSpec]) -> list[str]:
+    """What is wrong with the names that are to be spared or taken down, a sentence for each that is nobody's.
+
+    A tree with a supervisor whose children nobody knows beforehand may have any name, so there is none wrong.
+    """
+    found = list(walk_specs(specs))
+    if any(spec.type == "supervisor" and not _under(spec) for _, spec in found):
+        return []
+    known = {
+        name for path, _ in found for name in (path[-1], stem(path[-1]), "/".join(path), stem("/".join(path)))
+    }
+    return [_nobody(name, known) for name in sorted((rules.spare | rules.only) - known)]
+
+
+def temporary(specs: Sequence[ChildSpec]) -> frozenset[str]:
+    """The paths of children that nobody starts again, so chaos would only make them fewer."""
+    return frozenset("/".join(path) for path, spec in walk_specs(specs) if spec.restart == "temporary")
+
+
+def walk_specs(
+    specs: Iterable[ChildSpec], above: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], ChildSpec]]:
+    """Every spec with its path, supervisors before what is under them."""
+    for spec in specs:
+        path = (*above, str(spec.id))
+        yield path, spec
+        yield from walk_specs(_under(spec), path)
+
+
+def _under(spec: ChildSpec) -> list[ChildSpec]:
+    """The children that a supervisor is started with: they are in the arguments of its start."""
+    if spec.type != "supervisor":
+        return []
+    listed = [argument for argument in spec.start[1] if isinstance(argument, (list, tuple))]
+    return [item for items in listed for item in items if isinstance(item, ChildSpec)]
+
+
+def _nobody(name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, sorted(known), 1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return f"the tree has no child {name!r}{hint}"
+
+
+def _counted(number: int, noun: str, plural: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else plural}"

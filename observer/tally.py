@@ -1,0 +1,107 @@
+"""What is counted while a tree runs: restarts, who gave up, and the signals that came."""
+
+from __future__ import annotations
+
+import signal
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from ..actors import Pid, telemetry
+from ..supervision import ChildRestarting, GaveUp, ShuttingDown
+
+__all__ = ["Tally", "signals_seen"]
+
+_SUPERVISORS = ("resprout", "supervisor")
+_EXITED = ("resprout", "process", "exited")
+
+
+class Tally:
+    """Counts the restarts of every supervisor while it is attached, and remembers the last that gave up.
+
+    The handlers run in the processes that the events are about, so they do next to nothing.
+
+    Args:
+        root: Gives the root of the tree, None as long as there is none.
+
+    Attributes:
+        restarts: How many there were.
+        gave_up: The last supervisor that did.
+        ending: Whether the root has begun to stop its children.
+    """
+
+    def __init__(self, root: Callable[[], Pid | None]) -> None:
+        self.restarts = 0
+        self.gave_up: GaveUp | None = None
+        self.ending = False
+        self._root = root
+        self._on_exit: Callable[[Pid], None] | None = None
+
+    @contextmanager
+    def attached(self, on_exit: Callable[[Pid], None] | None = None) -> Iterator[None]:
+        """Listens inside the `with`.
+
+        Args:
+            on_exit: Is told of every process that dies.
+        """
+        self._on_exit = on_exit
+        telemetry.attach(("resprout.observer", id(self)), _SUPERVISORS, self._supervised)
+        try:
+            if on_exit is not None:
+                telemetry.attach(("resprout.observer.exits", id(self)), _EXITED, self._exited)
+            yield
+        finally:
+            telemetry.detach(("resprout.observer", id(self)))
+            if on_exit is not None:
+                telemetry.detach(("resprout.observer.exits", id(self)))
+
+    def _supervised(
+        self, event: tuple[str, ...], measurements: Mapping[str, Any], metadata: Mapping[str, Any]
+    ) -> None:
+        happened = metadata.get("event")
+        if isinstance(happened, ChildRestarting):
+            self.restarts += 1
+        elif isinstance(happened, GaveUp) and happened.scope == "supervisor":
+            self.gave_up = happened
+        elif isinstance(happened, ShuttingDown) and happened.supervisor is self._root():
+            self.ending = True
+
+    def _exited(
+        self, event: tuple[str, ...], measurements: Mapping[str, Any], metadata: Mapping[str, Any]
+    ) -> None:
+        if self._on_exit is not None:
+            self._on_exit(metadata["pid"])
+
+
+@contextmanager
+def signals_seen() -> Iterator[Callable[[], list[str]]]:
+    """Notes the signals that Python handlers get inside the `with`, whoever installs those; main thread only.
+
+    It takes none away: the interpreter itself writes their numbers down (`signal.set_wakeup_fd`).
+
+    Yields:
+        What gives the names of those so far, the first one first.
+    """
+    reader, writer = socket.socketpair()
+    numbers: list[int] = []
+
+    def seen() -> list[str]:
+        try:
+            numbers.extend(reader.recv(4096))
+        except BlockingIOError:
+            pass
+        return [signal.Signals(number).name for number in numbers]
+
+    with reader, writer:
+        reader.setblocking(False)
+        writer.setblocking(False)
+        try:
+            before = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+        except ValueError:  # in another thread than the main one, where no handlers are, either
+            yield seen
+            return
+        try:
+            yield seen
+        finally:
+            signal.set_wakeup_fd(before)

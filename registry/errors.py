@@ -1,0 +1,24 @@
+"""What is wrong with a request to a registry, beyond the errors that every room shares."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+from ..actors import NotFound
+
+
+class UnknownRegistry(NotFound):
+    """No registry has that name: it was not started, or it was stopped.
+
+    Attributes:
+        name: the name that was asked for.
+    """
+
+    def __init__(self, name: object, known: Iterable[str] = ()) -> None:
+        self.name = name
+        names = sorted(known)
+        near = difflib.get_close_matches(name, names, 1) if isinstance(name, str) else []
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        running = ", ".join(map(repr, names[:10])) or "none"
+        super().__init__(f"unknown registry: {name!r}; running: {running}{hint}")

@@ -1,0 +1,62 @@
+"""The kind of child that a tree file calls ``registry``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, Protocol
+
+import attrs
+
+from ..actors import ChildSpec
+from .registry import Registry
+from .via import Via
+
+
+class CommonOptions(Protocol):
+    """What this kind needs to know of the options that every child of a tree file has."""
+
+    @property
+    def id(self) -> str | None:
+        """The id that the file gives, if any."""
+
+
+def _not_empty(instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
+    if not value:
+        raise ValueError(f"expected {attribute.name} to be a text that is not empty, got: {value!r}")
+
+
+def _positive(instance: object, attribute: attrs.Attribute[Any], value: int) -> None:
+    if isinstance(value, bool) or value < 1:
+        raise ValueError(f"expected {attribute.name} to be a positive integer, got: {value!r}")
+
+
+@attrs.frozen
+class RegistryChild:
+    """``- {registry: partitions, keys: unique}``; the options are those of `Registry.start_link`.
+
+    Listeners are names of processes that the tree starts before the registry.
+    """
+
+    registry: str = attrs.field(validator=_not_empty)
+    keys: Literal["unique", "duplicate"] = "unique"
+    partitions: int = attrs.field(default=1, validator=_positive)
+    listeners: tuple[str, ...] = ()
+    meta: Mapping[str, Any] | None = None
+    linger: bool = False
+
+    def child_specs(self, common: CommonOptions) -> list[ChildSpec]:
+        """The registry."""
+        spec = Registry.child_spec(
+            keys=self.keys,
+            name=self.registry,
+            partitions=self.partitions,
+            listeners=self.listeners,
+            meta=self.meta,
+            linger=self.linger,
+        )
+        return [attrs.evolve(spec, id=common.id or self.registry)]
+
+    @staticmethod
+    def via_name(registry: str, key: object) -> Via:
+        """What ``via: [registry, key]`` of another child means."""
+        return Via(registry, key)

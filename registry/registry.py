@@ -1,0 +1,497 @@
+"""`Registry`: keys of processes, forgotten when the processes end. All functions of it are here."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import os
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping
+from functools import partial
+from typing import Any, TypeVar
+
+from ..actors import NOTHING, CallTimeout, ChildSpec, NotFound, Pid, forbid_loop, process
+from .index import Entry
+from .locks import Ticket
+from .parallel import in_parallel
+from .patterns import ANY, matches
+from .server import Options, RegistryServer
+from .snapshot import RegistryStatistics, Snapshot, snapshot_of, statistics_of
+from .table import Table, find, tables
+from .via import register_self, unique
+from .via import whereis as find_owner
+
+T = TypeVar("T")
+Pairs = list[tuple[Pid, Any]]
+
+
+class Registry:
+    """Maps keys to the processes that registered themselves under them, for exactly as long as these live.
+
+    Use it to find a process by something meaningful (with `Via` as its name), to make sure that only one
+    process works on a thing at a time (unique keys), or as local pub/sub (duplicate keys and `dispatch`).
+    It is in one interpreter and in memory: for keys that several machines share, or that outlive the
+    program, use a database.
+
+    The keys are shared memory. Every function runs in the caller, at once: none sends a message, none waits
+    for the registry's process (or for anything, except `lock` and `dispatch`). All work inside event loops
+    and on every thread. The registry's process ends the table when it is stopped, adopts it when it is
+    restarted after a crash, and tells the listeners.
+
+    Semantics: Elixir's ``Registry`` (1.18).
+
+    Differs from OTP:
+        - Keys compare with ``==``: ``1``, ``1.0`` and ``True`` are one key (Elixir compares with ``===``).
+        - A lookup never shows a process that is dead, and a crash of the registry loses nothing and kills
+          nobody.
+        - `register` returns the owner, the calling process; there is no process per partition.
+
+    Example:
+        ```python
+        Registry.start_link(keys="unique", name="syncs")
+        me = Registry.register("syncs", ("user", 7), "started")
+        assert Registry.lookup("syncs", ("user", 7)) == [(me, "started")]
+        Registry.unregister("syncs", ("user", 7))
+        assert Registry.whereis("syncs", ("user", 7)) is None
+        Registry.stop("syncs")
+        ```
+    """
+
+    # -- starting and stopping --------------------------------------------------
+
+    @staticmethod
+    def start_link(
+        *,
+        keys: str,
+        name: str,
+        partitions: int = 1,
+        listeners: Iterable[str] = (),
+        meta: Mapping[Any, Any] | None = None,
+        linger: bool = False,
+    ) -> Pid:
+        """Start a registry, linked to the current process.
+
+        Args:
+            keys: ``"unique"`` (a key has at most one owner) or ``"duplicate"`` (any number).
+            name: the name of the registry and of its process.
+            partitions: how many dicts the keys are spread over; a few for millions of keys, so that growing
+                one takes less of a pause. With `dispatch(..., parallel=True)` also into how many parts the
+                entries are divided.
+            listeners: names of running processes that get `Registered` and `Unregistered` events, in order
+            for each key.
+            meta: the first metadata.
+            linger: the keys of a killed owner whose code still runs are not shown, but stay taken until
+                that code has left: for keys that guard work. Without it they are free at once: right for
+                keys that name processes.
+
+        Raises:
+            AlreadyStarted: the name is taken.
+            NotFound: no process has a listener's name.
+            ValueError, TypeError: an argument is wrong.
+        """
+        options = options_of(
+            {
+                "keys": keys,
+                "name": name,
+                "partitions": partitions,
+                "listeners": listeners,
+                "meta": meta,
+                "linger": linger,
+            }
+        )
+        if name not in tables:
+            # Not after a crash: a listener may just be restarting, too.
+            for listener in options.listeners:
+                if process.whereis(listener) is None:
+                    raise NotFound(
+                        f"registry {name!r}: no process is named {listener!r}, so it cannot listen"
+                    )
+        pid: Pid = RegistryServer.start_link(options, name=name)
+        return pid
+
+    @staticmethod
+    def child_spec(options: Mapping[str, Any] | None = None, /, **more: Any) -> ChildSpec:
+        """The child spec for a supervisor: its id is the registry's name.
+
+        Args:
+            options: those of `start_link`, as a mapping, so that ``(Registry, {"keys": "unique", "name":
+                "users"})`` is a child; or as keyword arguments.
+        """
+        given = {**(options or {}), **more}
+        checked = options_of(given)
+        return ChildSpec(id=checked.name, start=(Registry.start_link, (), given))
+
+    @staticmethod
+    def stop(registry: str | Pid, reason: object = "normal", timeout: float | None = None) -> None:
+        """Stop a registry and forget its keys; the owners live on.
+
+        Raises:
+            UnknownRegistry: it does not run.
+        """
+        table = find(registry)
+        if table.server is None or not table.server.alive:
+            table.end()
+        else:
+            RegistryServer.stop(table.server, reason, timeout)
+
+    # -- the owner's functions ----------------------------------------------------
+
+    @staticmethod
+    def register(registry: str | Pid, key: Hashable, value: Any = None) -> Pid:
+        """Register the current process under a key.
+
+        Under duplicate keys the same process may register several times.
+
+        Args:
+            registry: its name.
+            key: any hashable object.
+            value: anything; best something immutable.
+
+        Returns:
+            The owner, which is the current process.
+
+        Raises:
+            AlreadyRegistered: a unique key has an owner; maybe the current process itself.
+            UnknownRegistry: there is no such registry.
+            TypeError: the key is not hashable.
+        """
+        try:
+            table = tables[registry]  # type: ignore[index]  # anything else than a name ends up in find
+        except (KeyError, TypeError):
+            table = find(registry)
+        me = process.current()
+        while not table.register(me, key, value):
+            # It died while it registered; the code of a dead process ends here, that of a thread goes on as
+            # a new one.
+            me = process.current()
+        return me
+
+    @staticmethod
+    def unregister(registry: str | Pid, key: Hashable) -> None:
+        """Give up what the current process has under a key. To have nothing there is no error."""
+        try:
+            table = tables[registry]  # type: ignore[index]  # anything else than a name ends up in find
+        except (KeyError, TypeError):
+            table = find(registry)
+        table.unregister(process.current(), key)
+
+    @staticmethod
+    def unregister_match(registry: str | Pid, key: Hashable, pattern: Any) -> None:
+        """Give up those entries of the current process under a key whose value matches (see `ANY`)."""
+        find(registry).unregister(process.current(), key, lambda value: matches(pattern, value))
+
+    @staticmethod
+    def update_value(registry: str | Pid, key: Hashable, fn: Callable[[Any], Any]) -> tuple[Any, Any]:
+        """Change the value of the current process under a unique key.
+
+        Args:
+            registry: its name.
+            key: the key.
+            fn: gets the old value and returns the new one; runs in the caller.
+
+        Returns:
+            The new value and the old one.
+
+        Raises:
+            NotFound: the current process does not have the key.
+            ValueError: the registry has duplicate keys.
+        """
+        return unique(registry).update(process.current(), key, fn)
+
+    # -- finding ------------------------------------------------------------------
+
+    @staticmethod
+    def lookup(registry: str | Pid, key: Hashable) -> Pairs:
+        """The living owners of a key with their values; empty when there are none, oldest first."""
+        try:
+            table = tables[registry]  # type: ignore[index]  # anything else than a name ends up in find
+        except (KeyError, TypeError):
+            table = find(registry)
+        whole = table.whole
+        if whole is not None and type(key) in SIMPLE:
+            entry = whole.get(key)
+            return [(entry.pid, entry.value)] if entry is not None and entry.pid.alive else []
+        return [(entry.pid, entry.value) for entry in table.under(key) if entry.pid.alive]
+
+    @staticmethod
+    def whereis(registry: str | Pid, key: Hashable) -> Pid | None:
+        """The living owner of a unique key, or None.
+
+        Raises:
+            ValueError: the registry has duplicate keys.
+        """
+        try:
+            table = tables[registry]  # type: ignore[index]  # anything else than a name ends up in find
+        except (KeyError, TypeError):
+            table = find(registry)
+        whole = table.whole
+        if whole is not None and type(key) in SIMPLE:
+            entry = whole.get(key)
+            return entry.pid if entry is not None and entry.pid.alive else None
+        return find_owner(unique(registry), key)
+
+    @staticmethod
+    def keys(registry: str | Pid, pid: Pid) -> list[Any]:
+        """The keys of a living process, oldest first; a duplicate key as often as it was registered."""
+        return [entry.key for entry in find(registry).of(_pid(pid))]
+
+    @staticmethod
+    def values(registry: str | Pid, key: Hashable, pid: Pid) -> list[Any]:
+        """The values that a process has under a key."""
+        return [entry.value for entry in _living(find(registry), key) if entry.pid is _pid(pid)]
+
+    @staticmethod
+    def match(registry: str | Pid, key: Hashable, pattern: Any) -> Pairs:
+        """The owners of a key whose value matches, with the value.
+
+        Args:
+            registry: its name.
+            key: the key.
+            pattern: see `resprout.registry.patterns`: a value, `ANY`, a class, a predicate, or a tuple,
+                list or dict of those.
+        """
+        return [
+            (each.pid, each.value) for each in _living(find(registry), key) if matches(pattern, each.value)
+        ]
+
+    @staticmethod
+    def count_match(registry: str | Pid, key: Hashable, pattern: Any) -> int:
+        """How many entries under a key have a value that matches."""
+        return len(Registry.match(registry, key, pattern))
+
+    @staticmethod
+    def select(
+        registry: str | Pid,
+        pattern: Any = (ANY, ANY, ANY),
+        result: Callable[[Any, Pid, Any], T] | None = None,
+    ) -> list[Any]:
+        """Search all entries. It looks at each, so it is not for hot paths.
+
+        Args:
+            registry: its name.
+            pattern: three patterns, for key, pid and value; or a predicate of these three.
+            result: what to return for an entry, a function of the same three; by default the tuple ``(key,
+                pid, value)``.
+        """
+        rows = ((each.key, each.pid, each.value) for each in find(registry).living())
+        if isinstance(pattern, tuple) and len(pattern) == 3:
+            found = [row for row in rows if matches(pattern, row)]
+        elif callable(pattern):
+            found = [row for row in rows if pattern(*row)]
+        else:
+            raise TypeError(
+                f"expected pattern to be (key, pid, value) or a function of these, got: {pattern!r}"
+            )
+        return found if result is None else [result(*row) for row in found]
+
+    @staticmethod
+    def count_select(registry: str | Pid, pattern: Any = (ANY, ANY, ANY)) -> int:
+        """How many entries `select` finds."""
+        return len(Registry.select(registry, pattern))
+
+    @staticmethod
+    def count(registry: str | Pid) -> int:
+        """How many registrations there are, in constant time."""
+        return len(find(registry))
+
+    # -- dispatching ----------------------------------------------------------------
+
+    @staticmethod
+    def dispatch(
+        registry: str | Pid, key: Hashable, fn: Callable[[Pairs], object], parallel: bool = False
+    ) -> None:
+        """Call a function with the owners of a key and their values: the whole of pub/sub, if it sends to
+        each.
+
+        Args:
+            registry: its name.
+            key: the key.
+            fn: gets a list of ``(pid, value)``, never an empty one. It runs in the caller.
+            parallel: divide the list into as many parts as the registry has partitions (with one: as there
+                are processors), each handled by a task of its own, and wait for all.
+
+        Raises:
+            Whatever `fn` raises.
+
+        Differs from OTP: without `parallel` it is called once, not once a partition.
+        """
+        if not callable(fn) or inspect.iscoroutinefunction(fn):
+            raise TypeError(f"expected fn to be a plain function of a list of (pid, value), got: {fn!r}")
+        table = find(registry)
+        pairs = [(entry.pid, entry.value) for entry in table.under(key) if entry.pid.alive]
+        if not pairs:
+            return
+        if not parallel:
+            fn(pairs)
+            return
+        forbid_loop("Registry.dispatch(..., parallel=True)", "Registry.dispatch(...) without parallel")
+        parts = table.partitions if table.partitions > 1 else os.cpu_count() or 2
+        size = -(-len(pairs) // parts)
+        in_parallel([partial(fn, pairs[start : start + size]) for start in range(0, len(pairs), size)])
+
+    # -- metadata ---------------------------------------------------------------------
+
+    @staticmethod
+    def put_meta(registry: str | Pid, key: Hashable, value: Any) -> None:
+        """Store something about the registry itself; it stays as long as its keys do."""
+        find(registry).put_meta(key, value)
+
+    @staticmethod
+    def meta(registry: str | Pid, key: Hashable, default: Any = NOTHING) -> Any:
+        """Read metadata.
+
+        Raises:
+            NotFound: there is none under this key, and no default was given.
+        """
+        table = find(registry)
+        found = table.meta.get(table.keyring.find(key), default)
+        if found is NOTHING:
+            raise NotFound(f"registry {table.name!r} has no metadata {key!r}")
+        return found
+
+    @staticmethod
+    def delete_meta(registry: str | Pid, key: Hashable) -> None:
+        """Forget metadata. To forget what is not there is no error."""
+        find(registry).delete_meta(key)
+
+    # -- locking ------------------------------------------------------------------------
+
+    @staticmethod
+    def lock(registry: str | Pid, key: Hashable, fn: Callable[[], T], timeout: float | None = None) -> T:
+        """Call a function while no other process does so under the same lock key.
+
+        The lock keys have nothing to do with the registered ones. Waiters come in order. The lock is free
+        when the function returns or raises, or when its process has ended; that of a killed process when
+        its code has left. Nested in the same process it runs at once. For limits above one, priorities or
+        weights use `throttle`.
+
+        Args:
+            registry: its name.
+            key: what is locked.
+            fn: runs in the caller.
+            timeout: seconds to wait for the lock; None for ever.
+
+        Raises:
+            CallTimeout: the lock was not free in time.
+            BlockingInLoop: inside an event loop; use `alock`.
+        """
+        forbid_loop("Registry.lock", "Registry.alock(...)")
+        table = find(registry)
+        ticket = _ticket(table, key)
+        if ticket is None:
+            return fn()
+        try:
+            table.locks.enter(ticket)
+            ticket.granted.result(timeout)
+            return fn()
+        finally:
+            _give_back(table, ticket)
+
+    @staticmethod
+    async def alock(
+        registry: str | Pid, key: Hashable, fn: Callable[[], Awaitable[T]], timeout: float | None = None
+    ) -> T:
+        """`lock` for coroutines: waits without blocking the loop, and awaits `fn()`."""
+        table = find(registry)
+        ticket = _ticket(table, key)
+        if ticket is None:
+            return await fn()
+        try:
+            table.locks.enter(ticket)
+            await _granted(ticket, timeout)
+            return await fn()
+        finally:
+            _give_back(table, ticket)
+
+    # -- observing ------------------------------------------------------------------------
+
+    @staticmethod
+    def statistics(registry: str | Pid) -> RegistryStatistics:
+        """How the registry is doing."""
+        return statistics_of(find(registry))
+
+    @staticmethod
+    def snapshot(registry: str | Pid) -> Snapshot:
+        """The registrations of this moment, to be read page by page."""
+        return snapshot_of(find(registry))
+
+    @staticmethod
+    def registries() -> list[str]:
+        """The names of all registries."""
+        return sorted(tables)
+
+    # -- as the module of a Via -------------------------------------------------------------
+
+    @staticmethod
+    def whereis_name(term: tuple[Any, ...]) -> Pid | None:
+        """For ``Via(Registry, (registry, key))``, as in Elixir; plain ``Via(registry, key)`` is shorter."""
+        return find_owner(unique(term[0]), term[1])
+
+    @staticmethod
+    def register_name(term: tuple[Any, ...], pid: Pid) -> None:
+        """See `whereis_name`; a third item is the value. A process registers only itself."""
+        register_self(unique(term[0]), pid, term[1], term[2] if len(term) > 2 else None)
+
+    @staticmethod
+    def unregister_name(term: tuple[Any, ...], pid: Pid) -> None:
+        """See `whereis_name`."""
+        if pid.alive:
+            find(term[0]).unregister(pid, term[1])
+
+
+SIMPLE = frozenset({str, int})
+"""Keys of these types need no preparation, so a lookup takes the shortest way."""
+
+
+def options_of(given: Mapping[str, Any]) -> Options:
+    """Read the options of a registry.
+
+    Raises:
+        TypeError, ValueError: one is wrong, missing or unknown.
+    """
+    allowed = {"partitions": 1, "listeners": (), "meta": None, "linger": False}
+    unknown = sorted(set(given) - {*allowed, "keys", "name"})
+    missing = [name for name in ("keys", "name") if name not in given]
+    if unknown or missing:
+        wrong = f"got: {unknown[0]!r}" if unknown else f"{missing[0]!r} is missing"
+        raise TypeError(f"expected the options of a registry to be keys, name, {', '.join(allowed)}; {wrong}")
+    complete = {**allowed, **given}
+    listeners = complete["listeners"]
+    if isinstance(listeners, str) or not isinstance(listeners, Iterable):
+        raise TypeError(f"expected listeners to be a list of names of processes, got: {listeners!r}")
+    return Options(**{**complete, "listeners": tuple(listeners)})
+
+
+def _living(table: Table, key: Any) -> list[Entry]:
+    return [entry for entry in table.under(key) if entry.pid.alive]
+
+
+def _pid(pid: object) -> Pid:
+    if not isinstance(pid, Pid):
+        raise TypeError(f"expected pid to be a Pid, got: {pid!r}")
+    return pid
+
+
+def _ticket(table: Table, key: Any) -> Ticket | None:
+    """A place in the queue of a lock for the current process; None when that holds it already."""
+    me = process.current()
+    ident = table.locks.keyring.take(key)
+    if table.locks.holder(ident) is me:
+        return None
+    ticket = Ticket(table.locks, ident, me)
+    me.attach(ticket)
+    return ticket
+
+
+async def _granted(ticket: Ticket, timeout: float | None) -> None:
+    async def wait() -> None:
+        await ticket.granted
+
+    try:
+        await asyncio.wait_for(wait(), timeout)
+    except asyncio.TimeoutError:
+        raise CallTimeout(f"the lock was not free within {timeout:g} s") from None
+
+
+def _give_back(table: Table, ticket: Ticket) -> None:
+    table.locks.leave(ticket)
+    ticket.pid.detach(ticket)

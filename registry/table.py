@@ -1,0 +1,314 @@
+"""The table of a registry: memory that every process reads and writes itself, with no message and no lock.
+
+It outlives the registry's process, as an ETS table with an heir outlives its owner. There are never two
+mutators that could undo each other: each change of the index is one step (`resprout.registry.atomic`), and
+what belongs together is ordered so that being cut after any step leaves something true:
+
+- An entry is listed with its owner *before* it claims the key. The dying close the owner's list *before*
+  they sweep it. So either the sweep finds the entry in the index, or the claimant finds the list closed and
+  takes the entry out itself.
+- A key whose owner is dead but not swept yet is free: the newcomer replaces exactly the entry that it
+  judged. So a restarted child never waits for, and never races with, the clean-up of its former life.
+- Readers look at the owner's life, so a dead one is never shown, swept or not.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from typing import Any
+
+from ..actors import AlreadyRegistered, NotFound, Pid, telemetry
+from .atomic import remove
+from .errors import UnknownRegistry
+from .index import DuplicateIndex, Entry, Index, UniqueIndex
+from .journal import Journal
+from .keys import Keyring
+from .locks import KeyLocks
+
+REGISTERED = ("resprout", "registry", "registered")
+UNREGISTERED = ("resprout", "registry", "unregistered")
+AMBIENT = ("thread", "task")
+
+tables: dict[str, Table] = {}
+"""Every registry's table, by name."""
+
+
+class Flush:
+    """Tells a registry's process that its journal has something to tell."""
+
+    __slots__ = ()
+
+
+FLUSH = Flush()
+
+
+class Holdings:
+    """What one process has in one registry; tied to the life of that process."""
+
+    __slots__ = ("closed", "entries", "left", "pid", "table")
+
+    def __init__(self, table: Table, pid: Pid) -> None:
+        self.table = table
+        self.pid = pid
+        self.entries: dict[Entry, None] = {}
+        self.closed = False
+        self.left = False
+
+    def owner_died(self, pid: Pid, reason: object) -> None:
+        if self.table.linger:
+            self.closed = True
+            self.table.ghosts[pid.id] = self
+        else:
+            self.close()
+
+    def owner_left(self, pid: Pid) -> None:
+        self.left = True
+        if self.table.linger:
+            self.close()
+
+    def close(self) -> None:
+        """Take everything out, once and for all. Steps only, and again changes nothing."""
+        # In this order: what a claimant lists after the sweep, it finds the list closed and takes out itself.
+        self.closed = True
+        self.table.sweep(self)
+
+
+class Table:
+    """The keys, owners, metadata and locks of one registry.
+
+    Args:
+        name: the registry's name.
+        unique: whether a key has at most one owner.
+        partitions: see UniqueIndex.
+        linger: keys of a killed owner stay taken, though not shown, until its code has left.
+        listeners: names of processes that are told.
+        meta: the first metadata.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        unique: bool = True,
+        partitions: int = 1,
+        linger: bool = False,
+        listeners: tuple[str, ...] = (),
+        meta: Mapping[Any, Any] | None = None,
+    ) -> None:
+        self.name = name
+        self.unique = unique
+        self.partitions = partitions
+        self.linger = linger
+        self.listeners = listeners
+        self.keyring = Keyring()
+        index = UniqueIndex(partitions) if unique else DuplicateIndex(partitions)
+        self.index: Index = index
+        # What readers of unique keys may look into directly.
+        self.whole: dict[Any, Entry] | None = index.whole if isinstance(index, UniqueIndex) else None
+        self.owners: dict[int, Holdings] = {}
+        # The dead whose keys linger, and the threads and tasks, whose end is noticed before it is cleaned
+        # up after.
+        self.ghosts: dict[int, Holdings] = {}
+        self.ambient: dict[int, Holdings] = {}
+        self.meta: dict[Any, Any] = {}
+        self.locks = KeyLocks()
+        self.journal = Journal(name)
+        self.server: Pid | None = None
+        self.lives = 0
+        self.ended = False
+        for key, value in (meta or {}).items():
+            self.put_meta(key, value)
+
+    # -- changing, by the owner ----------------------------------------------
+
+    def register(self, me: Pid, key: Any, value: Any) -> bool:
+        """Enter a key for its owner; False when the owner died meanwhile.
+
+        Raises:
+            AlreadyRegistered: a unique key has an owner.
+            UnknownRegistry: the registry was stopped meanwhile.
+        """
+        ident = self.keyring.take(key)
+        holdings = self.holdings(me)
+        entry = Entry(ident, me, value, holdings)
+        holdings.entries[entry] = None
+        while (there := self.index.claim(entry)) is not entry:
+            if not self._is_over(there):
+                holdings.entries.pop(entry, None)
+                raise AlreadyRegistered(there.pid, key)
+            if self.listeners or telemetry.enabled(UNREGISTERED):
+                self.journal.end(there)
+            if self.index.replace(there, entry):
+                there.holdings.entries.pop(there, None)
+                break
+        if holdings.closed or self.ended:
+            self._take_out(entry)
+            if self.ended:
+                raise UnknownRegistry(self.name, tables)
+            return False
+        if self.listeners or telemetry.enabled(REGISTERED):
+            self.journal.begin(entry)
+            self.wake()
+        else:
+            entry.logged = True
+        return True
+
+    def unregister(self, me: Pid, key: Any, wanted: Callable[[Any], bool] | None = None) -> None:
+        """Take out the owner's entries of a key (with `wanted`: those whose value it accepts)."""
+        for entry in self.under(key):
+            if entry.pid is me and (wanted is None or wanted(entry.value)):
+                told = self.listeners or telemetry.enabled(UNREGISTERED)
+                if told:
+                    self.journal.end(entry)
+                self._take_out(entry)
+                if told:
+                    self.wake()
+
+    def update(self, me: Pid, key: Any, fn: Callable[[Any], Any]) -> tuple[Any, Any]:
+        """Replace the value of the owner's key by `fn(value)`; return new and old.
+
+        Raises:
+            NotFound: the key is not the owner's.
+        """
+        for entry in self.under(key):
+            if entry.pid is me:
+                old = entry.value
+                new = entry.value = fn(old)
+                return new, old
+        raise NotFound(f"{me} has not registered {key!r} in registry {self.name!r}")
+
+    def _take_out(self, entry: Entry) -> None:
+        self.index.release(entry)
+        entry.holdings.entries.pop(entry, None)
+
+    def _is_over(self, entry: Entry) -> bool:
+        # A lingering key guards work, so it is free only when that work has stopped.
+        return entry.holdings.left if self.linger else not entry.pid.alive
+
+    def holdings(self, me: Pid) -> Holdings:
+        """What a process has here; made, and tied to its life, the first time."""
+        there = self.owners.get(me.id)
+        if there is None:
+            new = Holdings(self, me)
+            there = self.owners.setdefault(me.id, new)
+            if there is new:
+                if me.kind in AMBIENT:
+                    self.ambient[me.id] = new
+                me.attach(new)
+        return there
+
+    # -- changing, by the dying -----------------------------------------------
+
+    def sweep(self, holdings: Holdings) -> None:
+        """Take out all that an owner had. Steps only: this runs in whatever thread carries a death out."""
+        entries = tuple(holdings.entries)
+        told = entries and (self.listeners or telemetry.enabled(UNREGISTERED))
+        if told:
+            for entry in entries:
+                # One that is listed and did not get its key was never there.
+                if self.index.holds(entry):
+                    self.journal.end(entry)
+        self.index.release_all(entries)
+        holdings.entries.clear()
+        for owners in (self.owners, self.ghosts, self.ambient):
+            owners.pop(holdings.pid.id, None)
+        if told:
+            self.wake(afar=True)
+
+    # -- telling --------------------------------------------------------------
+
+    def wake(self, *, afar: bool = False) -> None:
+        """Have the registry's process tell what is in the journal; a starting one does so anyway."""
+        server = self.server
+        if server is not None and len(self.journal):
+            if afar:
+                server.deliver_from_afar(FLUSH)
+            else:
+                server.send(FLUSH)
+
+    # -- reading ---------------------------------------------------------------
+
+    def under(self, key: Any) -> tuple[Entry, ...]:
+        """The entries of a key, of living and dead owners."""
+        return self.index.under(self.keyring.find(key))
+
+    def of(self, pid: Pid) -> list[Entry]:
+        """The entries of a living process, oldest first."""
+        holdings = self.owners.get(pid.id)
+        if holdings is None or not pid.alive:
+            return []
+        return [entry for entry in tuple(holdings.entries) if self.index.holds(entry)]
+
+    def living(self) -> Iterator[Entry]:
+        """All entries of living owners."""
+        for piece in self.index.walk():
+            for entry in piece:
+                if entry.pid.alive:
+                    yield entry
+
+    def __len__(self) -> int:
+        """How many entries are shown; in constant time, but for the threads and tasks among the owners."""
+        while True:
+            dead = {id: each for id, each in tuple(self.ambient.items()) if not each.pid.alive}
+            dead.update(self.ghosts)
+            lingering = []
+            for holdings in dead.values():
+                if self.linger and not holdings.left:
+                    lingering.append(holdings)
+                else:
+                    # Its end is known already, and cleaning up is everybody's right: nobody waits for it.
+                    holdings.close()
+            shown = len(self.index) - sum([len(each.entries) for each in lingering])
+            if not any(each.left for each in lingering):
+                # None of them was being swept while they were counted.
+                return shown
+
+    # -- metadata --------------------------------------------------------------
+
+    def put_meta(self, key: Hashable, value: Any) -> None:
+        """Store metadata; the last one to store wins."""
+        self.meta[self.keyring.take(key)] = value
+
+    def delete_meta(self, key: Hashable) -> None:
+        """Forget metadata, if there is any."""
+        self.meta.pop(self.keyring.find(key), None)
+
+    # -- the registry's process ------------------------------------------------
+
+    def adopt(self, server: Pid) -> None:
+        """Belong to a process: the first, or the next incarnation after a crash."""
+        self.server = server
+        self.lives += 1
+
+    def end(self) -> None:
+        """Forget everything. The table cannot be used again."""
+        self.ended = True
+        self.server = None
+        remove(tables, self.name, self)
+        for holdings in tuple(self.owners.values()):
+            holdings.pid.detach(holdings)
+        self.locks.close(UnknownRegistry(self.name, tables))
+
+
+def find(registry: object) -> Table:
+    """Find a table by the registry's name or Pid.
+
+    Raises:
+        UnknownRegistry: there is none.
+        TypeError: that is neither a name nor a Pid.
+    """
+    if isinstance(registry, str):
+        table = tables.get(registry)
+    elif isinstance(registry, Pid):
+        table = next((each for each in tuple(tables.values()) if each.server is registry), None)
+    else:
+        raise TypeError(f"expected registry to be a registry's name or Pid, got: {registry!r}")
+    if table is None:
+        raise UnknownRegistry(registry, tables)
+    return table
+
+
+# A fork takes the memory along and none of the processes.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=tables.clear)

@@ -1,0 +1,200 @@
+"""The command line: reads the arguments, and hands them to the observer."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from .observer import CheckOptions, Rules, RunOptions, check_tree, run_tree
+
+INTERRUPTED = 130  # what a shell reports of a program that SIGINT ended
+
+_DESCRIPTION = "Runs supervision trees that are written in YAML."
+
+_EPILOG = """\
+examples:
+  resprout check tree.yaml                     is the tree file right?
+  resprout run tree.yaml                       run it until it ends, or until Ctrl-C
+  resprout run --help                          everything that can be said about a run
+"""
+
+_RUN_EPILOG = """\
+A run ends when the root of the tree ends: when a significant child has ended (auto_shutdown), or when
+a child crashed more often than max_restarts allows. Ctrl-C and SIGTERM stop the tree in reverse
+order of its start, each child within its shutdown time; a second one stops at once.
+
+Chaos takes down locks, registries, APIs and replicated workers, each kind equally often, in turn by an
+exception inside the process and by a kill. Single workers are spared unless --chaos-only names them,
+and so are temporary children, which nobody starts again.
+
+exit status:
+  0    the tree ended as it should, or was told to stop
+  1    a supervisor gave up; the crash report on stderr names the child
+  2    the command line or the tree file is wrong; nothing was started
+  130  stopped at once, by a second Ctrl-C (143 by a second SIGTERM)
+
+examples:
+  resprout run tree.yaml
+  resprout run tree.yaml --set port=8081 --set database=sqlite:///other.db
+  resprout run tree.yaml --report report.json --plain
+  resprout run tree.yaml --chaos 200 --seed 7 --chaos-spare api --report report.json
+"""
+
+_CHECK_EPILOG = """\
+Every mistake is a line `file:line:column: path: what is wrong`. Nothing is started, but the modules that
+the file names are imported.
+
+exit status:
+  0    the tree is valid
+  2    it is not, or it cannot be read
+
+examples:
+  resprout check tree.yaml
+  resprout check tree.yaml --set port=8081
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command.
+
+    Args:
+        arguments: Without the program's name; by default those of this program.
+
+    Returns:
+        The exit status.
+    """
+    options = _parser().parse_args(arguments)
+    try:
+        match options.command:
+            case "run":
+                return run_tree(_run_options(options))
+            case _:
+                return check_tree(CheckOptions(options.tree, dict(options.settings)))
+    except KeyboardInterrupt:
+        # Before the tree runs; while it does, Ctrl-C is its own affair.
+        print("resprout: interrupted", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _run_options(options: argparse.Namespace) -> RunOptions:
+    return RunOptions(
+        tree=options.tree,
+        settings=dict(options.settings),
+        report=options.report,
+        chaos=options.chaos,
+        seed=options.seed,
+        rules=Rules(frozenset(options.chaos_spare), frozenset(options.chaos_only)),
+        look=options.look,
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "resprout",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"resprout {_version()}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    _add_run(commands)
+    _add_check(commands)
+    return parser
+
+
+def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    run = commands.add_parser(
+        "run",
+        help="run a tree until it ends",
+        description="Starts the tree of a YAML file and shows how it is doing until it ends.",
+        epilog=_RUN_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    _add_tree(run)
+    run.add_argument(
+        "--report", metavar="FILE", type=Path, help="write what the run came to as JSON, however it ends"
+    )
+    looks = run.add_mutually_exclusive_group()
+    looks.add_argument(
+        "--plain", dest="look", action="store_const", const="plain", help="lines, also on a terminal"
+    )
+    looks.add_argument(
+        "--quiet", dest="look", action="store_const", const="quiet", help="show nothing but errors"
+    )
+    run.set_defaults(look="auto")
+    chaos = run.add_argument_group("chaos", "prove that the tree survives its children")
+    chaos.add_argument(
+        "--chaos", metavar="N", type=_count, default=0, help="take children down N times during the run"
+    )
+    chaos.add_argument(
+        "--seed", metavar="S", type=int, help="of the choice of victims (default: another each time)"
+    )
+    chaos.add_argument(
+        "--chaos-spare",
+        metavar="ID",
+        action="append",
+        default=[],
+        help="leave this child alone: its id, its path, or what its replicas share; may be repeated",
+    )
+    chaos.add_argument(
+        "--chaos-only",
+        metavar="ID",
+        action="append",
+        default=[],
+        help="take down only this child; may be repeated",
+    )
+
+
+def _add_check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    check = commands.add_parser(
+        "check",
+        help="say what is wrong with a tree file",
+        description="Reads the tree of a YAML file and says everything that is wrong with it.",
+        epilog=_CHECK_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    _add_tree(check)
+
+
+def _add_tree(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("tree", metavar="TREE.yaml", type=Path, help="the tree file")
+    parser.add_argument(
+        "--set",
+        dest="settings",
+        metavar="NAME=VALUE",
+        type=_setting,
+        action="append",
+        default=[],
+        help="the value of ${NAME} in the tree file; may be repeated",
+    )
+
+
+def _setting(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not (name and equals):
+        raise argparse.ArgumentTypeError(f"expected NAME=VALUE, got: {text!r}")
+    return name, value
+
+
+def _count(text: str) -> int:
+    try:
+        count = int(text)
+    except ValueError:
+        count = -1
+    if count < 0:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 0 on, got: {text!r}")
+    return count
+
+
+def _version() -> str:
+    try:
+        return version("resprout")
+    except PackageNotFoundError:
+        return "(not installed)"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

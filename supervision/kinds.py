@@ -1,0 +1,345 @@
+"""The kinds of children that a tree file may have.
+
+A kind is an attrs class. Its attributes are the keys that such a child has in a file, the first one being
+the key that names the kind (`worker: consumer`); their types and validators say what is allowed. Rooms and
+programs add kinds of their own through the entry point group `resprout.kinds`, whose names are those keys.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from importlib.metadata import entry_points
+from typing import Any, Final, Literal, Protocol
+
+import attrs
+from cattrs.errors import ClassValidationError
+
+from .child_spec import Backoff, ChildSpec, SpecError, child_spec
+from .durations import Seconds, Shutdown
+from .dynamic_supervisor import DynamicSupervisor
+from .mistakes import Path, did_you_mean
+from .options import AutoShutdown, Strategy
+from .references import Reference, check_arguments, resolve
+from .running import start_function
+from .structuring import options_of
+from .supervisor import Supervisor
+
+_INDEX: Final = "{index}"
+_GIVEN: Final = {"option": False}
+
+
+class NameTable(Protocol):
+    """A kind whose processes give names to others, so that `via: [name, key]` may speak of them."""
+
+    @staticmethod
+    def via_name(registry: str, key: object) -> Any:
+        """What stands for `key` in `registry` wherever a name is wanted."""
+
+
+@attrs.frozen
+class Common:
+    """The keys that every child may have, whatever its kind; each is `None` where the file does not say it.
+
+    All but `id` are laid over the child specs that the kind makes, so a kind need not look at them.
+    """
+
+    id: str | None = None
+    restart: Literal["permanent", "transient", "temporary"] | None = None
+    shutdown: Shutdown | None = None
+    significant: bool | None = None
+    backoff: Backoff | None = None
+    max_restarts: int | None = None
+    max_seconds: Seconds | None = None
+    on_exhausted: Literal["escalate", "give_up"] | None = None
+    ready_timeout: Seconds | None = None
+    path: Path = attrs.field(default=(), metadata=_GIVEN)
+    tables: Mapping[str, tuple[Path, type[NameTable]]] = attrs.field(factory=dict, metadata=_GIVEN)
+
+    def resolve(self, reference: str) -> object:
+        """Imports what `module:name` names.
+
+        Raises:
+            ValueError: It cannot be imported; the message says why.
+        """
+        return resolve(reference)
+
+    def via(self, registry: str, key: object) -> Any:
+        """What stands for `key` in a registry of this tree, for a process that starts now.
+
+        Raises:
+            ValueError: The tree has no such registry, or starts it later than this child.
+        """
+        if registry not in self.tables:
+            there = f"; it has: {', '.join(self.tables)}" if self.tables else ""
+            near = did_you_mean(registry, self.tables)
+            raise ValueError(f"the tree has no registry named {registry!r}{there}{near}")
+        path, table = self.tables[registry]
+        if _steps(path) > _steps(self.path):
+            raise ValueError(f"the registry {registry!r} starts after this child; put it in front of it")
+        return table.via_name(registry, key)
+
+    def laid_over(self, spec: ChildSpec, own: Container[str]) -> ChildSpec:
+        """A child spec with what the file says about it.
+
+        Args:
+            spec: What a kind made.
+            own: The options of the kind; a common key of that name means the kind's option instead.
+
+        Raises:
+            SpecError: Two options contradict each other.
+        """
+        said = {name: getattr(self, name) for name in options_of(Common) if name != "id" and name not in own}
+        return attrs.evolve(spec, **{name: value for name, value in said.items() if value is not None})
+
+
+def _steps(path: Path) -> tuple[int, ...]:
+    """The position of a child in the order of starting."""
+    return tuple(step for step in path if isinstance(step, int))
+
+
+class Kind(Protocol):
+    """What a class must offer to be a kind; see the module for the rest.
+
+    It may also have `registers`, the names that its processes take (by default its own key), and `close()`,
+    which is called when the tree has ended for good, once or more.
+    """
+
+    def child_specs(self, common: Common) -> Sequence[ChildSpec]:
+        """The child specs that this entry of a file stands for, in start order.
+
+        Raises:
+            ValueError: Something is wrong; a `SpecError` also tells with which key.
+        """
+
+
+@attrs.frozen
+class Child:
+    """An entry of `children:`, read.
+
+    Args:
+        path: Where it is in the file.
+        kind: The name of its kind, or an empty text if that is not known.
+        ids: The ids that it takes among its siblings.
+        names: The process names that it takes.
+        specs: Its child specs; none if it has mistakes.
+        close: What to call when the tree has ended for good, if its kind has such a method.
+        children: The entries of its own `children:`.
+    """
+
+    path: Path
+    kind: str = ""
+    ids: tuple[str, ...] = ()
+    names: tuple[object, ...] = ()
+    specs: tuple[ChildSpec, ...] = ()
+    close: Callable[[], object] | None = None
+    children: tuple[Child, ...] = ()
+
+
+def installed_kinds() -> dict[str, Callable[[], type]]:
+    """The kinds that are installed, by name; each is loaded when a file uses it."""
+    return {point.name: point.load for point in entry_points(group="resprout.kinds")}
+
+
+def specs_of(children: Sequence[Child]) -> list[ChildSpec]:
+    """The child specs of entries in start order."""
+    return [spec for child in children for spec in child.specs]
+
+
+def closers_of(children: Iterable[Child]) -> Iterator[Callable[[], object]]:
+    """What to call when a tree has ended for good."""
+    for child in children:
+        if child.close is not None:
+            yield child.close
+        yield from closers_of(child.children)
+
+
+def not_negative(instance: object, attribute: attrs.Attribute[Any], value: int | None) -> None:
+    """A validator for counts."""
+    if value is not None and value < 0:
+        raise ValueError(f"expected a whole number >= 0, got: {value}")
+
+
+def above_zero(instance: object, attribute: attrs.Attribute[Any], value: float | None) -> None:
+    """A validator for times that must not be zero."""
+    if value is not None and value <= 0:
+        raise ValueError(f"expected a time > 0, got: {value}")
+
+
+@attrs.frozen
+class SupervisorChild:
+    """`supervisor: id`: a supervisor with children of its own.
+
+    `max_restarts` and `max_seconds` are its restart intensity.
+    """
+
+    supervisor: str
+    children: tuple[Child, ...]
+    strategy: Strategy = "one_for_one"
+    max_restarts: int = attrs.field(default=3, validator=not_negative)
+    max_seconds: Seconds = attrs.field(default=Seconds(5.0), validator=above_zero)
+    auto_shutdown: AutoShutdown = "never"
+    name: str | None = None
+
+    @property
+    def registers(self) -> tuple[object, ...]:
+        """The names that it takes."""
+        return () if self.name is None else (self.name,)
+
+    def child_specs(self, common: Common) -> list[ChildSpec]:
+        """One spec for the supervisor."""
+        options = attrs.asdict(self, recurse=False, filter=attrs.filters.exclude("supervisor", "children"))
+        start = (Supervisor.start_link, (specs_of(self.children),), options)
+        return [ChildSpec(common.id or self.supervisor, start, type="supervisor")]
+
+
+@attrs.frozen
+class DynamicSupervisorChild:
+    """`dynamic_supervisor: id`: a supervisor whose children are started by the program while it runs.
+
+    It is registered under `name`, by default its id, since somebody has to find it.
+    """
+
+    dynamic_supervisor: str
+    strategy: Literal["one_for_one"] = "one_for_one"
+    max_children: int | None = attrs.field(default=None, validator=not_negative)
+    max_restarts: int = attrs.field(default=3, validator=not_negative)
+    max_seconds: Seconds = attrs.field(default=Seconds(5.0), validator=above_zero)
+    name: str | None = None
+
+    @property
+    def registers(self) -> tuple[object, ...]:
+        """The names that it takes."""
+        return (self.name or self.dynamic_supervisor,)
+
+    def child_specs(self, common: Common) -> list[ChildSpec]:
+        """One spec for the supervisor."""
+        options = attrs.asdict(self, filter=attrs.filters.exclude("dynamic_supervisor"))
+        options["name"] = self.name or self.dynamic_supervisor
+        start = (DynamicSupervisor.start_link, (), options)
+        return [ChildSpec(common.id or self.dynamic_supervisor, start, type="supervisor")]
+
+
+@attrs.frozen
+class WorkerChild:
+    """`worker: id`: a process of the program.
+
+    Args:
+        worker: Its id, unless the file says another.
+        start: A class with `child_spec` or `start_link`, which gets `args` as its one argument;
+            or of a function that starts a linked process and returns its Pid, and gets `args` as keywords.
+        run: Instead of `start`: a function or coroutine function that does the work itself.
+            It is called with `args` as keywords, in a process of its own, whose end is its end.
+        args: The arguments.
+        name: The name to register the process under.
+        via: `[registry, key]` to register it under instead.
+        replicas: How many of it; `{index}` in args, id, name and via is the number of each, from 0.
+    """
+
+    worker: str
+    start: Reference | None = None
+    run: Reference | None = None
+    args: Mapping[object, object] | None = None
+    name: str | None = None
+    via: tuple[str, object] | None = None
+    replicas: int | None = attrs.field(default=None, validator=not_negative)
+
+    @property
+    def registers(self) -> tuple[object, ...]:
+        """The names that it takes; those in a registry together with the registry."""
+        names = [name for name in (self.name, self.via) if name is not None]
+        return tuple(_numbered(name, index) for index in self._indices() for name in names)
+
+    def child_specs(self, common: Common) -> list[ChildSpec]:
+        """A spec for each replica."""
+        errors = list(self._mistakes())
+        specs: list[ChildSpec] = []
+        for index in [] if errors else self._indices():
+            try:
+                name = self._name(common, index)
+                specs.append(self._spec(self._id(common, index), _numbered(self.args, index), name))
+            except SpecError as error:
+                errors.append(error)
+                # The other replicas differ in their number only, so they would say the same.
+                break
+        if errors:
+            raise ClassValidationError(f"worker {self.worker}", errors, WorkerChild)
+        return specs
+
+    def _mistakes(self) -> list[SpecError]:
+        wrong = []
+        if (self.start is None) == (self.run is None):
+            got = "neither" if self.start is None else "both"
+            wrong.append(("start", f"expected either start: or run:, got {got}"))
+        if self.name is not None and self.via is not None:
+            wrong.append(("via", "expected either name: or via:, got both"))
+        try:
+            hash(self.via)
+        except TypeError:
+            wrong.append(
+                ("via", f"expected [registry, key] with a key that is a word or a number, got: {self.via}")
+            )
+        return [SpecError(self.worker, field, problem) for field, problem in wrong]
+
+    def _indices(self) -> Sequence[int | None]:
+        return [None] if self.replicas is None else range(self.replicas)
+
+    def _id(self, common: Common, index: int | None) -> str:
+        name = common.id or self.worker
+        if index is None:
+            return name
+        return str(_numbered(name, index)) if _INDEX in name else f"{name}-{index}"
+
+    def _name(self, common: Common, index: int | None) -> Any:
+        if self.via is None:
+            return _numbered(self.name, index)
+        try:
+            return common.via(self.via[0], _numbered(self.via[1], index))
+        except ValueError as error:
+            raise SpecError(self.worker, "via", str(error)) from None
+
+    def _spec(self, id: str, args: Any, name: Any) -> ChildSpec:
+        if self.start is None:
+            return ChildSpec(id, (start_function, (self._called("run", args or {}), args or {}, name), {}))
+        target: Any = self.start.target
+        named = {} if name is None else {"name": name}
+        if callable(getattr(target, "child_spec", None)):
+            spec = child_spec(target if args is None else (target, args), id=id)
+            call, positional, keywords = spec.start
+            return attrs.evolve(spec, start=(call, positional, {**keywords, **named}))
+        if callable(getattr(target, "start_link", None)):
+            return ChildSpec(id, (target.start_link, () if args is None else (args,), named))
+        if isinstance(target, type) or inspect.iscoroutinefunction(target):
+            what = (
+                "a class without either"
+                if isinstance(target, type)
+                else "a coroutine function, as run: takes"
+            )
+            wanted = "expected a class with start_link or child_spec, or a function that returns a Pid"
+            raise SpecError(id, "start", f"{wanted}; {self.start.text} is {what}")
+        keywords = {**(args or {}), **named}
+        return ChildSpec(id, (self._called("start", keywords), (), keywords))
+
+    def _called(self, field: str, arguments: Mapping[Any, object]) -> Any:
+        """What `start` or `run` names, if it can be called with these arguments."""
+        reference: Reference | None = getattr(self, field)
+        if reference is None:
+            return None
+        try:
+            check_arguments(reference, arguments)
+        except ValueError as error:
+            raise SpecError(self.worker, "args" if self.args else field, str(error)) from None
+        return reference.target
+
+
+def _numbered(value: Any, index: int | None) -> Any:
+    """A value with the number of a replica in all its texts."""
+    if index is None:
+        return value
+    if isinstance(value, str):
+        return value.replace(_INDEX, str(index))
+    if isinstance(value, (list, tuple)):
+        return type(value)(_numbered(item, index) for item in value)
+    if isinstance(value, dict):
+        return {key: _numbered(item, index) for key, item in value.items()}
+    return value

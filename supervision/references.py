@@ -1,0 +1,136 @@
+"""`module:name` references of a tree file -> the objects they name."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+import sys
+import traceback
+from collections.abc import Callable, Mapping
+from types import ModuleType
+from typing import Any
+
+import attrs
+
+from .mistakes import did_you_mean
+
+
+def resolve(reference: str) -> object:
+    """Imports what a reference names.
+
+    Args:
+        reference: `module:name`, such as `orders.api:app`; the name may have dots.
+
+    Returns:
+        The object.
+
+    Raises:
+        ValueError: The reference has another form, the module is not there or fails, or has no such name.
+    """
+    module_name, _, name = reference.partition(":")
+    if not _dotted(module_name) or not _dotted(name):
+        module_name, _, name = reference.rpartition(".")
+        hint = f"; did you mean '{module_name}:{name}'?" if _dotted(module_name) and _dotted(name) else ""
+        raise ValueError(f"expected 'module:name', got: {reference!r}{hint}")
+    target: object = _import(module_name)
+    for part in name.split("."):
+        target = _attribute(target, part, module_name)
+    return target
+
+
+@attrs.frozen
+class Reference:
+    """Something callable that a file names; kinds use it as the type of an option.
+
+    Args:
+        text: `module:name` as the file has it.
+        target: What that is.
+    """
+
+    text: str
+    target: Callable[..., Any]
+
+
+def read_reference(text: str) -> Reference:
+    """Imports what a reference names, which must be callable.
+
+    Raises:
+        ValueError: As `resolve`, or it is not callable.
+    """
+    target = resolve(text)
+    if not callable(target):
+        raise ValueError(f"{text} is not callable, it is: {type(target).__name__}")
+    return Reference(text, target)
+
+
+def check_arguments(reference: Reference, arguments: Mapping[Any, object]) -> None:
+    """Checks that a callable takes these keyword arguments, without calling it.
+
+    Raises:
+        ValueError: It does not. A callable that does not tell its signature (some in C) is believed.
+    """
+    for key in arguments:
+        if not isinstance(key, str):
+            raise ValueError(f"expected names as keys, since {reference.text} takes keywords, got: {key!r}")
+    try:
+        signature = inspect.signature(reference.target)
+    except (TypeError, ValueError):
+        return
+    try:
+        signature.bind(**arguments)
+    except TypeError as error:
+        takes = ", ".join(signature.parameters) or "none"
+        raise ValueError(f"{error}; {reference.text} takes: {takes}") from None
+
+
+def _dotted(name: str) -> bool:
+    return all(part.isidentifier() for part in name.split("."))
+
+
+def _import(name: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        missing = error.name or ""
+        if name == missing or name.startswith(f"{missing}."):
+            near = did_you_mean(missing, _siblings(missing))
+            raise ValueError(f"no module named {missing!r}{near}") from None
+        raise ValueError(f"importing {name} failed: {_told(error)}") from error
+    # A module that ends the interpreter (sys.exit at its top level) must not end the check of a file.
+    except (Exception, SystemExit) as error:
+        raise ValueError(f"importing {name} failed: {_told(error)}") from error
+
+
+def _attribute(target: object, name: str, module: str) -> object:
+    try:
+        return getattr(target, name)
+    except Exception as error:
+        if not isinstance(error, AttributeError):
+            raise ValueError(f"reading {name!r} of {module} failed: {_told(error)}") from error
+        where = f"module {module!r}" if isinstance(target, ModuleType) else f"{target!r}"
+        public = [word for word in dir(target) if not word.startswith("_")]
+        raise ValueError(f"{where} has no {name!r}{did_you_mean(name, public)}") from None
+
+
+def _siblings(missing: str) -> list[str]:
+    """The modules that lie where the missing one was looked for first."""
+    package, _, _ = missing.rpartition(".")
+    if package:
+        path = list(getattr(sys.modules.get(package), "__path__", []))
+        return [f"{package}.{module.name}" for module in pkgutil.iter_modules(path)]
+    return [module.name for module in pkgutil.iter_modules(sys.path[:1])]
+
+
+def _told(error: BaseException) -> str:
+    """An error in one line, with the line of code that it came from."""
+    text = " ".join(traceback.format_exception_only(type(error), error)[-1].split())
+    if isinstance(error, SyntaxError):
+        return f"{text} ({error.filename}:{error.lineno})"
+    ours = (__file__, "importlib")
+    theirs = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not any(o in frame.filename for o in ours)
+    ]
+    return f"{text} ({theirs[-1].filename}:{theirs[-1].lineno})" if theirs else text

@@ -1,0 +1,272 @@
+"""The process of a supervisor: receives, asks the core what to do, and does it.
+
+It traps exits, so that the exits of its children are messages to it, and it may block: while it starts or
+stops a child it does nothing else, as in OTP.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import attrs
+from typing_extensions import assert_never
+
+from ..actors import IGNORE, Exited, GenServer, NoReply, Ok, Pid, Reply, Stop, at_exit, is_orderly, process
+from . import events, readiness, starting, stopping
+from .family import Abandon, Effect, Effects, Family, GiveUp, Restart, ShutDown, TryAgain, Wait
+from .reports import Reporter, logger
+from .table import Child
+from .values import REQUESTS, ChildInfo, Counts, EndWait, Refused, Request, RetryRestart
+
+
+@attrs.frozen
+class Origin:
+    """Where a supervisor comes from.
+
+    Attributes:
+        module: The class whose `init` says what it is.
+        arg: What that is called with.
+        spec: What it is, if that is known without calling `init`.
+        lineage: The supervisors above it, the topmost first.
+    """
+
+    module: type
+    arg: Any
+    spec: Any = None
+    lineage: tuple[Origin, ...] = ()
+
+
+class FamilyServer(GenServer):
+    """What static and dynamic supervisors share. The state of the server is its `Family`."""
+
+    trap_exit = True
+    blocking = True
+
+    origin: Origin
+    family: Family
+    extra_arguments: tuple[Any, ...] = ()
+    reporter: Reporter
+
+    @classmethod
+    def of(cls, module: type) -> type[FamilyServer]:
+        """This class by the name of the module that it runs, which people then see in logs and Pids."""
+        made: type[FamilyServer] | None = module.__dict__.get("_server")
+        if made is None:
+            # Kept on the module, so that it goes with it. Two threads may both come here: one class too many.
+            made = type(module.__name__, (cls,), {})
+            module._server = made  # type: ignore[attr-defined]
+        return made
+
+    @classmethod
+    def launch(cls, origin: Origin, *, name: Any = None, timeout: float | None = None) -> Any:
+        """Starts a supervisor, linked to the current process."""
+        return stopped_at_exit(cls.of(origin.module).start_link(origin, name=name, timeout=timeout))
+
+    @classmethod
+    async def alaunch(cls, origin: Origin, *, name: Any = None, timeout: float | None = None) -> Any:
+        """The form of `launch` for coroutines."""
+        made = await cls.of(origin.module).astart_link(origin, name=name, timeout=timeout)
+        return stopped_at_exit(made)
+
+    def init(self, arg: Origin) -> Any:
+        """Finds out what this supervisor is, and begins to be that."""
+        self.origin = arg
+        self.reporter = Reporter(self.pid)
+        spec = arg.module().init(arg.arg) if arg.spec is None else arg.spec
+        return IGNORE if spec is IGNORE else self.begin(spec)
+
+    def begin(self, spec: Any) -> Ok | Stop:
+        """Builds the family, and starts the children that are there from the beginning."""
+        raise NotImplementedError
+
+    def answer(self, request: Request, family: Family) -> Any:
+        """What a request is answered with; `Refused` if it can't be met."""
+        raise NotImplementedError
+
+    # Messages -------------------------------------------------------------------------------------
+
+    def handle_call(self, message: Any, from_: Any, state: Family) -> Reply:
+        """Answers requests; whatever else is called is refused, and the children never notice."""
+        if isinstance(message, REQUESTS):
+            return Reply(self.answer(message, state), state)
+        logger.error("supervisor %s received unexpected call: %r", self.pid, message)
+        return Reply(
+            Refused(TypeError(f"supervisor {self.pid} does not understand the call {message!r}")), state
+        )
+
+    def handle_info(self, message: Any, state: Family) -> NoReply | Stop:
+        """Takes the exits of children and the ends of waits; anything else is a stray."""
+        match message:
+            case Exited():
+                return self._child_exited(message, state)
+            case EndWait(key, token):
+                return self._carry_out(state.due(key, token), "restart")
+            case _:
+                logger.error("supervisor %s received unexpected message: %r", self.pid, message)
+                return NoReply(state)
+
+    def handle_cast(self, message: Any, state: Family) -> NoReply | Stop:
+        """Takes what the supervisor has told itself."""
+        match message:
+            case RetryRestart(key):
+                return self._carry_out(state.retry(key, time.monotonic()), "restart failed")
+            case _:
+                logger.error("supervisor %s received unexpected cast: %r", self.pid, message)
+                return NoReply(state)
+
+    def _child_exited(self, message: Exited, state: Family) -> NoReply | Stop:
+        child = state.table.by_pid(message.pid)
+        if child is None or child.state != "running":
+            return NoReply(state)
+        if events.wanted(events.ChildExited):
+            events.emit(
+                events.ChildExited(self.pid, child.spec.id, message.pid, message.reason, stopped=False)
+            )
+        orderly = is_orderly(message.reason)
+        if not orderly:
+            self.reporter.child_failed("exited", child.spec.id, message.reason, child.restarts)
+        return self._carry_out(state.exited(message.pid, orderly, time.monotonic()), message.reason)
+
+    # Effects --------------------------------------------------------------------------------------
+
+    def _carry_out(self, effects: Effects, reason: object) -> NoReply | Stop:
+        to_do: deque[Effect] = deque(effects)
+        while to_do:
+            effect = to_do.popleft()
+            match effect:
+                case Restart():
+                    to_do.extend(self._restart(effect))
+                case Wait():
+                    self._announce(effect.child, effect.delay, effect.stop)
+                    self.stop_children(effect.stop)
+                    process.send_after(self.pid, EndWait(effect.child.key, effect.token), effect.delay)
+                case TryAgain(child):
+                    GenServer.cast(self.pid, RetryRestart(child.key))
+                case Abandon(child, window):
+                    self._tell_gave_up(
+                        events.GaveUp(
+                            self.pid, child.spec.id, reason, window.max_restarts, window.max_seconds, "child"
+                        )
+                    )
+                case GiveUp(child, window):
+                    self._tell_gave_up(
+                        events.GaveUp(
+                            self.pid,
+                            child.spec.id,
+                            reason,
+                            window.max_restarts,
+                            window.max_seconds,
+                            "supervisor",
+                        )
+                    )
+                    return Stop("shutdown", self.family)
+                case ShutDown():
+                    return Stop("shutdown", self.family)
+                case _:
+                    assert_never(effect)
+        return NoReply(self.family)
+
+    def _restart(self, effect: Restart) -> Effects:
+        self._announce(effect.child, 0.0, effect.stop)
+        self.stop_children(effect.stop)
+        for place, child in enumerate(effect.start):
+            outcome = self.start_process(child)
+            if isinstance(outcome, starting.Failed):
+                self.reporter.child_failed(
+                    "did not start again", child.spec.id, outcome.reason, child.restarts
+                )
+                return self.family.start_failed(child, effect.start[place + 1 :], time.monotonic())
+        return ()
+
+    def start_process(self, child: Child) -> starting.Outcome:
+        """Starts a listed child and notes what came of it, unless it failed."""
+        outcome = starting.start_child(child.spec, self.extra_arguments)
+        if isinstance(outcome, starting.Started) and child.spec.ready_timeout is not None:
+            outcome = readiness.await_ready(outcome, child.spec, child.spec.ready_timeout)
+        match outcome:
+            case starting.Started(pid):
+                if self.family.table.by_pid(pid) not in (None, child):
+                    return starting.odd_result(child.spec, pid)
+                self.family.started(child, pid, time.monotonic())
+                if events.wanted(events.ChildStarted):
+                    events.emit(events.ChildStarted(self.pid, child.spec.id, pid, child.restarts))
+            case starting.Ignored():
+                self.family.ignored(child)
+            case starting.Failed():
+                pass
+            case _:
+                assert_never(outcome)
+        return outcome
+
+    def stop_children(self, children: Iterable[Child]) -> None:
+        """Stops children one by one, in the order given, and notes it."""
+        for child in children:
+            if child.state == "running" and child.pid is not None:
+                self._tell_stopped(child, stopping.stop(child.pid, child.spec.shutdown))
+            self.family.stopped(child)
+
+    def stop_at_once(self, children: Iterable[Child]) -> None:
+        """Tells all children to stop, then waits for them all, and notes it."""
+        running = {
+            child.pid: child for child in children if child.state == "running" and child.pid is not None
+        }
+        for done in stopping.stop_all([(pid, child.spec.shutdown) for pid, child in running.items()]):
+            self._tell_stopped(running[done.pid], done)
+
+    # Events and reports ---------------------------------------------------------------------------
+
+    def _announce(self, child: Child, delay: float, stop: Sequence[Child]) -> None:
+        if events.wanted(events.ChildRestarting):
+            others = tuple(each.spec.id for each in stop if each.state == "running")
+            events.emit(events.ChildRestarting(self.pid, child.spec.id, child.restarts, delay, others))
+
+    def _tell_gave_up(self, event: events.GaveUp) -> None:
+        events.emit(event)
+        self.reporter.gave_up(event)
+
+    def _tell_stopped(self, child: Child, done: stopping.Stopped) -> None:
+        if events.wanted(events.ChildExited):
+            events.emit(events.ChildExited(self.pid, child.spec.id, done.pid, done.reason, stopped=True))
+        if done.overdue:
+            event = events.WouldNotStop(self.pid, child.spec.id, done.pid, done.seconds, done.stack)
+            events.emit(event)
+            self.reporter.would_not_stop(event)
+
+    def _tell_shutting_down(self, reason: object, children: Sequence[Child]) -> None:
+        self.reporter.flush()
+        if events.wanted(events.ShuttingDown):
+            order = tuple(child.spec.id for child in children if child.state == "running")
+            events.emit(events.ShuttingDown(self.pid, reason, order))
+
+    # Answers --------------------------------------------------------------------------------------
+
+    def counts(self) -> Counts:
+        """What `count_children` answers."""
+        active = supervisors = 0
+        for child in self.family.table:
+            active += child.state == "running" and child.pid is not None and child.pid.alive
+            supervisors += child.spec.type == "supervisor"
+        specs = len(self.family.table)
+        return Counts(specs, active, supervisors, specs - supervisors)
+
+
+def stopped_at_exit(pid: Pid | None) -> Pid | None:
+    """Has a supervisor that a thread has started stopped in order when the interpreter exits."""
+    if pid is not None and pid.parent is not None and pid.parent.kind == "thread":
+        at_exit(pid)
+    return pid
+
+
+def child_info(id: Any, child: Child) -> ChildInfo:
+    """What `which_children` tells of a child."""
+    match child.state:
+        case "running":
+            return ChildInfo(id, child.pid, child.spec.type)
+        case "restarting" | "backing_off":
+            return ChildInfo(id, child.state, child.spec.type)
+        case "down":
+            return ChildInfo(id, None, child.spec.type)
+    assert_never(child.state)

@@ -1,0 +1,111 @@
+"""Stopping children: told to, waited for, and killed when their time is over.
+
+A child is unlinked before it is told to stop, and watched by a monitor instead: whatever becomes of the
+supervisor meanwhile, the child goes on with its end, and no notice of it is left in the mailbox.
+
+Semantics: OTP supervisor(3), the `shutdown` key; Elixir's DynamicSupervisor for many at once.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+
+import attrs
+
+from ..actors import CallTimeout, Down, Exited, Pid, process
+from .child_spec import BRUTAL_KILL, INFINITY, ShutdownTime
+from .stack import stack_of
+
+
+@attrs.frozen
+class Stopped:
+    """How a child's end went.
+
+    Attributes:
+        pid: The process.
+        reason: Its exit reason, `"noproc"` if it had ended before.
+        overdue: It did not end in its time and was killed.
+        seconds: How long it took.
+        stack: Where its thread was when it was killed, one line a frame, if it was overdue and running.
+    """
+
+    pid: Pid
+    reason: object
+    overdue: bool
+    seconds: float
+    stack: tuple[str, ...] = ()
+
+
+@attrs.define(eq=False)
+class _Leaving:
+    pid: Pid
+    shutdown: ShutdownTime
+    told_at: float
+    overdue: bool = False
+    stack: tuple[str, ...] = ()
+
+    @property
+    def deadline(self) -> float:
+        patient = self.overdue or self.shutdown is INFINITY or self.shutdown is BRUTAL_KILL
+        return math.inf if patient else self.told_at + self.shutdown  # type: ignore[operator]
+
+
+def stop_all(children: Sequence[tuple[Pid, ShutdownTime]]) -> list[Stopped]:
+    """Stops processes at once, in the current process, which waits for them all.
+
+    All are told first, then all are waited for; each has its own time.
+
+    Args:
+        children: The processes and their shutdown times. Any number of them costs O(1) each.
+
+    Returns:
+        How it went, in the order in which they ended.
+    """
+    leaving: dict[int, _Leaving] = {}
+    gone = frozenset(pid for pid, _ in children)
+    # One moment for all, so that those with the same shutdown time are overdue together.
+    now = time.monotonic()
+    for pid, shutdown in children:
+        process.unlink(pid)
+        leaving[process.monitor(pid).id] = _Leaving(pid, shutdown, now)
+    for one in leaving.values():
+        process.exit(one.pid, "kill" if one.shutdown is BRUTAL_KILL else "shutdown")
+
+    def concerns_us(message: object) -> bool:
+        # Also takes the exits of those that had ended before they were unlinked, which nobody wants any more.
+        if message.__class__ is Down:
+            return message.ref.id in leaving
+        return message.__class__ is Exited and message.pid in gone
+
+    done: list[Stopped] = []
+    deadline = min((one.deadline for one in leaving.values()), default=math.inf)
+    while leaving:
+        timeout = None if deadline == math.inf else max(0.0, deadline - time.monotonic())
+        try:
+            message = process.receive(matching=concerns_us, timeout=timeout)
+        except CallTimeout:
+            _kill_overdue(leaving)
+            deadline = min((one.deadline for one in leaving.values()), default=math.inf)
+            continue
+        if isinstance(message, Down):
+            one = leaving.pop(message.ref.id)
+            done.append(
+                Stopped(one.pid, message.reason, one.overdue, time.monotonic() - one.told_at, one.stack)
+            )
+    return done
+
+
+def _kill_overdue(leaving: dict[int, _Leaving]) -> None:
+    now = time.monotonic()
+    for one in list(leaving.values()):
+        if one.deadline <= now:
+            one.overdue = True
+            process.exit(one.pid, "kill")
+            one.stack = stack_of(one.pid)
+
+
+def stop(pid: Pid, shutdown: ShutdownTime) -> Stopped:
+    """Stops one process, in the current process, which waits for it."""
+    return stop_all(((pid, shutdown),))[0]

@@ -1,0 +1,133 @@
+"""A tree file -> child specs, or every mistake that it has.
+
+Reading starts nothing. It does import the modules that the file refers to, with the folder of the file in
+front of `sys.path`, as Python does for a script.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import attrs
+
+from .child_spec import ChildSpec
+from .kinds import closers_of, installed_kinds, specs_of
+from .mistakes import NOWHERE, Mistake, Position, did_you_mean, invalid_tree
+from .options import AutoShutdown, Strategy
+from .positions import UNREADABLE, read_document
+from .tree_reader import Job, TreeReader
+from .variables import Variables
+
+
+@attrs.frozen
+class Tree:
+    """What a tree file says: the options of the root supervisor and the specs of its children.
+
+    Args:
+        name: The name of the application, by default that of the file's folder.
+        strategy: Of the root supervisor, as all up to `children`.
+        job: What to make before the tree starts, if the file has a `job:`.
+        closers: What `close` calls.
+    """
+
+    name: str
+    strategy: Strategy
+    max_restarts: int
+    max_seconds: float
+    auto_shutdown: AutoShutdown
+    children: tuple[ChildSpec, ...]
+    job: Job | None
+    closers: tuple[Callable[[], object], ...] = ()
+
+    def close(self) -> None:
+        """Gives back what outlives single children, such as listening sockets, when the tree has ended."""
+        for close in self.closers:
+            close()
+
+
+def load_tree(
+    path: str | os.PathLike[str],
+    settings: Mapping[str, str] | None = None,
+    environment: Mapping[str, str] | None = None,
+    kinds: Mapping[str, Callable[[], type]] | None = None,
+) -> Tree:
+    """Reads a tree file.
+
+    Args:
+        path: The file. Its folder goes in front of `sys.path`.
+        settings: Values of `${name}` variables.
+        environment: What stands in for variables without a setting; by default the environment variables.
+        kinds: The kinds of children, by default all that are installed.
+
+    Returns:
+        The tree.
+
+    Raises:
+        InvalidTree: The file has mistakes; it lists all of them.
+    """
+    file = os.fspath(path)
+    try:
+        text = _decoded(Path(file))
+    except _Unreadable as error:
+        raise invalid_tree(file, [error.mistake]) from None
+    folder = Path(file).resolve().parent
+    variables = Variables(
+        {} if settings is None else settings,
+        os.environ if environment is None else environment,
+        {"here": str(folder)},
+    )
+    _put_on_path(str(folder))
+    document = read_document(text, variables)
+    reader = TreeReader(document, installed_kinds() if kinds is None else kinds)
+    root = reader.read()
+    mistakes = [*document.mistakes, *reader.mistakes]
+    # A file that is no YAML has told none of its variables.
+    if document.value is not UNREADABLE:
+        mistakes += [Mistake((f"--set {name}",), NOWHERE, reason) for name, reason in variables.unused()]
+    if mistakes or root is None:
+        raise invalid_tree(file, mistakes)
+    return Tree(
+        name=root.name or folder.name,
+        strategy=root.strategy,
+        max_restarts=root.max_restarts,
+        max_seconds=root.max_seconds,
+        auto_shutdown=root.auto_shutdown,
+        children=tuple(specs_of(root.children)),
+        job=root.job,
+        closers=tuple(closers_of(root.children)),
+    )
+
+
+class _Unreadable(Exception):
+    def __init__(self, position: Position, reason: str) -> None:
+        self.mistake = Mistake((), position, reason)
+
+
+def _decoded(path: Path) -> str:
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        try:
+            near = did_you_mean(path.name, os.listdir(path.parent))
+        except OSError:
+            near = ""
+        raise _Unreadable(NOWHERE, f"it cannot be read: {error.strerror or error}{near}") from None
+    except ValueError as error:
+        raise _Unreadable(NOWHERE, f"it cannot be read: {error}") from None
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        before = raw[: error.start]
+        at = Position(before.count(b"\n") + 1, error.start - before.rfind(b"\n"))
+        raise _Unreadable(at, f"it is not UTF-8: byte {raw[error.start]:#04x}") from None
+
+
+def _put_on_path(folder: str) -> None:
+    if not sys.path or sys.path[0] != folder:
+        sys.path.insert(0, folder)
+    # Modules may have been written since the folder was last looked into.
+    importlib.invalidate_caches()

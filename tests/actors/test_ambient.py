@@ -1,0 +1,513 @@
+"""Threads and asyncio tasks are processes while they last."""
+
+from __future__ import annotations
+
+import _thread
+import asyncio
+import concurrent.futures
+import gc
+import queue
+import threading
+from typing import Any
+
+import pytest
+
+from resprout.actors import CallTimeout, Crash, Down, Exited, GenServer, Pid, Reply, ServerExit, Stop, process
+
+WATCHDOG = 20.0
+
+
+class Quick(GenServer):
+    blocking = False
+
+    def handle_call(self, message: Any, from_: Any, state: Any) -> Any:
+        return message if isinstance(message, Stop) else Reply(message, state)
+
+
+class Slot:
+    """A resource that notes what it is told."""
+
+    def __init__(self) -> None:
+        self.told: queue.Queue[tuple[str, object]] = queue.Queue()
+
+    def owner_died(self, pid: Pid, reason: object) -> None:
+        self.told.put(("died", reason))
+
+    def owner_left(self, pid: Pid) -> None:
+        self.told.put(("left", None))
+
+
+# -- threads ----------------------------------------------------------------------------
+
+
+def test_a_thread_is_one_process_as_long_as_it_lives():
+    pids: list[Pid] = []
+
+    def body() -> None:
+        pids.extend(process.current() for _ in range(3))
+
+    thread = threading.Thread(target=body)
+    thread.start()
+    thread.join()
+    assert len(set(pids)) == 1
+    assert pids[0] is not process.current()
+    assert process.current() is process.current()
+
+
+@pytest.mark.parametrize("how", ["thread", "raw", "pool", "exit"])
+def test_a_thread_dies_when_it_ends(how, await_down, monkeypatch):
+    # Python ignores SystemExit in threads, pytest's own hook does not.
+    monkeypatch.setattr(threading, "excepthook", lambda args: None)
+    told: queue.Queue[Any] = queue.Queue()
+    go = threading.Event()
+
+    def body() -> None:
+        told.put(process.current())
+        process.register(process.current(), "ambient.thread")
+        assert go.wait(WATCHDOG)
+        if how == "exit":
+            _thread.exit()
+
+    match how:
+        case "raw":
+            _thread.start_new_thread(body, ())
+            end = lambda: None
+        case "pool":
+            executor = concurrent.futures.ThreadPoolExecutor(1)
+            executor.submit(body)
+            end = executor.shutdown
+        case _:
+            thread = threading.Thread(target=body)
+            thread.start()
+            end = thread.join
+    pid = told.get(timeout=WATCHDOG)
+    ref = process.monitor(pid)
+    assert pid.alive
+    go.set()
+    end()
+    assert await_down(ref) == Down(ref, pid, "normal")
+    assert process.whereis("ambient.thread") is None
+    assert not pid.alive
+
+
+def test_after_join_the_thread_is_dead():
+    for _ in range(50):
+        pids: list[Pid] = []
+        thread = threading.Thread(target=lambda pids=pids: pids.append(process.current()))
+        thread.start()
+        thread.join()
+        assert not pids[0].alive
+
+
+def test_a_thread_that_raises_dies_of_the_crash(await_down, monkeypatch):
+    hooked: list[object] = []
+    monkeypatch.setattr(threading, "excepthook", lambda args: hooked.append(args.exc_value))
+    told: queue.Queue[Pid] = queue.Queue()
+    go = threading.Event()
+
+    def body() -> None:
+        told.put(process.current())
+        assert go.wait(WATCHDOG)
+        raise ValueError("boom")
+
+    thread = threading.Thread(target=body)
+    thread.start()
+    ref = process.monitor(told.get(timeout=WATCHDOG))
+    go.set()
+    thread.join()
+    assert await_down(ref).reason == Crash(ValueError("boom"))
+    assert [type(error) for error in hooked] == [ValueError]  # the user's own hook still hears of it
+
+
+def test_the_end_of_a_thread_is_seen_though_it_has_met_errors_of_ours():
+    """An exception keeps the frames that it went through; they must not keep the thread's process."""
+    kept: list[BaseException] = []
+    pids: list[Pid] = []
+
+    def body() -> None:
+        pids.append(process.current())
+        process.register(process.current(), "ambient.errors")
+        dying = Quick.start()
+        try:
+            dying.call(Stop("normal"))
+        except ServerExit as error:
+            kept.append(error)
+        try:
+            dying.call("dead")
+        except ServerExit as error:
+            kept.append(error)
+        except Exception as error:
+            kept.append(error)
+        try:
+            process.receive(timeout=0)
+        except CallTimeout as error:
+            kept.append(error)
+
+    gc.disable()
+    try:
+        thread = threading.Thread(target=body)
+        thread.start()
+        thread.join()
+        assert not pids[0].alive
+        ref = process.monitor(pids[0])
+        process.receive(lambda message: getattr(message, "ref", None) is ref, timeout=WATCHDOG)
+        process.send_after(process.current(), "barrier", 0)
+        process.receive(lambda message: message == "barrier", timeout=WATCHDOG)
+        assert process.whereis("ambient.errors") is None
+        assert len(kept) == 3
+    finally:
+        gc.enable()
+
+
+def test_threads_can_be_linked_and_hear_of_the_end(crashes):
+    seen: queue.Queue[object] = queue.Queue()
+
+    def body() -> None:
+        process.trap_exit(True)
+        pid = process.spawn_link(process.exit, "fault")
+        seen.put(process.receive(timeout=WATCHDOG) == Exited(pid, "fault"))
+
+    thread = threading.Thread(target=body)
+    thread.start()
+    assert seen.get(timeout=WATCHDOG) is True
+    thread.join()
+
+
+def test_the_end_of_a_thread_ends_what_is_linked_to_it(await_down, monkeypatch):
+    monkeypatch.setattr(threading, "excepthook", lambda args: None)
+    pids: list[Pid] = []
+    refs: list[Any] = []
+    go = threading.Event()
+    ready = threading.Event()
+
+    def body() -> None:
+        pids.append(Quick.start_link())
+        ready.set()
+        assert go.wait(WATCHDOG)
+        raise ValueError("boom")
+
+    thread = threading.Thread(target=body)
+    thread.start()
+    assert ready.wait(WATCHDOG)
+    refs.append(process.monitor(pids[0]))
+    go.set()
+    thread.join()
+    assert await_down(refs[0]).reason == Crash(ValueError("boom"))
+
+
+def test_an_exit_signal_to_a_thread_is_raised_once_and_a_new_process_goes_on(await_down):
+    to_main: queue.Queue[Any] = queue.Queue()
+    to_thread: queue.Queue[Any] = queue.Queue()
+    watched = Quick.start()
+
+    def body() -> None:
+        old = process.current()
+        process.register(old, "ambient.signalled")
+        process.link(watched)
+        to_main.put(old)
+        to_thread.get(timeout=WATCHDOG)
+        try:
+            process.current()
+        except ServerExit as error:
+            to_main.put((error.pid, error.reason))
+        new = process.current()
+        to_main.put((new is not old, new.alive, process.whereis("ambient.signalled")))
+        process.send(new, "mail")
+        to_main.put(process.receive(timeout=WATCHDOG))
+
+    thread = threading.Thread(target=body)
+    thread.start()
+    old = to_main.get(timeout=WATCHDOG)
+    ref = process.monitor(old)
+    process.exit(old, "enough")
+    assert await_down(ref).reason == "enough"
+    assert process.whereis("ambient.signalled") is None
+    assert not watched.alive  # it was linked
+    to_thread.put("go on")
+    assert to_main.get(timeout=WATCHDOG) == (old, "enough")
+    assert to_main.get(timeout=WATCHDOG) == (True, True, None)
+    assert to_main.get(timeout=WATCHDOG) == "mail"
+    thread.join()
+
+
+@pytest.mark.parametrize(
+    "wait",
+    [
+        lambda: process.receive(timeout=WATCHDOG),
+        lambda: process.sleep(WATCHDOG),
+        lambda: Silent.start(name="ambient.silent").call("question", timeout=WATCHDOG),
+    ],
+)
+def test_an_exit_signal_wakes_a_thread_that_waits(wait):
+    seen: queue.Queue[Any] = queue.Queue()
+
+    def body() -> None:
+        seen.put(process.current())
+        try:
+            wait()
+        except ServerExit as error:
+            seen.put(error.reason)
+
+    thread = threading.Thread(target=body)
+    thread.start()
+    pid = seen.get(timeout=WATCHDOG)
+    process.exit(pid, "wake up")
+    assert seen.get(timeout=WATCHDOG) == "wake up"
+    thread.join()
+    silent = process.whereis("ambient.silent")
+    if silent is not None:
+        silent.stop()
+
+
+class Silent(GenServer):
+    def handle_call(self, message: Any, from_: Any, state: Any) -> Any:
+        from resprout.actors import NoReply
+
+        return NoReply(state)
+
+
+def test_what_a_signalled_thread_holds_is_held_until_the_thread_ends():
+    slot = Slot()
+    told: queue.Queue[Pid] = queue.Queue()
+    go = threading.Event()
+
+    def body() -> None:
+        me = process.current()
+        me.attach(slot)
+        told.put(me)
+        assert go.wait(WATCHDOG)
+        with pytest.raises(ServerExit):
+            process.current()
+        process.current()
+        told.put(me)
+        assert go.wait(WATCHDOG)
+
+    thread = threading.Thread(target=body)
+    thread.start()
+    pid = told.get(timeout=WATCHDOG)
+    process.exit(pid, "enough")
+    assert slot.told.get(timeout=WATCHDOG) == ("died", "enough")
+    go.set()
+    told.get(timeout=WATCHDOG)
+    thread.join()
+    assert slot.told.get(timeout=WATCHDOG) == ("left", None)
+    assert slot.told.empty()
+
+
+def test_a_resource_of_a_thread_is_told_of_its_end():
+    slot = Slot()
+    thread = threading.Thread(target=lambda: process.current().attach(slot))
+    thread.start()
+    thread.join()
+    assert slot.told.get(timeout=WATCHDOG) == ("died", "normal")
+    assert slot.told.get(timeout=WATCHDOG) == ("left", None)
+
+
+def test_many_threads_come_and_go_and_leave_nothing():
+    before = len(process.processes())
+    refs: queue.Queue[Any] = queue.Queue()
+
+    def body() -> None:
+        refs.put(process.current())
+        process.send(process.current(), "unread")
+
+    for _ in range(10):
+        threads = [threading.Thread(target=body) for _ in range(20)]
+        for each in threads:
+            each.start()
+        for each in threads:
+            each.join()
+    pids = [refs.get() for _ in range(200)]
+    assert not any(pid.alive for pid in pids)
+    assert len(process.processes()) <= before
+
+
+# -- tasks -----------------------------------------------------------------------------------
+
+
+def test_each_task_is_a_process_of_its_own():
+    async def main() -> None:
+        async def one() -> list[Pid]:
+            first = process.current()
+            await asyncio.sleep(0)
+            return [first, process.current()]
+
+        pids = await asyncio.gather(one(), one())
+        assert all(first is second for first, second in pids)
+        assert len({pids[0][0], pids[1][0], process.current()}) == 3
+
+    outside = process.current()
+    asyncio.run(main())
+    assert process.current() is outside
+
+
+def test_a_task_dies_when_it_ends():
+    seen: queue.Queue[Any] = queue.Queue()
+
+    async def main() -> None:
+        async def work(how: str) -> None:
+            process.register(process.current(), "ambient.task")
+            seen.put(process.current())
+            await asyncio.sleep(0)
+            if how == "crash":
+                raise ValueError("boom")
+
+        for how, reason in (("end", "normal"), ("crash", Crash(ValueError("boom")))):
+            task = asyncio.ensure_future(work(how))
+            await asyncio.sleep(0)
+            pid = seen.get_nowait()
+            ref = process.monitor(pid)
+            await asyncio.wait({task})
+            task.exception()
+            down = await process.areceive(timeout=WATCHDOG)
+            assert down == Down(ref, pid, reason)
+            assert process.whereis("ambient.task") is None
+
+    asyncio.run(main())
+
+
+def test_a_cancelled_task_is_dead():
+    async def main() -> None:
+        async def work() -> None:
+            seen.append(process.current())
+            await asyncio.sleep(1000)
+
+        seen: list[Pid] = []
+        task = asyncio.ensure_future(work())
+        await asyncio.sleep(0)
+        ref = process.monitor(seen[0])
+        task.cancel()
+        assert (await process.areceive(timeout=WATCHDOG)).ref is ref
+        assert not seen[0].alive
+
+    asyncio.run(main())
+
+
+def test_an_exit_signal_cancels_a_task():
+    async def main() -> None:
+        ended: list[str] = []
+
+        async def work() -> None:
+            seen.append(process.current())
+            try:
+                await asyncio.sleep(1000)
+            except asyncio.CancelledError:
+                ended.append("cancelled")
+                raise
+
+        seen: list[Pid] = []
+        task = asyncio.ensure_future(work())
+        await asyncio.sleep(0)
+        process.exit(seen[0], "enough")
+        await asyncio.wait({task})
+        assert task.cancelled()
+        assert ended == ["cancelled"]
+        assert seen[0].exit_reason == "enough"
+
+    asyncio.run(main())
+
+
+def test_an_exit_signal_from_another_thread_cancels_a_task():
+    async def main() -> None:
+        async def work() -> None:
+            seen.append(process.current())
+            await asyncio.sleep(1000)
+
+        seen: list[Pid] = []
+        task = asyncio.ensure_future(work())
+        await asyncio.sleep(0)
+        thread = threading.Thread(target=process.exit, args=(seen[0], "enough"))
+        thread.start()
+        await asyncio.wait({task})
+        assert task.cancelled()
+        thread.join()
+
+    asyncio.run(main())
+
+
+def test_a_loop_that_ends_ends_its_tasks():
+    seen: list[Pid] = []
+
+    async def main() -> None:
+        seen.append(process.current())
+
+    asyncio.run(main())
+    assert not seen[0].alive
+    assert seen[0].exit_reason == "normal"
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_task_that_is_destroyed_while_pending_is_dead(await_down, caplog):
+    slot = Slot()
+
+    async def work() -> None:
+        seen.append(process.current())
+        process.register(process.current(), "ambient.destroyed")
+        process.current().attach(slot)
+        await asyncio.get_running_loop().create_future()
+
+    seen: list[Pid] = []
+    loop = asyncio.new_event_loop()
+    task = loop.create_task(work())
+    loop.run_until_complete(asyncio.sleep(0))
+    loop.close()
+    ref = process.monitor(seen[0])
+    del task
+    gc.collect()
+    assert await_down(ref).pid is seen[0]
+    assert slot.told.get(timeout=WATCHDOG)[0] == "died"
+    assert slot.told.get(timeout=WATCHDOG)[0] == "left"
+    assert process.whereis("ambient.destroyed") is None
+    assert any("destroyed" in record.getMessage() for record in caplog.records)
+
+
+def test_code_in_a_loop_but_in_no_task_runs_as_the_thread():
+    async def main() -> list[Pid]:
+        seen: asyncio.Future[Pid] = asyncio.get_running_loop().create_future()
+        asyncio.get_running_loop().call_soon(lambda: seen.set_result(process.current()))
+        return [await seen, process.current()]
+
+    in_callback, in_task = asyncio.run(main())
+    assert in_callback is process.current()
+    assert in_task is not in_callback
+
+
+def test_code_in_an_executor_runs_as_its_thread():
+    async def main() -> tuple[Pid, Pid]:
+        elsewhere = await asyncio.get_running_loop().run_in_executor(None, process.current)
+        return elsewhere, process.current()
+
+    elsewhere, task = asyncio.run(main())
+    assert elsewhere is not task
+    assert elsewhere is not process.current()
+
+
+def test_a_callback_on_the_senders_thread_is_its_own_process_even_inside_a_task():
+    class Who(GenServer):
+        blocking = False
+
+        def handle_call(self, message: Any, from_: Any, state: Any) -> Any:
+            return Reply((process.current(), from_.pid), state)
+
+    async def main() -> None:
+        pid = Who.start()
+        me = process.current()
+        assert pid.call("who") == (pid, me)
+        assert process.current() is me
+        await GenServer.astop(pid)
+
+    asyncio.run(main())
+
+
+def test_thousands_of_tasks_leave_nothing():
+    before = set(process.processes())
+
+    async def main() -> None:
+        async def one() -> None:
+            process.current()
+            await asyncio.sleep(0)
+
+        await asyncio.gather(*(one() for _ in range(3_000)))
+
+    asyncio.run(main())
+    assert set(process.processes()) == before

@@ -1,0 +1,322 @@
+"""Mailboxes of limited size: rejecting, dropping, making senders wait; notices are never lost."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from typing import Any
+
+import pytest
+
+from resprout.actors import (
+    Bounded,
+    CallTimeout,
+    Down,
+    Exited,
+    GenServer,
+    MailboxFull,
+    NoReply,
+    Ok,
+    Reply,
+    process,
+    sys,
+    telemetry,
+)
+
+WATCHDOG = 5.0
+
+
+class Server(GenServer):
+    trap_exit = True
+    mailbox = Bounded(10)
+
+    def init(self, arg: Any) -> Any:
+        return Ok([])
+
+    def handle_call(self, message: Any, from_: Any, state: Any) -> Any:
+        return Reply(message(self) if callable(message) else list(state), state)
+
+    def handle_cast(self, message: Any, state: Any) -> Any:
+        state.append(message)
+        return NoReply(state)
+
+    handle_info = handle_cast
+
+
+def bounded(kind: Any, size: int, on_full: str) -> Any:
+    """A suspended server with a bounded mailbox, so that what is sent stays there."""
+    pid = type("Server", (kind,), {"mailbox": Bounded(size, on_full=on_full)}).start()
+    sys.suspend(pid)
+    return pid
+
+
+@pytest.fixture
+def events():
+    seen: list[Any] = []
+    telemetry.attach("bounded", ("resprout", "mailbox"), lambda event, measured, about: seen.append((event[-1], about["message"])))
+    yield seen
+    telemetry.detach("bounded")
+
+
+def state_of(pid: Any) -> Any:
+    sys.resume(pid)
+    return pid.call("state", timeout=WATCHDOG)
+
+
+def test_a_mailbox_with_room_is_like_any_other(way):
+    pid = way(Server).start()
+    for n in range(3):
+        pid.cast(n)
+    assert pid.call("state") == [0, 1, 2]
+    pid.stop()
+
+
+@pytest.mark.parametrize("send", ["cast", "send", "call", "tell", "ask"])
+def test_reject_raises_at_the_sender(way, send, events):
+    pid = bounded(way(Server), 3, "reject")
+    for n in range(3):
+        pid.cast(n)
+    with pytest.raises(MailboxFull, match="3") as caught:
+        getattr(pid, send)("too many")
+    assert caught.value.pid is pid
+    assert events == [("rejected", "too many")]
+    assert state_of(pid) == [0, 1, 2]
+    assert sys.statistics(pid).rejected == 1
+    pid.stop()
+
+
+def test_drop_newest_throws_the_new_one_away(way, events):
+    pid = bounded(way(Server), 3, "drop_newest")
+    for n in range(6):
+        pid.cast(n)
+    assert events == [("dropped", 3), ("dropped", 4), ("dropped", 5)]
+    assert state_of(pid) == [0, 1, 2]
+    assert sys.statistics(pid).dropped == 3
+    pid.stop()
+
+
+def test_drop_oldest_throws_the_oldest_away(way, events):
+    pid = bounded(way(Server), 3, "drop_oldest")
+    for n in range(6):
+        pid.cast(n)
+    assert events == [("dropped", 0), ("dropped", 1), ("dropped", 2)]
+    assert state_of(pid) == [3, 4, 5]
+    assert sys.statistics(pid).dropped == 3
+    pid.stop()
+
+
+@pytest.mark.parametrize("on_full", ["drop_newest", "drop_oldest"])
+def test_a_call_that_is_thrown_away_is_answered_with_the_error(way, on_full):
+    pid = bounded(way(Server), 1, on_full)
+    first = GenServer.send_request(pid, "state")
+    second = GenServer.send_request(pid, "state")
+    lost, kept = (second, first) if on_full == "drop_newest" else (first, second)
+    with pytest.raises(MailboxFull):
+        lost.result(WATCHDOG)
+    sys.resume(pid)
+    assert kept.result(WATCHDOG) == []
+    pid.stop()
+
+
+@pytest.mark.parametrize("on_full", ["reject", "drop_newest", "drop_oldest", "block"])
+def test_notices_and_signals_are_never_lost(way, on_full):
+    pid = type("Server", (way(Server),), {"mailbox": Bounded(1, on_full=on_full)}).start()
+    others = [Server.start() for _ in range(5)]
+
+    def watch(server: Any) -> None:
+        for each in others:
+            process.monitor(each)
+            process.link(each)
+
+    pid.call(watch)
+    sys.suspend(pid)
+    pid.cast("fills it")
+    for each in others:
+        process.exit(each, "kill")
+    sys.resume(pid)
+    seen = pid.call("state", timeout=WATCHDOG)
+    notices = [message for message in seen if isinstance(message, Down | Exited)]
+    assert sum(isinstance(message, Down) for message in notices) == 5
+    assert sum(isinstance(message, Exited) for message in notices) == 5
+    sys.suspend(pid)
+    if on_full != "drop_oldest":
+        pid.cast("fills it again")
+    process.exit(pid, "kill")
+    ref = process.monitor(pid)
+    assert process.receive(lambda message: getattr(message, "ref", None) is ref, timeout=WATCHDOG)
+
+
+def test_block_makes_the_sender_wait_for_room(way):
+    pid = bounded(way(Server), 2, "block")
+    for n in range(2):
+        pid.cast(n)
+    sent: queue.Queue[int] = queue.Queue()
+
+    def send() -> None:
+        for n in (2, 3, 4):
+            pid.cast(n)
+            sent.put(n)
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    with pytest.raises(queue.Empty):
+        sent.get(timeout=0.02)
+    sys.resume(pid)
+    thread.join(WATCHDOG)
+    assert not thread.is_alive()
+    assert pid.call("state", timeout=WATCHDOG) == [0, 1, 2, 3, 4]
+    pid.stop()
+
+
+def test_a_sender_that_waits_goes_on_when_the_server_dies(way):
+    pid = bounded(way(Server), 1, "block")
+    pid.cast(0)
+    outcome: queue.Queue[object] = queue.Queue()
+    started = threading.Barrier(4)
+
+    def send(how: str) -> None:
+        started.wait(WATCHDOG)
+        try:
+            getattr(pid, how)("late")
+            outcome.put("went on")
+        except Exception as error:
+            outcome.put(type(error).__name__)
+
+    threads = [threading.Thread(target=send, args=(how,)) for how in ("cast", "send", "call")]
+    for each in threads:
+        each.start()
+    started.wait(WATCHDOG)
+    process.exit(pid, "kill")
+    for each in threads:
+        each.join(WATCHDOG)
+        assert not each.is_alive()
+    assert sorted(outcome.get() for _ in threads) in (
+        ["ServerExit", "went on", "went on"],
+        ["NoProcess", "went on", "went on"],
+    )
+
+
+def test_the_timeout_of_a_call_covers_the_wait_for_room(way):
+    pid = bounded(way(Server), 1, "block")
+    pid.cast(0)
+    outcome: queue.Queue[object] = queue.Queue()
+
+    def call() -> None:
+        try:
+            outcome.put(pid.call("state", timeout=0.05))
+        except CallTimeout:
+            outcome.put("timeout")
+
+    thread = threading.Thread(target=call)
+    thread.start()
+    try:
+        assert outcome.get(timeout=3) == "timeout"
+    finally:
+        sys.resume(pid)
+        thread.join(WATCHDOG)
+        pid.stop()
+
+
+def test_a_sender_that_dies_while_it_waits_sends_nothing(way):
+    pid = bounded(way(Server), 1, "block")
+    pid.cast(0)
+    waiting = threading.Event()
+
+    def send() -> None:
+        waiting.set()
+        pid.cast("from the dead")
+
+    sender = process.spawn(send)
+    assert waiting.wait(WATCHDOG)
+    process.exit(sender, "kill")
+    ref = process.monitor(sender)
+    process.receive(lambda message: getattr(message, "ref", None) is ref, timeout=WATCHDOG)
+    assert state_of(pid) == [0]
+    pid.stop()
+
+
+@pytest.mark.parametrize("on_full", ["reject", "block", "drop_newest"])
+def test_a_timer_neither_fails_nor_waits_at_a_full_mailbox(way, on_full, caplog):
+    """Nobody is there who could be told, and one full mailbox must not hold up all other timers."""
+    pid = bounded(way(Server), 1, on_full)
+    pid.cast(0)
+    process.send_after(pid, "late", 0)
+    process.send_after(process.current(), "barrier", 0.01)
+    assert process.receive(timeout=WATCHDOG) == "barrier"
+    assert caplog.records == []
+    assert state_of(pid) in ([0], [0, "late"])
+    pid.stop()
+
+
+def test_a_result_of_a_task_is_not_lost_at_a_full_mailbox():
+    from resprout.actors import Task
+
+    class Owner(Server):
+        mailbox = Bounded(1)
+
+        def handle_call(self, message: Any, from_: Any, state: Any) -> Any:
+            if message == "state":
+                return Reply(list(state), state)
+            task = Task.async_(message.wait, WATCHDOG)
+            self.pid.cast("fills it")
+            message.set()
+            return Reply(Task.await_(task, WATCHDOG), state)
+
+    pid = Owner.start()
+    assert pid.call(threading.Event(), timeout=WATCHDOG) is True
+    pid.stop()
+
+
+def test_the_limit_holds_when_two_send_at_once(at_every_line):
+    class Quick(Server):
+        blocking = False
+
+    def a_round() -> Any:
+        pid = bounded(Quick, 1, "drop_newest")
+
+        def check() -> None:
+            assert process.info(pid).message_queue_len <= 1
+            process.exit(pid, "kill")
+
+        return lambda: pid.cast("first"), lambda: pid.cast("second"), check
+
+    at_every_line(a_round)
+
+
+@pytest.mark.parametrize(
+    ("size", "on_full"), [(0, "reject"), (-1, "reject"), (1.5, "reject"), (True, "reject"), ("3", "reject"), (3, "explode")]
+)
+def test_bad_limits_are_refused(size, on_full):
+    with pytest.raises(ValueError, match="expected"):
+        Bounded(size, on_full=on_full)
+
+
+def test_a_mailbox_that_is_no_bounded_is_refused(way):
+    class Odd(Server):
+        mailbox = 1000
+
+    with pytest.raises(TypeError, match="Bounded"):
+        way(Odd).start()
+
+
+def test_a_flood_at_a_bounded_mailbox_keeps_it_small(way, hasty):
+    pid = type("Server", (way(Server),), {"mailbox": Bounded(50, on_full="block")}).start()
+    most: list[int] = []
+
+    def flood(who: int) -> None:
+        for n in range(200):
+            pid.cast((who, n))
+            most.append(pid.mailbox_length())
+
+    threads = [threading.Thread(target=flood, args=(who,)) for who in range(8)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join(WATCHDOG)
+        assert not each.is_alive()
+    got = pid.call("state", timeout=WATCHDOG)
+    assert len(got) == 1_600
+    assert max(most) <= 60
+    for who in range(8):
+        assert [n for sender, n in got if sender == who] == list(range(200))
+    pid.stop()

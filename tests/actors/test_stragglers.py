@@ -1,0 +1,370 @@
+"""Processes that were killed while their handler ran: dead to everybody, though Python cannot stop the thread."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from typing import Any
+
+import pytest
+
+from resprout.actors import GenServer, Killed, NoReply, Ok, Pid, Reply, ServerExit, process, telemetry
+
+WATCHDOG = 20.0
+
+
+class Server(GenServer):
+    def handle_call(self, message: Any, from_: Any, state: Any) -> Any:
+        return Reply(message(self) if callable(message) else message, state)
+
+    def handle_cast(self, message: Any, state: Any) -> Any:
+        message(self)
+        return NoReply(state)
+
+
+class Slot:
+    def __init__(self) -> None:
+        self.told: list[str] = []
+        self.left = threading.Event()
+
+    def owner_died(self, pid: Pid, reason: object) -> None:
+        self.told.append(f"died of {reason}")
+
+    def owner_left(self, pid: Pid) -> None:
+        self.told.append("left")
+        self.left.set()
+
+
+@pytest.fixture
+def straggler(gate, kill):
+    """A server that was killed while its handler stands at a gate: (pid, gate, what becomes of the handler)."""
+    held, ended = gate(), queue.Queue()
+
+    def start(afterwards: Any = process.current) -> tuple[Pid, Any, queue.Queue[Any]]:
+        def run(server: Any) -> None:
+            held()
+            try:
+                ended.put(afterwards())
+            except BaseException as error:
+                ended.put(error)
+                raise
+
+        pid = Server.start(name="stragglers.killed")
+        pid.cast(run)
+        held.await_arrival()
+        kill(pid)
+        return pid, held, ended
+
+    return start
+
+
+def test_a_killed_process_is_dead_at_once_though_its_handler_goes_on(straggler):
+    pid, held, _ = straggler()
+    assert not pid.alive
+    assert not pid.left
+    assert process.whereis("stragglers.killed") is None
+    assert pid not in process.processes()
+    assert process.info(pid) is None
+    held.open()
+
+
+def test_it_is_listed_with_its_reason_and_stack_until_its_handler_has_left(straggler):
+    slot = Slot()
+    pid, held, ended = straggler()
+    pid.attach(slot)
+    (listed,) = process.stragglers()
+    assert (listed.pid, listed.reason) == (pid, "killed")
+    assert listed.seconds >= 0
+    assert any("held()" in line for line in listed.stack)
+    held.open()
+    assert slot.left.wait(WATCHDOG)
+    assert process.stragglers() == []
+    assert pid.left
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        process.current,
+        lambda: process.send("anybody", 1),
+        lambda: process.receive(timeout=0),
+        lambda: process.sleep(0),
+        lambda: process.spawn_link(print),
+        lambda: process.monitor("anybody"),
+        lambda: GenServer.call("stragglers.other", 1),
+        lambda: GenServer.cast("stragglers.other", 1),
+        lambda: process.exit("stragglers.other", "kill"),
+        lambda: process.whereis("stragglers.other").send(1),
+    ],
+)
+def test_its_code_meets_killed_at_its_next_call(straggler, call, kill):
+    other = Server.start(name="stragglers.other")
+    _, held, ended = straggler(call)
+    held.open()
+    assert isinstance(ended.get(timeout=WATCHDOG), Killed)
+    assert other.alive
+    kill(other)
+
+
+def test_except_exception_does_not_keep_it_going(straggler):
+    def stubborn() -> str:
+        try:
+            process.current()
+        except Exception:
+            return "went on"
+        return "never knew"
+
+    _, held, ended = straggler(stubborn)
+    held.open()
+    assert isinstance(ended.get(timeout=WATCHDOG), Killed)
+
+
+def test_what_its_handler_returns_is_thrown_away(gate, kill):
+    held = gate()
+
+    def wait(server: Any) -> str:
+        held()
+        return "too late"
+
+    pid = Server.start()
+    asked = GenServer.send_request(pid, wait)
+    held.await_arrival()
+    kill(pid)
+    with pytest.raises(ServerExit) as caught:
+        asked.result(WATCHDOG)
+    assert caught.value.reason == "killed"
+    slot = Slot()
+    pid.attach(slot)
+    held.open()
+    assert slot.left.wait(WATCHDOG)
+    assert asked.exception().reason == "killed"
+
+
+def test_an_exception_of_its_handler_is_not_reported(gate, kill, crashes):
+    held = gate()
+
+    def fail(server: Any) -> None:
+        held()
+        raise ValueError("nobody cares any more")
+
+    pid = Server.start()
+    pid.cast(fail)
+    held.await_arrival()
+    kill(pid)
+    slot = Slot()
+    pid.attach(slot)
+    held.open()
+    assert slot.left.wait(WATCHDOG)
+    assert crashes() == []
+    assert pid.exit_reason == "killed"
+
+
+def test_a_call_that_it_waits_in_ends_with_killed(gate, kill):
+    held, ended = gate(), queue.Queue()
+    other = Server.start()
+
+    def ask(server: Any) -> None:
+        entered.set()
+        try:
+            other.call(lambda server: held(), timeout=None)
+        except BaseException as error:
+            ended.put(error)
+            raise
+
+    entered = threading.Event()
+    pid = Server.start()
+    pid.cast(ask)
+    held.await_arrival()
+    kill(pid)
+    assert isinstance(ended.get(timeout=WATCHDOG), Killed)
+    held.open()
+    assert other.call("alive") == "alive"
+    kill(other)
+
+
+def test_it_delays_nobody(straggler):
+    """Its name, and a successor with that name, are there at once."""
+    _, held, _ = straggler()
+    successor = Server.start(name="stragglers.killed")
+    assert successor.call("here") == "here"
+    held.open()
+    successor.stop()
+
+
+def test_it_is_told_to_telemetry_once_and_an_ordinary_end_is_not(straggler):
+    seen: list[object] = []
+    telemetry.attach("stragglers", ("resprout", "process", "straggling"), lambda *event: seen.append(event[2]["pid"]))
+    try:
+        ordinary = Server.start()
+        ordinary.stop()
+        crashing = Server.start()
+        process.exit(crashing, "idle")
+        pid, held, _ = straggler()
+        assert seen == [pid]
+        held.open()
+    finally:
+        telemetry.detach("stragglers")
+
+
+# -- attached resources -------------------------------------------------------------------------
+
+
+def test_a_resource_is_told_of_the_death_at_once_and_of_the_leaving_later(gate, kill):
+    held, slot = gate(), Slot()
+    pid = Server.start()
+    pid.attach(slot)
+    pid.cast(lambda server: held())
+    held.await_arrival()
+    kill(pid)
+    assert slot.told == ["died of killed"]
+    held.open()
+    assert slot.left.wait(WATCHDOG)
+    assert slot.told == ["died of killed", "left"]
+
+
+def test_a_resource_of_an_idle_process_is_told_both_at_once(way, kill):
+    slot = Slot()
+    pid = way(Server).start()
+    pid.call("barrier")
+    pid.attach(slot)
+    kill(pid, "enough")
+    assert slot.left.wait(WATCHDOG)
+    assert slot.told == ["died of enough", "left"]
+
+
+def test_a_resource_attached_to_the_dead_is_told_at_once(way, kill):
+    pid = way(Server).start()
+    kill(pid)
+    slot = Slot()
+    pid.attach(slot)
+    assert slot.left.wait(WATCHDOG)
+    assert slot.told == ["died of killed", "left"]
+
+
+def test_a_resource_attached_to_a_straggler_is_told_of_the_leaving_when_it_leaves(straggler):
+    pid, held, _ = straggler()
+    slot = Slot()
+    pid.attach(slot)
+    assert slot.told == ["died of killed"]
+    held.open()
+    assert slot.left.wait(WATCHDOG)
+    assert slot.told == ["died of killed", "left"]
+
+
+def test_a_resource_is_attached_once_and_can_be_detached(kill):
+    class Quick(Server):
+        blocking = False
+
+    twice, gone = Slot(), Slot()
+    pid = Quick.start()
+    pid.attach(twice)
+    pid.attach(twice)
+    pid.attach(gone)
+    pid.detach(gone)
+    kill(pid)
+    assert twice.told == ["died of killed", "left"]
+    assert gone.told == []
+
+
+def test_a_resource_is_told_before_links_monitors_and_telemetry(kill):
+    order: list[str] = []
+
+    class Noting(Slot):
+        def owner_died(self, pid: Pid, reason: object) -> None:
+            order.append("resource")
+
+    class Watcher(GenServer):
+        blocking = False
+        trap_exit = True
+
+        def handle_call(self, message: Any, from_: Any, state: Any) -> Any:
+            process.link(message)
+            process.monitor(message)
+            return Reply(0, state)
+
+        def handle_info(self, message: Any, state: Any) -> Any:
+            order.append(type(message).__name__)
+            return NoReply(state)
+
+    pid, watcher = Server.start(), Watcher.start()
+    watcher.call(pid)
+    pid.attach(Noting())
+    telemetry.attach("stragglers.order", ("resprout", "process", "exited"), lambda *event: order.append("exited"))
+    try:
+        kill(pid)
+    finally:
+        telemetry.detach("stragglers.order")
+    assert order[:2] == ["resource", "exited"]
+    assert sorted(order[2:]) == ["Down", "Exited"]
+    kill(watcher)
+
+
+@pytest.mark.parametrize("kind", ["attach first", "die first"])
+def test_a_resource_attached_at_any_moment_of_a_death_is_told_each_once_and_in_order(kind, at_every_line):
+    class Quick(Server):
+        blocking = False
+
+    def a_round() -> Any:
+        pid, slot = Quick.start(), Slot()
+
+        def check() -> None:
+            assert slot.left.wait(WATCHDOG)
+            assert slot.told == ["died of killed", "left"]
+
+        actions = (lambda: process.exit(pid, "kill"), lambda: pid.attach(slot))
+        return (*(actions if kind == "die first" else actions[::-1]), check)
+
+    at_every_line(a_round)
+
+
+def test_a_departure_at_any_moment_of_a_death_is_told_in_order(at_every_line):
+    """The handler comes to its end while the kill is being carried out."""
+
+    def a_round() -> Any:
+        pid, slot, there, go = Server.start(), Slot(), threading.Event(), threading.Event()
+
+        def wait(server: Any) -> None:
+            there.set()
+            assert go.wait(WATCHDOG)
+
+        pid.attach(slot)
+        pid.cast(wait)
+        assert there.wait(WATCHDOG)
+
+        def check() -> None:
+            assert slot.left.wait(WATCHDOG)
+            assert slot.told == ["died of killed", "left"]
+
+        return lambda: process.exit(pid, "kill"), go.set, check
+
+    at_every_line(a_round)
+
+
+def test_a_non_blocking_process_dies_between_two_messages(gate):
+    """Its handler is never a straggler: whoever drains it carries the death out."""
+    held, slot = gate(), Slot()
+
+    class Quick(GenServer):
+        blocking = False
+
+        def init(self, arg: Any) -> Any:
+            return Ok(arg)
+
+        def handle_cast(self, message: Any, state: Any) -> Any:
+            held()
+            state.append(self.pid.alive)
+            return NoReply(state)
+
+    state: list[bool] = []
+    pid = Quick.start(state)
+    pid.attach(slot)
+    draining = threading.Thread(target=pid.cast, args=("work",))
+    draining.start()
+    held.await_arrival()
+    process.exit(pid, "kill")
+    assert slot.told == []
+    held.open()
+    draining.join(WATCHDOG)
+    assert slot.left.wait(WATCHDOG)
+    assert slot.told == ["died of killed", "left"]
+    assert state == [True]

@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).resolve().parent
+CORPUS = HERE / "public.jsonl"
+GENERATED = HERE / "generated.jsonl"
+
+
+def conformance(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "tests.conformance", *arguments]
+    return subprocess.run(
+        command, cwd=HERE.parent.parent, capture_output=True, text=True, timeout=110, check=False
+    )
+
+
+@pytest.mark.parametrize("how", [(), ("--inline",), ("--switch", "1e-6", "--jobs", "4")], ids=" ".join)
+def test_the_corpus_of_otp_traces_passes(how: tuple[str, ...]) -> None:
+    done = conformance(str(CORPUS), *how)
+    assert done.stdout.splitlines()[-1:] == ["400 passed, 0 failed"], done.stdout + done.stderr
+    assert done.returncode == 0
+
+
+def test_the_generated_scenarios_pass() -> None:
+    done = conformance(str(GENERATED))
+    assert done.stdout.splitlines()[-1:] == ["200 passed, 0 failed"], done.stdout + done.stderr
+
+
+def test_the_generator_gives_the_same_scenarios_for_the_same_seed() -> None:
+    command = [sys.executable, "-m", "tests.conformance.scenarios", "1", "3", "3"]
+    runs = [
+        subprocess.run(command, cwd=HERE.parent.parent, capture_output=True, text=True, check=True).stdout
+        for _ in range(2)
+    ]
+    assert runs[0] == runs[1]
+    known = {line["name"]: line["scenario"] for line in map(json.loads, GENERATED.read_text().splitlines())}
+    made = [json.loads(line) for line in runs[0].splitlines()]
+    assert len(made) == 3
+    assert all(known.get(line["name"], line["scenario"]) == line["scenario"] for line in made)
+
+
+def test_a_trace_that_differs_is_shown_and_fails(tmp_path: Path) -> None:
+    lines = CORPUS.read_text().splitlines()
+    wrong = next(line for line in lines if '"stop_reverse_order"' in line)
+    file = tmp_path / "wrong.jsonl"
+    file.write_text(wrong.replace('["tree_down","normal"]', '["tree_down","boom"]') + "\n")
+    done = conformance(str(file))
+    assert "stop_reverse_order" in done.stdout
+    assert 'expected ["tree_down", "boom"]' in done.stdout
+    assert done.stdout.splitlines()[-1] == "0 passed, 1 failed"
+    assert done.returncode == 1

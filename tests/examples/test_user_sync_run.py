@@ -1,0 +1,43 @@
+"""The second story as users run it, through the command line."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+TREE = Path(__file__).resolve().parents[2] / "examples" / "user_sync" / "tree.yaml"
+
+
+def run(folder: Path, *arguments: str) -> tuple[dict[str, Any], str]:
+    command = [sys.executable, "-m", "resprout", "run", str(TREE), "--plain"]
+    report = ["--report", str(folder / "report.json")]
+    done = subprocess.run(
+        [*command, *report, *arguments], cwd=folder, capture_output=True, text=True, timeout=100, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return json.loads((folder / "report.json").read_text()), done.stdout
+
+
+def assert_proven(report: dict[str, Any], count: int) -> None:
+    proof = {key: report[key] for key in ("asked", "synced", "wrong_counts", "overlaps")}
+    assert proof == {"asked": count, "synced": count, "wrong_counts": 0, "overlaps": 0}
+
+
+def test_each_user_is_synced_as_often_as_asked_and_never_twice_at_once(tmp_path: Path) -> None:
+    report, output = run(tmp_path, "--set", "count=300", "--set", "seed=4")
+    assert_proven(report, 300)
+    assert report["given_up"] > 0
+    assert report["put_back"] > 0
+    assert "each as often as asked, never two at once" in output
+
+
+@pytest.mark.slow
+def test_chaos_changes_nothing(tmp_path: Path) -> None:
+    report, _ = run(tmp_path, "--set", "count=1000", "--chaos", "100", "--seed", "7")
+    assert_proven(report, 1000)
+    assert len(report["crashes"]) == 100

@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+import io
+
+import pytest
+
+from resprout.observer.display import clock, plain_line, progress_text, restarts_text, rows, summary_rows
+from resprout.observer.job import Progress
+from resprout.observer.report import Chaos, CrashReport, Outcome
+from resprout.observer.screen import PlainScreen, QuietScreen, screen_for
+from resprout.observer.snapshot import Child, ChildState, Lock, Snapshot
+
+
+def consumer(number: int, state: ChildState = "running", restarts: int = 0) -> Child:
+    return Child(
+        ("consumers", f"consumer-{number}"),
+        state=state,
+        process=number if state == "running" else None,
+        restarts=restarts,
+        group=("consumers", "consumer"),
+        replicas=16,
+    )
+
+
+def snapshot(*consumers: Child) -> Snapshot:
+    api = Child(("services", "api"), "api", process=7, restarts=1, group=("services", "api"))
+    return Snapshot(
+        "orders",
+        4.04,
+        (
+            Child(("services",), "supervisor", children=(api,), group=("services",)),
+            Child(("consumers",), "supervisor", children=consumers, group=("consumers",)),
+        ),
+        (Lock("kafka", 2, 14, 2),),
+        Progress(1234, 3196, "events"),
+        restarts=3,
+    )
+
+
+def outcome(**changes: object) -> Outcome:
+    values: dict[str, object] = {
+        "name": "orders",
+        "seconds": 12.34,
+        "restarts": 1200,
+        "exit_status": 0,
+        "reason": "finished",
+        **changes,
+    }
+    return Outcome(**values)  # type: ignore[arg-type]
+
+
+def test_many_replicas_share_a_row_with_their_states_and_restarts_counted() -> None:
+    many = [consumer(n, restarts=1) for n in range(14)] + [consumer(n, "restarting") for n in (14, 15)]
+    shown = rows(snapshot(*many).children)
+    assert [(row.depth, row.label, row.state, row.restarts) for row in shown] == [
+        (0, "services", "running", 0),
+        (1, "api", "running", 1),
+        (0, "consumers", "running", 0),
+        (1, "consumer x16", "14 running, 2 restarting", 14),
+    ]
+    assert not shown[-1].healthy
+
+
+def test_a_few_replicas_have_a_row_each() -> None:
+    shown = rows(snapshot(consumer(0), consumer(1, "down")).children)
+    assert [(row.label, row.state) for row in shown[-2:]] == [
+        ("consumer-0", "running"),
+        ("consumer-1", "down"),
+    ]
+
+
+def test_the_plain_line_has_the_backlog_the_locks_the_restarts_and_who_is_away() -> None:
+    assert plain_line(snapshot(consumer(0), consumer(1, "restarting", 2))) == (
+        "1,234 of 3,196 events (38%); kafka: 2 of 2 running, 14 waiting; 2 of 3 children running; "
+        "3 restarts; restarting: consumers/consumer-1"
+    )
+
+
+def test_a_run_that_has_not_started_yet_can_be_shown() -> None:
+    assert plain_line(Snapshot("orders")) == "starting"
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(0, "0 restarts"), (1, "1 restart"), (2, "2 restarts"), (1200, "1,200 restarts")]
+)
+def test_one_restart_is_one(count: int, text: str) -> None:
+    assert restarts_text(count) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.0, "0.0 s"), (4.04, "4.0 s"), (59.94, "59.9 s"), (187.9, "3:07 min"), (7500.0, "2:05 h")],
+)
+def test_durations_are_written_for_people(seconds: float, text: str) -> None:
+    assert clock(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("progress", "text"),
+    [
+        (Progress(0, 3196, "events"), "0 of 3,196 events (0%)"),
+        (Progress(3195, 3196, "events"), "3,195 of 3,196 events (99%)"),
+        (Progress(9, 0, "calls"), "9 calls"),
+    ],
+)
+def test_progress_is_never_rounded_up_to_done(progress: Progress, text: str) -> None:
+    assert progress_text(progress) == text
+
+
+def test_the_summary_has_the_run_the_chaos_and_the_fields_of_the_job() -> None:
+    crashes = tuple(CrashReport("a", "api", "kill", 0.0, seconds) for seconds in (0.001, 0.004, 0.1, None))
+    fields = {"processed": 3196, "api_p50_ms": 1.236, "by_partition": {"0": 1}, "exact": True}
+    shown = summary_rows(outcome(crashes=crashes, chaos=Chaos(5, 42), fields=fields))
+    assert shown == [
+        ("ended", "finished"),
+        ("time", "12.3 s"),
+        ("restarts", "1,200"),
+        ("taken down", "4 of 5, seed 42"),
+        ("back after", "4.0 ms in the middle, 100.0 ms at most"),
+        ("not seen back", "1 (the run ended first)"),
+        ("processed", "3,196"),
+        ("api p50 ms", "1.24"),
+        ("by partition", "1 entries"),
+        ("exact", "True"),
+    ]
+
+
+def test_the_plain_screen_says_nothing_twice() -> None:
+    stream = io.StringIO()
+    screen = PlainScreen(stream)
+    screen.show(snapshot(consumer(0)))
+    screen.show(snapshot(consumer(0)))
+    assert len(stream.getvalue().splitlines()) == 1
+    screen.show(snapshot(consumer(0, "down")))
+    assert len(stream.getvalue().splitlines()) == 2
+    assert stream.getvalue().startswith("orders 4.0 s: 1,234 of")
+
+
+def test_the_plain_summary_is_aligned_and_ends_with_the_words_of_the_job() -> None:
+    stream = io.StringIO()
+    PlainScreen(stream).summary(outcome(), "3,196 of 3,196 orders")
+    assert stream.getvalue().splitlines() == [
+        "orders:",
+        "  ended     finished",
+        "  time      12.3 s",
+        "  restarts  1,200",
+        "3,196 of 3,196 orders",
+    ]
+
+
+def test_the_picture_is_for_terminals_only() -> None:
+    assert isinstance(screen_for("auto", io.StringIO()), PlainScreen)
+    assert isinstance(screen_for("plain", io.StringIO()), PlainScreen)
+    assert isinstance(screen_for("quiet", io.StringIO()), QuietScreen)

@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+import pytest
+
+from resprout.observer.look import children_of
+from resprout.observer.snapshot import Child
+from resprout.supervision import TreeNode
+
+
+class Worker: ...
+
+
+class Lock:
+    __module__ = "resprout.throttle.lock"
+
+
+class Registry:
+    __module__ = "resprout.registry.server"
+
+
+class Api:
+    __module__ = "resprout.supervision.asgi"
+
+
+class Lookalike:
+    __module__ = "resprout.throttled"
+
+
+@attrs.frozen(eq=False)
+class FakePid:
+    actor: object
+    alive: bool = True
+
+
+def node(id: object, pid: Any = None, *children: TreeNode, **more: Any) -> TreeNode:
+    kind: Any = "supervisor" if children else "worker"
+    return TreeNode(id, kind, more.pop("state", "running"), pid, children=children, **more)
+
+
+def look(*children: TreeNode) -> tuple[Child, ...]:
+    return children_of(node("root", None, *children), (), 100.0)
+
+
+@pytest.mark.parametrize(
+    ("actor", "kind"),
+    [
+        (Worker(), "worker"),
+        (Lock(), "lock"),
+        (Registry(), "registry"),
+        (Api(), "api"),
+        (Lookalike(), "worker"),
+        (None, "worker"),
+    ],
+)
+def test_what_the_library_supplies_is_told_by_its_class(actor: object, kind: str) -> None:
+    assert look(node("x", FakePid(actor)))[0].kind == kind
+
+
+def test_paths_start_below_the_root_and_groups_are_those_of_siblings() -> None:
+    (services, diggers) = look(
+        node("services", None, node("api-1")),
+        node("diggers", None, node("digger-0"), node("digger-1"), node("foreman")),
+    )
+    assert services.kind == "supervisor"
+    assert [(child.path, child.group, child.replicas) for child in services.children] == [
+        (("services", "api-1"), ("services", "api-1"), 1)
+    ]
+    assert [(child.label, child.group, child.replicas) for child in diggers.children] == [
+        ("diggers/digger-0", ("diggers", "digger"), 2),
+        ("diggers/digger-1", ("diggers", "digger"), 2),
+        ("diggers/foreman", ("diggers", "foreman"), 1),
+    ]
+
+
+def test_dynamic_children_of_one_id_are_told_apart_and_are_replicas() -> None:
+    found = look(node("sync"), node("sync"), node(("other", 1)))
+    assert [(child.id, child.replicas) for child in found] == [
+        ("sync #0", 2),
+        ("sync #1", 2),
+        ("('other', 1)", 1),
+    ]
+    assert found[0].group == ("sync",)
+
+
+def test_a_process_whose_supervisor_has_not_heard_of_its_death_is_restarting() -> None:
+    (child,) = look(node("x", FakePid(Worker(), alive=False), restarts=3))
+    assert (child.state, child.process, child.restarts) == ("restarting", None, 3)
+
+
+def test_the_start_of_a_process_is_on_the_monotonic_clock() -> None:
+    assert look(node("x", FakePid(Worker()), uptime=2.5))[0].started == 97.5
+    assert look(node("x", state="down"))[0].started is None

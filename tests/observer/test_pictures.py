@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import io
+import logging
+import sys
+
+import pytest
+
+pytest.importorskip("rich", reason="the live picture is an extra")
+
+from rich.console import Console
+
+from resprout.observer.job import Progress
+from resprout.observer.pictures import picture, summary_picture
+from resprout.observer.report import Outcome
+from resprout.observer.screen import LiveScreen, PlainScreen, screen_for
+from resprout.observer.snapshot import Child, Lock, Snapshot
+
+NOW = Snapshot(
+    "orders",
+    4.0,
+    (Child(("api",), "api", process=1, restarts=3, group=("api",)),),
+    (Lock("kafka[1]", 2, 14, 2),),
+    Progress(50, 100, "events"),
+)
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def console(stream: io.StringIO) -> Console:
+    return Console(file=stream, force_terminal=True, width=100, _environ={"TERM": "xterm"})
+
+
+def text_of(thing: object) -> str:
+    stream = io.StringIO()
+    Console(file=stream, width=100).print(thing)
+    return stream.getvalue()
+
+
+def test_the_picture_shows_tree_locks_and_bar() -> None:
+    shown = text_of(picture(NOW))
+    for part in ("orders", "4.0 s", "api", "running", "3 restarts", "2 of 2 running", "14 waiting"):
+        assert part in shown
+    assert "50 of 100 events (50%)" in shown
+
+
+def test_names_with_brackets_are_names_and_no_markup() -> None:
+    assert "kafka[1]" in text_of(picture(NOW))
+    assert "[red]" in text_of(summary_picture(Outcome("x", 1.0, 0, 0, "[red]"), ""))
+
+
+def test_a_picture_without_job_locks_or_children_can_be_drawn() -> None:
+    assert "orders" in text_of(picture(Snapshot("orders")))
+    assert "9 calls" in text_of(picture(Snapshot("orders", progress=Progress(9, 0, "calls"))))
+
+
+def test_a_live_screen_draws_logs_above_itself_and_leaves_its_place_to_the_summary() -> None:
+    stream = io.StringIO()
+    screen = LiveScreen(console(stream))
+    log = logging.Logger("a child")
+    log.addHandler(screen.log_handler())
+    screen.open()
+    screen.show(NOW)
+    log.warning("something odd")
+    screen.close()
+    screen.summary(Outcome("orders", 1.0, 0, 0, "finished"), "all done")
+    shown = stream.getvalue()
+    assert shown.index("50 of 100") < shown.index("something odd") < shown.index("all done")
+
+
+def test_a_terminal_gets_the_picture_and_a_dumb_one_gets_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    assert isinstance(screen_for("auto", Terminal()), LiveScreen)
+    assert isinstance(screen_for("plain", Terminal()), PlainScreen)
+    monkeypatch.setenv("TERM", "dumb")
+    assert isinstance(screen_for("auto", Terminal()), PlainScreen)
+
+
+def test_without_rich_a_terminal_gets_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setitem(sys.modules, "rich.console", None)  # what Python itself does for "not there"
+    assert isinstance(screen_for("auto", Terminal()), PlainScreen)

@@ -1,0 +1,306 @@
+"""Web applications as supervised children: real sockets on 127.0.0.1, plain ASGI applications."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import logging
+import socket
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+
+import httpx
+import pytest
+
+from resprout.actors import Crash, Down, GenServer, StartError, process
+from resprout.supervision.asgi import AsgiChild, AsgiOptions, AsgiServer
+from resprout.supervision.child_spec import ChildSpec
+from resprout.supervision.listener import Listener
+from resprout.supervision.mistakes import InvalidTree
+from resprout.supervision.supervisor import Supervisor
+from resprout.supervision.tree_file import load_tree
+
+
+class Site:
+    """An ASGI application that tells what becomes of it and waits where the test wants it to."""
+
+    def __init__(self) -> None:
+        self.told: SimpleQueue[str] = SimpleQueue()
+        self.gate = threading.Event()
+
+    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            await self.live(receive, send)
+        else:
+            await self.answer(scope["path"], send)
+
+    async def live(self, receive: Any, send: Any) -> None:
+        await receive()
+        self.told.put("lifespan started")
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        self.told.put("lifespan ended")
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def answer(self, path: str, send: Any) -> None:
+        if path == "/slow":
+            self.told.put("slow")
+            while not self.gate.is_set():
+                await asyncio.sleep(0.01)
+        if path == "/stuck":
+            self.told.put("stuck")
+            self.gate.wait()
+        await send(
+            {"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/plain")]}
+        )
+        await send({"type": "http.response.body", "body": path.encode()})
+
+
+@pytest.fixture
+def listener() -> Iterator[Listener]:
+    listener = Listener("127.0.0.1", 0)
+    yield listener
+    listener.close()
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    site = Site()
+    yield site
+    site.gate.set()
+
+
+@pytest.fixture
+def api(site: Site, listener: Listener) -> Iterator[str]:
+    """A supervised server, by the name "api"; gives its URL."""
+    start = (AsgiServer.start_link, (AsgiOptions(site, listener),), {"name": "api"})
+    supervisor = Supervisor.start_link([ChildSpec("api", start)], strategy="one_for_one", max_restarts=100)
+    host, port = AsgiServer.address("api")
+    yield f"http://{host}:{port}"
+    Supervisor.stop(supervisor)
+
+
+def die(how: str) -> None:
+    """Takes the server down and waits until it is."""
+    server = process.whereis("api")
+    assert server is not None
+    ref = process.monitor(server)
+    if how == "kill":
+        process.exit(server, "kill")
+    else:
+        process.inject(server, ValueError("boom"))
+    process.receive(lambda message: isinstance(message, Down) and message.ref is ref, 5)
+
+
+def in_thread(url: str) -> SimpleQueue[object]:
+    """Asks for a page in another thread; the answer, or the error, comes in the queue."""
+    answers: SimpleQueue[object] = SimpleQueue()
+
+    def ask() -> None:
+        try:
+            answers.put(httpx.get(url, timeout=10).text)
+        except httpx.HTTPError as error:
+            answers.put(error)
+
+    threading.Thread(target=ask).start()
+    return answers
+
+
+class TestServing:
+    def test_it_serves_as_soon_as_it_has_started(self, api: str, site: Site) -> None:
+        assert httpx.get(f"{api}/hello").text == "/hello"
+        assert site.told.get(timeout=5) == "lifespan started"
+
+    @pytest.mark.parametrize("how", ["kill", "inject"])
+    def test_a_crash_refuses_no_connection_and_keeps_the_address(
+        self, api: str, site: Site, how: str
+    ) -> None:
+        for _ in range(3):
+            die(how)
+            # No wait in between: the socket listens while no server runs.
+            assert httpx.get(f"{api}/again", timeout=1.0).text == "/again"
+        host, port = AsgiServer.address("api")
+        assert f"http://{host}:{port}" == api
+
+    def test_what_a_killed_server_worked_on_is_dropped_and_its_lifespan_ends(
+        self, api: str, site: Site, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        answer = in_thread(f"{api}/slow")
+        assert [site.told.get(timeout=5) for _ in range(2)] == ["lifespan started", "slow"]
+        die("kill")
+        assert isinstance(answer.get(timeout=5), httpx.HTTPError)
+        assert {site.told.get(timeout=5) for _ in range(2)} == {"lifespan started", "lifespan ended"}
+        assert [record for record in caplog.records if record.name == "uvicorn.error"] == []
+
+    def test_one_that_blocks_its_loop_does_not_delay_its_successor(self, api: str, site: Site) -> None:
+        answer = in_thread(f"{api}/stuck")
+        assert [site.told.get(timeout=5) for _ in range(2)] == ["lifespan started", "stuck"]
+        die("kill")
+        assert httpx.get(f"{api}/fine", timeout=1.0).text == "/fine"
+        site.gate.set()
+        answer.get(timeout=5)
+
+    def test_a_stop_in_order_finishes_running_requests_and_then_the_lifespan(
+        self, site: Site, listener: Listener
+    ) -> None:
+        server = AsgiServer.start(AsgiOptions(site, listener))
+        host, port = AsgiServer.address(server)
+        answer = in_thread(f"http://{host}:{port}/slow")
+        assert [site.told.get(timeout=5) for _ in range(2)] == ["lifespan started", "slow"]
+        stopping = threading.Thread(target=GenServer.stop, args=(server,))
+        stopping.start()
+        site.gate.set()
+        assert answer.get(timeout=5) == "/slow"
+        stopping.join()
+        assert site.told.get(timeout=5) == "lifespan ended"
+        assert not server.alive
+
+    def test_a_request_that_does_not_end_is_dropped_after_the_shutdown_time(
+        self, site: Site, listener: Listener
+    ) -> None:
+        start = (AsgiServer.start_link, (AsgiOptions(site, listener),), {"name": "api"})
+        supervisor = Supervisor.start_link([ChildSpec("api", start, shutdown=0.3)], strategy="one_for_one")
+        host, port = AsgiServer.address("api")
+        answer = in_thread(f"http://{host}:{port}/slow")
+        assert [site.told.get(timeout=5) for _ in range(2)] == ["lifespan started", "slow"]
+        Supervisor.stop(supervisor)
+        assert isinstance(answer.get(timeout=5), httpx.HTTPError)
+
+    def test_a_closed_listener_refuses_and_may_be_opened_again(self, site: Site, listener: Listener) -> None:
+        server = AsgiServer.start(AsgiOptions(site, listener))
+        address = AsgiServer.address(server)
+        GenServer.stop(server)
+        listener.close()
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(address, timeout=1)
+        again = AsgiServer.start(AsgiOptions(site, listener))
+        assert httpx.get("http://{}:{}/".format(*AsgiServer.address(again))).text == "/"
+        GenServer.stop(again)
+
+    def test_connections_do_not_wait_for_acknowledgements(self, listener: Listener) -> None:
+        # asyncio sets TCP_NODELAY only where the socket says that it is TCP.
+        with listener.open() as listening, socket.create_connection(listener.address) as client:
+            accepted, _ = listening.accept()
+            with accepted:
+                assert accepted.proto == client.proto == socket.IPPROTO_TCP
+
+    def test_the_address_is_that_of_a_server_only(self) -> None:
+        with pytest.raises(ValueError, match="expected a running AsgiServer, got: 'nobody'"):
+            AsgiServer.address("nobody")
+
+
+class TestFailingStarts:
+    def test_a_port_in_use_is_told_with_the_address(self, site: Site) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as other:
+            port = other.getsockname()[1]
+            with pytest.raises(
+                StartError, match=rf"cannot listen on 127\.0\.0\.1:{port}: Address already in use"
+            ):
+                AsgiServer.start(AsgiOptions(site, Listener("127.0.0.1", port)))
+
+    def test_a_lifespan_that_fails_is_a_failed_start(self, listener: Listener) -> None:
+        async def fails(scope: Any, receive: Any, send: Any) -> None:
+            await receive()
+            await send({"type": "lifespan.startup.failed", "message": "no database"})
+
+        with pytest.raises(StartError, match="the application failed at its start"):
+            AsgiServer.start(AsgiOptions(fails, listener, options={"lifespan": "on"}))
+
+    def test_a_factory_is_called_at_each_start_and_may_fail(self, site: Site, listener: Listener) -> None:
+        made: list[Site] = []
+
+        def make() -> Site:
+            made.append(site)
+            if len(made) == 2:
+                raise KeyError("not twice")
+            return site
+
+        options = AsgiOptions(make, listener, factory=True)
+        server = AsgiServer.start(options)
+        GenServer.stop(server)
+        with pytest.raises(StartError) as raised:
+            AsgiServer.start(options)
+        assert raised.value.reason == Crash(KeyError("not twice"))
+
+
+class TestInATreeFile:
+    @pytest.fixture
+    def load(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+        (tmp_path / "asgimod.py").write_text(
+            "async def app(scope, receive, send): ...\ndef make(): return app\nx = 1\n"
+        )
+        monkeypatch.setattr(sys, "path", list(sys.path))
+
+        def load(child: str, **settings: str):
+            (tmp_path / "tree.yaml").write_text(f"children:\n- {child}\n")
+            return load_tree(tmp_path / "tree.yaml", settings, {}, {"asgi": lambda: AsgiChild})
+
+        yield load
+        sys.modules.pop("asgimod", None)
+
+    def test_a_child(self, load) -> None:
+        tree = load(
+            "{asgi: api, app: 'asgimod:make', factory: true, port: '${p:-0}', options: {root_path: /x}}"
+        )
+        [spec] = tree.children
+        function, (options,), named = spec.start
+        assert (spec.id, function, named) == ("api", AsgiServer.start_link, {"name": "api"})
+        assert (options.app, options.factory) == (sys.modules["asgimod"].make, True)
+        assert options.options == {"root_path": "/x"}
+
+    def test_the_end_of_the_tree_closes_the_socket(self, load) -> None:
+        tree = load("{asgi: api, app: 'asgimod:app', port: 0}")
+        listener = tree.children[0].start[1][0].listener
+        listener.open().close()
+        address = listener.address
+        socket.create_connection(address, timeout=1).close()
+        tree.close()
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(address, timeout=1)
+
+    @pytest.mark.parametrize(
+        ("child", "path", "reason"),
+        [
+            (
+                "{asgi: a, app: 'asgimod:app', port: 70000}",
+                ".port",
+                "expected a port from 0 to 65535, got: 70000",
+            ),
+            ("{asgi: a, app: 'asgimod:app', prot: 1}", ".prot", "did you mean 'port'?"),
+            ("{asgi: a}", ".app", "it is missing"),
+            ("{asgi: a, app: 'asgimod:x'}", ".app", "asgimod:x is not callable"),
+            ("{asgi: a, app: 'asgimod:app', options: {port: 1}}", ".options", "port stands beside options:"),
+            (
+                "{asgi: a, app: 'asgimod:app', options: {acces_log: true}}",
+                ".options",
+                "did you mean 'access_log'?",
+            ),
+        ],
+    )
+    def test_mistakes(self, load, child: str, path: str, reason: str) -> None:
+        with pytest.raises(InvalidTree) as raised:
+            load(child)
+        [problem] = raised.value.problems
+        assert problem.path == f"children[0]{path}"
+        assert reason in problem.reason
+
+    def test_without_uvicorn_the_mistake_says_how_to_install_it(
+        self, load, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        find_spec = importlib.util.find_spec
+        monkeypatch.setattr(
+            importlib.util,
+            "find_spec",
+            lambda name, *more: None if name == "uvicorn" else find_spec(name, *more),
+        )
+        with pytest.raises(InvalidTree, match=r"pip install 'resprout\[asgi\]'"):
+            load("{asgi: a, app: 'asgimod:app'}")
+
+
+def test_uvicorn_installs_no_signal_handlers_and_changes_no_logging(api: str) -> None:
+    assert logging.getLogger("uvicorn").handlers == []
+    httpx.get(api)

@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from resprout.actors import MaxChildren, NotFound, Pid, ServerExit, Task, TaskExit, process
+from resprout.supervision import Supervisor, TaskSupervisor, quiesce
+
+
+@pytest.fixture
+def supervisor() -> Iterator[Pid]:
+    pid = TaskSupervisor.start_link(name="tasks")
+    yield pid
+    TaskSupervisor.stop(pid)
+
+
+def fail(*args: Any) -> None:
+    raise RuntimeError("task")
+
+
+def test_the_result_of_a_task_comes_to_its_owner(supervisor: Pid) -> None:
+    task = TaskSupervisor.async_("tasks", lambda a, b: a + b, 1, 2)
+    assert Task.await_(task) == 3
+    quiesce()
+    assert TaskSupervisor.children("tasks") == []
+
+
+def test_tasks_are_children_while_they_run(supervisor: Pid) -> None:
+    gate = threading.Event()
+    task = TaskSupervisor.async_nolink(supervisor, gate.wait, 30)
+    assert TaskSupervisor.children(supervisor) == [task.pid]
+    gate.set()
+    assert Task.await_(task) is True
+
+
+def test_the_crash_of_a_task_without_link_is_seen_when_it_is_awaited(supervisor: Pid) -> None:
+    task = TaskSupervisor.async_nolink(supervisor, fail)
+    with pytest.raises(ServerExit, match="task"):
+        Task.await_(task)
+    assert supervisor.alive
+
+
+def test_the_crash_of_a_linked_task_takes_its_owner_along(supervisor: Pid) -> None:
+    gate = threading.Event()
+
+    def owner() -> None:
+        TaskSupervisor.async_(supervisor, fail)
+        gate.wait(30)
+        process.receive(timeout=10)
+
+    pid, ref = process.spawn_monitor(owner)
+    reason = process.receive(lambda message: getattr(message, "ref", None) is ref, timeout=10).reason
+    assert "task" in repr(reason)
+    assert not pid.alive
+    gate.set()
+
+
+def test_tasks_end_with_their_supervisor() -> None:
+    supervisor = TaskSupervisor.start_link()
+    task = TaskSupervisor.async_nolink(supervisor, process.sleep, 30)
+    TaskSupervisor.stop(supervisor)
+    with pytest.raises(ServerExit, match="shutdown"):
+        Task.await_(task)
+
+
+def test_start_child_restarts_if_told_to(supervisor: Pid) -> None:
+    outcomes: Iterator[Any] = iter([RuntimeError("once"), None])
+    done = threading.Event()
+
+    def flaky() -> None:
+        outcome = next(outcomes)
+        if outcome is not None:
+            raise outcome
+        done.set()
+
+    TaskSupervisor.start_child(supervisor, flaky, restart="transient")
+    assert done.wait(10)
+
+
+def test_there_may_be_a_limit() -> None:
+    supervisor = TaskSupervisor.start_link(max_children=1)
+    pid = TaskSupervisor.start_child(supervisor, process.sleep, 30)
+    with pytest.raises(MaxChildren):
+        TaskSupervisor.async_(supervisor, fail)
+    assert pid is not None
+    TaskSupervisor.terminate_child(supervisor, pid)
+    with pytest.raises(NotFound):
+        TaskSupervisor.terminate_child(supervisor, pid)
+    TaskSupervisor.stop(supervisor)
+
+
+def test_a_stream_keeps_the_order(supervisor: Pid) -> None:
+    stream = TaskSupervisor.async_stream(supervisor, range(20), lambda n: n * n, max_concurrency=4)
+    assert list(stream) == [n * n for n in range(20)]
+
+
+def test_a_stream_without_links_goes_on_after_a_crash(supervisor: Pid) -> None:
+    def picky(n: int) -> int:
+        if n == 1:
+            raise RuntimeError("one")
+        return n
+
+    results = list(TaskSupervisor.async_stream_nolink(supervisor, range(3), picky))
+    assert (results[0], results[2]) == (0, 2)
+    assert isinstance(results[1], TaskExit)
+
+
+def test_it_is_a_child_of_a_supervisor() -> None:
+    top = Supervisor.start_link([(TaskSupervisor, "tasks")])
+    assert Task.await_(TaskSupervisor.async_("tasks", lambda: 42)) == 42
+    Supervisor.stop(top)

@@ -1,0 +1,580 @@
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+
+from resprout.cli import main
+
+WATCHDOG = 60.0
+
+WORK = '''
+"""Workers for the trees of these tests; what they do is in the file `log`, in that order."""
+
+import os
+from pathlib import Path
+
+from resprout.actors import GenServer, NoReply, Ok, Stop, process
+from resprout.observer import Progress
+
+HERE = Path(__file__).parent
+
+
+def log(line):
+    with open(HERE / "log", "a") as file:
+        file.write(line + "\\n")
+
+
+class Steady(GenServer):
+    """Serves until it is told to stop."""
+
+    trap_exit = True
+
+    def init(self, arg):
+        log(f"{arg['name']} started")
+        return Ok(arg["name"])
+
+    def terminate(self, reason, name):
+        log(f"{name} stopped: {reason}")
+
+
+class Announcer(Steady):
+    """Says on stdout that the tree is up."""
+
+    def init(self, arg):
+        print("ready", flush=True)
+        return super().init(arg)
+
+
+class Stuck(Announcer):
+    """Does not stop when it is told to."""
+
+    def terminate(self, reason, name):
+        print("stuck", flush=True)
+        import threading
+        threading.Event().wait()
+
+
+class Brief(GenServer):
+    """Is done at once."""
+
+    def init(self, _):
+        GenServer.cast(self.pid, "end")
+        return Ok(None)
+
+    def handle_cast(self, message, state):
+        return Stop("normal", state)
+
+
+class Crasher(Brief):
+    """Crashes at once."""
+
+    def handle_cast(self, message, state):
+        raise ValueError("the disk is on fire")
+
+
+class Unstartable(GenServer):
+    def init(self, _):
+        return Stop("no disk")
+
+
+class Odd:
+    """No job."""
+
+    def progress(self):
+        return Progress(0, 0)
+
+
+done = 0
+
+
+class Job:
+    def __init__(self, fail=None, total=10):
+        if fail == "init":
+            raise ValueError("no such database")
+        self.fail, self.total = fail, total
+
+    def progress(self):
+        if self.fail == "progress":
+            raise ValueError("no progress")
+        return Progress(done, self.total, "pieces")
+
+    def report(self):
+        if self.fail == "report":
+            raise ValueError("the database is gone")
+        return {"processed": done, "expected": self.total}
+
+    def summary(self):
+        return f"{done} of {self.total} pieces done"
+
+
+class Digger(GenServer):
+    """Does pieces of work until all of them are done, by whomever."""
+
+    def init(self, arg):
+        GenServer.cast(self.pid, arg["total"])
+        return Ok(None)
+
+    def handle_cast(self, total, state):
+        global done
+        process.sleep(0.001)
+        if done >= total:
+            return Stop("normal", state)
+        done += 1
+        GenServer.cast(self.pid, total)
+        return NoReply(state)
+'''
+
+
+@attrs.frozen
+class Workplace:
+    """A folder with a tree file and the workers that it names."""
+
+    folder: Path
+
+    def write(self, tree: str) -> Path:
+        path = self.folder / "tree.yaml"
+        path.write_text(tree)
+        return path
+
+    @property
+    def log(self) -> list[str]:
+        path = self.folder / "log"
+        return path.read_text().splitlines() if path.exists() else []
+
+    @property
+    def report(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads((self.folder / "report.json").read_text())
+        return found
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Workplace:
+    (tmp_path / "work.py").write_text(WORK)
+    return Workplace(tmp_path)
+
+
+Resprout = Callable[..., "subprocess.CompletedProcess[str]"]
+Begin = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def resprout(place: Workplace) -> Resprout:
+    def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            command(*arguments),
+            cwd=place.folder,
+            capture_output=True,
+            text=True,
+            timeout=WATCHDOG,
+            check=False,
+        )
+
+    return run
+
+
+@pytest.fixture
+def begin(place: Workplace) -> Iterator[Begin]:
+    """Begins a command, and ends it should the test fail to."""
+    begun: list[subprocess.Popen[str]] = []
+
+    def start(*arguments: object) -> subprocess.Popen[str]:
+        program = subprocess.Popen(
+            command(*arguments),
+            cwd=place.folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        begun.append(program)
+        return program
+
+    yield start
+    for program in begun:
+        program.kill()
+        program.wait()
+        for pipe in (program.stdout, program.stderr):
+            if pipe is not None:
+                pipe.close()
+
+
+def command(*arguments: object) -> list[str]:
+    return [sys.executable, "-W", "error", "-m", "resprout", *map(str, arguments)]
+
+
+def until(program: subprocess.Popen[str], word: str) -> None:
+    """Reads what the program writes up to a line; its end would be a failure."""
+    assert program.stdout is not None
+    while line := program.stdout.readline():
+        if line.strip() == word:
+            return
+    pytest.fail(f"it ended before it wrote {word!r}: {program.communicate()[1]}")
+
+
+def finish(program: subprocess.Popen[str]) -> tuple[int, str, str]:
+    out, err = program.communicate(timeout=WATCHDOG)
+    return program.returncode, out, err
+
+
+SERVICE = """
+name: service
+strategy: rest_for_one
+children:
+  - {worker: first, start: "work:Steady", args: {name: first}}
+  - supervisor: inner
+    children:
+      - {worker: second, start: "work:Steady", args: {name: second}}
+  - {worker: last, start: "work:Announcer", args: {name: last}}
+"""
+
+DIGGING = """
+name: digging
+auto_shutdown: any_significant
+job: {start: "work:Job", args: {total: 3000}}
+children:
+  - supervisor: services
+    max_restarts: 1000
+    children:
+      - {registry: places}
+      - {throttle: shovels, num_slots: 2}
+      - {worker: single, start: "work:Steady", args: {name: single}}
+  - supervisor: diggers
+    restart: transient
+    significant: true
+    auto_shutdown: all_significant
+    max_restarts: 1000
+    children:
+      - worker: digger
+        replicas: 5
+        start: work:Digger
+        args: {total: 3000}
+        restart: transient
+        significant: true
+"""
+
+BRIEF = """
+name: brief
+auto_shutdown: any_significant
+job: {start: "work:Job", args: {fail: "${fail:-}"}}
+children:
+  - {worker: steady, start: "work:Steady", args: {name: steady}}
+  - {worker: brief, start: "work:Brief", restart: transient, significant: true}
+"""
+
+
+# The command line itself
+
+
+def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == f"resprout {version('resprout')}\n"
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["check", "--help"]])
+def test_help_has_examples(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 0
+    assert "examples:\n  resprout " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ([], "the following arguments are required: COMMAND"),
+        (["walk"], "invalid choice: 'walk'"),
+        (["run"], "the following arguments are required: TREE.yaml"),
+        (["run", "t.yaml", "--set", "port"], "expected NAME=VALUE, got: 'port'"),
+        (["check", "t.yaml", "--set", "=1"], "expected NAME=VALUE, got: '=1'"),
+        (["run", "t.yaml", "--chaos", "-1"], "expected a whole number from 0 on, got: '-1'"),
+        (["run", "t.yaml", "--chaos", "many"], "expected a whole number from 0 on, got: 'many'"),
+        (["run", "t.yaml", "--plain", "--quiet"], "not allowed with argument --plain"),
+    ],
+)
+def test_wrong_arguments_are_named_in_a_sentence(
+    arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    assert sentence in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["run", "check"])
+def test_a_file_that_is_not_there_is_a_sentence(name: str, resprout: Resprout) -> None:
+    ended = resprout(name, "no.yaml")
+    said = ended.stdout + ended.stderr
+    assert ended.returncode == 2
+    assert said.startswith("no.yaml:")
+    assert len(said.splitlines()) == 1
+
+
+# check
+
+
+def test_check_counts_a_valid_tree_and_starts_nothing(place: Workplace, resprout: Resprout) -> None:
+    place.write(SERVICE)
+    ended = resprout("check", "tree.yaml")
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "ok: 2 supervisors, 3 children\n", "")
+    assert place.log == []
+
+
+def test_check_counts_every_replica(place: Workplace, resprout: Resprout) -> None:
+    place.write(DIGGING)
+    assert resprout("check", "tree.yaml").stdout == "ok: 3 supervisors, 8 children\n"
+
+
+@pytest.mark.parametrize("name", ["run", "check"])
+def test_all_mistakes_are_found_in_one_go(name: str, place: Workplace, resprout: Resprout) -> None:
+    place.write(SERVICE.replace("rest_for_one", "rest_of_one").replace("worker: last", "wurker: last"))
+    ended = resprout(name, "tree.yaml")
+    lines = (ended.stdout + ended.stderr).splitlines()
+    assert ended.returncode == 2
+    assert re.match(r"tree\.yaml:3:11: strategy: .*'rest_for_one'", lines[0])
+    assert re.match(r"tree\.yaml:9:\d+: children\[2\]", lines[1])
+    assert place.log == [], "nothing is started when a tree is invalid"
+
+
+def test_a_setting_is_the_value_of_a_variable(place: Workplace, resprout: Resprout) -> None:
+    place.write(SERVICE.replace("name: last", 'name: "${who}"'))
+    assert resprout("check", "tree.yaml", "--set", "who=me").returncode == 0
+    assert "who" in resprout("check", "tree.yaml").stdout
+
+
+@pytest.mark.parametrize("name", ["run", "check"])
+def test_a_job_that_lacks_something_is_known_before_the_run(
+    name: str, place: Workplace, resprout: Resprout
+) -> None:
+    place.write(BRIEF.replace('"work:Job", args: {fail: "${fail:-}"}', '"work:Odd"'))
+    ended = resprout(name, "tree.yaml")
+    assert ended.returncode == 2
+    assert "tree.yaml: job: work:Odd has no report(), summary()" in ended.stdout + ended.stderr
+
+
+# run, to its end
+
+
+def test_a_run_ends_with_its_root_and_tells_what_it_came_to(place: Workplace, resprout: Resprout) -> None:
+    place.write(DIGGING)
+    ended = resprout("run", "tree.yaml", "--report", "report.json")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert "3000 of 3000 pieces done" in ended.stdout
+    report = place.report
+    assert (report["name"], report["exit_status"], report["reason"]) == ("digging", 0, "finished")
+    assert (report["processed"], report["expected"], report["restarts"]) == (3000, 3000, 0)
+    assert (report["chaos"], report["crashes"]) == (None, [])
+    assert 0 < report["seconds"] < WATCHDOG
+    assert place.log == ["single started", "single stopped: shutdown"]
+
+
+def test_a_quiet_run_says_nothing(place: Workplace, resprout: Resprout) -> None:
+    place.write(BRIEF)
+    ended = resprout("run", "tree.yaml", "--quiet")
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
+
+
+def test_no_thread_of_the_observer_survives_a_run(place: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", sys.path[:])
+    path = place.write(BRIEF.replace("work:", f"work_{place.folder.name}:"))
+    (place.folder / "work.py").rename(place.folder / f"work_{place.folder.name}.py")
+    assert main(["run", str(path), "--plain", "--chaos", "3"]) == 0
+    assert [thread.name for thread in threading.enumerate() if "observer" in thread.name] == []
+
+
+def test_a_terminal_gets_the_live_picture(place: Workplace) -> None:
+    pytest.importorskip("rich", reason="the live picture is an extra")
+    place.write(DIGGING)
+    ours, theirs = pty.openpty()
+    program = subprocess.Popen(
+        command("run", "tree.yaml"),
+        cwd=place.folder,
+        stdout=theirs,
+        stderr=subprocess.STDOUT,
+        env={**os.environ, "TERM": "xterm-256color", "COLUMNS": "100"},
+    )
+    os.close(theirs)
+    shown = b""
+    try:
+        while piece := os.read(ours, 65536):
+            shown += piece
+    except OSError:
+        pass  # Linux says EIO when the other end of a terminal is closed
+    finally:
+        os.close(ours)
+        program.wait(WATCHDOG)
+    text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown.decode())
+    assert program.returncode == 0
+    for part in ("digger x5", "shovels", "of 3,000 pieces", "3000 of 3000 pieces done"):
+        assert part in text
+
+
+def test_a_reader_that_went_away_does_not_stop_the_run(place: Workplace, begin: Begin) -> None:
+    place.write(DIGGING)
+    program = begin("run", "tree.yaml", "--report", "report.json")
+    assert program.stdout is not None
+    program.stdout.close()
+    assert program.wait(WATCHDOG) == 0
+    assert program.stderr is not None
+    assert program.stderr.read() == ""
+    assert place.report["processed"] == 3000
+
+
+# run, ended from outside
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_the_tree_in_reverse_order(
+    number: signal.Signals, place: Workplace, begin: Begin
+) -> None:
+    place.write(SERVICE)
+    program = begin("run", "tree.yaml", "--report", "report.json")
+    until(program, "ready")
+    program.send_signal(number)
+    status, out, err = finish(program)
+    assert (status, err) == (0, "")
+    assert place.log == [
+        "first started",
+        "second started",
+        "last started",
+        "last stopped: shutdown",
+        "second stopped: shutdown",
+        "first stopped: shutdown",
+    ]
+    assert f"stopped by {number.name}" in out
+    assert (place.report["exit_status"], place.report["reason"]) == (0, f"stopped by {number.name}")
+
+
+def test_a_second_signal_stops_at_once(place: Workplace, begin: Begin) -> None:
+    place.write(SERVICE.replace('"work:Announcer"', '"work:Stuck", shutdown: infinity'))
+    program = begin("run", "tree.yaml", "--report", "report.json")
+    until(program, "ready")
+    program.send_signal(signal.SIGINT)
+    until(program, "stuck")
+    # Two that come within a moment count as one, as both a terminal and a parent may send one.
+    while program.poll() is None:
+        program.send_signal(signal.SIGINT)
+        with suppress(subprocess.TimeoutExpired):
+            program.wait(1.0)
+    status, _, err = finish(program)
+    assert status == 130
+    assert "Traceback" not in err
+    assert place.report["reason"] == "stopped by SIGINT and at once by another"
+
+
+# run, to a bad end
+
+
+def test_a_tree_that_gives_up_names_the_child(place: Workplace, resprout: Resprout) -> None:
+    place.write(BRIEF.replace("work:Brief", "work:Crasher"))
+    ended = resprout("run", "tree.yaml", "--report", "report.json")
+    assert ended.returncode == 1
+    assert "'brief'" in ended.stderr
+    assert "the disk is on fire" in ended.stderr
+    report = place.report
+    assert (report["exit_status"], report["restarts"]) == (1, 3)
+    assert report["reason"] == ("child 'brief' exceeded 3 restarts in 5 s, and its supervisor gave up")
+    assert report["processed"] == 0, "the job reports however the run ended"
+
+
+def test_a_tree_that_does_not_start_says_why(place: Workplace, resprout: Resprout) -> None:
+    place.write(BRIEF.replace("work:Brief", "work:Unstartable"))
+    ended = resprout("run", "tree.yaml", "--report", "report.json")
+    assert ended.returncode == 1
+    assert "'brief'" in ended.stderr
+    assert "no disk" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert place.report["reason"] == "the tree did not start"
+    assert place.log == ["steady started", "steady stopped: shutdown"]
+
+
+@pytest.mark.parametrize(
+    ("fail", "status", "said"),
+    [
+        ("init", 1, "the job could not be made"),
+        ("report", 1, "the job could not report"),
+        ("progress", 0, "the job does not tell its progress"),
+    ],
+)
+def test_a_job_that_fails_is_reported_and_takes_nothing_with_it(
+    fail: str, status: int, said: str, place: Workplace, resprout: Resprout
+) -> None:
+    # Long enough for somebody to ask for the progress.
+    place.write(DIGGING.replace('"work:Job", args: {', '"work:Job", args: {fail: "${fail}", '))
+    ended = resprout("run", "tree.yaml", "--set", f"fail={fail}", "--report", "report.json", "--chaos", "1")
+    assert ended.returncode == status
+    assert said in ended.stderr
+    assert place.report["exit_status"] == status
+
+
+def test_a_report_that_cannot_be_written_is_known_before_the_run(
+    place: Workplace, resprout: Resprout
+) -> None:
+    place.write(SERVICE)
+    ended = resprout("run", "tree.yaml", "--report", "no/report.json")
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr == "resprout: the report cannot be written: there is no folder no\n"
+    assert place.log == []
+
+
+# run, under chaos
+
+
+def test_chaos_takes_down_every_kind_and_lists_how_each_came_back(
+    place: Workplace, resprout: Resprout
+) -> None:
+    place.write(DIGGING)
+    ended = resprout("run", "tree.yaml", "--chaos", 30, "--seed", 7, "--report", "report.json")
+    assert (ended.returncode, ended.stderr) == (0, ""), "crashes on purpose are listed, not logged"
+    report = place.report
+    assert report["processed"] == 3000
+    assert report["chaos"] == {"wanted": 30, "seed": 7}
+    assert len(report["crashes"]) == 30
+    assert report["restarts"] == 30
+    kinds = [crash["kind"] for crash in report["crashes"]]
+    assert {kind: kinds.count(kind) for kind in set(kinds)} == {"lock": 10, "registry": 10, "worker": 10}
+    assert {crash["how"] for crash in report["crashes"]} == {"exception", "kill"}
+    assert all("digger" in crash["child"] for crash in report["crashes"] if crash["kind"] == "worker")
+    times = [crash["seconds_until_serving"] for crash in report["crashes"]]
+    assert all(0 <= seconds < WATCHDOG for seconds in times)
+    assert "30 of 30, seed 7" in ended.stdout
+
+
+def test_chaos_leaves_alone_who_is_spared(place: Workplace, resprout: Resprout) -> None:
+    place.write(DIGGING)
+    resprout(
+        "run", "tree.yaml", "--chaos", 10, "--chaos-spare", "digger", "--chaos-spare", "places",
+        "--report", "report.json",
+    )  # fmt: skip
+    assert {crash["child"] for crash in place.report["crashes"]} == {"services/shovels"}
+
+
+def test_a_name_that_is_no_childs_is_told_before_the_run(place: Workplace, resprout: Resprout) -> None:
+    place.write(DIGGING)
+    ended = resprout("run", "tree.yaml", "--chaos", 10, "--chaos-spare", "diger")
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr == "resprout: the tree has no child 'diger'; did you mean 'digger'?\n"
+    assert place.log == []
+
+
+def test_more_crashes_than_the_intensity_allows_end_the_run(place: Workplace, resprout: Resprout) -> None:
+    place.write(DIGGING.replace("max_restarts: 1000", "max_restarts: 2"))
+    ended = resprout("run", "tree.yaml", "--chaos", 100, "--seed", 1, "--report", "report.json")
+    assert ended.returncode == 1
+    assert "more than 2 restarts" in ended.stderr
+    assert "exceeded 2 restarts" in place.report["reason"]
+    assert len(place.report["crashes"]) < 100

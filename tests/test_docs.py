@@ -1,0 +1,125 @@
+"""Every example that a reader can see runs: the Python blocks of README and docs, and those of docstrings.
+
+The blocks of a page run in order, in one namespace, in an interpreter of their own with warnings as errors;
+a block with a top-level `await` runs in an event loop. The examples of a docstring (fenced, or with `>>>`)
+see the names of their module and the public ones. By hand: `python tests/test_docs.py docs/index.md`.
+"""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import doctest
+import importlib
+import inspect
+import re
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+ROOMS = ("resprout", "actors", "registry", "supervision", "throttle", "observer")
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+FENCE = re.compile(
+    r"^(?P<indent> *)```(?P<language>\w*)[^\n]*\n(?P<code>.*?)^(?P=indent)```", re.DOTALL | re.MULTILINE
+)
+QUOTED = re.compile(r"<!-- from (?P<file>\S+) -->\n+```\w*\n(?P<text>.*?)^```", re.DOTALL | re.MULTILINE)
+LINK = re.compile(r"\[[^\]]*\]\((?P<target>[^)#\s]+)[^)]*\)")
+WATCHDOG = 100  # seconds for a page; passing it is a failure
+
+
+def blocks_of(text: str, first_line: int = 1) -> Iterator[tuple[int, str]]:
+    """The Python blocks of a text with the line on which each starts."""
+    for fence in FENCE.finditer(text):
+        if fence["language"] == "python":
+            yield first_line + text.count("\n", 0, fence.start("code")), textwrap.dedent(fence["code"])
+
+
+def docstrings_of(path: Path) -> Iterator[tuple[int, str, str]]:
+    """The docstrings of a module as (line, name, text)."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
+            text = ast.get_docstring(node, clean=False)
+            if text is not None:
+                yield node.body[0].lineno, getattr(node, "name", path.stem), inspect.cleandoc(text)
+
+
+def has_examples(path: Path) -> bool:
+    if path.suffix == ".md":
+        return any(True for _ in blocks_of(path.read_text(encoding="utf-8")))
+    return any(">>> " in text or any(True for _ in blocks_of(text)) for _, _, text in docstrings_of(path))
+
+
+def run_block(code: str, file: str, line: int, names: dict[str, object]) -> None:
+    """Runs one block; tracebacks show the page's own line."""
+    compiled = compile(
+        "\n" * (line - 1) + code, file, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True
+    )
+    result = eval(compiled, names)
+    if inspect.iscoroutine(result):
+        asyncio.run(result)
+
+
+def run_page(path: Path) -> None:
+    names: dict[str, object] = {"__name__": "__example__"}
+    for line, code in blocks_of(path.read_text(encoding="utf-8")):
+        run_block(code, str(path), line, names)
+
+
+def names_for(path: Path) -> dict[str, object]:
+    """What the docstrings of a module may use without importing it."""
+    module = path.relative_to(ROOT).with_suffix("")
+    parts = module.parent.parts if module.name == "__init__" else module.parts
+    resprout = importlib.import_module("resprout")
+    inside = importlib.import_module(".".join(parts if parts[0] == "resprout" else ("resprout", *parts)))
+    public = {name: getattr(resprout, name) for name in resprout.__all__}
+    return {**public, **vars(inside), "__name__": "__example__"}
+
+
+def run_docstrings(path: Path) -> None:
+    for line, name, text in docstrings_of(path):
+        for start, code in blocks_of(text, line):
+            run_block(code, str(path), start, names_for(path))
+        if ">>> " in text:
+            test = doctest.DocTestParser().get_doctest(text, names_for(path), name, str(path), line - 1)
+            if doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(test).failed:
+                raise SystemExit(f"{path}:{line}: the example of {name} gives something else")
+
+
+def files_with_examples() -> list[str]:
+    modules = [path for room in ROOMS for path in sorted((ROOT / room).rglob("*.py"))]
+    return [str(path.relative_to(ROOT)) for path in [*PAGES, *modules] if has_examples(path)]
+
+
+@pytest.mark.parametrize("file", files_with_examples())
+def test_examples_run(file: str, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", __file__, str(ROOT / file)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=WATCHDOG,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_quotations_are_what_the_file_says(page: Path) -> None:
+    for quotation in QUOTED.finditer(page.read_text(encoding="utf-8")):
+        assert quotation["text"] in (ROOT / quotation["file"]).read_text(encoding="utf-8"), quotation["file"]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_to_files_that_exist(page: Path) -> None:
+    targets = [link["target"] for link in LINK.finditer(page.read_text(encoding="utf-8"))]
+    assert [target for target in targets if "://" not in target and not (page.parent / target).exists()] == []
+
+
+if __name__ == "__main__":
+    for argument in map(Path, sys.argv[1:]):
+        (run_page if argument.suffix == ".md" else run_docstrings)(argument.resolve())

@@ -1,0 +1,368 @@
+"""Holds the map of the house against the code: who may import whom, what is packaged, what is public."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import io
+import os
+import re
+import subprocess
+import sys
+import tokenize
+from collections.abc import Iterator
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import pytest
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:  # pytest brings it on the Pythons that lack tomllib
+    import tomli as tomllib
+
+ROOT = Path(__file__).resolve().parent.parent
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+
+# Each room with the rooms that it may import. `resprout` is the face.
+ROOMS: dict[str, set[str]] = {
+    "actors": set(),
+    "registry": {"actors"},
+    "supervision": {"actors"},
+    "throttle": {"actors", "registry", "supervision"},
+    "observer": {"actors", "registry", "supervision", "throttle"},
+    "resprout": {"actors", "registry", "supervision", "throttle", "observer"},
+}
+OPTIONAL = {
+    "rich",
+    "uvicorn",
+    "starlette",
+    "httpx",
+    "sqlalchemy",
+    "opentelemetry",
+    "prometheus_client",
+    "psycopg",
+}
+# The cores: they decide, and know no thread, no clock, no log and nobody who has one.
+CORES = [
+    "supervision/window.py",
+    "supervision/family.py",
+    "supervision/table.py",
+    "supervision/bursts.py",
+    "registry/index.py",
+    "throttle/ledger.py",
+    "throttle/line.py",
+    "observer/chaos.py",
+]
+SHELL_ONLY = {
+    "_thread",
+    "asyncio",
+    "concurrent",
+    "logging",
+    "queue",
+    "socket",
+    "subprocess",
+    "threading",
+    "time",
+}
+LONGEST_FILE = 400
+NOT_OURS = {"__pycache__", "build", "dist", "node_modules"}
+TEXT = {".py", ".pyi", ".md", ".yaml", ".yml", ".toml", ".cfg", ".sh", ".txt", ".jsonl", ".json", ".exs", ""}
+
+
+def files_of_the_repository() -> Iterator[Path]:
+    for folder, folders, names in os.walk(ROOT):
+        folders[:] = [
+            name
+            for name in folders
+            if name not in NOT_OURS
+            and not name.endswith(".egg-info")
+            and (name == ".ci" or not name.startswith("."))
+        ]
+        yield from (Path(folder) / name for name in names)
+
+
+def modules_of(room: str) -> list[Path]:
+    return sorted((ROOT / room).rglob("*.py"))
+
+
+def every_module() -> list[tuple[str, Path]]:
+    return [(room, path) for room in ROOMS for path in modules_of(room)]
+
+
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"), str(path))
+
+
+def package_of(room: str) -> str:
+    return room if room == "resprout" else f"resprout.{room}"
+
+
+def imports_from(room: str, path: Path) -> Iterator[tuple[ast.ImportFrom, str]]:
+    """Every `from ... import` in a file, wherever it stands, with the absolute name of its module."""
+    inside = path.relative_to(ROOT / room).parent.parts
+    package = [*package_of(room).split("."), *inside]
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.ImportFrom):
+            above = package[: len(package) - node.level + 1] if node.level else []
+            yield node, ".".join([*above, *(node.module.split(".") if node.module else [])])
+
+
+def imports_of(room: str, path: Path) -> Iterator[tuple[int, str]]:
+    """Every import in a file as (line, absolute dotted name of a module)."""
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+    for from_, module in imports_from(room, path):
+        if from_.module is None or module == "resprout":  # `from .. import x`: x itself is the module
+            yield from ((from_.lineno, f"{module}.{alias.name}") for alias in from_.names)
+        else:
+            yield from_.lineno, module
+
+
+# Parts of the runtime that other rooms are built from and users never need; one door, with an __all__ of its own.
+SIDE_DOORS = {("actors", "engine")}
+
+
+def room_and_rest(name: str) -> tuple[str, list[str]] | None:
+    """The room that a dotted name leads to and what is named inside it; None for what isn't ours."""
+    parts = name.split(".")
+    if parts[0] != "resprout":
+        return None
+    if len(parts) > 1 and parts[1] in ROOMS:
+        rest = parts[2:]
+        return parts[1], [] if (parts[1], *rest) in SIDE_DOORS else rest
+    return "resprout", parts[1:]
+
+
+def where(path: Path, line: int) -> str:
+    return f"{path.relative_to(ROOT)}:{line}"
+
+
+# Who may import whom
+
+
+def test_rooms_import_only_the_rooms_below_them() -> None:
+    wrong = [
+        f"{where(path, line)}: {room} imports {name}"
+        for room, path in every_module()
+        for line, name in imports_of(room, path)
+        if (target := room_and_rest(name)) and target[0] != room and target[0] not in ROOMS[room]
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_rooms_import_one_another_only_through_the_front_door() -> None:
+    wrong = [
+        f"{where(path, line)}: {name} is inside another room; import it from {package_of(target[0])}"
+        for room, path in every_module()
+        for line, name in imports_of(room, path)
+        if (target := room_and_rest(name)) and target[0] != room and target[1]
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_rooms_take_from_one_another_only_what_is_exported() -> None:
+    wrong = [
+        f"{where(path, node.lineno)}: {alias.name} is not in __all__ of {package_of(target[0])}"
+        for room, path in every_module()
+        for node, module in imports_from(room, path)
+        if (target := room_and_rest(module)) and target[0] not in (room, "resprout") and not target[1]
+        for alias in node.names
+        if alias.name not in importlib.import_module(module).__all__
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_rooms_import_one_another_relatively() -> None:
+    wrong = [
+        f"{where(path, node.lineno)}: write `from ..room import name`"
+        for _, path in every_module()
+        for node in ast.walk(tree_of(path))
+        if (
+            isinstance(node, ast.Import)
+            and any(alias.name.split(".")[0] == "resprout" for alias in node.names)
+        )
+        or (
+            isinstance(node, ast.ImportFrom)
+            and not node.level
+            and (node.module or "").split(".")[0] == "resprout"
+        )
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_only_actors_knows_pykka() -> None:
+    wrong = [
+        where(path, line)
+        for room, path in every_module()
+        if room != "actors"
+        for line, name in imports_of(room, path)
+        if name.split(".")[0] == "pykka"
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("file", CORES)
+def test_a_core_knows_no_thread_no_clock_and_no_log(file: str) -> None:
+    path = ROOT / file
+    wrong = [
+        where(path, line)
+        for line, name in imports_of(path.parent.name, path)
+        if name.split(".")[0] in SHELL_ONLY
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_a_plain_import_needs_no_extra() -> None:
+    program = f"import sys, resprout; print(*sorted({OPTIONAL!r} & set(sys.modules)))"
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout.split(), done.stderr) == (0, [], "")
+
+
+# What is packaged
+
+
+def test_pyproject_lists_every_room() -> None:
+    setuptools = PYPROJECT["tool"]["setuptools"]
+    folders = {path.parent.relative_to(ROOT) for room in ROOMS for path in (ROOT / room).rglob("__init__.py")}
+    packages = {
+        ".".join(["resprout", *folder.parts] if folder.parts[0] != "resprout" else folder.parts)
+        for folder in folders
+    }
+    assert set(setuptools["packages"]) == packages
+    assert setuptools["package-dir"] == {package_of(room): room for room in ROOMS}
+
+
+def test_every_package_folder_of_the_top_level_is_a_room() -> None:
+    assert {path.parent.name for path in ROOT.glob("*/__init__.py")} == set(ROOMS)
+
+
+def test_tests_is_no_package() -> None:
+    packages = [path.parent.relative_to(ROOT) for path in (ROOT / "tests").rglob("__init__.py")]
+    assert [path for path in packages if path.parts[:2] != ("tests", "conformance")] == []
+
+
+def test_type_hints_are_announced() -> None:
+    assert (ROOT / "resprout" / "py.typed").is_file()
+    assert PYPROJECT["tool"]["setuptools"]["package-data"] == {"resprout": ["py.typed"]}
+
+
+@pytest.mark.parametrize("group", ["resprout.kinds", "console_scripts"])
+def test_entry_points_lead_somewhere(group: str) -> None:
+    project = PYPROJECT["project"]
+    declared = project["scripts"] if group == "console_scripts" else project["entry-points"][group]
+    installed = {point.name: point for point in entry_points(group=group) if point.name in declared}
+    assert {name: point.value for name, point in installed.items()} == declared
+    assert all(callable(point.load()) for point in installed.values())
+
+
+# What is public
+
+
+def names_bound_by(module: ast.Module) -> Iterator[str]:
+    """What the top level of a module binds, less its `__future__` imports and private names."""
+    for node in module.body:
+        if isinstance(node, ast.ImportFrom) and node.module != "__future__":
+            yield from (alias.asname or alias.name for alias in node.names)
+        elif isinstance(node, ast.Import):
+            yield from (alias.asname or alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            yield node.name
+        elif isinstance(node, ast.Assign):
+            yield from (target.id for target in node.targets if isinstance(target, ast.Name))
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            yield node.target.id
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_all_lists_what_the_room_exports(room: str) -> None:
+    bound = {
+        name for name in names_bound_by(tree_of(ROOT / room / "__init__.py")) if not name.startswith("_")
+    }
+    module = importlib.import_module(package_of(room))
+    listed = module.__all__
+    assert len(listed) == len(set(listed))
+    assert {name for name in listed if not name.startswith("__")} == bound
+    assert [name for name in listed if not hasattr(module, name)] == []
+
+
+def test_the_face_gives_the_names_of_the_contract() -> None:
+    contract = """
+        Pid Future GenServer Ok IGNORE Stop Reply NoReply TIMEOUT NOTHING process Agent Task sys telemetry
+        Down Exited Crash Shutdown ChildSpec INFINITY BRUTAL_KILL Supervisor DynamicSupervisor
+        PartitionSupervisor TaskSupervisor ChildInfo Counts Application Registry Via RegistryEvent Registered
+        Unregistered throttle Grant LockState LockInfo Holder Waiter actors registry supervision testing
+        ResproutError ProcessExit NoProcess ServerExit CallTimeout StartError AlreadyStarted AlreadyPresent
+        AlreadyRegistered NotFound Running MaxChildren LockNotFound NotHeld QueueFull BlockingInLoop
+        ConfigError Killed
+    """
+    assert set(contract.split()) - set(importlib.import_module("resprout").__all__) == set()
+
+
+# How it is written
+
+
+def lines_of_code(path: Path) -> int:
+    """Lines that hold code: no blank line, no comment, no docstring."""
+    source = path.read_text(encoding="utf-8")
+    prose: set[int] = set()
+    for node in ast.walk(ast.parse(source)):
+        if (
+            isinstance(node, ast.Expr)
+            and isinstance(node.value, ast.Constant)
+            and isinstance(node.value.value, str)
+        ):
+            prose.update(range(node.lineno, (node.end_lineno or node.lineno) + 1))
+    layout = {
+        tokenize.COMMENT,
+        tokenize.NL,
+        tokenize.NEWLINE,
+        tokenize.INDENT,
+        tokenize.DEDENT,
+        tokenize.ENDMARKER,
+    }
+    lines: set[int] = set()
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type not in layout:
+            lines.update(range(token.start[0], token.end[0] + 1))
+    return len(lines - prose)
+
+
+def test_no_file_outgrows_one_concept() -> None:
+    # Not the tests': those are as long as what they test has cases.
+    files = [path for path in files_of_the_repository() if path.suffix == ".py" and "tests" not in path.parts]
+    lengths = {str(path.relative_to(ROOT)): lines_of_code(path) for path in files}
+    assert {file: lines for file, lines in lengths.items() if lines > LONGEST_FILE} == {}
+
+
+def test_every_module_with_definitions_postpones_its_annotations() -> None:
+    definitions = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.AnnAssign)
+    wrong = [
+        str(path.relative_to(ROOT))
+        for _, path in every_module()
+        if any(isinstance(node, definitions) for node in tree_of(path).body)
+        and "from __future__ import annotations" not in path.read_text(encoding="utf-8")
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_no_file_names_a_place_on_somebodys_machine() -> None:
+    # In pieces, so that this file doesn't find itself.
+    places = re.compile(
+        "|".join(["/" + name + "/" for name in ("root", "work", "home")] + [r"\.\./" + "shared"])
+    )
+    wrong = [
+        f"{where(path, number)}: {line.strip()[:100]}"
+        for path in files_of_the_repository()
+        if path.suffix in TEXT
+        for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1)
+        if places.search(line)
+    ]
+    assert not wrong, "\n".join(wrong)

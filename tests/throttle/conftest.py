@@ -1,0 +1,139 @@
+"""Locks, threads and scripted actors for the tests; all are gone at the end of each."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from typing import Any
+
+import pytest
+
+from resprout import throttle
+from resprout.actors import Down, GenServer, LockNotFound, NoReply, Pid, Reply, process, telemetry
+
+WATCHDOG = 30.0
+_numbers = itertools.count(1)
+
+
+class Scripted(GenServer):
+    """Runs the functions that it is called with, in its own process."""
+
+    def handle_call(self, message: Any, from_: Any, state: Any) -> Reply:
+        return Reply(message(), state)
+
+    def handle_cast(self, message: Any, state: Any) -> NoReply:
+        message()
+        return NoReply(state)
+
+
+@pytest.fixture
+def lock() -> Iterator[Callable[..., str]]:
+    """Make a lock of a name of its own, and return the name."""
+    made: list[str] = []
+
+    def make(num_slots: int = 1, **options: Any) -> str:
+        name = f"lock {next(_numbers)}"
+        throttle.new(name, num_slots, **options)
+        made.append(name)
+        return name
+
+    yield make
+    for name in made:
+        try:
+            throttle.stop_lock(name)
+        except LockNotFound:
+            continue
+    assert not [name for name in throttle.locks() if name in made]
+
+
+@pytest.fixture
+def in_thread() -> Iterator[Callable[..., Future[Any]]]:
+    """Call a function in a thread of its own, for a future."""
+    threads: list[threading.Thread] = []
+
+    def start(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+
+        def call() -> None:
+            try:
+                future.set_result(fn(*args, **kwargs))
+            except BaseException as error:
+                future.set_exception(error)
+
+        thread = threading.Thread(target=call, daemon=True)
+        threads.append(thread)
+        thread.start()
+        return future
+
+    yield start
+    for thread in threads:
+        thread.join(WATCHDOG)
+        assert not thread.is_alive(), "a thread of the test goes on"
+
+
+@pytest.fixture
+def actor() -> Iterator[Callable[..., Pid]]:
+    """Start an actor that runs what it is called with."""
+    started: list[Pid] = []
+
+    def start() -> Pid:
+        pid: Pid = Scripted.start()
+        started.append(pid)
+        return pid
+
+    yield start
+    for pid in started:
+        if pid.alive:
+            await_end(pid, "kill")
+
+
+@pytest.fixture
+def end() -> Callable[..., object]:
+    """End a process and wait until it is dead; returns its exit reason."""
+    return await_end
+
+
+def await_end(pid: Pid, reason: object = "kill") -> object:
+    ref = process.monitor(pid)
+    process.exit(pid, reason)
+    down = process.receive(lambda message: isinstance(message, Down) and message.ref is ref, timeout=WATCHDOG)
+    return down.reason
+
+
+class Line:
+    """Notices how many wait for a lock."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._joined = threading.Condition()
+        telemetry.attach(self, ("resprout", "throttle"), self._hear)
+
+    def _hear(self, event: Any, measurements: Any, metadata: Any) -> None:
+        if metadata["name"] == self.name:
+            with self._joined:
+                self._joined.notify_all()
+
+    def until(self, condition: Callable[[], bool]) -> None:
+        """Wait until something is so; looked at after each event of the lock."""
+        with self._joined:
+            assert self._joined.wait_for(condition, WATCHDOG)
+
+    def until_waiting(self, number: int) -> None:
+        """Wait until so many are in the line."""
+        self.until(lambda: throttle.lock_state(self.name).waiting == number)
+
+
+@pytest.fixture
+def line() -> Iterator[Callable[[str], Line]]:
+    """Watch the line of a lock."""
+    lines: list[Line] = []
+
+    def watch(name: str) -> Line:
+        lines.append(Line(name))
+        return lines[-1]
+
+    yield watch
+    for each in lines:
+        telemetry.detach(each)

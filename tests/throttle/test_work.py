@@ -1,0 +1,262 @@
+"""``execute``: work in the slot workers of a lock."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import threading
+from collections.abc import Callable
+from concurrent.futures import CancelledError, Future
+from typing import Any
+
+import pykka
+import pytest
+
+from resprout import throttle
+from resprout.actors import CallTimeout, LockNotFound, Pid, QueueFull, ServerExit, process
+
+Lock = Callable[..., str]
+SOON = 20.0
+colour: contextvars.ContextVar[str] = contextvars.ContextVar("colour", default="none")
+
+
+def test_execute_runs_the_function_in_a_worker_that_holds_the_slot(lock: Lock) -> None:
+    name = lock(1)
+    held = throttle.execute(name, lambda: (process.current(), throttle.holders(name))).result(SOON)
+    worker, (holder,) = held
+    assert holder.pid is worker
+    assert worker is not process.current()
+    assert throttle.lock_state(name) == throttle.LockState(0, 0, 0)
+
+
+def test_an_idle_worker_is_used_again(lock: Lock) -> None:
+    name = lock(3)
+    workers = {throttle.execute(name, process.current).result(SOON) for _ in range(20)}
+    assert len(workers) == 1
+
+
+def test_never_more_workers_than_slots(lock: Lock) -> None:
+    name = lock(3)
+    workers: set[Pid] = set()
+    running: list[int] = []
+    most: list[int] = []
+
+    def work() -> None:
+        workers.add(process.current())
+        running.append(1)
+        most.append(len(running))
+        running.pop()
+
+    for future in [throttle.execute(name, work) for _ in range(300)]:
+        future.result(SOON)
+    assert max(most) <= 3
+    assert len(workers) <= 3
+
+
+def test_jobs_are_done_in_order(lock: Lock) -> None:
+    name = lock(1)
+    done: list[int] = []
+    futures = [throttle.execute(name, done.append, number) for number in range(50)]
+    for future in futures:
+        future.result(SOON)
+    assert done == list(range(50))
+
+
+def test_an_exception_goes_to_the_future_and_frees_the_slot(lock: Lock) -> None:
+    name = lock(1)
+    future = throttle.execute(name, lambda: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        future.result(SOON)
+    assert throttle.execute(name, lambda: "next").result(SOON) == "next"
+
+
+def test_contextvars_go_along(lock: Lock) -> None:
+    name = lock(1)
+
+    async def look() -> str:
+        await asyncio.sleep(0)
+        return colour.get()
+
+    token = colour.set("green")
+    futures = [throttle.execute(name, colour.get), throttle.execute(name, look)]
+    colour.reset(token)
+    assert [future.result(SOON) for future in futures] == ["green", "green"]
+
+
+def test_a_coroutine_function_is_awaited_and_holds_the_slot(lock: Lock) -> None:
+    name = lock(1)
+
+    async def work(number: int) -> tuple[int, bool]:
+        await asyncio.sleep(0)
+        (holder,) = throttle.holders(name)
+        async with throttle.slot(name):
+            return number, holder.pid is process.current()
+
+    assert throttle.execute(name, work, 5).result(SOON) == (5, True)
+    assert throttle.lock_state(name) == throttle.LockState(0, 0, 0)
+
+    async def fail() -> None:
+        raise KeyError("here")
+
+    with pytest.raises(KeyError, match="here"):
+        throttle.execute(name, fail).result(SOON)
+    assert throttle.lock_state(name) == throttle.LockState(0, 0, 0)
+
+
+def test_the_future_can_be_awaited_gathered_and_wrapped(lock: Lock) -> None:
+    name = lock(2)
+
+    async def main() -> list[Any]:
+        first = await throttle.execute(name, lambda: 1)
+        second = await throttle.aexecute(name, lambda: 2)
+        third = await asyncio.wrap_future(throttle.execute(name, lambda: 3).as_concurrent())
+        return [first, second, third]
+
+    assert asyncio.run(main()) == [1, 2, 3]
+    assert pykka.get_all([throttle.execute(name, lambda: 4), throttle.execute(name, lambda: 5)]) == [4, 5]
+
+
+def test_cancelling_a_job_that_waits_takes_it_out_of_the_line(lock: Lock) -> None:
+    name = lock(1)
+    done: list[str] = []
+    with throttle.slot(name):
+        future = throttle.execute(name, done.append, "cancelled")
+        last = throttle.execute(name, done.append, "last")
+        assert throttle.lock_state(name).waiting == 2
+        assert future.cancel()
+        assert future.cancel()
+        assert throttle.lock_state(name).waiting == 1
+    last.result(SOON)
+    assert done == ["last"]
+    with pytest.raises(CancelledError):
+        future.result(SOON)
+
+
+def test_a_job_that_runs_can_not_be_cancelled(lock: Lock) -> None:
+    name = lock(1)
+    inside, go = threading.Event(), threading.Event()
+
+    def work() -> str:
+        inside.set()
+        go.wait(SOON)
+        return "done"
+
+    future = throttle.execute(name, work)
+    assert inside.wait(SOON)
+    assert not future.cancel()
+    go.set()
+    assert future.result(SOON) == "done"
+
+
+def test_cancelling_who_awaits_aexecute_takes_the_job_out_of_the_line(lock: Lock) -> None:
+    name = lock(1)
+
+    async def main() -> None:
+        async with throttle.slot(name):
+            task = asyncio.ensure_future(throttle.aexecute(name, lambda: None))
+            await asyncio.sleep(0)
+            assert throttle.lock_state(name).waiting == 1
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert throttle.lock_state(name).waiting == 0
+
+    asyncio.run(main())
+
+
+def test_the_timeout_of_a_job_comes_in_its_future(lock: Lock) -> None:
+    name = lock(1)
+    with throttle.slot(name):
+        future = throttle.execute(name, lambda: None, timeout=0.01)
+        with pytest.raises(CallTimeout, match=r"no slot within 0\.01 s"):
+            future.result(SOON)
+        assert throttle.lock_state(name).waiting == 0
+
+
+def test_refusals_are_raised_at_the_call(lock: Lock) -> None:
+    name = lock(1, max_waiting=1)
+    with throttle.slot(name):
+        waiting = throttle.execute(name, lambda: "served")
+        with pytest.raises(QueueFull):
+            throttle.execute(name, lambda: None)
+    assert waiting.result(SOON) == "served"
+
+
+def test_stop_lock_answers_jobs_in_the_line(lock: Lock) -> None:
+    name = lock(1)
+    throttle.acquire(name)
+    future = throttle.execute(name, lambda: None)
+    throttle.stop_lock(name)
+    with pytest.raises(LockNotFound):
+        future.result(SOON)
+
+
+def test_a_worker_that_dies_answers_its_caller_and_frees_the_slot_when_it_has_left(
+    lock: Lock, end: Callable[..., object], line: Any
+) -> None:
+    name = lock(1)
+    watch = line(name)
+    inside, go = threading.Event(), threading.Event()
+
+    def work() -> None:
+        inside.set()
+        go.wait(SOON)
+
+    future = throttle.execute(name, work)
+    assert inside.wait(SOON)
+    (holder,) = throttle.holders(name)
+    end(holder.pid)
+    with pytest.raises(ServerExit) as caught:
+        future.result(SOON)
+    assert caught.value.reason == "killed"
+    assert throttle.lock_state(name).used == 1
+    go.set()
+    watch.until(lambda: throttle.lock_state(name).used == 0)
+    assert throttle.execute(name, lambda: "next").result(SOON) == "next"
+
+
+def test_a_function_that_ends_its_worker_gives_the_reason(lock: Lock) -> None:
+    name = lock(1)
+    future = throttle.execute(name, process.exit, "enough")
+    with pytest.raises(ServerExit) as caught:
+        future.result(SOON)
+    assert caught.value.reason == "enough"
+    assert throttle.execute(name, lambda: "next").result(SOON) == "next"
+
+
+def test_a_coroutine_job_that_is_killed_answers_its_caller(lock: Lock, end: Callable[..., object]) -> None:
+    name = lock(1)
+    inside = threading.Event()
+
+    async def work() -> None:
+        inside.set()
+        await asyncio.sleep(3600)
+
+    future = throttle.execute(name, work)
+    assert inside.wait(SOON)
+    (holder,) = throttle.holders(name)
+    end(holder.pid)
+    with pytest.raises(ServerExit):
+        future.result(SOON)
+    assert throttle.execute(name, lambda: "next").result(SOON) == "next"
+
+
+def test_jobs_and_callers_wait_in_one_line(lock: Lock, in_thread: Any, line: Any) -> None:
+    name = lock(1)
+    watch = line(name)
+    order: list[str] = []
+    throttle.acquire(name)
+    futures: list[Any] = [throttle.execute(name, order.append, "job 1")]
+    futures.append(in_thread(throttle.run, name, order.append, "caller"))
+    watch.until_waiting(2)
+    futures.append(throttle.execute(name, order.append, "job 2"))
+    futures.append(throttle.execute(name, order.append, "urgent", priority=1))
+    throttle.release(name)
+    for future in futures:
+        future.result(SOON)
+    assert order == ["urgent", "job 1", "caller", "job 2"]
+
+
+def test_a_future_of_a_job_may_be_given_to_concurrent_futures(lock: Lock) -> None:
+    mirror: Future[Any] = throttle.execute(lock(1), lambda: 7).as_concurrent()
+    assert mirror.result(SOON) == 7

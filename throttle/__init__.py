@@ -1,0 +1,60 @@
+"""Named locks that survive their own crash: at most so many at work at once, in order, whoever dies.
+
+::
+
+    from resprout import throttle
+
+    throttle.new("database", 2)
+    throttle.run("database", write_order, order)        # here
+    throttle.execute("database", write_order, order)    # elsewhere, for a Future
+    with throttle.slot("database"): ...                 # or: async with
+
+How it is built: ``ledger`` decides (pure), ``gate`` lets one step at a time in, ``book`` is both of a lock
+plus who is told of deaths, ``server`` the supervised process, ``lock``, ``slot`` and ``work`` what callers
+use, ``admin`` what operators use.
+"""
+
+from . import ex_sleeplock, exporters
+from .adaptive import Aimd, Gradient
+from .admin import holders, lock_info, lock_state, locks, new, resize, stop_lock, waiters
+from .lock import aacquire, acquire, attempt, release
+from .order import LockOrderError, lock_order
+from .rate import Rate
+from .server import child_spec
+from .slot import arun, limited, run, slot
+from .values import Grant, Holder, LockInfo, LockState, Waiter
+from .work import aexecute, execute
+
+__all__ = [
+    "Aimd",
+    "Gradient",
+    "Grant",
+    "Holder",
+    "LockInfo",
+    "LockOrderError",
+    "LockState",
+    "Rate",
+    "Waiter",
+    "aacquire",
+    "acquire",
+    "aexecute",
+    "arun",
+    "attempt",
+    "child_spec",
+    "ex_sleeplock",
+    "execute",
+    "exporters",
+    "holders",
+    "limited",
+    "lock_info",
+    "lock_order",
+    "lock_state",
+    "locks",
+    "new",
+    "release",
+    "resize",
+    "run",
+    "slot",
+    "stop_lock",
+    "waiters",
+]

@@ -1,0 +1,105 @@
+"""What the ledger keeps of each holder and each waiter: a Hold, and a Claim on one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from .values import Grant
+
+if TYPE_CHECKING:
+    from types import CodeType
+
+    from ..actors import Pid
+
+
+class Work(Protocol):
+    """Something that the death of its worker ends."""
+
+    def worker_died(self, pid: Pid, reason: object) -> None:
+        """Tell whoever waits for it; may run user code."""
+
+
+class Hold(Grant):
+    """A grant as the ledger keeps it; the holder has the same object, as a Grant.
+
+    Made on every acquire: what is rarely set is a class attribute until it is, which halves the cost of
+    making one.
+    """
+
+    depth: int = 1
+    """Belongs to the holder: it counts nested acquires without the gate, and its fall to 0 is the release
+    itself. What follows
+    (taking the hold out of the ledger, serving the next) may be done by anybody, any number of times."""
+    release_on_kill: bool = False
+    ticket: int = 0
+    """Of the claim that it answered, 0 when it was granted without waiting."""
+    straggler: bool = False
+    code: CodeType | None = None
+    """Where it was acquired, with ``lasti``; known when the holder has to release it by hand."""
+    lasti: int = 0
+    job: Work | None = None
+    """What is done with it, if that was handed to somebody by ``execute``."""
+
+    key: int
+    weight: int
+    since: float
+
+    if not TYPE_CHECKING:
+        # Made empty, and then filled by whoever makes it: a constructor in Python would cost as much again.
+        __init__ = object.__init__
+
+    else:
+
+        def __init__(self) -> None: ...
+
+
+def hold_of(claim: Claim, name: str, token: int, since: float) -> Hold:
+    """Make the hold that answers a claim."""
+    hold = Hold()
+    hold.name = name
+    hold.token = token
+    hold.pid = claim.pid
+    hold.key = claim.key
+    hold.weight = claim.weight
+    hold.since = since
+    if claim.release_on_kill:
+        hold.release_on_kill = True
+    hold.ticket = claim.ticket
+    return hold
+
+
+class Claim:
+    """Somebody waits for slots. The ledger decides, and tells through three methods that a shell implements.
+
+    All three may be repeated (after an exception cut a step in two), never block, and run no user code.
+    """
+
+    # Made on every wait; as in Hold, what is rarely set is a class attribute until it is.
+    since: float = 0.0
+    release_on_kill: bool = False
+    ticket: int = 0
+    sibling: Claim | None = None
+    """The claim before it in the line that belongs to the same holder key."""
+    nudged: bool = False
+    """It was woken to try for a free slot and has not tried yet."""
+
+    def __init__(self, pid: Pid, key: int, weight: int = 1, priority: int = 0) -> None:
+        self.pid = pid
+        self.key = key
+        self.weight = weight
+        self.priority = priority
+
+    def offer(self, hold: Hold) -> bool:
+        """Give the hold to whoever waits; False when they have given up.
+
+        True again for a hold that they have already.
+        """
+        raise NotImplementedError
+
+    def refuse(self, error: BaseException) -> None:
+        """Answer with an error."""
+        raise NotImplementedError
+
+    def nudge(self) -> None:
+        """Wake whoever waits to try for a free slot, in competition with others (``fairness="eventual"``)."""
+        raise NotImplementedError

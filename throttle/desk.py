@@ -1,0 +1,416 @@
+"""The desk of a lock: its ledger behind its gate, the steps that callers take there.
+
+And what observers are told.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from time import monotonic
+from typing import TYPE_CHECKING, TypeVar
+
+import attrs
+
+from ..actors import telemetry
+from ..actors.engine import Alarm, kernel
+from . import events
+from .adaptive import Adaptive
+from .claim import Claim, Hold
+from .facts import Fact, WaiterTimedOut
+from .gate import Gate
+from .ledger import Ledger
+from .rate import Meter, Rate
+from .values import Fairness, Holder, LockInfo, LockState, Waiter, heavier_than_held
+
+if TYPE_CHECKING:
+    from ..actors import Pid
+    from ..actors.engine import Worker
+
+T = TypeVar("T")
+
+watched: list[Callable[[Pid, str], object]] = []
+"""Who wants to know before a process takes a lock that it does not hold (see order); hardly ever anybody."""
+
+
+@attrs.frozen
+class Settings:
+    """What a lock is made from.
+
+    Attributes:
+        comes_back: the supervisor restarts the lock process whatever it died of, so waiters wait for that.
+        home: it is a lock of the library's own tree, which restores it.
+    """
+
+    name: str
+    num_slots: int
+    max_waiting: int | None = None
+    fairness: Fairness = "strict"
+    rate: Rate | None = None
+    adaptive: Adaptive | None = None
+    comes_back: bool = True
+    home: bool = False
+
+
+class Desk:
+    """See the module. It is a Resource (see actors): attached to every process that comes here.
+
+    Until either ends.
+    """
+
+    __slots__ = (
+        "_alarm",
+        "_emitting",
+        "_heard",
+        "_outbox",
+        "attached",
+        "gate",
+        "ledger",
+        "settings",
+    )
+
+    def __init__(self, settings: Settings, token: int) -> None:
+        self.settings = settings
+        self.ledger = Ledger(
+            settings.name,
+            settings.num_slots,
+            max_waiting=settings.max_waiting,
+            fairness=settings.fairness,
+            token=token,
+        )
+        self.gate = Gate(self._mend)
+        self._alarm: Alarm | None = None
+        self._shape(settings)
+        self.attached: dict[int, Pid] = {}
+        """Processes that this is attached to. They stay here when they release.
+
+        Since they will come again.
+        """
+        self._heard: object = ()
+        self._outbox: deque[Callable[[], object]] | None = None
+        """What is to be told after the step; None until there is anything."""
+        self._emitting = [None]
+        """The turn to tell: popped and given back, one atomic operation each."""
+
+    def __repr__(self) -> str:
+        state = self.ledger.state()
+        slots = self.ledger.num_slots
+        return f"<lock {self.settings.name!r}: {state.used} of {slots} slots used, {state.waiting} waiting>"
+
+    def owner_died(self, pid: Pid, reason: object) -> None:
+        """A holder or waiter is dead."""
+        raise NotImplementedError
+
+    def owner_left(self, pid: Pid) -> None:
+        """No code of it runs any more."""
+        raise NotImplementedError
+
+    def _retire(self) -> None:
+        """Look whether anybody still needs this. Inside the gate."""
+        raise NotImplementedError
+
+    # -- steps of callers ------------------------------------------------------
+
+    def attach(self, pid: Pid) -> None:
+        """Be told when a process dies; before anything is granted to it, so that no death is missed."""
+        self.attached[pid.id] = pid
+        pid.attach(self)
+
+    def take(self, pid: Pid, weight: int, release_on_kill: bool) -> Hold | None:
+        """Grant if it can be done this instant; None says only that a claim has to join the line.
+
+        The way in and out of the gate is written out here and in give_back: these two are the price of a
+        lock.
+        """
+        ledger = self.ledger
+        key = pid.id
+        hold = ledger.holders.get(key)
+        if hold is not None and hold.depth > 0:
+            if weight > hold.weight:
+                raise heavier_than_held(hold.name, weight, hold.weight)
+            hold.depth += 1
+            return hold
+        if key not in self.attached:
+            self.attach(pid)
+        if watched:
+            watched[0](pid, self.settings.name)
+        if ledger.line.lanes and ledger.strict:
+            return None
+        gate = self.gate
+        lock = gate.lock
+        try:
+            if not lock.acquire(False):
+                return None
+            if gate.busy or gate.requests:
+                lock.release()
+                return None
+            gate.busy = True
+            if telemetry._attached is not self._heard:
+                self._hear()
+            hold = ledger.take(pid, key, weight, monotonic(), release_on_kill)
+            gate.busy = False
+            lock.release()
+        except BaseException:
+            gate.recover()
+            self.give_up(key)
+            raise
+        if gate.requests:
+            gate.drain()
+        if self._outbox:
+            self.flush()
+        return hold
+
+    def give_up(self, key: int) -> None:
+        """After an exception: a process that held nothing before holds nothing now."""
+        hold = self.ledger.holders.get(key)
+        if hold is not None:
+            hold.depth = min(hold.depth, 1)
+            self.give_back(hold)
+
+    def give_back(self, hold: Hold) -> None:
+        """Undo one acquire of the holder; the outermost frees the slots. Never blocks.
+
+        And does nothing the second time.
+        """
+        if hold.depth > 1:
+            hold.depth -= 1
+            return
+        # First of all: from here on the hold is known to be over, and whoever mends the ledger takes it out.
+        hold.depth = 0
+        gate = self.gate
+        lock = gate.lock
+        ledger = self.ledger
+        try:
+            if not lock.acquire(False):
+                inside = False
+            elif gate.busy or gate.requests:
+                lock.release()
+                inside = False
+            else:
+                inside = gate.busy = True
+                if telemetry._attached is not self._heard:
+                    self._hear()
+                if ledger.report is not None or ledger.limit is not None:
+                    ledger.release(hold, monotonic())
+                else:
+                    ledger.drop(hold)
+                    if ledger.line.lanes:
+                        ledger.pass_on(monotonic())
+                gate.busy = False
+                lock.release()
+        except BaseException:
+            gate.requests.append(partial(self._release, hold))
+            gate.recover()
+            raise
+        if not inside:
+            gate.submit(partial(self._release, hold))
+        elif gate.requests:
+            gate.drain()
+        if self._outbox:
+            self.flush()
+        if ledger.closed:
+            self.gate.submit(self._retire)
+
+    def join(self, claim: Claim) -> None:
+        """Have a claim granted, put into the line, or refused; it is told."""
+        claim.since = now = monotonic()
+        gate = self.gate
+        lock = gate.lock
+        try:
+            # As in take: the short way, where nobody is inside.
+            if not lock.acquire(False):
+                inside = False
+            elif gate.busy or gate.requests:
+                lock.release()
+                inside = False
+            else:
+                inside = gate.busy = True
+                if telemetry._attached is not self._heard:
+                    self._hear()
+                self.ledger.join(claim, now)
+                gate.busy = False
+                lock.release()
+        except BaseException:
+            # Whoever waits hands on what may have been granted.
+            gate.recover()
+            raise
+        if not inside:
+            gate.submit(partial(self._join, claim))
+        elif gate.requests:
+            gate.drain()
+        if self._outbox:
+            self.flush()
+
+    def withdraw(self, claim: Claim) -> None:
+        """Take a claim out of the line."""
+        self.step(partial(self._withdraw, claim))
+
+    def now_or_never(self, pid: Pid, weight: int) -> Hold | None:
+        """Grant without joining the line; waits only for whoever is inside the gate."""
+        if (held := self.ledger.holders.get(pid.id)) is not None and held.depth > 0:
+            return self.take(pid, weight, False)
+        if pid.id not in self.attached:
+            self.attach(pid)
+        try:
+            return self.decide(partial(self._take, pid, weight))
+        except BaseException:
+            self.give_up(pid.id)
+            raise
+
+    def decide(self, step: Callable[[], T]) -> T | None:
+        """Do a step here and return what it decides; None on top of a step of this very thread.
+
+        Where nothing can be decided.
+        """
+        value = self.gate.decide(partial(self._heard_first, step))
+        if self._outbox:
+            self.flush()
+        return value
+
+    def step(self, step: Callable[[], object]) -> None:
+        """Have a step done, and told about."""
+        self.gate.submit(step)
+        if self._outbox:
+            self.flush()
+
+    def timed_out(self, claim: Claim) -> None:
+        """Report that somebody gave up waiting."""
+        if events.somebody_listens():
+            waited = monotonic() - claim.since
+            events.emit(WaiterTimedOut(self.state(), waited), self.settings.name, self.ledger.num_slots)
+
+    # What follows runs inside the gate.
+
+    def _mend(self) -> None:
+        self._hear()
+        self.ledger.mend(monotonic())
+
+    def _heard_first(self, step: Callable[[], T]) -> T:
+        self._hear()
+        return step()
+
+    def _take(self, pid: Pid, weight: int) -> Hold | None:
+        return self.ledger.take(pid, pid.id, weight, monotonic())
+
+    def _release(self, hold: Hold) -> None:
+        self._hear()
+        self.ledger.release(hold, monotonic())
+
+    def _join(self, claim: Claim) -> None:
+        self._hear()
+        self.ledger.join(claim, monotonic())
+
+    def _withdraw(self, claim: Claim) -> None:
+        self._hear()
+        self.ledger.withdraw(claim, monotonic())
+
+    def _hear(self) -> None:
+        """Notice whether anybody listens: only then does the ledger report."""
+        attached = telemetry._attached
+        if attached is not self._heard:
+            self.ledger.report = self._note if events.somebody_listens() else None
+            self._heard = attached
+
+    def _note(self, fact: Fact) -> None:
+        self.later(partial(events.emit, fact, self.settings.name, self.ledger.num_slots))
+
+    # -- rate and adaption -----------------------------------------------------
+
+    def _shape(self, settings: Settings) -> None:
+        """Give the ledger what few locks have."""
+        rate, adaptive = settings.rate, settings.adaptive
+        self.ledger.meter = None if rate is None else Meter(rate)
+        self.ledger.ask_again = None if rate is None else self._ask_again
+        self.ledger.limit = None if adaptive is None else adaptive.limit(settings.num_slots)
+
+    def _ask_again(self, when: float) -> None:
+        """Serve the line at a time; the earliest alarm is enough, since every step that serves asks anew."""
+        alarm = self._alarm
+        if alarm is not None and alarm.pending:
+            if alarm.at <= when:
+                return
+            alarm.cancel()
+        self._alarm = kernel.at(when, self._serve_late)
+
+    def _serve_late(self) -> None:
+        # In the kernel thread, which runs no user code.
+        self.gate.submit(self._serve)
+        self.flush_elsewhere()
+
+    def _serve(self) -> None:
+        self._hear()
+        self.ledger.serve(monotonic())
+
+    # -- telling observers, outside the gate -----------------------------------
+
+    def later(self, tell: Callable[[], object]) -> None:
+        """Have something told that may run user code, after the step."""
+        if self._outbox is None:
+            self._outbox = deque()
+        self._outbox.append(tell)
+
+    def flush(self) -> None:
+        """Tell observers what the steps have left for them, in order.
+
+        Whoever else is at it does it for us.
+        """
+        outbox = self._outbox
+        turn = self._emitting
+        while outbox:
+            try:
+                turn.pop()
+            except IndexError:
+                return
+            try:
+                while outbox:
+                    outbox.popleft()()
+            finally:
+                turn.append(None)
+
+    def flush_elsewhere(self) -> None:
+        """The same from a place where no user code may run."""
+        if self._outbox:
+            kernel.pool.submit(_Flush(self))
+
+    # -- looking ---------------------------------------------------------------
+
+    def most(self) -> int:
+        """The most slots that somebody may ask for."""
+        adaptive = self.settings.adaptive
+        return self.ledger.num_slots if adaptive is None else max(adaptive.max, self.ledger.num_slots)
+
+    def state(self) -> LockState:
+        """Count holders, waiters, used slots."""
+        return self.gate.visit(self.ledger.state)
+
+    def info(self) -> LockInfo:
+        """Say what the lock is."""
+        ledger = self.ledger
+        fairness: Fairness = "strict" if ledger.strict else "eventual"
+        return LockInfo(ledger.name, ledger.num_slots, ledger.max_waiting, fairness)
+
+    def list_holders(self) -> list[Holder]:
+        """List who works, oldest grant first."""
+        holds: list[Hold] = self.gate.visit(lambda: list(self.ledger.holders.values()))
+        now = monotonic()
+        holds.sort(key=lambda hold: hold.token)
+        return [Holder(hold.pid, hold.token, hold.weight, now - hold.since, hold.straggler) for hold in holds]
+
+    def list_waiters(self) -> list[Waiter]:
+        """List who waits, next first."""
+        claims = self.gate.visit(self.ledger.waiting)
+        now = monotonic()
+        return [Waiter(claim.pid, claim.priority, claim.weight, now - claim.since) for claim in claims]
+
+
+class _Flush:
+    """A task of the pool: tell what is in the outbox."""
+
+    __slots__ = ("_desk",)
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    def run(self, worker: Worker) -> None:
+        self._desk.flush()

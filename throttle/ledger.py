@@ -1,0 +1,422 @@
+"""The slot ledger: who holds a lock, who waits for it, and who is next. The core of the room: no threads.
+
+No clock, no logging.
+
+A ledger outlives the lock process, as an ETS table with an heir outlives its owner. Whoever has its gate
+steps it; nobody else touches it. A step may be cut off between any two bytecodes (a KeyboardInterrupt in the
+thread that carries it out), so each is ordered such that what it leaves is either as before, or wrong only on
+the safe side and put right by ``mend``:
+
+* ``used`` is raised before a hold is written and lowered after it is taken out: cut in between, too few slots
+  are given, never too many.
+* A grant writes the hold, then tells the claim, then takes the claim out of the line. Cut after the first,
+  ``mend`` finds a claim in the line whose hold exists (it has the claim's ticket) and tells it; cut after the
+  second, telling it again changes nothing.
+* A release sets ``depth`` to 0 first. From then on the hold is known to be given back, and ``mend`` takes it
+  out if nobody else did.
+* A claim that gave up is marked so by whoever waits, outside; that its offer fails is how a step finds out.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from ..actors import LockNotFound, QueueFull
+from .adaptive import Limit
+from .claim import Claim, Hold, hold_of
+from .facts import Fact, LockAcquired, LockReleased, LockWaiting, SlotsAdapted, WaiterShed
+from .line import Line
+from .rate import Meter
+from .values import Fairness, LockState, heavier_than_held, too_heavy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from ..actors import Pid
+
+PATIENCE = 0.001
+"""Seconds between two hand-overs to the head of the line, in a lock with ``fairness="eventual"``."""
+
+
+class Slots(Protocol):
+    """What a lock needs of a ledger.
+
+    An engine that keeps locks elsewhere (a database) implements the same.
+    """
+
+    name: str
+    num_slots: int
+
+    def take(self, pid: Pid, key: int, weight: int, now: float, release_on_kill: bool = False) -> Hold | None:
+        """Grant at once or not at all."""
+
+    def join(self, claim: Claim, now: float) -> None:
+        """Grant, or put into the line, or refuse; the claim is told."""
+
+    def release(self, hold: Hold, now: float) -> bool:
+        """Take a hold out and serve the next; False when it was out already."""
+
+    def withdraw(self, claim: Claim, now: float) -> bool:
+        """Take a claim out; False when it was out already."""
+
+    def holder_died(self, key: int, now: float) -> None:
+        """Its claims go; what it holds stays until it has left, unless it wanted otherwise."""
+
+    def holder_left(self, key: int, now: float) -> Hold | None:
+        """Free what it held, and return it."""
+
+    def resize(self, num_slots: int, now: float) -> None:
+        """Change the number of slots."""
+
+    def adopt(self, now: float) -> None:
+        """A new lock process answers for the ledger: put it right and go on granting."""
+
+    def suspend(self) -> None:
+        """The lock process has died: nobody is granted until the next one adopts."""
+
+    def close(self) -> None:
+        """The lock is over: everybody who waits, now or later, is refused."""
+
+    def state(self) -> LockState:
+        """Count."""
+
+
+class Ledger:
+    """Slots of one lock in memory. See the module for the order of steps, and Slots for what each does."""
+
+    __slots__ = (
+        "ask_again",
+        "closed",
+        "fair_at",
+        "granting",
+        "holders",
+        "limit",
+        "line",
+        "max_waiting",
+        "meter",
+        "name",
+        "num_slots",
+        "report",
+        "strict",
+        "token",
+        "used",
+    )
+
+    def __init__(
+        self,
+        name: str,
+        num_slots: int,
+        *,
+        max_waiting: int | None = None,
+        fairness: Fairness = "strict",
+        token: int = 0,
+    ) -> None:
+        self.name = name
+        self.num_slots = num_slots
+        self.max_waiting = max_waiting
+        self.strict = fairness == "strict"
+        self.holders: dict[int, Hold] = {}
+        self.used = 0
+        self.token = token
+        self.line = Line()
+        self.granting = False
+        self.closed = False
+        self.fair_at = 0.0
+        self.meter: Meter | None = None
+        """Of a lock with a rate: a grant needs a free slot and credit."""
+        self.limit: Limit | None = None
+        """Of an adaptive lock: finds the number of slots."""
+        self.ask_again: Callable[[float], object] | None = None
+        """Told when the line is to be served anew, since the rate allows nothing until then."""
+        self.report: Callable[[Fact], object] | None = None
+        """Told what has happened, when somebody wants to know."""
+
+    # -- granting --------------------------------------------------------------
+
+    def take(self, pid: Pid, key: int, weight: int, now: float, release_on_kill: bool = False) -> Hold | None:
+        """Grant at once, overtaking nobody (with eventual fairness: whoever comes); else None."""
+        used = self.used + weight
+        if used > self.num_slots or not self.granting or (self.strict and self.line.lanes):
+            return None
+        if self.meter is not None:
+            if self.meter.wait(weight, now) > 0.0:
+                return None
+            self.meter.spend(weight, now)
+        self.token = token = self.token + 1
+        self.used = used
+        hold = Hold()
+        hold.name = self.name
+        hold.token = token
+        hold.pid = pid
+        hold.key = key
+        hold.weight = weight
+        hold.since = now
+        if release_on_kill:
+            hold.release_on_kill = True
+        self.holders[key] = hold
+        if self.report is not None:
+            self.report(LockAcquired(self.state(), 0.0))
+        return hold
+
+    def join(self, claim: Claim, now: float) -> None:
+        """Grant, or put into the line, or refuse."""
+        if claim.ticket and claim in self.line:
+            return
+        if self.closed:
+            claim.refuse(LockNotFound(self.name))
+            return
+        held = self.holders.get(claim.key)
+        if held is not None:
+            if held.depth > 0:
+                # A repeated step (it was cut after the grant) comes here too, and must not count as a
+                # nesting.
+                if held.ticket == 0 or held.ticket != claim.ticket:
+                    self._nest(claim, held)
+                return
+            # Given back, and whoever was to take it out was cut off.
+            self.drop(held)
+        if claim.weight > self.num_slots and self.limit is None:
+            claim.refuse(too_heavy(self.name, claim.weight, self.num_slots))
+            return
+        full = self.max_waiting is not None and len(self.line) >= self.max_waiting
+        if full and not self._fits(claim, now):
+            claim.refuse(QueueFull(self.name))
+            if self.report is not None:
+                self.report(WaiterShed(self.state()))
+            return
+        self.line.push(claim)
+        if not self.strict and self._room(claim.weight) and self._credit(claim, now):
+            self._grant(claim, now)
+        self.serve(now)
+        if self.report is not None and claim in self.line:
+            self.report(LockWaiting(self.state()))
+
+    def _fits(self, claim: Claim, now: float) -> bool:
+        """Tell whether the claim would be granted at once."""
+        ranks = self.line.ranks
+        first = not self.strict or not ranks or -claim.priority < ranks[0]
+        credit = self.meter is None or self.meter.wait(claim.weight, now) == 0.0
+        return first and credit and self._room(claim.weight)
+
+    def _room(self, weight: int) -> bool:
+        if self.used + weight <= self.num_slots:
+            return self.granting
+        # An adaptive lock may have shrunk below the weight of somebody who waits: they are let in alone.
+        return self.granting and self.limit is not None and self.used == 0
+
+    def _credit(self, claim: Claim, now: float) -> bool:
+        """Tell whether the rate allows a grant now; if not, have the line served when it does."""
+        if self.meter is None:
+            return True
+        left = self.meter.wait(claim.weight, now)
+        if left > 0.0 and self.ask_again is not None:
+            self.ask_again(now + left)
+        return left == 0.0
+
+    def serve(self, now: float) -> None:
+        """Grant to the head of the line, as long as it fits. Nobody overtakes a heavy head."""
+        line = self.line
+        while line.lanes and self.granting and self.used < self.num_slots:
+            head = line.head()
+            if head is None or not self._room(head.weight) or not self._credit(head, now):
+                return
+            self._grant(head, now)
+
+    def _grant(self, claim: Claim, now: float) -> None:
+        """Give slots to a claim in the line, or take the claim out if it has given up."""
+        held = self.holders.get(claim.key)
+        if held is not None and held.depth > 0:
+            # Its process got a slot through another claim meanwhile (a signal handler that waits on top of
+            # its thread).
+            self._nest(claim, held)
+            self.line.remove(claim)
+            return
+        if self.meter is not None:
+            self.meter.spend(claim.weight, now)
+        self.token = token = self.token + 1
+        self.used += claim.weight
+        hold = hold_of(claim, self.name, token, now)
+        self.holders[claim.key] = hold
+        taken = claim.offer(hold)
+        if not taken:
+            self.drop(hold)
+            if self.meter is not None:
+                self.meter.refund(claim.weight)
+        self.line.remove(claim)
+        if not taken:
+            return
+        if self.report is not None:
+            self.report(LockAcquired(self.state(), now - claim.since))
+        if claim.key not in self.line.by_key:
+            return
+        for sibling in self.line.of(claim.key):
+            self._nest(sibling, hold)
+            self.line.remove(sibling)
+
+    def _nest(self, claim: Claim, held: Hold) -> None:
+        if claim.weight > held.weight:
+            claim.refuse(heavier_than_held(self.name, claim.weight, held.weight))
+            return
+        held.depth += 1
+        if not claim.offer(held):
+            held.depth -= 1
+
+    # -- giving back -----------------------------------------------------------
+
+    def drop(self, hold: Hold) -> bool:
+        """Take a hold out without serving anybody; False when it was out already."""
+        hold.depth = 0
+        key = hold.key
+        if self.holders.get(key) is not hold:
+            return False
+        del self.holders[key]
+        self.used -= hold.weight
+        return True
+
+    def give_back(self, hold: Hold, now: float) -> bool:
+        """Take a hold out and report it; False when it was out already."""
+        if not self.drop(hold):
+            return False
+        if self.limit is not None:
+            slots = self.limit.released(now - hold.since, len(self.holders) + 1)
+            if slots != self.num_slots:
+                self.num_slots = slots
+                if self.report is not None:
+                    self.report(SlotsAdapted(self.state(), slots, now - hold.since))
+        if self.report is not None:
+            # As ex_sleeplock counts: whoever is served by this release waits no longer.
+            state = self.state()
+            head = self.line.head()
+            if head is not None and self._room(head.weight):
+                state = LockState(state.running, state.waiting - 1, state.used)
+            self.report(LockReleased(state, now - hold.since))
+        return True
+
+    def release(self, hold: Hold, now: float) -> bool:
+        """Take a hold out and serve the next."""
+        dropped = self.give_back(hold, now)
+        self.pass_on(now)
+        return dropped
+
+    def pass_on(self, now: float) -> None:
+        """Serve the line after slots came free.
+
+        With eventual fairness the head is only woken to try, at most one at a time, while whoever runs may
+        come again first; but every millisecond a hand-over is for the head alone, so that nobody waits for
+        ever.
+        """
+        line = self.line
+        if not line.lanes:
+            return
+        if self.strict or now >= self.fair_at:
+            self.serve(now)
+            self.fair_at = now + PATIENCE
+            return
+        head = line.head()
+        if head is not None and not head.nudged:
+            head.nudged = True
+            head.nudge()
+
+    def retry(self, claim: Claim, now: float) -> None:
+        """A nudged claim tries for a free slot, and keeps its place when there is none."""
+        claim.nudged = False
+        if claim in self.line and self._room(claim.weight) and self._credit(claim, now):
+            self._grant(claim, now)
+
+    def withdraw(self, claim: Claim, now: float) -> bool:
+        """Take a claim out. It may have been the heavy head that others waited behind.
+
+        Or a nudged one that others rely on.
+        """
+        waited = claim in self.line
+        self.line.remove(claim)
+        self.serve(now)
+        return waited
+
+    def rekey(self, hold: Hold, pid: Pid, key: int) -> None:
+        """Make another process the holder (a job was given to a worker).
+
+        Order: found under the new key first, lost under the old one last; ``mend`` keeps one entry a hold.
+        """
+        old = hold.key
+        self.holders[key] = hold
+        hold.key = key
+        hold.pid = pid
+        if self.holders.get(old) is hold:
+            del self.holders[old]
+
+    # -- deaths ----------------------------------------------------------------
+
+    def holder_died(self, key: int, now: float) -> None:
+        """Its claims go; its hold stays until it has left, unless it wanted otherwise."""
+        claims = self.line.of(key)
+        for claim in claims:
+            self.line.remove(claim)
+        hold = self.holders.get(key)
+        if hold is not None:
+            hold.straggler = True
+            if hold.release_on_kill:
+                self.give_back(hold, now)
+        self.serve(now)
+
+    def holder_left(self, key: int, now: float) -> Hold | None:
+        """Free what it held."""
+        self.holder_died(key, now)
+        hold = self.holders.get(key)
+        if hold is not None:
+            self.give_back(hold, now)
+        self.serve(now)
+        return hold
+
+    # -- the whole -------------------------------------------------------------
+
+    def resize(self, num_slots: int, now: float) -> None:
+        """Change the number of slots; fewer than are used drain, nothing is cancelled."""
+        self.num_slots = num_slots
+        for claim in [claim for claim in self.line if claim.weight > num_slots]:
+            claim.refuse(too_heavy(self.name, claim.weight, num_slots))
+            self.line.remove(claim)
+        self.serve(now)
+
+    def suspend(self) -> None:
+        """Nobody is granted until the next lock process adopts."""
+        self.granting = False
+
+    def adopt(self, now: float) -> None:
+        """Put everything right and go on granting in the old order."""
+        self.closed = False
+        self.granting = True
+        self.mend(now)
+
+    def mend(self, now: float) -> None:
+        """Repair what a step that was cut off left (see the module), and serve whom it did not come to."""
+        holds = {hold.key: hold for hold in self.holders.values() if hold.depth > 0}
+        self.holders = holds
+        self.line.mend()
+        for claim in list(self.line):
+            hold = holds.get(claim.key)
+            if hold is not None and hold.ticket == claim.ticket:
+                if not claim.offer(hold):
+                    del holds[claim.key]
+                self.line.remove(claim)
+            elif claim.nudged:
+                # Its wake-up may have been lost.
+                claim.nudge()
+        self.used = sum([hold.weight for hold in holds.values()])
+        self.serve(now)
+
+    def close(self) -> None:
+        """Refuse everybody who waits, now or later. Holders keep what they have."""
+        self.closed = True
+        self.granting = False
+        for claim in list(self.line):
+            claim.refuse(LockNotFound(self.name))
+            self.line.remove(claim)
+
+    def state(self) -> LockState:
+        """Count."""
+        return LockState(len(self.holders), len(self.line), self.used)
+
+    def waiting(self) -> Iterable[Claim]:
+        """Return the claims in the order in which they will be served."""
+        return list(self.line)

@@ -1,0 +1,207 @@
+"""Acquire and release in the caller: it is the holder. The fast path of the room."""
+
+from __future__ import annotations
+
+import sys
+from asyncio import _get_running_loop
+from typing import TYPE_CHECKING, Any
+
+from ..actors import NotHeld, forbid_loop
+from ..actors.engine import check_timeout, current, local
+from .caller import TaskCaller, ThreadCaller, wait, wait_async
+from .claim import Hold
+from .table import books, table
+from .values import Grant, check_name, check_positive, check_priority, too_heavy
+
+if TYPE_CHECKING:
+    from ..actors import Pid
+    from .book import Book
+
+
+def acquire(name: str, timeout: float | None = None, priority: int = 0, weight: int = 1) -> Grant:
+    """Take a slot of a lock, waiting for one if need be; give it back with ``release``.
+
+    The holder is the current process, and has one slot however often it acquires: a nested acquire succeeds
+    at once, is counted, and returns the same grant. Prefer ``slot`` or ``run``, which cannot forget the
+    release. Not for code in an event loop (``aacquire``), nor to hand work to somebody else (``execute``).
+
+    Args:
+        name: the lock.
+        timeout: seconds to wait at most, None for ever, 0 not at all.
+        priority: higher goes first; first come, first served among equals.
+        weight: how many slots to take.
+
+    Returns:
+        The grant.
+
+    Raises:
+        LockNotFound: no lock has that name, or it was stopped while this waited.
+        CallTimeout: no slot came in time.
+        QueueFull: the lock has ``max_waiting`` waiters already.
+        BlockingInLoop: an event loop runs in this thread.
+        ValueError: the weight is above num_slots or, nested, above what is held.
+
+    Semantics: ExSleeplock.acquire/1, with priorities, weights and timeouts. Runs in the caller's thread. When
+        the holder ends in any
+    way, its slot is freed; that of a killed actor when its handler has left.
+
+    Differs from ExSleeplock: nesting is counted, so an inner release does not free the outer slot.
+    """
+    book = books.get(name)
+    if book is None:
+        book = table.find(name)
+    if _get_running_loop() is not None:
+        forbid_loop("throttle.acquire()", "throttle.aacquire()")
+    # What current() does where no loop runs, written out here and in release.
+    me = local.state.process
+    if me is None or me._fate:
+        me = current()
+    if timeout is not None or weight.__class__ is not int or weight != 1 or priority != 0:
+        check_request(book, timeout, priority, weight)
+    hold = book.take(me, weight, False)
+    if hold is None:
+        hold = queue_up(book, me, timeout, priority, weight, False)
+    if hold.depth == 1:
+        # Where, in case that nobody releases it; the line number is computed when it is wanted.
+        frame = sys._getframe(1)
+        hold.code = frame.f_code
+        hold.lasti = frame.f_lasti
+    return hold
+
+
+async def aacquire(name: str, timeout: float | None = None, priority: int = 0, weight: int = 1) -> Grant:
+    """Take a slot without blocking the event loop; otherwise the same as ``acquire``.
+
+    The holder is the task that awaits this. ``asyncio.wait_for(aacquire(...), t)`` makes a task of its own on
+    Python 3.10 and 3.11, whose end frees the slot at once: use ``timeout=`` instead.
+
+    Args, Returns, Raises: as ``acquire``. Cancelling the await leaves the line, or hands the slot on.
+    """
+    book = books.get(name)
+    if book is None:
+        book = table.find(name)
+    me = current()
+    check_request(book, timeout, priority, weight)
+    hold = book.take(me, weight, False)
+    if hold is None:
+        hold = await queue_up_async(book, me, TaskCaller(me, priority, weight, False), timeout)
+    if hold.depth == 1:
+        _note_place(hold)
+    return hold
+
+
+def _note_place(hold: Hold) -> None:
+    """Remember where a coroutine acquired: the frame that awaits it."""
+    frame: Any = sys._getframe(2)
+    hold.code = frame.f_code
+    hold.lasti = frame.f_lasti
+
+
+def attempt(name: str, weight: int = 1) -> Grant | None:
+    """Take a slot if one is free and nobody waits for it; never waits, so it may be used in event loops too.
+
+    Returns:
+        The grant, or None.
+
+    Raises:
+        LockNotFound, ValueError: as ``acquire``.
+
+    Semantics: ExSleeplock.attempt/1. While the lock process is being restarted, nothing is granted.
+    """
+    book = table.find(name)
+    me = current()
+    check_request(book, None, 0, weight)
+    hold = book.now_or_never(me, weight)
+    if hold is None:
+        return None
+    frame = sys._getframe(1)
+    hold.code = frame.f_code
+    hold.lasti = frame.f_lasti
+    return hold
+
+
+def release(name: str) -> None:
+    """Give back what one ``acquire`` took; the outermost frees the slot. Never blocks.
+
+    Raises:
+        NotHeld: this process does not hold the lock.
+        LockNotFound: no lock has that name.
+
+    Semantics: ExSleeplock.release/1, which answers ``:ok`` when nothing is held; so does
+        ``resprout.throttle.ex_sleeplock``.
+    """
+    book = books.get(name)
+    if book is None:
+        book = table.find(name)
+    me = local.state.process
+    if me is None or me._fate or _get_running_loop() is not None:
+        me = current()
+    hold = book.ledger.holders.get(me.id)
+    if hold is None or hold.depth <= 0:
+        hold = _held_before_exit_signal(book)
+        if hold is None:
+            if book.ledger.closed:
+                table.find(name)
+            raise NotHeld(name)
+    book.give_back(hold)
+
+
+def _held_before_exit_signal(book: Book) -> Hold | None:
+    """Find what this thread holds from before an exit signal, after which it went on as a new process."""
+    for pid in () if local.end is None else tuple(local.end.former):
+        hold = book.ledger.holders.get(pid.id)
+        if hold is not None and hold.depth > 0:
+            return hold
+    return None
+
+
+def check_request(book: Book, timeout: object, priority: object, weight: object) -> None:
+    """Refuse what can't be granted, before anything is asked for.
+
+    Raises:
+        ValueError, TypeError: which says what was expected.
+    """
+    if timeout is not None:
+        check_timeout(timeout)
+    if priority.__class__ is not int:
+        check_priority(priority)
+    if weight.__class__ is not int or weight != 1:
+        number = check_positive("weight", weight)
+        if number > book.most():
+            raise too_heavy(book.settings.name, number, book.most())
+
+
+def queue_up(
+    book: Book, me: Pid, timeout: float | None, priority: int, weight: int, release_on_kill: bool
+) -> Hold:
+    """Get a hold for this thread's process, however long it takes."""
+    claim = ThreadCaller(me, priority, weight, release_on_kill)
+    try:
+        book.join(claim)
+        hold = wait(book, claim, timeout)
+    except BaseException:
+        book.give_up(me.id)
+        raise
+    if release_on_kill and me.dead:
+        # It died before there was anything to release.
+        book.owner_died(me, None)
+    return hold
+
+
+async def queue_up_async(book: Book, me: Pid, claim: TaskCaller, timeout: float | None) -> Hold:
+    """Get a hold for this task, however long it takes. The claim may have joined the line already."""
+    try:
+        if not claim.ticket and not claim.fate:
+            book.join(claim)
+        hold = await wait_async(book, claim, timeout)
+    except BaseException:
+        book.give_up(me.id)
+        raise
+    if claim.release_on_kill and me.dead:
+        book.owner_died(me, None)
+    return hold
+
+
+def known(name: str) -> Book:
+    """Return the book of a lock, for whoever looks at it."""
+    return table.find(check_name(name))

@@ -1,0 +1,107 @@
+"""The lock process: the supervised face of a ledger. It has the lock's name.
+
+Adopts the ledger when it starts, and is what can crash.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+
+from ..actors import ChildSpec, GenServer, NoReply, Ok, Pid
+from ..actors import child_spec as spec_from
+from . import events
+from .adaptive import adaptive_of
+from .book import Book
+from .desk import Settings
+from .rate import Rate
+from .table import table
+from .values import Fairness, check_fairness, check_max_waiting, check_name, check_positive
+
+_OPTIONS = frozenset(field.name for field in attrs.fields(Settings)) - {
+    "name",
+    "num_slots",
+    "comes_back",
+    "home",
+}
+
+
+class LockServer(GenServer):
+    """Answers for one ledger. Steps of the ledger run in the threads of its callers, through the gate, so
+    nothing is asked of this process while it lives, and nothing is lost when it dies.
+    """
+
+    blocking = False
+
+    def init(self, settings: Settings) -> Ok:
+        book = table.open(settings)
+        book.adopt(self.pid, self.pid.parent, settings)
+        if book.announced:
+            events.tell(events.ADOPTED, book.state(), settings.name, book.ledger.num_slots)
+        else:
+            book.announced = True
+            events.created(settings.name, settings.num_slots)
+        return Ok(book)
+
+    def handle_info(self, message: object, book: Book) -> NoReply:
+        # Nobody should send it anything; a stray message must not end it.
+        return NoReply(book)
+
+
+def settings_of(
+    name: str,
+    num_slots: int,
+    *,
+    max_waiting: int | None = None,
+    fairness: Fairness = "strict",
+    rate: object = None,
+    adaptive: object = None,
+    comes_back: bool = True,
+    home: bool = False,
+) -> Settings:
+    """Check what a lock is made from.
+
+    Raises:
+        ValueError: which names what was expected, and what was got.
+    """
+    slots = check_positive("num_slots", num_slots)
+    return Settings(
+        check_name(name),
+        slots,
+        check_max_waiting(max_waiting),
+        check_fairness(fairness),
+        Rate.of(rate),
+        adaptive_of(adaptive, slots),
+        comes_back=comes_back,
+        home=home,
+    )
+
+
+def start_lock(settings: Settings) -> Pid:
+    """Start the lock process, linked to the caller, which is its supervisor."""
+    pid: Pid = LockServer.start_link(settings, name=settings.name)
+    return pid
+
+
+def child_spec(name: str, num_slots: int, **options: Any) -> ChildSpec:
+    """Make the child spec of a lock, for a supervisor of your own, which counts its restarts and ends it.
+
+    Use it where a lock belongs to a part of your tree. For a lock that is just there, ``new`` is enough.
+
+    Args:
+        name: the lock, also the id of the child unless ``id=`` says otherwise.
+        num_slots: how many holders there may be.
+        options: those of ``new``, and fields of ChildSpec (``id``, ``restart``, ``shutdown``,
+            ``significant``, ...).
+
+    Raises:
+        ValueError: a value is wrong.
+        TypeError: an option is unknown.
+    """
+    ours = {key: value for key, value in options.items() if key in _OPTIONS}
+    fields = {key: value for key, value in options.items() if key not in _OPTIONS}
+    # A temporary child that dies stays dead, so nobody must wait for its return.
+    comes_back = fields.get("restart", "permanent") != "temporary"
+    settings = settings_of(name, num_slots, comes_back=comes_back, **ours)
+    return spec_from({"id": name, "start": (start_lock, (settings,), {}), **fields})

@@ -1,0 +1,68 @@
+"""The process-wide table of locks: a name leads to a ledger, not to a lock process.
+
+So a restart is not seen by anybody.
+"""
+
+from __future__ import annotations
+
+from ..actors import LockNotFound
+from .book import Book
+from .desk import Settings
+from .values import check_name
+
+books: dict[str, Book] = {}
+
+
+class Table:
+    """Lock-free: every change is one operation on a dict or list.
+
+    And a book is only forgotten inside its own gate.
+    """
+
+    __slots__ = ("_tokens",)
+
+    def __init__(self) -> None:
+        self._tokens: list[int] = [0]
+
+    def find(self, name: str) -> Book:
+        """Return the book of a lock.
+
+        Raises:
+            LockNotFound: no lock has that name.
+        """
+        book = books.get(name)
+        if book is None or book.ledger.closed:
+            raise LockNotFound(check_name(name))
+        return book
+
+    def open(self, settings: Settings) -> Book:
+        """Return the book that a new lock process is to adopt: that of its former life, else a new one."""
+        book = books.get(settings.name)
+        if book is None:
+            # Whoever is first; a second lock process of that name does not come this far.
+            book = books.setdefault(settings.name, Book(settings, self))
+        return book
+
+    def highest_token(self) -> int:
+        """Return the highest token that a forgotten lock has given, so that its successor's are higher."""
+        tokens = self._tokens
+        if len(tokens) > 100:
+            # The highest is appended before the rest goes, so that it is always there.
+            count = len(tokens)
+            tokens.append(max(tokens))
+            del tokens[:count]
+        return max(tokens)
+
+    def keep(self, book: Book) -> None:
+        """Have it found by its name."""
+        books[book.settings.name] = book
+
+    def forget(self, book: Book) -> None:
+        """Have it found no more, if it is found."""
+        name = book.settings.name
+        if books.get(name) is book:
+            self._tokens.append(book.ledger.token)
+            del books[name]
+
+
+table = Table()

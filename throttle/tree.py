@@ -1,0 +1,180 @@
+"""The library's own supervision tree: it owns the locks that nobody else owns, and all slot workers.
+
+Starts on first use.
+
+::
+
+    resprout.throttle              rest_for_one
+    ├── resprout.throttle.locks    DynamicSupervisor: the lock processes
+    ├── restorer                   starts the locks again after their supervisor was restarted, empty as it is
+    then └── resprout.throttle.workers  DynamicSupervisor: slot workers
+
+It tolerates 1,000 restarts a second, since a restart loses nothing, and stops with the interpreter.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from asyncio import _get_running_loop
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import attrs
+
+from ..actors import (
+    IGNORE,
+    AlreadyStarted,
+    ChildSpec,
+    GenServer,
+    NoProcess,
+    Pid,
+    ProcessExit,
+    at_exit,
+    process,
+)
+from ..supervision import DynamicSupervisor, Supervisor
+from .book import Book
+from .desk import Settings
+from .server import start_lock
+from .table import books
+
+T = TypeVar("T")
+ROOT = "resprout.throttle"
+LOCKS = "resprout.throttle.locks"
+WORKERS = "resprout.throttle.workers"
+MAX_RESTARTS = 1000
+MAX_SECONDS = 1.0
+
+
+class Restorer(GenServer):
+    """Runs once after each start of the supervisor of the locks, and is no process afterwards."""
+
+    def init(self, arg: object) -> Any:
+        for book in list(books.values()):
+            if book.settings.home and not book.ended and (book.process is None or book.process.dead):
+                DynamicSupervisor.start_child(LOCKS, spec_of(book.settings))
+        return IGNORE
+
+
+def spec_of(settings: Settings) -> ChildSpec:
+    """Make the child spec of a lock of this tree."""
+    return ChildSpec(settings.name, (start_lock, (settings,), {}))
+
+
+def _children() -> list[ChildSpec]:
+    intensity = {"max_restarts": MAX_RESTARTS, "max_seconds": MAX_SECONDS}
+    return [
+        ChildSpec(
+            "locks", (DynamicSupervisor.start_link, (), {"name": LOCKS, **intensity}), type="supervisor"
+        ),
+        ChildSpec("restorer", (Restorer.start_link, (), {})),
+        ChildSpec(
+            "workers", (DynamicSupervisor.start_link, (), {"name": WORKERS, **intensity}), type="supervisor"
+        ),
+    ]
+
+
+_starting = threading.Lock()
+
+
+def ensure(name: str) -> Pid:
+    """Return one of the tree's supervisors; starts the tree, or waits until it is restarted, if need be."""
+    pid = process.whereis(name)
+    if pid is not None:
+        return pid
+    with _starting:
+        root = process.whereis(ROOT)
+        if root is None:
+            root = _start()
+    # It answers when all of its children have been started.
+    Supervisor.which_children(root)
+    pid = process.whereis(name)
+    if pid is None:
+        raise NoProcess(name)
+    return pid
+
+
+def _start() -> Pid:
+    root: Pid | None
+    try:
+        root = Supervisor.start_link(
+            _children(),
+            strategy="rest_for_one",
+            max_restarts=MAX_RESTARTS,
+            max_seconds=MAX_SECONDS,
+            name=ROOT,
+        )
+    except AlreadyStarted:
+        root = process.whereis(ROOT)
+    if root is None:
+        raise NoProcess(ROOT)
+    # It belongs to nobody: whoever was the first to need it may end before it.
+    process.unlink(root)
+    at_exit(root)
+    return root
+
+
+def start_home(settings: Settings) -> Pid:
+    """Start a lock under this tree.
+
+    Raises:
+        AlreadyStarted: there is a process of that name.
+    """
+    settings = attrs.evolve(settings, home=True)
+    pid = _asked(lambda: DynamicSupervisor.start_child(ensure(LOCKS), spec_of(settings)))
+    assert pid is not None
+    return pid
+
+
+def stop_home(book: Book, pid: Pid) -> None:
+    """Stop a lock process of this tree."""
+    DynamicSupervisor.terminate_child(ensure(LOCKS), pid)
+
+
+def start_worker(worker: type[GenServer], book: Book) -> Pid:
+    """Start a slot worker. One that dies is not restarted: the next job that needs it starts another."""
+    spec = ChildSpec(f"worker of {book.settings.name}", (worker.start_link, (book,), {}), restart="temporary")
+    pid = DynamicSupervisor.start_child(ensure(WORKERS), spec)
+    assert pid is not None
+    return pid
+
+
+def _asked(ask: Callable[[], T]) -> T:
+    """Ask a supervisor, once more if it was just being restarted; in an event loop through a thread.
+
+    For some microseconds.
+    """
+    if _get_running_loop() is not None:
+        return in_thread(ask)
+    try:
+        return ask()
+    except ProcessExit:
+        return ask()
+
+
+def in_thread(fn: Callable[[], T]) -> T:
+    """Call a function in a thread and wait for it.
+
+    For quick requests to supervisors from inside an event loop.
+    """
+    answer: list[T] = []
+    error: list[BaseException] = []
+
+    def call() -> None:
+        try:
+            answer.append(fn())
+        except BaseException as problem:
+            error.append(problem)
+
+    thread = threading.Thread(target=call, name="resprout-throttle-request", daemon=True)
+    thread.start()
+    thread.join()
+    if error:
+        raise error[0]
+    return answer[0]
+
+
+if hasattr(os, "register_at_fork"):
+    # The child's runtime is empty, so no lock has a process there.
+    os.register_at_fork(after_in_child=books.clear)

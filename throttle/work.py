@@ -1,0 +1,329 @@
+"""``execute``: work under a lock that is done elsewhere, by one of the lock's slot workers, for a future.
+
+A job waits in the lock's line like everybody else, under a key of its own. When it is granted, an idle worker
+becomes the holder, or a new one is started; a coroutine function becomes a process on the runtime's loop,
+which is the holder. So never more than ``num_slots`` workers are at work, and a lock that is never used with
+``execute`` has none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import itertools
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from time import monotonic
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from ..actors import CallTimeout, Future, GenServer, NoReply, Ok, ServerExit, Stop, process
+from ..actors.engine import Alarm, Cast, check_timeout, current, kernel
+from .claim import Claim, Hold
+from .slot import check_callable, is_coroutine_function
+from .table import table
+from .tree import start_worker
+from .values import check_priority
+
+if TYPE_CHECKING:
+    from ..actors import Pid
+    from ..actors.engine import Worker
+    from .book import Book
+
+T = TypeVar("T")
+_keys = itertools.count(-1, -1)
+
+
+class JobFuture(Future[T]):
+    """The future of a job: cancelling it takes the job out of the line.
+
+    A job that runs can't be cancelled.
+    """
+
+    __slots__ = ("_job",)
+    _job: Job
+
+    def cancel(self) -> bool:
+        job = self._job
+        if not job.claim():
+            return self.cancelled()
+        super().cancel()
+        job.leave()
+        return True
+
+
+class Job(Claim):
+    """A function that waits for a slot, and then runs in it."""
+
+    hold: Hold | None = None
+    error: BaseException | None = None
+    """Why it was refused."""
+    alarm: Alarm | None = None
+    sent: bool = False
+
+    def __init__(self, book: Book, call: Callable[[], Any], is_coroutine: bool, priority: int) -> None:
+        super().__init__(current(), next(_keys), 1, priority)
+        self.since = monotonic()
+        self.book = book
+        self.call = call
+        self.is_coroutine = is_coroutine
+        self.context = contextvars.copy_context()
+        self.future: JobFuture[Any] = JobFuture()
+        self.future._job = self
+        # Rights that exist once, taken with an atomic pop: to decide what becomes of the job, and to run it.
+        self._fate: list[None] = [None]
+        self._run: list[None] = [None]
+
+    def claim(self) -> bool:
+        """Take the only right to start, cancel, refuse or time out the job."""
+        return _pop(self._fate)
+
+    def leave(self) -> None:
+        """Out of the line, for whoever has claimed it."""
+        if self.alarm is not None:
+            self.alarm.cancel()
+        self.book.withdraw(self)
+
+    # What the ledger calls, inside the gate. No user code: futures are completed later, since they may have
+    # callbacks.
+
+    def offer(self, hold: Hold) -> bool:
+        before, self.hold = self.hold, hold
+        if not self.claim() and before is not hold:
+            self.hold = None
+            return False
+        if not self.sent:
+            hold.job = self
+            self._send(hold)
+            self.sent = True
+        return True
+
+    def refuse(self, error: BaseException) -> None:
+        if self.claim():
+            self.error = error
+            if self.alarm is not None:
+                self.alarm.cancel()
+            self.book.later(partial(self.future.try_set_exception, error))
+
+    def nudge(self) -> None:
+        self.book.gate.requests.append(partial(_retry, self))
+
+    def _send(self, hold: Hold) -> None:
+        """Give the job to somebody who runs it; if this is repeated, only one of them does."""
+        if self.alarm is not None:
+            self.alarm.cancel()
+        crew = self.book.crew
+        while crew and not self.is_coroutine:
+            worker = crew.pop()
+            if worker.alive:
+                self.book.ledger.rekey(hold, worker, worker.id)
+                worker.deliver(Cast(self))
+                return
+        # Starting a process takes its time, and a supervisor: not in the gate.
+        self.book.later(partial(process.spawn, _dispatch, self))
+
+    # In the worker.
+
+    def run(self) -> bool:
+        """Do the work and give the slot back; False when the lock is over and the worker should end.
+
+        Only an Exception goes to the future. Anything above ends the worker, and with it the job.
+        """
+        hold = self.hold
+        if hold is None or not _pop(self._run):
+            return True
+        try:
+            value = self.context.run(self.call)
+        except (Exception, asyncio.CancelledError) as error:
+            self._done(hold)
+            self.future.try_set_exception(error)
+        else:
+            self._done(hold)
+            self.future.try_set(value)
+        return not self.book.ledger.closed
+
+    async def run_async(self) -> None:
+        """The same for a coroutine function, as a process of its own."""
+        hold = self.hold
+        if hold is None or not _pop(self._run):
+            return
+        self.book.decide(partial(_take_over, self.book, hold, current()))
+        for variable, value in self.context.items():
+            variable.set(value)
+        try:
+            value = await self.call()
+        except Exception as error:
+            hold.job = None
+            self.book.give_back(hold)
+            self.future.try_set_exception(error)
+        else:
+            hold.job = None
+            self.book.give_back(hold)
+            self.future.try_set(value)
+
+    def _done(self, hold: Hold) -> None:
+        hold.depth = 0
+        hold.job = None
+        self.book.step(partial(_finish, self.book, hold, current()))
+
+    def worker_died(self, pid: Pid, reason: object) -> None:
+        """Whoever ran it, or was to run it, is dead."""
+        self.fail(ServerExit(reason, pid, f"execute under lock {self.book.settings.name!r}"))
+
+    def fail(self, error: BaseException) -> None:
+        """It will not be run, or not to its end."""
+        _pop(self._run)
+        self.future.try_set_exception(error)
+
+
+def _pop(right: list[None]) -> bool:
+    try:
+        right.pop()
+    except IndexError:
+        return False
+    return True
+
+
+def _retry(job: Job) -> None:
+    job.book.ledger.retry(job, monotonic())
+
+
+def _take_over(book: Book, hold: Hold, pid: Pid) -> None:
+    if hold.depth > 0 and hold.pid is not pid:
+        book.ledger.rekey(hold, pid, pid.id)
+
+
+def _finish(book: Book, hold: Hold, worker: Pid) -> None:
+    """One step, so that the next job finds this worker idle, and the worker's own slot free."""
+    ledger = book.ledger
+    ledger.give_back(hold, monotonic())
+    crew = book.crew
+    if crew is not None and worker not in crew and not ledger.closed:
+        crew.append(worker)
+    ledger.pass_on(monotonic())
+
+
+class SlotWorker(GenServer):
+    """Runs the jobs of one lock, one at a time; idle, it owns no thread."""
+
+    def init(self, book: Book) -> Ok:
+        return Ok(book)
+
+    def handle_cast(self, job: Job, book: Book) -> NoReply | Stop:
+        return NoReply(book) if job.run() else Stop("shutdown", book)
+
+
+def _dispatch(job: Job) -> None:
+    """Start whoever runs the job, as a process of its own that may wait for a supervisor."""
+    hold = job.hold
+    assert hold is not None
+    try:
+        if job.is_coroutine:
+            pid = process.spawn(job.run_async)
+        else:
+            pid = start_worker(SlotWorker, job.book)
+    except Exception as error:
+        job.book.give_back(hold)
+        job.fail(error)
+        return
+    job.book.attach(pid)
+    # Waits until it is done: the job must find its slot when it acquires the same lock once more.
+    job.book.decide(partial(_take_over, job.book, hold, pid))
+    if not job.is_coroutine:
+        pid.deliver(Cast(job))
+    if pid.dead:
+        # It died before the slot was its own, so nobody was told.
+        job.book.owner_died(pid, pid.exit_reason)
+        if pid.left:
+            job.book.owner_left(pid)
+
+
+def execute(
+    name: str,
+    fn: Callable[..., Any],
+    /,
+    *args: Any,
+    timeout: float | None = None,
+    priority: int = 0,
+    **kwargs: Any,
+) -> Future[Any]:
+    """Have a function called in one of the lock's slot workers, when it gets a slot.
+
+    The worker is the holder. For work that the caller can do itself, ``run`` is cheaper; for work without a
+    limit there is Task.
+
+    Args:
+        name: the lock.
+        fn: called with args and kwargs in the caller's contextvars; a coroutine function is awaited on the
+            runtime's own loop.
+        timeout: seconds to wait for the slot at most, None for ever.
+        priority: higher goes first.
+
+    Returns:
+        A future, at once: ``result()`` it in a thread, await it in a coroutine. ``cancel()`` takes the job
+        out of the line if it does not run yet. It raises what fn raises, CallTimeout when no slot came in
+        time, LockNotFound when the lock was stopped, ServerExit when the worker died.
+
+    Raises:
+        LockNotFound: no lock has that name.
+        QueueFull: the lock has ``max_waiting`` waiters already.
+        TypeError: fn is not callable.
+    """
+    book = table.find(name)
+    check_callable(fn, "execute")
+    check_priority(priority)
+    if timeout is not None:
+        check_timeout(timeout)
+    if book.crew is None:
+        book.crew = deque()
+    job = Job(
+        book, partial(fn, *args, **kwargs) if args or kwargs else fn, is_coroutine_function(fn), priority
+    )
+    if timeout is not None:
+        kernel.ensure()
+        job.alarm = kernel.at(job.since + timeout, partial(kernel.pool.submit, _Expire(job, timeout)))
+    # Here and now, so that a refusal is raised here; on top of a step of this very thread, as soon as that is
+    # over.
+    if book.decide(partial(_join, book, job)) is None:
+        book.join(job)
+    if job.error is not None:
+        raise job.error
+    return job.future
+
+
+def _join(book: Book, job: Job) -> bool:
+    book.ledger.join(job, monotonic())
+    return True
+
+
+async def aexecute(
+    name: str,
+    fn: Callable[..., Any],
+    /,
+    *args: Any,
+    timeout: float | None = None,
+    priority: int = 0,
+    **kwargs: Any,
+) -> Any:
+    """Await what ``execute`` returns. Cancelling the await cancels a job that does not run yet."""
+    return await execute(name, fn, *args, timeout=timeout, priority=priority, **kwargs)
+
+
+class _Expire:
+    """A task of the pool: a job has waited too long."""
+
+    __slots__ = ("_job", "_timeout")
+
+    def __init__(self, job: Job, timeout: float) -> None:
+        self._job = job
+        self._timeout = timeout
+
+    def run(self, worker: Worker) -> None:
+        job = self._job
+        if job.claim():
+            job.leave()
+            job.book.timed_out(job)
+            name = job.book.settings.name
+            job.future.try_set_exception(
+                CallTimeout(f"lock {name!r} gave the job of {job.pid} no slot within {self._timeout:g} s")
+            )
