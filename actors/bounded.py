@@ -7,6 +7,7 @@ never counted out: they must arrive.
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from typing import Any, Literal, TypeAlias
 
@@ -14,16 +15,14 @@ import attrs
 
 from . import telemetry
 from .call import Call
-from .context import current
-from .errors import MailboxFull
+from .errors import CallTimeout, MailboxFull
 from .inline import InlinePid
 from .local import local
 from .mailbox import Continue, System, Tick
-from .messages import Down, Exited
+from .messages import NOTHING, Down, Exited, Ref
 from .on_loop import LoopPid
 from .pooled import PooledPid
-from .resolving import no_process
-from .runnable import RunnablePid
+from .runnable import RunnablePid, begin_call
 from .waiting import Waiter, check_timeout, forbid_loop, park
 
 OnFull: TypeAlias = Literal["reject", "drop_oldest", "drop_newest", "block"]
@@ -57,78 +56,119 @@ class Bounded:
 
 
 class BoundedMixin(RunnablePid):
-    """Admission to a mailbox of limited size."""
+    """Admission to a mailbox of limited size: each place is a token, taken by the message that comes and
+    given back when it is taken out, so that the limit is exact whoever sends at once.
+    """
 
     __slots__ = ()
     bound: Bounded
     dropped: int
     rejected: int
+    _room: list[bool]
     _senders: deque[Waiter]
 
     def deliver(self, item: Any) -> None:
-        if isinstance(item, _ALWAYS) or self._fate or self._admit(item):
+        if self._fate or not _counted(item) or self._admit(item, None):
             super().deliver(item)
 
     def deliver_from_afar(self, item: Any) -> None:
-        if isinstance(item, _ALWAYS) or self._fate or self._admit(item, may_block=False):
-            # Not super().deliver_from_afar, which may come back here and wait: timers must never be held up.
-            if isinstance(self, InlinePid):
-                InlinePid.deliver_from_afar(self, item)
-            else:
-                RunnablePid.deliver(self, item)
+        """Timers cannot be held up, nor told: a message that finds no place is dropped and counted."""
+        if not self._fate and _counted(item) and not self._place():
+            if self.bound.on_full != "drop_oldest" or not self._drop_oldest():
+                self._drop(item)
+                return
+        # Not super().deliver_from_afar, which may come back to deliver.
+        if isinstance(self, InlinePid):
+            InlinePid.deliver_from_afar(self, item)
+        else:
+            RunnablePid.deliver(self, item)
 
     def call(self, message: object, timeout: float | None = 5.0) -> Any:
         check_timeout(timeout)
         if not isinstance(self, InlinePid):
             forbid_loop(f"a call to {self}", "GenServer.acall(server, message)")
-        if self._fate:
-            raise no_process(self)
-        call = Call(message, self, current())
-        self.deliver(call)
+        call = begin_call(self, message)
+        deadline = None if timeout is None else time.monotonic() + timeout
+        if self._admit(call, deadline):
+            RunnablePid.deliver(self, call)
         if not call.done():
-            call.wait_for_answer(timeout)
-        return call.result()
+            call.wait_for_answer(None if deadline is None else max(0.0, deadline - time.monotonic()))
+        return call.take()
 
-    def _admit(self, item: Any, *, may_block: bool = True) -> bool:
-        """Make room for a message, or not."""
-        while self.mailbox_length() >= self.bound.size:
-            match self.bound.on_full:
-                case "reject":
-                    self.rejected += 1
-                    self._tell("rejected", item)
-                    raise MailboxFull(self, self.bound.size)
-                case "drop_newest":
-                    self._drop_message(item)
-                    return False
-                case "drop_oldest":
-                    if not self._drop_oldest():
-                        return True
-                case "block":
-                    # A timer's message cannot wait without holding all timers up; a server that sends to
-                    # itself would wait for itself.
-                    if not may_block or local.state.process is self:
-                        return True
-                    forbid_loop(
-                        f"sending to {self}, whose mailbox is full,",
-                        "asyncio.to_thread(server.send, message)",
-                    )
-                    park(self._queue_sender, self._unqueue_sender, None)
-                    if self._fate:
-                        return True
+    def taken(self, item: Any) -> None:
+        """A message leaves the mailbox: its place is free."""
+        if _counted(item):
+            self._room.append(True)
+            self._wake_one()
+
+    def turn(self, budget: int) -> bool:
+        while budget:
+            if self._urgent:
+                self._take_signals()
+            if self._fate:
+                return False
+            item = self.next_item()
+            if item is NOTHING:
+                return False
+            budget -= 1
+            self.taken(item)
+            self.handle(item)
         return True
 
-    def _drop_oldest(self) -> bool:
+    def _place(self) -> bool:
         try:
-            oldest = self._inbox.popleft()
+            return self._room.pop()
         except IndexError:
             return False
-        if isinstance(oldest, _ALWAYS):
-            self._inbox.appendleft(oldest)
-            return False
-        self._drop_message(oldest)
-        return True
 
-    def _drop_message(self, item: Any) -> None:
+    def _admit(self, item: Any, deadline: float | None) -> bool:
+        """Find a place for a message; False when it was thrown away."""
+        if self._place():
+            return True
+        match self.bound.on_full:
+            case "reject":
+                self.rejected += 1
+                self._tell("rejected", item)
+                raise MailboxFull(self, self.bound.size)
+            case "drop_oldest" if self._drop_oldest():
+                return True
+            case "block" if local.state.process is not self:
+                return self._wait_for_place(deadline)
+        # The newest is dropped: by choice, or as the oldest is out of reach (a callback has passed it over
+        # in receive), or as a # server that sends to itself would wait for itself.
+        self._drop(item)
+        return False
+
+    def _drop_oldest(self) -> bool:
+        """Throw the oldest message away, whose place the new one takes; notices of the runtime stay, in
+        order.
+        """
+        boxes = [self._saved, self._inbox] if self._suspended else [self._inbox]
+        for box in boxes:
+            kept: list[Any] = []
+            found = False
+            while box and not found:
+                try:
+                    oldest = box.popleft()
+                except IndexError:
+                    break
+                found = _counted(oldest)
+                if found:
+                    self._drop(oldest)
+                else:
+                    kept.append(oldest)
+            if kept and box is not None:
+                box.extendleft(reversed(kept))
+                if self._run:
+                    self._schedule()
+            if found:
+                return True
+        return False
+
+    def _drop(self, item: Any = None) -> None:
+        if item is None:
+            super()._drop()
+            return
         self.dropped += 1
         self._tell("dropped", item)
         if isinstance(item, Call):
@@ -139,33 +179,34 @@ class BoundedMixin(RunnablePid):
         if telemetry.enabled(event):
             telemetry.emit(event, {"count": 1}, {"pid": self, "message": getattr(item, "message", item)})
 
-    def _queue_sender(self, waiter: Waiter) -> bool:
-        self._senders.append(waiter)
-        return bool(self._fate) or self.mailbox_length() < self.bound.size
+    def _wait_for_place(self, deadline: float | None) -> bool:
+        forbid_loop(f"sending to {self}, whose mailbox is full,", "asyncio.to_thread(server.send, message)")
+        got: list[bool] = []
 
-    def _unqueue_sender(self, waiter: Waiter) -> None:
-        try:  # gone when it was woken
-            self._senders.remove(waiter)
-        except ValueError:
-            pass
+        def register(waiter: Waiter) -> bool:
+            self._senders.append(waiter)
+            if self._place():
+                got.append(True)
+            return bool(got) or bool(self._fate)
 
-    def turn(self, budget: int) -> bool:
-        # One at a time, so that whoever waits for room gets it as soon as there is some.
-        while budget:
-            budget -= 1
-            more = super().turn(1)
-            self._wake_one()
-            if not more:
-                return False
+        def unregister(waiter: Waiter) -> None:
+            try:  # gone when it was woken
+                self._senders.remove(waiter)
+            except ValueError:
+                pass
+
+        while not got and not self._fate:
+            left = None if deadline is None else deadline - time.monotonic()
+            if left is not None and left <= 0:
+                raise CallTimeout(f"the mailbox of {self} had no room in time")
+            park(register, unregister, left)
         return True
 
     def _wake_one(self) -> None:
-        senders = self._senders
-        if senders:
-            try:
-                senders.popleft().wake()
-            except IndexError:
-                return
+        try:
+            self._senders.popleft().wake()
+        except IndexError:
+            return
 
     def _flush(self) -> None:
         super()._flush()
@@ -173,7 +214,16 @@ class BoundedMixin(RunnablePid):
             self._wake_one()
 
 
-_SLOTS = ("_senders", "bound", "dropped", "rejected")
+def _counted(item: Any) -> bool:
+    """Whether a message needs a place. Notices of the runtime must arrive, and so must the result of a
+    task.
+    """
+    if isinstance(item, _ALWAYS):
+        return False
+    return not (type(item) is tuple and len(item) == 2 and type(item[0]) is Ref)
+
+
+_SLOTS = ("_room", "_senders", "bound", "dropped", "rejected")
 
 
 class BoundedPooledPid(BoundedMixin, PooledPid):
@@ -208,5 +258,6 @@ def make_bounded(kind: type[RunnablePid], bound: object, actor: Any, parent: Any
     pid = _BOUNDED[kind](actor, parent)
     pid.bound = bound
     pid.dropped = pid.rejected = 0
+    pid._room = [True] * bound.size
     pid._senders = deque()
     return pid

@@ -303,8 +303,15 @@ class _StopCall(Call):
 
 
 def _check_stopped(pid: Pid, reason: object) -> None:
-    if pid.exit_reason != reason:
-        raise ServerExit(pid.exit_reason, pid, ("stop", reason))
+    ended = pid.exit_reason
+    if ended is reason:
+        return
+    try:
+        same = bool(ended == reason)
+    except Exception:  # a reason of the user's whose comparison raises is another one
+        same = False
+    if not same:
+        raise ServerExit(ended, pid, ("stop", reason))
 
 
 def _runnable(pid: Pid) -> RunnablePid:

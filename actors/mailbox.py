@@ -86,6 +86,7 @@ def take_plain(pid: Pid, matching: Callable[[Any], bool] | None) -> tuple[bool, 
         for index, item in enumerate(saved):
             if not isinstance(item, NOT_FOR_RECEIVE) and (matching is None or matching(item)):
                 del saved[index]
+                pid.taken(item)
                 return True, item
     inbox = pid._inbox
     while inbox:
@@ -102,6 +103,7 @@ def take_plain(pid: Pid, matching: Callable[[Any], bool] | None) -> tuple[bool, 
                 inbox.appendleft(item)
                 raise
             if wanted:
+                pid.taken(item)
                 return True, item
         if saved is None:
             saved = pid._saved = deque()

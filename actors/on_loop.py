@@ -78,12 +78,10 @@ class LoopPid(RunnablePid):
 
     async def _turn_async(self) -> None:
         while self.has_work() and not self._fate:
-            if self._saved or self._suspended:
-                item = self._next_of_saved()
-                if item is NOTHING:
-                    return
-            else:
-                item = self._inbox.popleft()
+            item = self.next_item()
+            if item is NOTHING:
+                return
+            self.taken(item)
             try:
                 result = self.invoke(item)
                 if hasattr(result, "__await__"):

@@ -220,7 +220,7 @@ class Pid(RefBase):
 
         if (me := peek()) is not None and me._fate:
             me.meet_death()
-        if self._fate and self._fate[0] == FORKED:
+        if self._fate and self._fate[0] is FORKED:
             raise StalePid(self, self, FORKED)
         self.deliver(message)
 
@@ -284,6 +284,9 @@ class Pid(RefBase):
     def deliver_from_afar(self, item: Any) -> None:
         """Deliver without ever running the process on this thread: for timers, finalizers, dying threads."""
         self.deliver(item)
+
+    def taken(self, item: Any) -> None:
+        """A message has left the mailbox; bounded ones keep count."""
 
     def _wake_receiver(self) -> None:
         receiver = self.receiver

@@ -485,7 +485,7 @@ def inject(server: object, error: Exception) -> None:
 
 
 def _not_stale(pid: Pid) -> Pid:
-    if pid.exit_reason == FORKED:
+    if pid.exit_reason is FORKED:
         raise no_process(pid)
     return pid
 

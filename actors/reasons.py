@@ -15,7 +15,16 @@ SHUTDOWN = "shutdown"
 KILL = "kill"
 KILLED = "killed"
 NOPROC = "noproc"
-FORKED = "forked"
+
+
+class _Forked:
+    """The reason of the processes that a fork left in the parent; compared by identity."""
+
+    def __repr__(self) -> str:
+        return "'forked'"
+
+
+FORKED = _Forked()
 
 
 @attrs.frozen

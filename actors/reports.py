@@ -92,7 +92,7 @@ def crashed(pid: Any, reason: object, item: object) -> None:
         telemetry.emit(CRASHED, {}, {"report": report, "pid": pid, "reason": reason})
         logger.error("%s", report, extra={"crash_report": report})
     except Exception:
-        print(f"the crash report of {pid} could not be made:", file=sys.stderr)
+        sys.stderr.write(f"the crash report of {pid} could not be made:\n")
         traceback.print_exc()
 
 

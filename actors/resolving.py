@@ -20,7 +20,7 @@ def not_a_server(server: object) -> NoReturn:
 
 def no_process(pid: Pid) -> NoProcess:
     """Make the error for a request to a dead process."""
-    if pid.exit_reason == FORKED:
+    if pid.exit_reason is FORKED:
         return StalePid(pid, pid, FORKED)
     return NoProcess(pid, pid)
 

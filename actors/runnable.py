@@ -120,7 +120,7 @@ class RunnablePid(ServerPid):
         me = local.state.process
         if me is not None and me._fate:
             me.meet_death()
-        if self._fate and self._fate[0] == FORKED:
+        if self._fate and self._fate[0] is FORKED:
             raise no_process(self)
         self.deliver(Cast(message))
 

@@ -138,6 +138,12 @@ class ServerPid(Pid):
                 self.settle(item, checked(result))
         return True
 
+    def next_item(self) -> Any:
+        """The next item that may be handled now; NOTHING when there is none."""
+        if self._saved or self._suspended:
+            return self._next_of_saved()
+        return self._inbox.popleft() if self._inbox else NOTHING
+
     def _take_signals(self) -> None:
         while self._urgent and not self._fate:
             self.die(self._urgent.pop(0).reason)

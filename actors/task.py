@@ -310,8 +310,9 @@ def begin_task(
 
 
 def _tell(owner: Pid, ref: Ref, value: Any, result: Future[Any]) -> None:
-    owner.deliver((ref, value))
+    # The result first: a mailbox that does not take the message must not lose it.
     result.try_set(value)
+    owner.deliver((ref, value))
 
 
 class _Ending:

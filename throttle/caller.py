@@ -15,12 +15,11 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
 from ..actors import CallTimeout
-from ..actors.engine import park
+from ..actors.engine import Waiter, kernel, local, park
 from .claim import Claim, Hold
 
 if TYPE_CHECKING:
     from ..actors import Pid
-    from ..actors.engine import Waiter
     from .book import Book
 
 _NUDGED: Final = object()
@@ -94,6 +93,20 @@ class ThreadCaller(Caller):
         if waiter is not None:
             waiter.wake()
 
+    def offer(self, hold: Hold) -> bool:
+        fate = self.fate
+        if fate:
+            return Caller.offer(self, hold)
+        # Nobody was first so far; written out, as this is every hand-over between threads.
+        self.hold = hold
+        fate.append(hold)
+        if fate[0] is not hold:
+            return Caller.offer(self, hold)
+        waiter = self._waiter
+        if waiter is not None:
+            waiter.wake()
+        return True
+
     def register(self, waiter: Waiter) -> bool:
         """Have this waiter woken.
 
@@ -105,6 +118,32 @@ class ThreadCaller(Caller):
     def unregister(self, waiter: Waiter) -> None:
         """The wait is over."""
         self._waiter = None
+
+    def sleep(self, seconds: float | None) -> None:
+        """Sleep until woken, or the time is over.
+
+        Raises:
+            Killed, ServerExit: the process has died meanwhile.
+        """
+        state = local.state
+        if seconds is not None or state.worker or state.owed or kernel.exiting:
+            park(self.register, self.unregister, seconds)
+            return
+        # What park does, written out for plain threads that wait for ever: most of those that fight for a
+        # lock.
+        pid = self.pid
+        self._waiter = waiter = Waiter()
+        try:
+            pid.parked = waiter
+            if not self.fate:
+                if pid._fate:
+                    pid.meet_death()
+                waiter.wait(None)
+                if pid._fate:
+                    pid.meet_death()
+        finally:
+            self._waiter = None
+            pid.parked = None
 
 
 class TaskCaller(Caller):
@@ -168,7 +207,7 @@ def wait(book: Book, claim: ThreadCaller, timeout: float | None) -> Hold:
         while True:
             if not claim.fate:
                 left = None if deadline is None else max(0.0, deadline - monotonic())
-                park(claim.register, claim.unregister, left)
+                claim.sleep(left)
             hold = _decided(book, claim, timeout)
             if hold is not None:
                 return hold

@@ -53,21 +53,6 @@ class Hold(Grant):
         def __init__(self) -> None: ...
 
 
-def hold_of(claim: Claim, name: str, token: int, since: float) -> Hold:
-    """Make the hold that answers a claim."""
-    hold = Hold()
-    hold.name = name
-    hold.token = token
-    hold.pid = claim.pid
-    hold.key = claim.key
-    hold.weight = claim.weight
-    hold.since = since
-    if claim.release_on_kill:
-        hold.release_on_kill = True
-    hold.ticket = claim.ticket
-    return hold
-
-
 class Claim:
     """Somebody waits for slots. The ledger decides, and tells through three methods that a shell implements.
 

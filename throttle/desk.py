@@ -194,7 +194,12 @@ class Desk:
                 if ledger.report is not None or ledger.limit is not None:
                     ledger.release(hold, monotonic())
                 else:
-                    ledger.drop(hold)
+                    # ledger.drop(), written out.
+                    key = hold.key
+                    held = ledger.holders
+                    if held.get(key) is hold:
+                        del held[key]
+                        ledger.used -= hold.weight
                     if ledger.line.lanes:
                         ledger.pass_on(monotonic())
                 gate.busy = False

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from ..actors import LockNotFound, QueueFull
 from .adaptive import Limit
-from .claim import Claim, Hold, hold_of
+from .claim import Claim, Hold
 from .facts import Fact, LockAcquired, LockReleased, LockWaiting, SlotsAdapted, WaiterShed
 from .line import Line
 from .rate import Meter
@@ -215,10 +215,14 @@ class Ledger:
 
     def serve(self, now: float) -> None:
         """Grant to the head of the line, as long as it fits. Nobody overtakes a heavy head."""
-        line = self.line
-        while line.lanes and self.granting and self.used < self.num_slots:
-            head = line.head()
-            if head is None or not self._room(head.weight) or not self._credit(head, now):
+        lanes = self.line.lanes
+        ranks = self.line.ranks
+        while lanes and self.granting and self.used < self.num_slots:
+            # line.head(), written out: this runs once a hand-over.
+            head = next(iter(lanes[-ranks[0]].values()))
+            if self.used + head.weight > self.num_slots and not self._room(head.weight):
+                return
+            if self.meter is not None and not self._credit(head, now):
                 return
             self._grant(head, now)
 
@@ -235,8 +239,17 @@ class Ledger:
             self.meter.spend(claim.weight, now)
         self.token = token = self.token + 1
         self.used += claim.weight
-        hold = hold_of(claim, self.name, token, now)
-        self.holders[claim.key] = hold
+        hold = Hold()
+        hold.name = self.name
+        hold.token = token
+        hold.pid = claim.pid
+        hold.key = key = claim.key
+        hold.weight = claim.weight
+        hold.since = now
+        hold.ticket = claim.ticket
+        if claim.release_on_kill:
+            hold.release_on_kill = True
+        self.holders[key] = hold
         taken = claim.offer(hold)
         if not taken:
             self.drop(hold)
@@ -247,9 +260,9 @@ class Ledger:
             return
         if self.report is not None:
             self.report(LockAcquired(self.state(), now - claim.since))
-        if claim.key not in self.line.by_key:
+        if key not in self.line.by_key:
             return
-        for sibling in self.line.of(claim.key):
+        for sibling in self.line.of(key):
             self._nest(sibling, hold)
             self.line.remove(sibling)
 
@@ -312,7 +325,10 @@ class Ledger:
             self.serve(now)
             self.fair_at = now + PATIENCE
             return
-        head = line.head()
+        self._nudge()
+
+    def _nudge(self) -> None:
+        head = self.line.head()
         if head is not None and not head.nudged:
             head.nudged = True
             head.nudge()
@@ -322,6 +338,9 @@ class Ledger:
         claim.nudged = False
         if claim in self.line and self._room(claim.weight) and self._credit(claim, now):
             self._grant(claim, now)
+            if self.used < self.num_slots:
+                # Others may have released while this one was on its way; their slots are for the next.
+                self._nudge()
 
     def withdraw(self, claim: Claim, now: float) -> bool:
         """Take a claim out. It may have been the heavy head that others waited behind.

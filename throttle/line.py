@@ -84,11 +84,10 @@ class Line:
             # The last one goes with its lane, in one step, so that no empty lane is ever seen.
             del self.lanes[claim.priority]
             self.ranks.remove(-claim.priority)
-        self._unlink(claim)
-
-    def _unlink(self, claim: Claim) -> None:
         newest = self.by_key.get(claim.key)
         if newest is claim:
+            # Nearly always: a process waits once at a time.
+            newest = None
             if claim.sibling is None:
                 del self.by_key[claim.key]
             else:
@@ -111,7 +110,7 @@ class Line:
 
     def mend(self) -> None:
         """Make everything that can be computed anew from the lanes."""
-        self.ranks = sorted(-priority for priority in self.lanes)
+        self.ranks[:] = sorted(-priority for priority in self.lanes)
         by_key: dict[int, Claim] = {}
         for claim in sorted(self, key=lambda claim: claim.ticket):
             claim.sibling = by_key.get(claim.key)

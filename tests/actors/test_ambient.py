@@ -511,3 +511,100 @@ def test_thousands_of_tasks_leave_nothing():
 
     asyncio.run(main())
     assert set(process.processes()) == before
+
+
+def test_what_a_signalled_task_holds_is_held_until_the_task_ends():
+    """It may catch its cancellation and go on, as a new process."""
+    slot = Slot()
+
+    async def main() -> None:
+        go = asyncio.Event()
+
+        async def stubborn() -> None:
+            process.current().attach(slot)
+            seen.append(process.current())
+            try:
+                await asyncio.sleep(1000)
+            except asyncio.CancelledError:
+                pass
+            with pytest.raises(ServerExit):
+                process.current()
+            seen.append(process.current())
+            await go.wait()
+
+        seen: list[Pid] = []
+        task = asyncio.ensure_future(stubborn())
+        await asyncio.sleep(0)
+        process.exit(seen[0], "enough")
+        assert slot.told.get(timeout=WATCHDOG) == ("died", "enough")
+        while len(seen) < 2:
+            await asyncio.sleep(0)
+        assert seen[1] is not seen[0]
+        assert seen[1].alive
+        assert slot.told.empty()
+        go.set()
+        await task
+        assert not seen[1].alive
+
+    asyncio.run(main())
+    assert slot.told.get(timeout=WATCHDOG) == ("left", None)
+    assert slot.told.empty()
+
+
+def test_a_task_that_traps_exits_awaits_them():
+    async def main() -> None:
+        process.trap_exit(True)
+        pid = process.spawn_link(process.exit, "fault")
+        assert await process.areceive(timeout=WATCHDOG) == Exited(pid, "fault")
+
+    asyncio.run(main())
+
+
+def test_cancelling_a_task_that_awaits_a_message_loses_no_message():
+    async def main() -> None:
+        me = process.current()
+
+        async def wait() -> object:
+            pids.append(process.current())
+            try:
+                return await process.areceive(timeout=WATCHDOG)
+            except asyncio.CancelledError:
+                # What came at the same moment is in the mailbox still.
+                return process.receive(timeout=0)
+
+        for _ in range(50):
+            pids: list[Pid] = []
+            task = asyncio.ensure_future(wait())
+            while not pids:
+                await asyncio.sleep(0)
+            sender = threading.Thread(target=process.send, args=(pids[0], "message"))
+            sender.start()
+            sender.join(WATCHDOG)
+            task.cancel()
+            assert await task == "message"
+        assert me.alive
+
+    asyncio.run(main())
+
+
+def test_an_interrupt_ends_a_wait_of_the_main_thread_and_nothing_else():
+    import signal
+
+    pid = Silent.start()
+    waits = (
+        lambda: pid.call("question", timeout=WATCHDOG),
+        lambda: process.receive(timeout=WATCHDOG),
+        lambda: process.sleep(WATCHDOG),
+    )
+    for wait in waits:
+        main = threading.main_thread().ident
+        timer = threading.Timer(0.02, signal.pthread_kill, (main, signal.SIGINT))
+        timer.start()
+        with pytest.raises(KeyboardInterrupt):
+            wait()
+        timer.join()
+    assert process.current().alive
+    process.send(process.current(), "mail")
+    assert process.receive(timeout=0) == "mail"
+    assert pid.alive
+    pid.stop()

@@ -338,3 +338,23 @@ def test_a_task_awaits_messages_and_notices():
         assert await process.areceive(timeout=WATCHDOG) == Down(ref, pid, "done")
 
     asyncio.run(main())
+
+
+def test_whatever_makes_a_coroutine_runs_on_the_loop(await_down):
+    """Partials and objects whose call is a coroutine function are not forgotten half-way."""
+    import functools
+
+    seen: list[object] = []
+
+    async def note(*args: object) -> None:
+        await asyncio.sleep(0)
+        seen.append(args)
+
+    class Called:
+        async def __call__(self) -> None:
+            await note("object")
+
+    for function, *args in ((functools.partial(note, "partial"),), (Called(),), (note, "plain")):
+        _, ref = process.spawn_monitor(function, *args)
+        assert await_down(ref).reason == "normal"
+    assert seen == [("partial",), ("object",), ("plain",)]
