@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import threading
 
 _lock = threading.Lock()
@@ -63,3 +64,11 @@ def forget_loop() -> None:
     global _loop, _lock
     _loop = None
     _lock = threading.Lock()
+
+
+def makes_coroutine(function: object) -> bool:
+    """Whether calling it gives a coroutine: a coroutine function, a partial of one, an object whose
+    ``__call__`` is one.
+    """
+    call = type(function).__call__ if callable(function) else None
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(call)

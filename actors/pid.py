@@ -90,6 +90,7 @@ class Pid(RefBase):
         "_run",
         "_saved",
         "_ties",
+        "_told",
         "_unlinked",
         "_urgent",
         "_watching",
@@ -119,6 +120,7 @@ class Pid(RefBase):
         self._run: list[bool] = [True]
         self._pending = False
         self._gone = False
+        self._told = False
         # The tables below are made on first use (see _own): most processes need none, and ten empty ones
         # would double a # process's size and the garbage collector's work.
         self._ties: dict[str, Any] = {}
@@ -346,10 +348,11 @@ class Pid(RefBase):
             return
         _put(self, "_links", other.id, other)
         _put(other, "_links", self.id, self)
-        if other._fate and self._links.pop(other.id, None) is not None:
+        # Dead, but not yet at telling its links: its burial will find the entry, in its order.
+        if other._told and self._links.pop(other.id, None) is not None:
             other._links.pop(self.id, None)
             self.signal(other, NOPROC)
-        if self._fate:
+        if self._told:
             # This one died meanwhile and its burial may have missed the new entry.
             if other._links.pop(self.id, None) is not None:
                 other.signal(self, self.exit_reason)
@@ -366,7 +369,7 @@ class Pid(RefBase):
         """Watch this process through ref."""
         _put(self, "_monitors", ref.id, ref)
         _put(ref.watcher, "_watching", ref.id, ref)
-        if self._fate and self._monitors.pop(ref.id, None) is not None:
+        if self._told and self._monitors.pop(ref.id, None) is not None:
             ref.watcher._watching.pop(ref.id, None)
             ref.watcher.deliver(Down(ref, self, NOPROC))
         elif ref.watcher._fate:
@@ -488,6 +491,8 @@ class Pid(RefBase):
         self._flush()
         if telemetry._attached:
             telemetry.emit(EXITED, {}, {"pid": self, "reason": reason, "name": self.name, "kind": self.kind})
+        # From here on, whoever links or monitors answers for the new entry itself.
+        self._told = True
         links = self._links
         while links:
             try:

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +14,7 @@ from .context import adopt_task, current, disown_task, peek
 from .errors import Killed
 from .kernel import kernel
 from .local import local
-from .loop import runtime_loop
+from .loop import makes_coroutine, runtime_loop
 from .mailbox import MailboxPid
 from .messages import Ref
 from .reasons import NORMAL, Crash, is_orderly
@@ -167,7 +166,7 @@ def prepare(
         raise TypeError(f"expected a callable to spawn, got: {function!r}")
     parent = current() if link or monitor else peek()
     kernel.ensure()
-    kind = CoroutinePid if inspect.iscoroutinefunction(function) else SpawnedPid
+    kind = CoroutinePid if makes_coroutine(function) else SpawnedPid
     pid = kind(function, args, parent)
     ref = None
     if link and parent is not None:

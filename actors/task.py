@@ -9,7 +9,6 @@ caller's exit takes it along).
 
 from __future__ import annotations
 
-import inspect
 import os
 import time
 from collections import deque
@@ -21,6 +20,7 @@ import attrs
 from .context import ThreadPid, current
 from .errors import CallTimeout, ProcessExit, ResproutError, ServerExit
 from .future import Future
+from .loop import makes_coroutine
 from .mailbox import take_plain
 from .messages import Down, Ref
 from .pid import Pid
@@ -287,7 +287,7 @@ def begin_task(
     owner = current() if owner is None else owner
     result: Future[Any] = Future()
     cell: list[Ref] = []
-    if inspect.iscoroutinefunction(function):
+    if makes_coroutine(function):
 
         async def compute_async(*args: Any) -> None:
             _tell(owner, cell[0], await function(*args), result)

@@ -61,7 +61,9 @@ def _check_processes(known: set[object]) -> None:
 
     def left_over() -> list[Pid]:
         me = process.current()
-        return [pid for pid in process.processes() if pid not in known and pid is not me and not _of_throttle(pid)]
+        return [
+            pid for pid in process.processes() if pid not in known and pid is not me and not _of_throttle(pid)
+        ]
 
     def straggling() -> list[object]:
         return [each for each in process.stragglers() if each.pid not in known]
@@ -112,7 +114,9 @@ def _check_threads(before: set[threading.Thread]) -> None:
 
 
 def _gone(left_over: Callable[[], list[object] | list[str]]) -> bool:
-    """Look again and again until nothing is left over; what a death sets off ends a moment after it is told."""
+    """Look again and again until nothing is left over; what a death sets off ends a moment after it is
+    told.
+    """
     deadline = time.monotonic() + PATIENCE
     pause = threading.Event()
     while left_over():

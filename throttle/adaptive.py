@@ -34,10 +34,7 @@ class Limit(Protocol):
     """Finds the number of slots. One for each lock."""
 
     def released(self, held: float, running: int) -> int:
-        """Learn that slots were held for so many seconds while so many held some.
-
-        Return the number of slots.
-        """
+        """Learn that slots were held for so many seconds while so many held some; return the new number."""
 
 
 @attrs.frozen

@@ -1,6 +1,4 @@
-"""The book of a lock: the desk, and everything that outlives the lock process: who answers for it, who dies.
-
-When it ends.
+"""The book of a lock: the desk, who answers for it, who dies, and when it ends. It outlives the lock process.
 
 The lock's own process and its owner (the supervisor) are watched by two small resources of their own.
 """
@@ -20,6 +18,7 @@ from .desk import Desk, Settings
 
 if TYPE_CHECKING:
     from ..actors import Pid
+    from .crew import Hand
 
 logger = logging.getLogger("resprout.throttle")
 
@@ -57,7 +56,7 @@ class Book(Desk):
         """The supervisor (or whoever started the lock process)."""
         self.ended = False
         """Stopped for good by ``stop_lock``."""
-        self.crew: deque[Pid] | None = None
+        self.crew: deque[Hand] | None = None
         """Idle slot workers, from the first ``execute`` on."""
         self._owned = _Owner(self)
         self._table = table
@@ -176,7 +175,7 @@ class Book(Desk):
         crew = self.crew
         while crew:
             try:
-                crew.pop().signal(None, "shutdown")
+                crew.pop().dismiss()
             except IndexError:
                 break
         self._retire()
@@ -187,10 +186,7 @@ class Book(Desk):
         self.close()
 
     def _retire(self) -> None:
-        """Leave the table once nothing speaks for staying: no process, no holders.
-
-        Nobody who will bring it back.
-        """
+        """Leave the table once nobody needs it: no process, no holders, no supervisor that brings it back."""
         ledger = self.ledger
         if self.ended or (ledger.closed and not ledger.holders and not self.settings.home):
             self._table.forget(self)

@@ -108,10 +108,7 @@ class ThreadCaller(Caller):
         return True
 
     def register(self, waiter: Waiter) -> bool:
-        """Have this waiter woken.
-
-        True when there is nothing to wait for any more (looked at after registering).
-        """
+        """Have this waiter woken; True when there is nothing to wait for, looked at after registering."""
         self._waiter = waiter
         return bool(self.fate)
 
@@ -217,9 +214,9 @@ def wait(book: Book, claim: ThreadCaller, timeout: float | None) -> Hold:
 
 
 async def wait_async(book: Book, claim: TaskCaller, timeout: float | None) -> Hold:
-    """Wait for a claim in this coroutine; otherwise the same as wait. Cancelling it leaves the line.
+    """Wait for a claim in this coroutine; otherwise the same as wait.
 
-    Or hands the slot on.
+    Cancelling it leaves the line, or hands the slot on.
     """
     deadline = None if timeout is None else monotonic() + timeout
     try:

@@ -1,7 +1,4 @@
-"""The desk of a lock: its ledger behind its gate, the steps that callers take there.
-
-And what observers are told.
-"""
+"""The desk of a lock: its ledger behind its gate, the steps of callers, and what observers are told."""
 
 from __future__ import annotations
 
@@ -54,10 +51,7 @@ class Settings:
 
 
 class Desk:
-    """See the module. It is a Resource (see actors): attached to every process that comes here.
-
-    Until either ends.
-    """
+    """See the module. It is a Resource, attached to every process that comes here until either ends."""
 
     __slots__ = (
         "_alarm",
@@ -83,10 +77,7 @@ class Desk:
         self._alarm: Alarm | None = None
         self._shape(settings)
         self.attached: dict[int, Pid] = {}
-        """Processes that this is attached to. They stay here when they release.
-
-        Since they will come again.
-        """
+        """Processes that this is attached to; they stay when they release, since they will come again."""
         self._heard: object = ()
         self._outbox: deque[Callable[[], object]] | None = None
         """What is to be told after the step; None until there is anything."""
@@ -169,10 +160,7 @@ class Desk:
             self.give_back(hold)
 
     def give_back(self, hold: Hold) -> None:
-        """Undo one acquire of the holder; the outermost frees the slots. Never blocks.
-
-        And does nothing the second time.
-        """
+        """Undo one acquire of the holder; the outermost frees the slots. Never blocks, may be repeated."""
         if hold.depth > 1:
             hold.depth -= 1
             return
@@ -264,9 +252,9 @@ class Desk:
             raise
 
     def decide(self, step: Callable[[], T]) -> T | None:
-        """Do a step here and return what it decides; None on top of a step of this very thread.
+        """Do a step here and return what it decides.
 
-        Where nothing can be decided.
+        None on top of a step of this very thread, where nothing can be decided.
         """
         value = self.gate.decide(partial(self._heard_first, step))
         if self._outbox:
@@ -356,10 +344,7 @@ class Desk:
         self._outbox.append(tell)
 
     def flush(self) -> None:
-        """Tell observers what the steps have left for them, in order.
-
-        Whoever else is at it does it for us.
-        """
+        """Tell observers what the steps have left for them, in order, unless somebody else is at it."""
         outbox = self._outbox
         turn = self._emitting
         while outbox:

@@ -62,10 +62,7 @@ def new(name: Any, num_slots: Any) -> New:
 
 
 def start_locks(locks: Iterable[Mapping[str, Any]]) -> list[New]:
-    """Create locks from a configuration: what ``config :ex_sleeplock, locks: [%{name: ..., num_slots.
-
-    ...}]`` does.
-    """
+    """Create locks from a configuration, as ``config :ex_sleeplock, locks: [...]`` does."""
     return [new(each.get("name"), each.get("num_slots")) for each in locks]
 
 
@@ -99,10 +96,7 @@ def release(name: str) -> Literal["ok"] | NotFound:
 
 
 def execute(name: str, fun: Callable[[], T]) -> T | NotFound:
-    """Call a function with a slot, here; its value, or the error of a lock that is not there.
-
-    What fun raises is raised.
-    """
+    """Call a function with a slot, here: its value, or the error of a lock that is not there."""
     check_callable(fun, "run")
     block = slot(name)
     try:

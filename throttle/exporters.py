@@ -1,6 +1,4 @@
-"""Locks for the monitoring that you have: OpenTelemetry metrics, and a Prometheus endpoint.
-
-Both libraries are extras.
+"""Locks in the monitoring that you have: OpenTelemetry metrics, a Prometheus endpoint (extras, both).
 
 ::
 

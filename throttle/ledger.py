@@ -1,6 +1,4 @@
-"""The slot ledger: who holds a lock, who waits for it, and who is next. The core of the room: no threads.
-
-No clock, no logging.
+"""The slot ledger: who holds a lock, who waits for it, who is next. Pure: no threads, no clock, no logging.
 
 A ledger outlives the lock process, as an ETS table with an heir outlives its owner. Whoever has its gate
 steps it; nobody else touches it. A step may be cut off between any two bytecodes (a KeyboardInterrupt in the
@@ -39,10 +37,7 @@ PATIENCE = 0.001
 
 
 class Slots(Protocol):
-    """What a lock needs of a ledger.
-
-    An engine that keeps locks elsewhere (a database) implements the same.
-    """
+    """What a lock needs of a ledger; an engine that keeps locks in a database implements the same."""
 
     name: str
     num_slots: int
@@ -343,10 +338,7 @@ class Ledger:
                 self._nudge()
 
     def withdraw(self, claim: Claim, now: float) -> bool:
-        """Take a claim out. It may have been the heavy head that others waited behind.
-
-        Or a nudged one that others rely on.
-        """
+        """Take a claim out. Others may have waited behind it, or relied on its being nudged."""
         waited = claim in self.line
         self.line.remove(claim)
         self.serve(now)

@@ -1,6 +1,4 @@
-"""Two locks that are taken in different orders can end in a deadlock.
-
-This tells of the orders before it does.
+"""Two locks that are taken in different orders can end in a deadlock; this tells of the orders before that.
 
 Off by default, since it costs every acquire a look at what its process holds; on in Python's development mode
 (``-X dev``)::
@@ -49,19 +47,17 @@ class Place:
 
 
 class Orders:
-    """Which lock was taken while which was held, and where first. Grows with the pairs of locks.
-
-    Not with their use.
-    """
+    """Which lock was taken while which was held, and where first; as large as there are pairs of locks."""
 
     def __init__(self) -> None:
         self._after: dict[str, dict[str, Place]] = {}
         self._told: set[frozenset[str]] = set()
 
     def note(self, held: str, wanted: str, place: Place) -> Place | None:
-        """Remember an order; where the opposite one was seen first, if it was.
+        """Remember an order.
 
-        And this pair is not told of yet.
+        Returns:
+            Where the opposite one was seen first, if it was and this pair has not been told of yet.
         """
         opposite = self._path(wanted, held)
         if opposite is None:

@@ -1,7 +1,4 @@
-"""The lock process: the supervised face of a ledger. It has the lock's name.
-
-Adopts the ledger when it starts, and is what can crash.
-"""
+"""The lock process: the supervised face of a ledger. It has the lock's name, and is what can crash."""
 
 from __future__ import annotations
 

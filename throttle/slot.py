@@ -6,6 +6,7 @@ import functools
 import inspect
 from asyncio import _get_running_loop
 from collections.abc import Awaitable, Callable
+from types import FunctionType
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from ..actors import forbid_loop
@@ -228,6 +229,8 @@ def limited(
 
 def is_coroutine_function(fn: object) -> bool:
     """Tell whether calling fn makes a coroutine; sees through partial and callable objects."""
+    if isinstance(fn, FunctionType):
+        return bool(fn.__code__.co_flags & inspect.CO_COROUTINE) or inspect.iscoroutinefunction(fn)
     while isinstance(fn, functools.partial):
         fn = fn.func
     if inspect.iscoroutinefunction(fn):

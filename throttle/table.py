@@ -1,7 +1,4 @@
-"""The process-wide table of locks: a name leads to a ledger, not to a lock process.
-
-So a restart is not seen by anybody.
-"""
+"""The process-wide table of locks. A name leads to a ledger, not to a process, so nobody sees a restart."""
 
 from __future__ import annotations
 
@@ -14,10 +11,7 @@ books: dict[str, Book] = {}
 
 
 class Table:
-    """Lock-free: every change is one operation on a dict or list.
-
-    And a book is only forgotten inside its own gate.
-    """
+    """Lock-free: a change is one operation on a dict or list; a book is only forgotten inside its gate."""
 
     __slots__ = ("_tokens",)
 

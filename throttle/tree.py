@@ -1,15 +1,14 @@
 """The library's own supervision tree: it owns the locks that nobody else owns, and all slot workers.
 
-Starts on first use.
-
 ::
 
     resprout.throttle              rest_for_one
     ├── resprout.throttle.locks    DynamicSupervisor: the lock processes
-    ├── restorer                   starts the locks again after their supervisor was restarted, empty as it is
-    then └── resprout.throttle.workers  DynamicSupervisor: slot workers
+    ├── restorer                   starts the locks again when their supervisor was restarted
+    └── resprout.throttle.workers  DynamicSupervisor: slot workers
 
-It tolerates 1,000 restarts a second, since a restart loses nothing, and stops with the interpreter.
+It starts on first use, tolerates 1,000 restarts a second, since a restart loses nothing, and stops with the
+interpreter.
 """
 
 from __future__ import annotations
@@ -35,6 +34,7 @@ from ..actors import (
 )
 from ..supervision import DynamicSupervisor, Supervisor
 from .book import Book
+from .crew import Hand
 from .desk import Settings
 from .server import start_lock
 from .table import books
@@ -132,19 +132,17 @@ def stop_home(book: Book, pid: Pid) -> None:
     DynamicSupervisor.terminate_child(ensure(LOCKS), pid)
 
 
-def start_worker(worker: type[GenServer], book: Book) -> Pid:
+def start_worker(worker: type[GenServer], hand: Hand) -> Pid:
     """Start a slot worker. One that dies is not restarted: the next job that needs it starts another."""
-    spec = ChildSpec(f"worker of {book.settings.name}", (worker.start_link, (book,), {}), restart="temporary")
+    id = f"worker of {hand.book.settings.name}"
+    spec = ChildSpec(id, (worker.start_link, (hand,), {}), restart="temporary")
     pid = DynamicSupervisor.start_child(ensure(WORKERS), spec)
     assert pid is not None
     return pid
 
 
 def _asked(ask: Callable[[], T]) -> T:
-    """Ask a supervisor, once more if it was just being restarted; in an event loop through a thread.
-
-    For some microseconds.
-    """
+    """Ask a supervisor, once more if it was just being restarted; in an event loop through a thread."""
     if _get_running_loop() is not None:
         return in_thread(ask)
     try:
@@ -154,10 +152,7 @@ def _asked(ask: Callable[[], T]) -> T:
 
 
 def in_thread(fn: Callable[[], T]) -> T:
-    """Call a function in a thread and wait for it.
-
-    For quick requests to supervisors from inside an event loop.
-    """
+    """Call a function in a thread and wait for it: quick requests to supervisors from an event loop."""
     answer: list[T] = []
     error: list[BaseException] = []
 
@@ -175,6 +170,13 @@ def in_thread(fn: Callable[[], T]) -> T:
     return answer[0]
 
 
+def _begin_anew() -> None:
+    """After a fork, in the child: its runtime is empty, so no lock has a process there."""
+    global _starting
+    books.clear()
+    # Another thread of the parent may have held it.
+    _starting = threading.Lock()
+
+
 if hasattr(os, "register_at_fork"):
-    # The child's runtime is empty, so no lock has a process there.
-    os.register_at_fork(after_in_child=books.clear)
+    os.register_at_fork(after_in_child=_begin_anew)

@@ -121,10 +121,7 @@ def check_fairness(fairness: object) -> Fairness:
 
 
 def check_on_kill(on_kill: object) -> bool:
-    """Return whether a killed holder's slot comes back at once.
-
-    Or raise the ValueError that lists what is allowed.
-    """
+    """Return whether a killed holder's slot comes back at once; a ValueError lists the choices."""
     if on_kill == "hold":
         return False
     if on_kill == "release":

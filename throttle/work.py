@@ -17,9 +17,10 @@ from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ..actors import CallTimeout, Future, GenServer, NoReply, Ok, ServerExit, Stop, process
-from ..actors.engine import Alarm, Cast, check_timeout, current, kernel
+from ..actors import CallTimeout, Future, ServerExit, process
+from ..actors.engine import Alarm, check_timeout, current, kernel
 from .claim import Claim, Hold
+from .crew import Hand, SlotWorker
 from .slot import check_callable, is_coroutine_function
 from .table import table
 from .tree import start_worker
@@ -35,10 +36,7 @@ _keys = itertools.count(-1, -1)
 
 
 class JobFuture(Future[T]):
-    """The future of a job: cancelling it takes the job out of the line.
-
-    A job that runs can't be cancelled.
-    """
+    """The future of a job: cancelling it takes the job out of the line, unless it runs already."""
 
     __slots__ = ("_job",)
     _job: Job
@@ -60,6 +58,8 @@ class Job(Claim):
     """Why it was refused."""
     alarm: Alarm | None = None
     sent: bool = False
+    hand: Hand | None = None
+    """The worker that has it; a coroutine function has none."""
 
     def __init__(self, book: Book, call: Callable[[], Any], is_coroutine: bool, priority: int) -> None:
         super().__init__(current(), next(_keys), 1, priority)
@@ -114,10 +114,12 @@ class Job(Claim):
             self.alarm.cancel()
         crew = self.book.crew
         while crew and not self.is_coroutine:
-            worker = crew.pop()
-            if worker.alive:
-                self.book.ledger.rekey(hold, worker, worker.id)
-                worker.deliver(Cast(self))
+            hand = crew.pop()
+            if hand.pid is not None and hand.alive:
+                self.book.ledger.rekey(hold, hand.pid, hand.pid.id)
+                self.hand = hand
+                # Not before the gate is left: the worker would wake only to wait for this thread.
+                self.book.later(partial(hand.give, self))
                 return
         # Starting a process takes its time, and a supervisor: not in the gate.
         self.book.later(partial(process.spawn, _dispatch, self))
@@ -164,7 +166,7 @@ class Job(Claim):
     def _done(self, hold: Hold) -> None:
         hold.depth = 0
         hold.job = None
-        self.book.step(partial(_finish, self.book, hold, current()))
+        self.book.step(partial(_finish, self.book, hold, self.hand))
 
     def worker_died(self, pid: Pid, reason: object) -> None:
         """Whoever ran it, or was to run it, is dead."""
@@ -193,24 +195,14 @@ def _take_over(book: Book, hold: Hold, pid: Pid) -> None:
         book.ledger.rekey(hold, pid, pid.id)
 
 
-def _finish(book: Book, hold: Hold, worker: Pid) -> None:
+def _finish(book: Book, hold: Hold, hand: Hand | None) -> None:
     """One step, so that the next job finds this worker idle, and the worker's own slot free."""
     ledger = book.ledger
     ledger.give_back(hold, monotonic())
     crew = book.crew
-    if crew is not None and worker not in crew and not ledger.closed:
-        crew.append(worker)
+    if crew is not None and hand is not None and hand.alive and not ledger.closed:
+        hand.idle(crew)
     ledger.pass_on(monotonic())
-
-
-class SlotWorker(GenServer):
-    """Runs the jobs of one lock, one at a time; idle, it owns no thread."""
-
-    def init(self, book: Book) -> Ok:
-        return Ok(book)
-
-    def handle_cast(self, job: Job, book: Book) -> NoReply | Stop:
-        return NoReply(book) if job.run() else Stop("shutdown", book)
 
 
 def _dispatch(job: Job) -> None:
@@ -221,7 +213,8 @@ def _dispatch(job: Job) -> None:
         if job.is_coroutine:
             pid = process.spawn(job.run_async)
         else:
-            pid = start_worker(SlotWorker, job.book)
+            job.hand = hand = Hand(job.book)
+            pid = start_worker(SlotWorker, hand)
     except Exception as error:
         job.book.give_back(hold)
         job.fail(error)
@@ -229,9 +222,9 @@ def _dispatch(job: Job) -> None:
     job.book.attach(pid)
     # Waits until it is done: the job must find its slot when it acquires the same lock once more.
     job.book.decide(partial(_take_over, job.book, hold, pid))
-    if not job.is_coroutine:
-        pid.deliver(Cast(job))
-    if pid.dead:
+    if job.hand is not None:
+        job.hand.give(job)
+    elif pid.dead:
         # It died before the slot was its own, so nobody was told.
         job.book.owner_died(pid, pid.exit_reason)
         if pid.left:
@@ -279,6 +272,8 @@ def execute(
     job = Job(
         book, partial(fn, *args, **kwargs) if args or kwargs else fn, is_coroutine_function(fn), priority
     )
+    if book.crew and _at_once(book, job):
+        return job.future
     if timeout is not None:
         kernel.ensure()
         job.alarm = kernel.at(job.since + timeout, partial(kernel.pool.submit, _Expire(job, timeout)))
@@ -289,6 +284,35 @@ def execute(
     if job.error is not None:
         raise job.error
     return job.future
+
+
+def _at_once(book: Book, job: Job) -> bool:
+    """Give a job to an idle worker, if there is one and a slot is free this instant: no line, no claim."""
+    crew = book.crew
+    if job.is_coroutine or not crew:
+        return False
+    try:
+        hand = crew.pop()
+    except IndexError:
+        return False
+    worker = hand.pid
+    if worker is None or worker.dead:
+        return False
+    hold = book.take(worker, 1, False)
+    if hold is None:
+        crew.append(hand)
+        return False
+    try:
+        job.claim()
+        job.sent = True
+        job.hold = hold
+        hold.job = job
+        job.hand = hand
+        hand.give(job)
+    except BaseException:
+        book.give_back(hold)
+        raise
+    return True
 
 
 def _join(book: Book, job: Job) -> bool:

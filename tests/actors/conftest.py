@@ -1,4 +1,6 @@
-"""Gates, awaited deaths, the three ways of running a server, and threads that are shaken between any two lines."""
+"""Gates, awaited deaths, the three ways of running a server, and threads that are shaken between any two
+lines.
+"""
 
 from __future__ import annotations
 
@@ -121,7 +123,9 @@ def threaded(request: pytest.FixtureRequest) -> Callable[[type[GenServer]], Any]
 
 @pytest.fixture
 def collected() -> Callable[[], Any]:
-    """Make servers whose state is a list of what their callbacks have got: ``pid.call("seen")`` is the barrier."""
+    """Make servers whose state is a list of what their callbacks have got: ``pid.call("seen")`` is the
+    barrier.
+    """
     return Collector
 
 
@@ -147,9 +151,11 @@ class Collector(GenServer):
 
 @pytest.fixture
 def shaken() -> Callable[[], contextlib.AbstractContextManager[None]]:
-    """Threads started inside, and the test's own, lose the processor between any two lines of the runtime, at random.
+    """Threads started inside, and the test's own, lose the processor between any two lines of the
+    runtime, at random.
 
-    The interpreter switches threads between any two bytecodes, but hardly ever does: a race that needs an unlucky switch is
+    The interpreter switches threads between any two bytecodes, but hardly ever does: a race that needs
+    an unlucky switch is
     found here within some hundred rounds instead of some million.
     """
     dice = random.Random(7)
@@ -185,9 +191,10 @@ Round = tuple[Callable[[], object], Callable[[], object], Callable[[], None]]
 def at_every_line() -> Callable[[Callable[[], Round]], int]:
     """Try every place at which one thread can be interrupted by another.
 
-    ``make_round`` gives (first, second, check). ``first`` runs in a thread that is stopped at the nth line of the runtime, where ``second``
-    runs in the test's thread; then ``first`` goes on (at the latest after a moment, as ``second`` may have to wait for it), and ``check`` says
-    whether all is well. The next round stops it one line later, until there are no more lines.
+    ``make_round`` gives (first, second, check). ``first`` runs in a thread that is stopped at the nth line of
+    the runtime, where ``second`` runs in the test's thread; then ``first`` goes on (at the latest after a
+    moment, as ``second`` may have to wait for it), and ``check`` says whether all is well. The next round
+    stops it one line later, until there are no more lines.
     """
 
     def run(make_round: Callable[[], Round]) -> int:
@@ -200,7 +207,9 @@ def at_every_line() -> Callable[[Callable[[], Round]], int]:
     return run
 
 
-def _stop_at(nth: int, first: Callable[[], object], second: Callable[[], object], check: Callable[[], None]) -> bool:
+def _stop_at(
+    nth: int, first: Callable[[], object], second: Callable[[], object], check: Callable[[], None]
+) -> bool:
     there, go_on, failed = threading.Event(), threading.Event(), []
     left = nth
 
@@ -246,7 +255,9 @@ def hasty() -> Iterator[None]:
 
 @pytest.fixture
 def crashes(caplog: pytest.LogCaptureFixture) -> Callable[[], list[Any]]:
-    """The crash reports that have been logged so far; without it a crash that is expected would clutter the output."""
+    """The crash reports that have been logged so far; without it a crash that is expected would clutter
+    the output.
+    """
     caplog.set_level(logging.ERROR, logger="resprout")
     return lambda: [record.crash_report for record in caplog.records if hasattr(record, "crash_report")]
 
@@ -258,7 +269,11 @@ def script() -> Callable[..., subprocess.CompletedProcess[str]]:
     def run(source: str, timeout: float = 30.0) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-c", source],
-            capture_output=True, text=True, timeout=timeout, check=False, env={**os.environ, "PYTHONFAULTHANDLER": "1"},
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+            env={**os.environ, "PYTHONFAULTHANDLER": "1"},
         )
 
     return run

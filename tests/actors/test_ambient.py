@@ -235,11 +235,12 @@ def test_an_exit_signal_to_a_thread_is_raised_once_and_a_new_process_goes_on(awa
     [
         lambda: process.receive(timeout=WATCHDOG),
         lambda: process.sleep(WATCHDOG),
-        lambda: Silent.start(name="ambient.silent").call("question", timeout=WATCHDOG),
+        lambda: GenServer.call("ambient.silent", "question", timeout=WATCHDOG),
     ],
 )
 def test_an_exit_signal_wakes_a_thread_that_waits(wait):
     seen: queue.Queue[Any] = queue.Queue()
+    silent = Silent.start(name="ambient.silent")
 
     def body() -> None:
         seen.put(process.current())
@@ -254,9 +255,7 @@ def test_an_exit_signal_wakes_a_thread_that_waits(wait):
     process.exit(pid, "wake up")
     assert seen.get(timeout=WATCHDOG) == "wake up"
     thread.join()
-    silent = process.whereis("ambient.silent")
-    if silent is not None:
-        silent.stop()
+    silent.stop()
 
 
 class Silent(GenServer):

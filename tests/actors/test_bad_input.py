@@ -42,7 +42,14 @@ def test_what_is_no_server_is_refused(server, use):
 
 @pytest.mark.parametrize(
     ("timeout", "error"),
-    [(-1, ValueError), (-0.001, ValueError), (float("nan"), ValueError), ("5", TypeError), (True, TypeError), ([], TypeError)],
+    [
+        (-1, ValueError),
+        (-0.001, ValueError),
+        (float("nan"), ValueError),
+        ("5", TypeError),
+        (True, TypeError),
+        ([], TypeError),
+    ],
 )
 @pytest.mark.parametrize(
     "wait",
@@ -67,7 +74,9 @@ def test_what_is_no_time_to_wait_is_refused(wait, timeout, error, way):
 
 
 @pytest.mark.parametrize("timeout", [-1, "soon", True])
-@pytest.mark.parametrize("result", [lambda timeout: Ok(0, timeout=timeout), lambda timeout: Reply(0, 0, timeout=timeout)])
+@pytest.mark.parametrize(
+    "result", [lambda timeout: Ok(0, timeout=timeout), lambda timeout: Reply(0, 0, timeout=timeout)]
+)
 def test_a_result_with_a_timeout_that_is_none_is_a_crash_not_a_hang(result, timeout, crashes):
     """It comes from the server's own code, so the server is told: by a crash with a reason."""
     from resprout.actors import ProcessExit, StartError
@@ -125,7 +134,15 @@ def test_huge_and_odd_messages_pass(way):
     pid = way(Echo).start()
     circle: list[Any] = []
     circle.append(circle)
-    for message in (b"x" * 50_000_000, lambda: 1, (each for each in "ab"), circle, type, Exception("a value"), float("nan")):
+    for message in (
+        b"x" * 50_000_000,
+        lambda: 1,
+        (each for each in "ab"),
+        circle,
+        type,
+        Exception("a value"),
+        float("nan"),
+    ):
         assert pid.call(message) is message
     pid.stop()
 

@@ -53,7 +53,11 @@ def bounded(kind: Any, size: int, on_full: str) -> Any:
 @pytest.fixture
 def events():
     seen: list[Any] = []
-    telemetry.attach("bounded", ("resprout", "mailbox"), lambda event, measured, about: seen.append((event[-1], about["message"])))
+    telemetry.attach(
+        "bounded",
+        ("resprout", "mailbox"),
+        lambda event, measured, about: seen.append((event[-1], about["message"])),
+    )
     yield seen
     telemetry.detach("bounded")
 
@@ -284,7 +288,8 @@ def test_the_limit_holds_when_two_send_at_once(at_every_line):
 
 
 @pytest.mark.parametrize(
-    ("size", "on_full"), [(0, "reject"), (-1, "reject"), (1.5, "reject"), (True, "reject"), ("3", "reject"), (3, "explode")]
+    ("size", "on_full"),
+    [(0, "reject"), (-1, "reject"), (1.5, "reject"), (True, "reject"), ("3", "reject"), (3, "explode")],
 )
 def test_bad_limits_are_refused(size, on_full):
     with pytest.raises(ValueError, match="expected"):

@@ -65,7 +65,9 @@ def linked(kind: Any, to: Any) -> Pid:
 # -- exit signals --------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("reason", ["shutdown", "fault", Shutdown(1), ("a", 1), 42, None, Crash(ValueError(1))])
+@pytest.mark.parametrize(
+    "reason", ["shutdown", "fault", Shutdown(1), ("a", 1), 42, None, Crash(ValueError(1))]
+)
 def test_an_exit_signal_ends_a_process_that_does_not_trap(way, kill, reason):
     pid = way(Server).start()
     assert kill(pid, reason) == reason
@@ -114,7 +116,10 @@ def test_dying_of_the_reason_kill_kills_nobody_who_traps(way, kill, crashes):
         each.call(lambda server: process.link(first))
     ref = process.monitor(third)
     first.cast(lambda server: process.exit("kill"))
-    assert process.receive(lambda message: getattr(message, "ref", None) is ref, timeout=WATCHDOG).reason == "kill"
+    assert (
+        process.receive(lambda message: getattr(message, "ref", None) is ref, timeout=WATCHDOG).reason
+        == "kill"
+    )
     assert second.call("seen") == [Exited(first, "kill")]
     kill(second)
 
@@ -437,7 +442,11 @@ def test_a_death_at_any_moment_of_a_monitor_being_set_is_told_once(at_every_line
             assert [down.reason for down in watcher.call("seen")] in (["killed"], ["noproc"])
             process.exit(watcher, "kill")
 
-        return lambda: watcher.call(lambda server: process.monitor(pid)), lambda: process.exit(pid, "kill"), check
+        return (
+            lambda: watcher.call(lambda server: process.monitor(pid)),
+            lambda: process.exit(pid, "kill"),
+            check,
+        )
 
     at_every_line(a_round)
 
@@ -470,7 +479,11 @@ def test_a_death_at_any_moment_of_a_link_being_made_is_told_once(at_every_line):
             assert process.info(watcher).links == ()
             process.exit(watcher, "kill")
 
-        return lambda: watcher.call(lambda server: process.link(pid)), lambda: process.exit(pid, "kill"), check
+        return (
+            lambda: watcher.call(lambda server: process.link(pid)),
+            lambda: process.exit(pid, "kill"),
+            check,
+        )
 
     at_every_line(a_round)
 

@@ -69,7 +69,7 @@ def program(script):
         "pid = Quick.start_link(); process.monitor(pid)",
         "import asyncio; pid = OnLoop.start(); print(asyncio.run(GenServer.acall(pid, 1)))",
         "threading.Thread(target=process.receive, daemon=True).start()",
-        "import pykka\nclass F(pykka.ThreadingActor): pass\nref = F.start(); process.monitor(ref); ref.stop()",
+        "import pykka\nclass F(pykka.ThreadingActor): pass\nref = F.start(); process.monitor(ref)\nref.stop()",
     ],
 )
 def test_the_interpreter_exits_promptly_and_silently_with(source, program):
@@ -132,7 +132,7 @@ def test_user_exit_handlers_registered_earlier_may_use_the_runtime(program):
     assert program(
         """
         pid, quick = Server.start(1), Quick.start(2)
-        atexit.register(lambda: print(pid.call("pooled", timeout=5), quick.call("quick", timeout=5), flush=True))
+        atexit.register(lambda: print(pid.call("pooled"), quick.call("quick"), flush=True))
         """
     ) == ["pooled quick"]
 
@@ -188,7 +188,8 @@ def test_a_forks_child_has_an_empty_runtime(program):
             me = process.current()
             process.register(me, "main")
             def child():
-                print([pid.alive for pid in pids], process.registered(), process.processes() == [], process.stragglers())
+                empty = process.processes() == []
+                print([pid.alive for pid in pids], process.registered(), empty, process.stragglers())
                 print(process.current() is not me)
             forked(child)
             print([pid.alive for pid in pids], sorted(process.registered()))
@@ -232,7 +233,8 @@ def test_a_pid_from_before_the_fork_says_so(program):
             pids = [kind.start() for kind in (Server, Quick, OnLoop)]
             def child():
                 for pid in pids:
-                    for use in (pid.call, pid.cast, pid.send, pid.ask, pid.tell, process.monitor, process.link):
+                    uses = (pid.call, pid.cast, pid.send, pid.ask, pid.tell, process.monitor, process.link)
+                    for use in uses:
                         try:
                             use(pid) if use in (process.monitor, process.link) else use(1)
                         except StalePid as error:

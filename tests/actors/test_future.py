@@ -68,7 +68,11 @@ def test_an_exception_can_be_set_in_pykkas_ways():
 
 def test_waiting_gives_up_after_its_timeout_and_leaves_the_future_pending():
     future: Future[Any] = Future()
-    for wait in (lambda: future.result(0.01), lambda: future.get(timeout=0.01), lambda: future.exception(0.01)):
+    for wait in (
+        lambda: future.result(0.01),
+        lambda: future.get(timeout=0.01),
+        lambda: future.exception(0.01),
+    ):
         with pytest.raises(CallTimeout):
             wait()
     with pytest.raises(pykka.Timeout):

@@ -88,7 +88,9 @@ def test_casts_and_sends_replace_the_state(way):
 
 
 def test_none_is_a_value_like_any_other(way):
-    pid = way(Scripted).start({"init": lambda: Ok(None), "handle_call": lambda message, state: Reply(None, None)})
+    pid = way(Scripted).start(
+        {"init": lambda: Ok(None), "handle_call": lambda message, state: Reply(None, None)}
+    )
     assert pid.call("question") is None
     assert pid.call("state") is None
     pid.stop()
@@ -149,11 +151,17 @@ def test_each_callback_may_continue_before_the_next_message(way, callback):
             process.send(process.current(), "mail")
             if callback == "handle_continue" and message == "go":
                 return NoReply(state, continue_with="from a continue")
-            return Reply("ok", state, continue_with="token") if callback == "handle_call" else NoReply(state, continue_with="token")
+            return (
+                Reply("ok", state, continue_with="token")
+                if callback == "handle_call"
+                else NoReply(state, continue_with="token")
+            )
         seen.append(message)
         return NoReply(state)
 
-    pid = way(Scripted).start(dict.fromkeys(["handle_call", "handle_cast", "handle_info", "handle_continue"], go))
+    pid = way(Scripted).start(
+        dict.fromkeys(["handle_call", "handle_cast", "handle_info", "handle_continue"], go)
+    )
     if callback == "handle_call":
         assert pid.call("go") == "ok"
     elif callback == "handle_cast":
@@ -177,7 +185,10 @@ def test_a_long_chain_of_continues_does_not_recurse(way):
 
 def test_a_false_token_is_a_token(way):
     pid = way(Scripted).start(
-        {"init": lambda: Ok(0, continue_with=None), "handle_continue": lambda token, state: NoReply(("token", token))}
+        {
+            "init": lambda: Ok(0, continue_with=None),
+            "handle_continue": lambda token, state: NoReply(("token", token)),
+        }
     )
     assert pid.call("state") == ("token", None)
     pid.stop()
@@ -328,7 +339,9 @@ def test_a_callback_that_raises_ends_the_server_with_the_crash(way, callback, cr
     def fail(message: object, state: object) -> Any:
         raise LookupError(message)
 
-    script: dict[str, Any] = dict.fromkeys(["handle_call", "handle_cast", "handle_info", "handle_continue"], fail)
+    script: dict[str, Any] = dict.fromkeys(
+        ["handle_call", "handle_cast", "handle_info", "handle_continue"], fail
+    )
     if callback == "handle_continue":
         script["handle_cast"] = lambda message, state: NoReply(state, continue_with="go")
     script["terminate"] = lambda why, state: ended.append((why, state))
@@ -351,7 +364,9 @@ def test_a_callback_that_raises_ends_the_server_with_the_crash(way, callback, cr
 
 @pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), GeneratorExit()])
 def test_any_exception_of_a_pool_thread_is_a_crash(error, crashes, await_down):
-    """An interrupt is meant for the main thread; raised by a callback elsewhere it is an exception like any other."""
+    """An interrupt is meant for the main thread; raised by a callback elsewhere it is an exception like
+    any other.
+    """
 
     class Raises(GenServer):
         def handle_call(self, message: Any, from_: Any, state: Any) -> Any:
@@ -370,7 +385,9 @@ def test_a_bad_return_is_a_crash_that_names_callback_and_value(way, callback, va
     def bad(message: object, state: object) -> Any:
         return value
 
-    script: dict[str, Any] = dict.fromkeys(["handle_call", "handle_cast", "handle_info", "handle_continue"], bad)
+    script: dict[str, Any] = dict.fromkeys(
+        ["handle_call", "handle_cast", "handle_info", "handle_continue"], bad
+    )
     if callback == "handle_continue":
         script["handle_cast"] = lambda message, state: NoReply(state, continue_with="go")
     pid = way(Scripted).start(script)
@@ -436,7 +453,10 @@ def test_an_unexpected_message_is_logged_and_dropped(caplog):
 def test_exit_in_a_callback_ends_the_server_with_the_reason(way, await_down):
     ended: list[object] = []
     pid = way(Scripted).start(
-        {"handle_cast": lambda message, state: process.exit(message), "terminate": lambda why, state: ended.append(why)}
+        {
+            "handle_cast": lambda message, state: process.exit(message),
+            "terminate": lambda why, state: ended.append(why),
+        }
     )
     ref = process.monitor(pid)
     pid.cast("shutdown")

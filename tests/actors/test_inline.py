@@ -50,7 +50,9 @@ def test_a_callback_runs_on_the_senders_thread():
 def test_the_current_process_is_the_servers_own_and_afterwards_the_senders_again():
     me = process.current()
     first, second = Server.start(), Server.start()
-    inner = first.call(lambda server: (process.current(), second.call(lambda server: process.current()), process.current()))
+    inner = first.call(
+        lambda server: (process.current(), second.call(lambda server: process.current()), process.current())
+    )
     assert inner == (first, second, first)
     assert process.current() is me
     first.stop()
@@ -156,7 +158,9 @@ def test_two_that_call_each_other_get_a_timeout_as_in_erlang():
         except (CallTimeout, ResproutError) as error:
             return type(error)
 
-    assert issubclass(first.call(lambda server: second.call(back, timeout=WATCHDOG), timeout=WATCHDOG), ResproutError)
+    assert issubclass(
+        first.call(lambda server: second.call(back, timeout=WATCHDOG), timeout=WATCHDOG), ResproutError
+    )
     assert first.call("alive") == "alive"
     assert second.call("alive") == "alive"
     first.stop()
@@ -182,7 +186,7 @@ def test_two_that_cast_to_each_other_go_on():
     second.stop()
 
 
-def test_two_threads_whose_servers_call_each_other_crosswise_both_get_an_answer(gate):
+def test_two_threads_whose_servers_call_each_other_crosswise_both_get_an_answer():
     """Each thread is inside one server and calls the other: a circle over two threads."""
     first, second = Server.start(), Server.start()
     met = threading.Barrier(2)
@@ -416,9 +420,10 @@ def test_an_interrupt_during_init_ends_the_start():
     assert process.whereis("inline.interrupted") is None
 
 
-def test_another_threads_call_is_not_lost_when_the_drainer_is_interrupted(gate):
-    """The main thread drains a message of another thread when the interrupt comes: that caller still hears something."""
-    held = gate()
+def test_another_threads_call_is_not_lost_when_the_drainer_is_interrupted():
+    """The main thread drains a message of another thread when the interrupt comes: that caller still
+    hears something.
+    """
     pid = Server.start()
     outcome: queue.Queue[object] = queue.Queue()
 
@@ -449,7 +454,10 @@ def test_a_delivery_at_any_moment_of_a_drain_is_handled_and_in_order(at_every_li
         pid = Server.start()
 
         def check() -> None:
-            assert sorted(pid.call(lambda server: list(server.pid.state), timeout=WATCHDOG)) == ["first", "second"]
+            assert sorted(pid.call(lambda server: list(server.pid.state), timeout=WATCHDOG)) == [
+                "first",
+                "second",
+            ]
             pid.stop()
 
         return lambda: pid.cast("first"), lambda: pid.cast("second"), check
@@ -526,11 +534,16 @@ def _depth() -> int:
     while frame is not None:
         depth, frame = depth + 1, frame.f_back
     return depth
+
+
 def test_interrupts_anywhere_in_the_runtime_break_nothing():
-    """Interrupts arrive between any two bytecodes of deliveries, drains and deaths; afterwards everything still works."""
+    """Interrupts arrive between any two bytecodes of deliveries, drains and deaths; afterwards
+    everything still works.
+    """
     shared = Server.start()
     hits = rounds = 0
-    # Counts the processor's time, so that nothing arrives while the test waits. (pytest-timeout has the other timer.)
+    # Counts the processor's time, so that nothing arrives while the test waits. (pytest-timeout has the
+    # other timer.)
     before = signal.signal(signal.SIGVTALRM, signal.default_int_handler)
     try:
         while hits < 100:
@@ -551,11 +564,10 @@ def test_interrupts_anywhere_in_the_runtime_break_nothing():
         signal.signal(signal.SIGVTALRM, before)
     assert rounds
     assert shared.call("alive", timeout=SOON) == "alive"
-    # A start or a kill that was cut has left a server to which nobody has a Pid; it can be ended like any other.
+    # A start or a kill that was cut has left a server to which nobody has a Pid; it can be ended like
+    # any other.
     for each in process.processes():
         if each is not process.current():
             process.exit(each, "kill")
             ref = process.monitor(each)
             process.receive(lambda message, ref=ref: getattr(message, "ref", None) is ref, timeout=SOON)
-
-

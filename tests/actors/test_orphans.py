@@ -1,4 +1,6 @@
-"""Starting and ending at the same moment: no orphan, no double, no name of the dead, wherever the interruption comes."""
+"""Starting and ending at the same moment: no orphan, no double, no name of the dead, wherever the
+interruption comes.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +10,7 @@ from typing import Any
 import pytest
 
 from resprout.actors import (
+    IGNORE,
     AlreadyStarted,
     CallTimeout,
     GenServer,
@@ -18,7 +21,9 @@ from resprout.actors import (
     ProcessExit,
     Reply,
     StartError,
+    Stop,
     process,
+    telemetry,
 )
 
 WATCHDOG = 20.0
@@ -58,6 +63,8 @@ def test_a_parent_that_dies_at_any_moment_of_a_start_leaves_no_orphan(threaded, 
 
         def check() -> None:
             for pid in started:
+                if parent[0].exit_reason == "normal":  # it was not a process yet, or was through already
+                    process.exit(pid, "kill")
                 await_death(pid)
 
         return start, kill, check
@@ -87,6 +94,8 @@ def test_a_parent_that_dies_while_it_spawns_leaves_no_orphan(at_every_line):
 
         def check() -> None:
             for pid in started:
+                if parent[0].exit_reason == "normal":
+                    process.exit(pid, "kill")
                 await_death(pid)
 
         return start, kill, check
@@ -242,3 +251,38 @@ def test_a_spawned_function_killed_at_any_moment_dies_once_and_leaves(at_every_l
         return lambda: process.exit(pid, "kill"), go.set, check
 
     at_every_line(a_round)
+
+
+@pytest.mark.parametrize("how", ["ignored", "taken", "failed"])
+def test_a_start_that_comes_to_nothing_says_so_at_any_moment(way, how, at_every_line, crashes):
+    """The new process is through with its refusal before its starter has begun to wait."""
+
+    class Refuses(GenServer):
+        def init(self, arg: Any) -> Any:
+            return IGNORE if how == "ignored" else Stop("no")
+
+    holder = way(Server).start(name="orphans.taken")
+
+    def a_round() -> Any:
+        ended = threading.Event()
+        outcome: list[object] = []
+        handler = object()
+
+        def start() -> None:
+            try:
+                outcome.append(way(Refuses).start(name="orphans.taken" if how == "taken" else None))
+            except AlreadyStarted as error:
+                outcome.append(error.pid)
+            except StartError as error:
+                outcome.append(error.reason)
+
+        def check() -> None:
+            telemetry.detach(handler)
+            assert outcome == [{"ignored": None, "taken": holder, "failed": "no"}[how]]
+
+        telemetry.attach(handler, ("resprout", "process", "exited"), lambda *_: ended.set())
+        return start, lambda: ended.wait(0.005), check
+
+    at_every_line(a_round)
+    process.exit(holder, "kill")
+    await_death(holder)

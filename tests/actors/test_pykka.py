@@ -134,7 +134,9 @@ def test_a_proxy_reads_writes_and_calls(way):
     pid.stop()
 
 
-def test_a_proxy_call_that_raises_gives_the_exception_to_the_caller_and_crashes_the_server(way, crashes, reason_of):
+def test_a_proxy_call_that_raises_gives_the_exception_to_the_caller_and_crashes_the_server(
+    way, crashes, reason_of
+):
     """Pykka lets the actor live; here a server with a fault is one for its supervisor."""
     pid = way(Counter).start(0)
     future = pid.proxy().fail()
@@ -236,7 +238,10 @@ def test_a_foreign_actor_can_be_linked_both_ways(caplog, reason_of):
     pid = Links.start(ref)
     process.exit(pid, "fault")
     watch = process.monitor(ref)
-    assert process.receive(lambda message: getattr(message, "ref", None) is watch, timeout=WATCHDOG).reason is not None
+    assert (
+        process.receive(lambda message: getattr(message, "ref", None) is watch, timeout=WATCHDOG).reason
+        is not None
+    )
     assert not ref.is_alive()
 
 

@@ -57,7 +57,9 @@ def test_the_pid_is_known_inside_init(way):
 
 def test_the_name_is_known_inside_init(way):
     seen: list[object] = []
-    pid = way(Server).start(lambda server: seen.append(process.whereis("start.named")) or Ok(), name="start.named")
+    pid = way(Server).start(
+        lambda server: seen.append(process.whereis("start.named")) or Ok(), name="start.named"
+    )
     assert seen == [pid]
     assert pid.name == "start.named"
     assert "start.named" in str(pid)
@@ -223,7 +225,9 @@ def test_two_starters_of_one_name_get_one_winner(way, shaken):
         refused: list[Pid] = []
         together = threading.Barrier(3)
 
-        def start(pids: list[Pid] = pids, refused: list[Pid] = refused, together: threading.Barrier = together) -> None:
+        def start(
+            pids: list[Pid] = pids, refused: list[Pid] = refused, together: threading.Barrier = together
+        ) -> None:
             together.wait(WATCHDOG)
             try:
                 pids.append(way(Server).start(name="start.contended"))

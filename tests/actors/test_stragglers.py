@@ -1,4 +1,6 @@
-"""Processes that were killed while their handler ran: dead to everybody, though Python cannot stop the thread."""
+"""Processes that were killed while their handler ran: dead to everybody, though Python cannot stop the
+thread.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,9 @@ class Slot:
 
 @pytest.fixture
 def straggler(gate, kill):
-    """A server that was killed while its handler stands at a gate: (pid, gate, what becomes of the handler)."""
+    """A server that was killed while its handler stands at a gate: (pid, gate, what becomes of the
+    handler).
+    """
     held, ended = gate(), queue.Queue()
 
     def start(afterwards: Any = process.current) -> tuple[Pid, Any, queue.Queue[Any]]:
@@ -70,7 +74,7 @@ def test_a_killed_process_is_dead_at_once_though_its_handler_goes_on(straggler):
 
 def test_it_is_listed_with_its_reason_and_stack_until_its_handler_has_left(straggler):
     slot = Slot()
-    pid, held, ended = straggler()
+    pid, held, _ = straggler()
     pid.attach(slot)
     (listed,) = process.stragglers()
     assert (listed.pid, listed.reason) == (pid, "killed")
@@ -193,7 +197,9 @@ def test_it_delays_nobody(straggler):
 
 def test_it_is_told_to_telemetry_once_and_an_ordinary_end_is_not(straggler):
     seen: list[object] = []
-    telemetry.attach("stragglers", ("resprout", "process", "straggling"), lambda *event: seen.append(event[2]["pid"]))
+    telemetry.attach(
+        "stragglers", ("resprout", "process", "straggling"), lambda *event: seen.append(event[2]["pid"])
+    )
     try:
         ordinary = Server.start()
         ordinary.stop()
@@ -289,7 +295,9 @@ def test_a_resource_is_told_before_links_monitors_and_telemetry(kill):
     pid, watcher = Server.start(), Watcher.start()
     watcher.call(pid)
     pid.attach(Noting())
-    telemetry.attach("stragglers.order", ("resprout", "process", "exited"), lambda *event: order.append("exited"))
+    telemetry.attach(
+        "stragglers.order", ("resprout", "process", "exited"), lambda *event: order.append("exited")
+    )
     try:
         kill(pid)
     finally:

@@ -280,7 +280,10 @@ def test_yield_many_tells_of_each(gate, crashes):
     held = gate()
     tasks = [Task.async_(double, 1), Task.async_(held), Task.async_(lambda: 1 / 0)]
     held.await_arrival()
-    process.receive(lambda message: message == Exited(tasks[2].pid, Crash(ZeroDivisionError("division by zero"))), timeout=WATCHDOG)
+    process.receive(
+        lambda message: message == Exited(tasks[2].pid, Crash(ZeroDivisionError("division by zero"))),
+        timeout=WATCHDOG,
+    )
     pairs = Task.yield_many(tasks, 1)
     assert [task for task, _ in pairs] == tasks
     assert pairs[0][1] == 2
@@ -296,7 +299,9 @@ def test_yield_many_tells_of_each(gate, crashes):
 @pytest.mark.parametrize("function", [double, double_later])
 @pytest.mark.parametrize("size", [1, 2, 7, 50])
 def test_a_stream_gives_the_results_in_order(function, size):
-    assert list(Task.async_stream(range(20), function, max_concurrency=size, timeout=WATCHDOG)) == [2 * n for n in range(20)]
+    assert list(Task.async_stream(range(20), function, max_concurrency=size, timeout=WATCHDOG)) == [
+        2 * n for n in range(20)
+    ]
     no_mail()
 
 
@@ -439,5 +444,7 @@ def test_bad_arguments_are_refused():
 
 def test_many_tasks_under_haste(hasty):
     for _ in range(10):
-        assert Task.await_many([Task.async_(double, n) for n in range(100)], WATCHDOG) == [2 * n for n in range(100)]
+        assert Task.await_many([Task.async_(double, n) for n in range(100)], WATCHDOG) == [
+            2 * n for n in range(100)
+        ]
     no_mail()

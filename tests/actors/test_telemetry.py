@@ -122,7 +122,7 @@ def test_handlers_attached_by_many_threads_at_once_are_all_there(shaken):
             each.start()
     for each in threads:
         each.join(WATCHDOG)
-    assert all([telemetry.detach(("attached", who, n)) for who in range(8) for n in range(5)])
+    assert all(telemetry.detach(("attached", who, n)) for who in range(8) for n in range(5))
     assert not telemetry.enabled(("app", "many"))
 
 

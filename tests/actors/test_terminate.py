@@ -125,7 +125,9 @@ def test_a_trapping_server_terminates_when_its_parent_tells_it_to(way, reason, c
 
 
 @pytest.mark.parametrize("kind", [Server, Trapping])
-def test_when_the_parent_ends_its_trapping_children_terminate_and_others_just_die(way, kind, crashes, reason_of):
+def test_when_the_parent_ends_its_trapping_children_terminate_and_others_just_die(
+    way, kind, crashes, reason_of
+):
     log: list[object] = []
 
     class Parent(GenServer):
@@ -143,7 +145,10 @@ def test_when_the_parent_ends_its_trapping_children_terminate_and_others_just_di
     child = parent.call("child")
     ref = process.monitor(child)
     process.exit(parent, "restart")
-    assert process.receive(lambda message: getattr(message, "ref", None) is ref, timeout=WATCHDOG).reason == "restart"
+    assert (
+        process.receive(lambda message: getattr(message, "ref", None) is ref, timeout=WATCHDOG).reason
+        == "restart"
+    )
     assert log == ([("terminate", "restart", "state")] if kind is Trapping else [])
 
 

@@ -1,4 +1,6 @@
-"""Messages sent later, and again and again. Timers fire in the order of their times, which makes them barriers for each other."""
+"""Messages sent later, and again and again. Timers fire in the order of their times, which makes them
+barriers for each other.
+"""
 
 from __future__ import annotations
 
@@ -138,7 +140,7 @@ def test_intervals_keep_their_rhythm_when_one_comes_late():
     timer = process.send_interval(me, "tick", 0.01)
     for _ in range(10):
         process.receive(timeout=WATCHDOG)
-    assert 0.1 <= time.monotonic() - begin
+    assert time.monotonic() - begin >= 0.1
     process.cancel_timer(timer)
 
 
@@ -157,7 +159,9 @@ def test_cancelled_timers_leave_nothing():
 def test_timers_set_by_many_threads_all_fire():
     me = process.current()
     setting = [
-        threading.Thread(target=lambda who=who: [process.send_after(me, (who, n), 0.001 * (n % 7)) for n in range(100)])
+        threading.Thread(
+            target=lambda who=who: [process.send_after(me, (who, n), 0.001 * (n % 7)) for n in range(100)]
+        )
         for who in range(4)
     ]
     for each in setting:
