@@ -4,6 +4,7 @@ users never need.
 Everything else they take from ``resprout.actors``, as users do.
 """
 
+from .atomic import remove, remove_all, remove_empty, replace
 from .context import current, peek
 from .kernel import Alarm, Kernel, kernel
 from .local import ThreadState, local
@@ -25,4 +26,8 @@ __all__ = [
     "local",
     "park",
     "peek",
+    "remove",
+    "remove_all",
+    "remove_empty",
+    "replace",
 ]

@@ -12,16 +12,17 @@ from asyncio import _get_running_loop
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+from . import telemetry
 from .bridge import PYKKA_MESSAGES
 from .call import Call
 from .errors import BlockingInLoop
 from .kernel import kernel
 from .local import ThreadState, local
-from .messages import NOTHING, Reply
+from .messages import NOTHING, Ok, Reply
 from .pid import ExitSignal, pay_owed
 from .reasons import Crash
 from .runnable import BUDGET, RunnablePid, begin_call
-from .server import checked
+from .server import Boot, checked
 from .waiting import Waiter, check_timeout
 
 if TYPE_CHECKING:
@@ -46,6 +47,51 @@ class InlinePid(RunnablePid):
         the run right.
         """
         super().__init__(actor, parent)
+
+    def boot_here(self, boot: Boot) -> None:
+        """Run init on this thread, even inside another drain, as the starter waits for it.
+
+        Nobody knows this process yet, so the run right is free; who finds it by its name meanwhile waits in
+        its mailbox.
+        """
+        st = local.state
+        before, before_loop = st.process, st.loop
+        loop = _get_running_loop()
+        context = self._context
+        assert context is not None
+        held = False
+        try:
+            del self._run[0]
+            held = True
+            st.process = self
+            st.loop = loop
+            st.depth += 1
+            try:
+                result = context.run(self.boot, boot)
+                if (
+                    result.__class__ is Ok
+                    and result.timeout is None
+                    and result.continue_with is NOTHING
+                    and not telemetry._attached
+                ):
+                    self.state = result.state
+                    boot.answer._box.append((self, None))
+                elif result is not None:
+                    context.run(self.settle, boot, result)
+            except BaseException as error:
+                context.run(self.unwound, boot, error)
+            if not self._fate:
+                self.plain = not (self._saved or self._tick or self._suspended)
+        finally:
+            if held:
+                st.process = before
+                st.loop = before_loop
+                st.depth -= 1
+                self._run.append(True)
+        if self._inbox or self._urgent or self._fate:
+            self.drain()
+        if not st.depth and (st.owed or st.interrupt is not None):
+            self._after_drain(st)
 
     def call(self, message: object, timeout: float | None = 5.0) -> Any:
         # The shortest way from question to answer; every step that can be left out, is.
@@ -142,12 +188,6 @@ class InlinePid(RunnablePid):
                 f"{self} did not answer at once, and waiting would block the running event loop; "
                 f"use `await GenServer.acall(server, message)` instead"
             )
-
-    def after_drain(self) -> None:
-        """For who drained by hand."""
-        st = local.state
-        if not st.depth and (st.owed or st.interrupt is not None):
-            self._after_drain(st)
 
     @staticmethod
     def _after_drain(st: ThreadState) -> None:

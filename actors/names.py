@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import _thread
-from collections import deque
 from typing import TYPE_CHECKING
 
+from .atomic import remove, replace
 from .errors import AlreadyRegistered
 from .messages import Named
 
@@ -13,40 +12,19 @@ if TYPE_CHECKING:
     from .pid import Pid
 
 names: dict[str, Pid] = {}
-"""Local names."""
-_names_lock = _thread.allocate_lock()
-_dropped: deque[tuple[str, Pid]] = deque()
+"""Local names. A dead holder's entry counts for nothing, and is replaced or removed in one step by whoever
+comes first.
+"""
 
 
 def remove_name(name: str, pid: Pid) -> bool:
-    """Remove a name if pid has it.
-
-    Compare and remove are two operations, so removals go through one gate: append, then try; who fails
-    leaves it to the holder, who looks again. Only a removal can make room, so between the compare and the
-    pop nobody else can take the name.
-    """
-    removed = names.get(name) is pid
-    _dropped.append((name, pid))
-    while _dropped and _names_lock.acquire(False):
-        try:
-            while _dropped:
-                try:
-                    key, who = _dropped.popleft()
-                except IndexError:
-                    break
-                if names.get(key) is who:
-                    names.pop(key, None)
-        finally:
-            _names_lock.release()
-    return removed
+    """Remove a name if pid has it."""
+    return remove(names, name, pid)
 
 
 def reset_names() -> None:
-    """After a fork: no name, and a gate that nobody holds."""
-    global _names_lock
+    """After a fork: no name."""
     names.clear()
-    _dropped.clear()
-    _names_lock = _thread.allocate_lock()
 
 
 def take_name(pid: Pid, name: object) -> None:
@@ -59,9 +37,9 @@ def take_name(pid: Pid, name: object) -> None:
         while (holder := names.setdefault(name, pid)) is not pid:
             if not holder.dead:
                 raise AlreadyRegistered(holder, name)
-            # Dead, and its burial has not come here yet: the name is free. Only the dead holder's entry is
-            # removed.
-            remove_name(name, holder)
+            # Dead, and its burial has not come here yet: the name is free for whoever takes its place.
+            if replace(names, name, holder, pid):
+                break
         pid.name = name
         if pid.dead:
             remove_name(name, pid)

@@ -441,9 +441,16 @@ class Pid(RefBase):
         The order: flagged; name and resources gone; waiting callers answered; `exited` emitted; links and
         monitors told; its own wait ended; and, if nothing of it runs, left.
         """
-        if not self.flag(reason):
-            return False
-        self.bury()
+        try:
+            if not self.flag(reason):
+                return False
+            self.bury()
+        except BaseException:
+            # An interrupt: the death stands if it was flagged, and is carried out by the kernel thread.
+            if "_fate" in self._ties:
+                self._fate = self._ties["_fate"]
+                kernel.post(self._bury)
+            raise
         return True
 
     def flag(self, reason: object) -> bool:
@@ -489,7 +496,7 @@ class Pid(RefBase):
             for key in list(self._resources):
                 self._release_one(key)
         self._flush()
-        if telemetry._attached:
+        if telemetry._attached and not self._told:
             telemetry.emit(EXITED, {}, {"pid": self, "reason": reason, "name": self.name, "kind": self.kind})
         # From here on, whoever links or monitors answers for the new entry itself.
         self._told = True

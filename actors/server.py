@@ -60,12 +60,28 @@ class ExitRequest(BaseException):
         super().__init__(f"exit({reason!r})")
 
 
+class BootCall(Call):
+    """What a starter waits for. A verdict that is made before the death is what the death then answers."""
+
+    __slots__ = ("verdict",)
+
+    def __init__(self, server: Pid, pid: Pid | None) -> None:
+        super().__init__("init", server, pid)
+        self.verdict: tuple[Any, BaseException | None] | None = None
+
+    def fail(self, pid: Pid) -> None:
+        if self.verdict is None:
+            super().fail(pid)
+        else:
+            self._complete(self.verdict)
+
+
 class Boot(System):
     """The first item of every server: register, link, init, and tell the starter."""
 
     __slots__ = ("answer", "arg", "link", "name")
 
-    def __init__(self, answer: Call, arg: object, name: object, link: Pid | None) -> None:
+    def __init__(self, answer: BootCall, arg: object, name: object, link: Pid | None) -> None:
         self.answer = answer
         self.arg = arg
         self.name = name
@@ -205,7 +221,7 @@ class ServerPid(Pid):
             self._tick = None
             return checked(self.actor.handle_info(TIMEOUT, self.state))
         if kind is Boot:
-            return self._boot(item)
+            return self.boot(item)
         if isinstance(item, System):
             return item.handle(self)
         if (kind is Down or kind is Exited) and void(self, item):
@@ -307,7 +323,8 @@ class ServerPid(Pid):
 
     # -- start ---------------------------------------------------------------
 
-    def _boot(self, boot: Boot) -> Any:
+    def boot(self, boot: Boot) -> Any:
+        """Take the name, link, and run init; None when the name was taken."""
         actor = self.actor
         if boot.name is not None:
             try:
@@ -329,12 +346,10 @@ class ServerPid(Pid):
         if boot.link is not None:
             # The starter gets an error to handle, so it gets no exit signal besides.
             self.remove_link(boot.link)
-        boot.answer._forget()
+        # The starter is told when the process is dead, so that it may take the name again.
+        boot.answer.verdict = (None, error)
         self.die(reason)
-        if error is None:
-            boot.answer.answer(None)
-        else:
-            boot.answer.answer_error(error)
+        boot.answer.fail(self)
 
     # -- Pykka's own messages --------------------------------------------------
 

@@ -15,7 +15,7 @@ from .on_loop import LoopPid
 from .pid import Pid
 from .pooled import PooledPid
 from .runnable import RunnablePid
-from .server import Boot
+from .server import Boot, BootCall
 from .waiting import check_timeout, forbid_loop
 
 if TYPE_CHECKING:
@@ -33,7 +33,8 @@ def start_server(
     kind = type(actor)
     if kind.blocking or kind.is_async():
         forbid_loop(f"starting {kind.__name__}", f"{kind.__name__}.astart_link(...)")
-    boot, pid = launch(actor, arg, name, timeout, link=link)
+    pid = prepare(actor, timeout, link=link)
+    boot = send_boot(pid, arg, name, link=link)
     if not boot._box:
         try:
             boot.wait(timeout)
@@ -50,7 +51,8 @@ async def astart_server(
     Raises:
         StartError, AlreadyStarted.
     """
-    boot, pid = launch(actor, arg, name, timeout, link=link)
+    pid = prepare(actor, timeout, link=link)
+    boot = send_boot(pid, arg, name, link=link)
     if not await boot.wait_async(timeout):
         give_up_start(pid)
     return booted(boot)
@@ -73,33 +75,39 @@ def booted(boot: Call) -> Pid | None:
         raise StartError(error.reason) from None
 
 
-def launch(
-    actor: GenServer, arg: object, name: object, timeout: float | None, *, link: bool
-) -> tuple[Call, RunnablePid]:
-    """Make the process and send it its boot item."""
-    check_timeout(timeout)
-    parent = current() if link else peek()
+def prepare(actor: GenServer, timeout: float | None, *, link: bool) -> RunnablePid:
+    """Make the process."""
+    if timeout is not None:
+        check_timeout(timeout)
+    parent = current() if link else None
     kernel.ensure()
     kind = type(actor)
-    way = LoopPid if kind.is_async() else PooledPid if kind.blocking else InlinePid
+    way = _way_of(kind)
     if kind.mailbox is None:
         pid: RunnablePid = way(actor, parent)
     else:
         pid = make_bounded(way, kind.mailbox, actor, parent)
     actor._pid = pid
     pid.trap_exit = kind.trap_exit
-    if not link:
-        pid.parent = None
     pid._context = contextvars.copy_context()
-    answer = Call("init", pid, parent)
-    boot = Boot(answer, arg, name, parent if link else None)
+    return pid
+
+
+def _way_of(kind: type[GenServer]) -> type[RunnablePid]:
+    """How servers of a class are run."""
+    if kind.is_async():
+        return LoopPid
+    return PooledPid if kind.blocking else InlinePid
+
+
+def send_boot(pid: RunnablePid, arg: object, name: object, *, link: bool) -> Call:
+    """Send a process its first item; the answer is the start's."""
+    answer = BootCall(pid, peek())
+    boot = Boot(answer, arg, name, pid.parent if link else None)
     if isinstance(pid, InlinePid):
-        # Even inside another drain: the starter waits for it.
-        pid._inbox.append(boot)
-        pid.drain()
-        pid.after_drain()
+        pid.boot_here(boot)
     else:
         pid.deliver(boot)
     if not answer._box:
         answer.promise()
-    return answer, pid
+    return answer

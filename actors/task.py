@@ -229,7 +229,9 @@ class Task:
         ref = self.ref
         if self.owner.dead:
             return
-        self.pid.remove_monitor(ref)
+        if not self.pid.remove_monitor(ref):
+            # The Down may be on its way: it is thrown away on arrival.
+            ref.flushed = True
         take_plain(self.owner, lambda message: isinstance(message, Down) and message.ref is ref)
         take_plain(
             self.owner, lambda message: type(message) is tuple and len(message) == 2 and message[0] is ref
@@ -310,9 +312,10 @@ def begin_task(
 
 
 def _tell(owner: Pid, ref: Ref, value: Any, result: Future[Any]) -> None:
-    # The result first: a mailbox that does not take the message must not lose it.
-    result.try_set(value)
+    # The message first, so that whoever has the result finds it in the mailbox and takes it out. (A bounded
+    # mailbox takes it, too.)
     owner.deliver((ref, value))
+    result.try_set(value)
 
 
 class _Ending:

@@ -2,8 +2,9 @@
 
     python benchmarks/actors.py [--idle N]
 
-Prints one row an operation: microseconds (the best of the repeats, interleaved with the other side's) and the ratio. A thread
-wake-up costs between 10 and 40 us on a shared machine, depending on the hour: compare ratios within a run, not rows of two runs.
+Prints one row an operation: microseconds (the best of the repeats, interleaved with the other side's) and
+the ratio. A thread wake-up costs between 10 and 40 us on a shared machine, depending on the hour: compare
+ratios within a run, not rows of two runs.
 """
 
 from __future__ import annotations
@@ -77,7 +78,9 @@ def us(times: int, operation: Callable[[], object]) -> float:
 
 
 def interleaved(**sides: tuple[int, Callable[[], object]]) -> dict[str, float]:
-    """The best run of each side; the sides take turns, so that a slow moment of the machine hits all of them."""
+    """The best run of each side; the sides take turns, so that a slow moment of the machine hits all of
+    them.
+    """
     runs: dict[str, list[float]] = {name: [] for name in sides}
     for _ in range(REPEATS):
         for name, (times, operation) in sides.items():
@@ -103,7 +106,8 @@ def calls(beam: dict[str, float]) -> None:
     row("call, blocking = False", got["inline"], "us", f"Pykka / this = {got['pykka'] / got['inline']:.1f}")
     row("call, blocking = True", got["pooled"], "us", f"this / Pykka = {got['pooled'] / got['pykka']:.2f}")
     if "call" in beam:
-        row("GenServer.call on the BEAM", beam["call"], "us", f"call without hop / this = {got['inline'] / beam['call']:.2f}")
+        ratio = got["inline"] / beam["call"]
+        row("GenServer.call on the BEAM", beam["call"], "us", f"call without hop / this = {ratio:.2f}")
 
 
 def casts() -> None:
@@ -121,7 +125,8 @@ def lives(beam: dict[str, float]) -> None:
         Theirs.start().stop()
 
     got = interleaved(ours=(3000, start_and_stop), pykka=(200, theirs))
-    row("start + stop, blocking = False", 1e6 / got["ours"], "per s", f"Pykka / this = {got['pykka'] / got['ours']:.1f}")
+    ratio = got["pykka"] / got["ours"]
+    row("start + stop, blocking = False", 1e6 / got["ours"], "per s", f"Pykka / this = {ratio:.1f}")
     if "start_stop" in beam:
         row("start + stop on the BEAM", 1e6 / beam["start_stop"], "per s")
 
@@ -149,7 +154,8 @@ def idle(count: int) -> None:
         alive.append(Inline.start())
     took = time.perf_counter() - began
     gc.callbacks.remove(watch)
-    row(f"start, one of {count:,}", took / count * 1e6, "us", f"longest gc pause {max(pauses, default=0) * 1e3:,.0f} ms")
+    pause = max(pauses, default=0.0) * 1e3
+    row(f"start, one of {count:,}", took / count * 1e6, "us", f"longest gc pause {pause:,.0f} ms")
     row(f"memory of an idle process, of {count:,}", (resident() - before) / count, "bytes")
     began = time.perf_counter()
     for pid in alive:
@@ -160,8 +166,7 @@ def idle(count: int) -> None:
 def ring(size: int = 1000, hops: int = 100_000) -> None:
     done = threading.Event()
     neighbours: list[Pid] = []
-    for index in range(size):
-        neighbours.append(Ring.start((neighbours, index, done)))
+    neighbours.extend(Ring.start((neighbours, index, done)) for index in range(size))
     runs = []
     for _ in range(5):
         done.clear()
@@ -215,12 +220,13 @@ def main() -> None:
     beam = on_the_beam()
     if not beam:
         print("elixir is not on PATH: no rows of the BEAM")
+    # First, while the memory is untouched.
+    idle(options.idle)
     calls(beam)
     casts()
     lives(beam)
     ring()
     flat()
-    idle(options.idle)
 
 
 if __name__ == "__main__":

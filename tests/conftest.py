@@ -18,6 +18,30 @@ RUNTIME_THREADS = ("resprout-kernel", "pytest_timeout")
 """Threads that serve all tests."""
 
 
+SLOW = (
+    "conformance/",
+    "examples/test_orders_run",
+    "examples/test_user_sync_run",
+    "registry/test_fight",
+    "registry/test_model",
+    "supervision/test_application.py",
+    "supervision/test_asgi",
+    "supervision/test_tree_file_mutations",
+    "throttle/test_survival",
+    "throttle/test_linearizable",
+    "test_cli",
+    "test_docs",
+)
+"""Files whose tests take seconds: the other Pythons run without them (-m "not slow")."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what is slow, in one place."""
+    for item in items:
+        if any(f"tests/{part}" in item.nodeid for part in SLOW):
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(autouse=True)
 def leaves_nothing_behind() -> Iterator[None]:
     """Fail a test that leaves a process, a thread, a straggler, a name or a pool thread of its own behind."""

@@ -120,7 +120,8 @@ def imports_of(room: str, path: Path) -> Iterator[tuple[int, str]]:
             yield from_.lineno, module
 
 
-# Parts of the runtime that other rooms are built from and users never need; one door, with an __all__ of its own.
+# Parts of the runtime that other rooms are built from and users never need; one door, with an __all__ of its
+# own.
 SIDE_DOORS = {("actors", "engine")}
 
 

@@ -242,13 +242,28 @@ def _decided(book: Book, claim: Caller, timeout: float | None) -> Hold | None:
             raise CallTimeout(f"lock {book.settings.name!r} gave {claim.pid} no slot within {timeout:g} s")
     first = fate[0]
     if isinstance(first, Hold):
-        return first
+        if not claim.shared:
+            return first
+        if first.depth > 0:
+            first.depth += 1
+            return first
+        # Its process has given that back before this claim came to it.
+        _start_over(claim)
+        book.join(claim)
+        return None
     if first is _NUDGED:
         book.gate.visit(partial(_retry, book, claim))
         book.flush()
         return None
     assert isinstance(first, BaseException)
     raise first
+
+
+def _start_over(claim: Caller) -> None:
+    claim.renew()
+    claim.hold = None
+    claim.shared = False
+    claim.ticket = 0
 
 
 def _retry(book: Book, claim: Caller) -> None:
@@ -271,5 +286,5 @@ def hand_on(book: Book, claim: Caller) -> None:
     # In the gate it is certain whether it was granted, and that nothing follows.
     book.gate.visit(partial(book.ledger.withdraw, claim, monotonic()))
     hold = claim.hold
-    if hold is not None:
+    if hold is not None and not claim.shared:
         book.give_back(hold)

@@ -65,6 +65,8 @@ class Claim:
     ticket: int = 0
     sibling: Claim | None = None
     """The claim before it in the line that belongs to the same holder key."""
+    shared: bool = False
+    """What it was offered is the hold that its process got through another claim."""
     nudged: bool = False
     """It was woken to try for a free slot and has not tried yet."""
 

@@ -265,9 +265,9 @@ class Ledger:
         if claim.weight > held.weight:
             claim.refuse(heavier_than_held(self.name, claim.weight, held.weight))
             return
-        held.depth += 1
-        if not claim.offer(held):
-            held.depth -= 1
+        # It counts the nesting itself, when it goes on: the depth belongs to the holder's own code.
+        claim.shared = True
+        claim.offer(held)
 
     # -- giving back -----------------------------------------------------------
 

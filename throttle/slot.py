@@ -101,7 +101,7 @@ class slot:  # noqa: N801  # used as a function: with slot("name"):
                     hand_on(book, claim)
                     raise
             first = claim.fate[0] if claim.fate else None
-            if isinstance(first, Hold):
+            if isinstance(first, Hold) and not claim.shared:
                 hold = first
             else:
                 hold = await queue_up_async(book, me, claim, self._timeout)

@@ -69,7 +69,7 @@ def program(script):
         "pid = Quick.start_link(); process.monitor(pid)",
         "import asyncio; pid = OnLoop.start(); print(asyncio.run(GenServer.acall(pid, 1)))",
         "threading.Thread(target=process.receive, daemon=True).start()",
-        "import pykka\nclass F(pykka.ThreadingActor): pass\nref = F.start(); process.monitor(ref)\nref.stop()",
+        "import pykka; ref = type('F', (pykka.ThreadingActor,), {}).start(); process.link(ref); ref.stop()",
     ],
 )
 def test_the_interpreter_exits_promptly_and_silently_with(source, program):

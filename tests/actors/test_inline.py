@@ -536,6 +536,10 @@ def _depth() -> int:
     return depth
 
 
+@pytest.mark.skipif(
+    sys.version_info < (3, 11),
+    reason="CPython 3.10 looks for signals between any two opcodes, so the taker of the run right can be cut (docs/semantics.md)",
+)
 def test_interrupts_anywhere_in_the_runtime_break_nothing():
     """Interrupts arrive between any two bytecodes of deliveries, drains and deaths; afterwards
     everything still works.

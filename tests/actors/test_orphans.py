@@ -5,6 +5,7 @@ interruption comes.
 from __future__ import annotations
 
 import threading
+import time
 from typing import Any
 
 import pytest
@@ -254,35 +255,57 @@ def test_a_spawned_function_killed_at_any_moment_dies_once_and_leaves(at_every_l
 
 
 @pytest.mark.parametrize("how", ["ignored", "taken", "failed"])
-def test_a_start_that_comes_to_nothing_says_so_at_any_moment(way, how, at_every_line, crashes):
-    """The new process is through with its refusal before its starter has begun to wait."""
+@pytest.mark.parametrize("coroutine", [False, True])
+def test_a_start_that_comes_to_nothing_says_so_though_its_process_is_dead_already(
+    how, coroutine, at_every_line, crashes
+):
+    """The starter begins to wait between the death of the new process and its answer."""
 
     class Refuses(GenServer):
         def init(self, arg: Any) -> Any:
             return IGNORE if how == "ignored" else Stop("no")
 
-    holder = way(Server).start(name="orphans.taken")
+    class RefusesOnTheLoop(Refuses):
+        async def init(self, arg: Any) -> Any:
+            return super().init(arg)
+
+    kind = RefusesOnTheLoop if coroutine else Refuses
+    holder = Server.start(name="orphans.taken")
 
     def a_round() -> Any:
-        ended = threading.Event()
+        dying, through = threading.Event(), threading.Event()
+        starter: list[Pid] = []
         outcome: list[object] = []
-        handler = object()
 
         def start() -> None:
+            starter.append(process.current())
             try:
-                outcome.append(way(Refuses).start(name="orphans.taken" if how == "taken" else None))
+                outcome.append(kind.start(name="orphans.taken" if how == "taken" else None))
             except AlreadyStarted as error:
                 outcome.append(error.pid)
             except StartError as error:
                 outcome.append(error.reason)
+            through.set()
+
+        def hold_up(event: Any, measured: Any, about: Any) -> None:
+            if about["kind"] != "server":
+                return
+            dying.set()
+            # Until the starter waits, or has gone on without an answer.
+            deadline = time.monotonic() + 1
+            while process.status(starter[0]) != "waiting" and time.monotonic() < deadline:
+                if through.wait(0.001):
+                    return
 
         def check() -> None:
-            telemetry.detach(handler)
+            telemetry.detach("orphans")
             assert outcome == [{"ignored": None, "taken": holder, "failed": "no"}[how]]
 
-        telemetry.attach(handler, ("resprout", "process", "exited"), lambda *_: ended.set())
-        return start, lambda: ended.wait(0.005), check
+        telemetry.attach("orphans", ("resprout", "process", "exited"), hold_up)
+        return start, lambda: dying.wait(0.02), check
 
-    at_every_line(a_round)
-    process.exit(holder, "kill")
-    await_death(holder)
+    try:
+        at_every_line(a_round)
+    finally:
+        telemetry.detach("orphans")
+        holder.stop()

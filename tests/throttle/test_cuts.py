@@ -198,3 +198,46 @@ def test_a_step_that_always_fails_is_given_up_so_that_others_get_through() -> No
         gate.submit(fail)
     gate.submit(lambda: done.append("next"))
     assert done == ["next"]
+
+
+def test_a_step_on_top_of_a_step_waits_until_that_is_over() -> None:
+    """As a finalizer or a signal handler that runs in the middle of one."""
+    gate = Gate(lambda: None)
+    done: list[str] = []
+
+    def outer() -> None:
+        gate.submit(lambda: done.append("inner"))
+        assert gate.decide(lambda: "decided") is None
+        assert gate.visit(lambda: list(done)) == []
+        done.append("outer")
+
+    gate.submit(outer)
+    assert done == ["outer", "inner"]
+    assert gate.decide(lambda: "decided") == "decided"
+
+
+def test_slots_that_come_free_together_are_both_used_with_eventual_fairness() -> None:
+    ledger = Ledger("lock", 2, fairness="eventual")
+    ledger.adopt(0.0)
+    nudged: list[int] = []
+
+    class Nudged(Asked):
+        def nudge(self) -> None:
+            nudged.append(self.key)
+
+    def claim_of(key: int) -> Nudged:
+        nobody: Any = SimpleNamespace(id=key)
+        claim = Nudged(nobody, key)
+        ledger.join(claim, 0.0)
+        return claim
+
+    holders = [claim_of(1), claim_of(2)]
+    waiting = [claim_of(3), claim_of(4)]
+    ledger.fair_at = 9.0
+    for holder in holders:
+        ledger.release(held(holder), 1.0)
+    assert nudged == [3]
+    ledger.retry(waiting[0], 1.0)
+    assert nudged == [3, 4]
+    ledger.retry(waiting[1], 1.0)
+    assert ledger.used == 2

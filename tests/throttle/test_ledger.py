@@ -34,6 +34,8 @@ class Asked(Claim):
             return False
         if hold not in self.holds:
             self.holds.append(hold)
+            if self.shared:
+                hold.depth += 1
         return True
 
     def refuse(self, error: BaseException) -> None:
@@ -317,6 +319,8 @@ class AgainstModel(RuleBasedStateMachine):
             del self.wishes[0]
             if not claim.gave_up:
                 self.holds[claim.key] = [claim.weight, 1]
+                # What else its process waited for is nested or refused; here only what it had given up.
+                self.wishes = [wish for wish in self.wishes if wish.claim.key != claim.key]
 
     # The steps.
 
