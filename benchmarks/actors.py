@@ -148,10 +148,8 @@ def idle(count: int) -> None:
     gc.collect()
     before = resident()
     gc.callbacks.append(watch)
-    alive: list[Pid] = []
     began = time.perf_counter()
-    for _ in range(count):
-        alive.append(Inline.start())
+    alive: list[Pid] = [Inline.start() for _ in range(count)]
     took = time.perf_counter() - began
     gc.callbacks.remove(watch)
     pause = max(pauses, default=0.0) * 1e3

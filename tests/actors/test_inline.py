@@ -538,7 +538,7 @@ def _depth() -> int:
 
 @pytest.mark.skipif(
     sys.version_info < (3, 11),
-    reason="CPython 3.10 looks for signals between any two opcodes, so the taker of the run right can be cut (docs/semantics.md)",
+    reason="CPython 3.10 looks for signals between any two opcodes: see docs/semantics.md, Ctrl-C",
 )
 def test_interrupts_anywhere_in_the_runtime_break_nothing():
     """Interrupts arrive between any two bytecodes of deliveries, drains and deaths; afterwards
