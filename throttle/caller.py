@@ -237,7 +237,7 @@ def _decided(book: Book, claim: Caller, timeout: float | None) -> Hold | None:
     if not fate:
         # The time is over, unless it is granted in this very moment.
         if claim.abandon():
-            book.withdraw(claim)
+            _leave(book, claim)
             book.timed_out(claim)
             raise CallTimeout(f"lock {book.settings.name!r} gave {claim.pid} no slot within {timeout:g} s")
     first = fate[0]
@@ -252,7 +252,7 @@ def _decided(book: Book, claim: Caller, timeout: float | None) -> Hold | None:
         book.join(claim)
         return None
     if first is _NUDGED:
-        book.gate.visit(partial(_retry, book, claim))
+        book.gate.decide(partial(_retry, book, claim))
         book.flush()
         return None
     assert isinstance(first, BaseException)
@@ -278,13 +278,23 @@ def _retry(book: Book, claim: Caller) -> None:
         book.ledger.retry(claim, monotonic())
 
 
+def _leave(book: Book, claim: Caller) -> None:
+    """Take a claim that has given up out of the line.
+
+    Through the gate, not just into its queue: a step under way may have entered a hold for this claim, and
+    takes it out again when its offer fails. Until then the process would seem to hold the lock, and its next
+    acquire would be taken for a nested one.
+    """
+    book.decide(partial(book.ledger.withdraw, claim, monotonic()))
+
+
 def hand_on(book: Book, claim: Caller) -> None:
     """Leave the line, and give a slot that was granted already to the next."""
     if claim.abandon():
-        book.withdraw(claim)
+        _leave(book, claim)
         return
     # In the gate it is certain whether it was granted, and that nothing follows.
-    book.gate.visit(partial(book.ledger.withdraw, claim, monotonic()))
+    book.gate.decide(partial(book.ledger.withdraw, claim, monotonic()))
     hold = claim.hold
     if hold is not None and not claim.shared:
         book.give_back(hold)

@@ -100,7 +100,7 @@ class Gate:
         For ordinary code, not for finalizers. On top of a step of its own thread, or when somebody inside was
         stopped by a debugger, it looks in the middle of that step, so ``look`` must bear that.
         """
-        inside, value = self._enter(look)
+        inside, value = self._enter(look, VISIT_SECONDS)
         if not inside:
             return look()
         return value  # type: ignore[return-value]  # inside, so there is one
@@ -111,14 +111,14 @@ class Gate:
         Returns:
             None where it can't be decided: on top of a step of its own thread.
         """
-        return self._enter(step)[1]
+        return self._enter(step, -1)[1]
 
-    def _enter(self, step: Callable[[], T]) -> tuple[bool, T | None]:
+    def _enter(self, step: Callable[[], T], seconds: float) -> tuple[bool, T | None]:
         self.drain()
         lock = self.lock
         value: T | None = None
         try:
-            if not lock.acquire(timeout=VISIT_SECONDS):
+            if not lock.acquire(timeout=seconds):
                 return False, None
             if self.busy:
                 lock.release()
