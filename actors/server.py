@@ -61,7 +61,7 @@ class ExitRequest(BaseException):
 
 
 class BootCall(Call):
-    """What a starter waits for. A verdict that is made before the death is what the death then answers."""
+    """What a starter waits for: a verdict, made before the process dies of it and given afterwards."""
 
     __slots__ = ("verdict",)
 
@@ -70,10 +70,10 @@ class BootCall(Call):
         self.verdict: tuple[Any, BaseException | None] | None = None
 
     def fail(self, pid: Pid) -> None:
+        # Who has made a verdict gives it when the burial is over: the starter must not act before others
+        # know of the death.
         if self.verdict is None:
             super().fail(pid)
-        else:
-            self._complete(self.verdict)
 
 
 class Boot(System):
@@ -349,7 +349,7 @@ class ServerPid(Pid):
         # The starter is told when the process is dead, so that it may take the name again.
         boot.answer.verdict = (None, error)
         self.die(reason)
-        boot.answer.fail(self)
+        boot.answer._complete(boot.answer.verdict)
 
     # -- Pykka's own messages --------------------------------------------------
 
