@@ -131,6 +131,20 @@ def lives(beam: dict[str, float]) -> None:
         row("start + stop on the BEAM", 1e6 / beam["start_stop"], "per s")
 
 
+def starts() -> None:
+    """What one start costs, among few: a thousand are alive at the end of a run."""
+
+    def one_run() -> float:
+        began = time.perf_counter()
+        alive = [Inline.start() for _ in range(1000)]
+        took = (time.perf_counter() - began) / 1000 * 1e6
+        for pid in alive:
+            process.exit(pid, "shutdown")
+        return took
+
+    row("start, blocking = False", min(one_run() for _ in range(REPEATS)), "us")
+
+
 def resident() -> int:
     return int(pathlib.Path("/proc/self/statm").read_text().split()[1]) * 4096
 
@@ -220,6 +234,7 @@ def main() -> None:
         print("elixir is not on PATH: no rows of the BEAM")
     # First, while the memory is untouched.
     idle(options.idle)
+    starts()
     calls(beam)
     casts()
     lives(beam)
