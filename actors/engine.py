@@ -5,6 +5,7 @@ Everything else they take from ``resprout.actors``, as users do.
 """
 
 from .atomic import remove, remove_all, remove_empty, replace
+from .bursts import Bursts, Summary
 from .context import current, peek
 from .kernel import Alarm, Kernel, kernel
 from .local import ThreadState, local
@@ -14,9 +15,11 @@ from .waiting import LoopBell, Waiter, check_timeout, park
 
 __all__ = [
     "Alarm",
+    "Bursts",
     "Cast",
     "Kernel",
     "LoopBell",
+    "Summary",
     "ThreadState",
     "Waiter",
     "Worker",

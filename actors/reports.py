@@ -5,24 +5,37 @@ from __future__ import annotations
 import logging
 import reprlib
 import sys
+import threading
+import time
 import traceback
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from . import telemetry
+from .bursts import Bursts
+from .errors import brief
+from .kernel import kernel
 from .reasons import Crash
 
 if TYPE_CHECKING:
     from .pid import Pid
 
 logger = logging.getLogger("resprout")
+FREE = 25
+"""Crashes of one kind that are logged before the rest of a burst is counted only."""
+QUIET = 5.0
+"""Seconds after which the count is logged."""
 CRASHED = ("resprout", "process", "crashed")
 SCREEN = 2000
 """Characters after which a value is cut."""
 
 _repr = reprlib.Repr()
 _repr.maxother = _repr.maxstring = _repr.maxlong = SCREEN
+
+
+_bursts = Bursts(quiet_for=QUIET, free=FREE)
+_books = threading.Lock()
 
 
 @attrs.frozen
@@ -73,16 +86,22 @@ def shorten(value: object) -> str:
 
 
 def crashed(pid: Any, reason: object, item: object) -> None:
-    """Report a process that is about to die of a fault. A report that goes wrong must not keep it from
-    dying.
+    """Report a process that is about to die of a fault. A report that goes wrong must not keep it from dying.
+
+    Telemetry is told of each; the log of the first FREE of a kind within QUIET seconds, and of how many more
+    there were.
     """
-    if not (telemetry._attached or logger.isEnabledFor(logging.ERROR)):
+    logged = logger.isEnabledFor(logging.ERROR)
+    if not (telemetry._attached or logged):
         return
     try:
+        before = _to_log(_kind_of(pid, reason)) if logged else None
+        if before is None and not telemetry._attached:
+            return
         report = CrashReport(
             pid=pid,
             name=pid.name,
-            kind=type(pid.actor).__name__ if pid.actor is not None else pid.kind,
+            kind=_class_of(pid),
             parents=ancestors(pid),
             reason=reason,
             last_message=_message_of(item),
@@ -90,10 +109,92 @@ def crashed(pid: Any, reason: object, item: object) -> None:
             links=tuple(pid._links.copy().values()),
         )
         telemetry.emit(CRASHED, {}, {"report": report, "pid": pid, "reason": reason})
-        logger.error("%s", report, extra={"crash_report": report})
+        if before is not None:
+            logger.error("%s", report, extra={"crash_report": report})
     except Exception:
         sys.stderr.write(f"the crash report of {pid} could not be made:\n")
         traceback.print_exc()
+
+
+@attrs.frozen
+class Kind:
+    """What makes two crashes the same for the log: the class, the error's type, the line that raised it."""
+
+    who: str
+    what: str
+    where: tuple[str, int] | None
+
+    def __str__(self) -> str:
+        where = "" if self.where is None else f" at {self.where[0]}:{self.where[1]}"
+        return f"{self.who} ended: {self.what}{where}"
+
+
+def _class_of(pid: Any) -> str:
+    return type(pid.actor).__name__ if pid.actor is not None else str(pid.kind)
+
+
+def _kind_of(pid: Any, reason: object) -> Kind:
+    if not isinstance(reason, Crash):
+        return Kind(_class_of(pid), brief(reason), None)
+    trace = reason.exception.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    where = None if trace is None else (trace.tb_frame.f_code.co_filename, trace.tb_lineno)
+    return Kind(_class_of(pid), type(reason.exception).__name__, where)
+
+
+def _to_log(kind: Kind) -> int | None:
+    """Whether a crash is logged (None: it is only counted, and the count is logged when the burst is
+    over).
+    """
+    # Whoever finds the books in use logs: a crash must not wait for a log.
+    if not _books.acquire(False):
+        return 0
+    try:
+        told = _bursts.tell(kind, time.monotonic())
+        first_held = told is None and _bursts.held(kind) == 1
+        if _bursts.overfull():
+            for summary in _bursts.flush():
+                _sum_up(summary.kind, summary.count)
+    finally:
+        _books.release()
+    if first_held:
+        kernel.at(time.monotonic() + QUIET, lambda: kernel.pool.submit(_Sum(kind)))
+    return told
+
+
+class _Sum:
+    """A task of the pool: log how many of a kind were held back."""
+
+    __slots__ = ("_kind",)
+
+    def __init__(self, kind: Kind) -> None:
+        self._kind = kind
+
+    def run(self, worker: object) -> None:
+        with _books:
+            count = _bursts.take(self._kind)
+        _sum_up(self._kind, count)
+
+
+def _sum_up(kind: object, count: int) -> None:
+    if count:
+        logger.error("%s (%d more times)", kind, count)
+
+
+def forget_held() -> None:
+    """After a fork: what was held back is the parent's to tell, and nobody holds the books."""
+    global _books, _bursts
+    _books = threading.Lock()
+    _bursts = Bursts(quiet_for=QUIET, free=FREE)
+
+
+def tell_held() -> None:
+    """Log what is held back, at the interpreter's exit."""
+    with _books:
+        summaries = _bursts.flush()
+    for summary in summaries:
+        _sum_up(summary.kind, summary.count)
 
 
 def ancestors(pid: Pid) -> tuple[Pid, ...]:

@@ -14,6 +14,7 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from . import reports
 from .context import current
 from .kernel import kernel
 from .pid import table
@@ -68,6 +69,7 @@ def _at_exit() -> None:
         with contextlib.suppress(Exception):
             current()
             stop_trees()
+    reports.tell_held()
 
 
 atexit.register(_at_exit)
@@ -88,6 +90,7 @@ def _after_fork_in_child() -> None:
     _tasks.clear()
     _trees.clear()
     stragglers._since.clear()
+    reports.forget_held()
     names.reset_names()
     kernel_module.kernel.reset()
     loop.forget_loop()

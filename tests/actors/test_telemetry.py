@@ -351,3 +351,30 @@ def test_crashes_compare_by_type_and_arguments():
     assert Crash(ValueError("a")) != Crash(TypeError("a"))
     assert Crash(ValueError("a")) != ValueError("a")
     assert hash(Crash(ValueError("a"))) == hash(Crash(ValueError("a")))
+
+
+def test_a_burst_of_the_same_crash_is_summed_up_in_the_log_and_counted_exactly(caplog):
+    from resprout.actors import reports
+
+    class Bursting(GenServer):
+        blocking = False
+
+        def handle_cast(self, message: Any, state: Any) -> Any:
+            raise LookupError("the same")
+
+    caplog.set_level(logging.ERROR, logger="resprout")
+    seen: list[object] = []
+    telemetry.attach("burst", ("resprout", "process", "crashed"), lambda *event: seen.append(event))
+    total = reports.FREE + 40
+    try:
+        for _ in range(total):
+            Bursting.start().cast("crash")
+    finally:
+        telemetry.detach("burst")
+    assert len(seen) == total
+    mine = [record for record in caplog.records if "Bursting" in record.getMessage()]
+    assert len(mine) == reports.FREE
+    reports.tell_held()
+    last = caplog.records[-1].getMessage()
+    assert "Bursting ended: LookupError" in last
+    assert "(40 more times)" in last
