@@ -75,7 +75,7 @@ class BoundedMixin(RunnablePid):
         """Timers cannot be held up, nor told: a message that finds no place is dropped and counted."""
         if not self._fate and _counted(item) and not self._place():
             if self.bound.on_full != "drop_oldest" or not self._drop_oldest():
-                self._drop(item)
+                self._throw_away(item)
                 return
         # Not super().deliver_from_afar, which may come back to deliver.
         if isinstance(self, InlinePid):
@@ -136,7 +136,7 @@ class BoundedMixin(RunnablePid):
                 return self._wait_for_place(deadline)
         # The newest is dropped: by choice, or as the oldest is out of reach (a callback has passed it over
         # in receive), or as a # server that sends to itself would wait for itself.
-        self._drop(item)
+        self._throw_away(item)
         return False
 
     def _drop_oldest(self) -> bool:
@@ -154,7 +154,7 @@ class BoundedMixin(RunnablePid):
                     break
                 found = _counted(oldest)
                 if found:
-                    self._drop(oldest)
+                    self._throw_away(oldest)
                 else:
                     kept.append(oldest)
             if kept and box is not None:
@@ -165,10 +165,7 @@ class BoundedMixin(RunnablePid):
                 return True
         return False
 
-    def _drop(self, item: Any = None) -> None:
-        if item is None:
-            super()._drop()
-            return
+    def _throw_away(self, item: Any) -> None:
         self.dropped += 1
         self._tell("dropped", item)
         if isinstance(item, Call):

@@ -325,3 +325,22 @@ def test_a_flood_at_a_bounded_mailbox_keeps_it_small(way, hasty):
     for who in range(8):
         assert [n for sender, n in got if sender == who] == list(range(200))
     pid.stop()
+
+
+@pytest.mark.parametrize("on_full", ["drop_newest", "drop_oldest"])
+def test_a_message_that_is_none_is_thrown_away_like_any_other(on_full):
+    class Full(GenServer):
+        mailbox = Bounded(1, on_full=on_full)
+
+        def handle_call(self, message: Any, from_: Any, state: Any) -> Any:
+            return Reply(message, state)
+
+    pid = Full.start("state")
+    process.monitor(pid)
+    sys.suspend(pid)
+    for _ in range(3):
+        pid.send(None)
+    assert sys.statistics(pid).dropped == 2
+    assert sys.get_state(pid) == "state"
+    sys.resume(pid)
+    GenServer.stop(pid)
