@@ -6,6 +6,7 @@ thread and a task become processes the first time somebody asks, and stay so unt
 
 from __future__ import annotations
 
+import _thread
 import asyncio
 import sys
 import threading
@@ -16,11 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 from .errors import Killed, ServerExit
 from .kernel import kernel
-from .local import local
+from .local import local, task_of, tasks
 from .mailbox import MailboxPid
 from .reasons import NORMAL, Crash
 
 if TYPE_CHECKING:
+    from _thread import LockType
     from collections.abc import Callable
 
     from .pid import Pid
@@ -29,11 +31,16 @@ if TYPE_CHECKING:
 class ThreadPid(MailboxPid):
     """A thread as a process, until it ends."""
 
-    __slots__ = ("_thread_name",)
+    __slots__ = ("_thread_name", "sleeper")
     kind = "thread"
+    sleeper: LockType | None
 
     def __init__(self) -> None:
         super().__init__()
+        self.sleeper = None
+        if not local.state.worker:
+            self.sleeper = sleeper = _thread.allocate_lock()
+            sleeper.acquire()
         thread = _thread_object()
         self._thread_name = "thread" if thread is None else thread.name
         # The thread runs code of its own as long as it lives.
@@ -111,7 +118,7 @@ class TaskPid(MailboxPid):
         self._task: weakref.ref[asyncio.Task[Any]] = weakref.ref(task, self._destroyed)
         self._run.clear()
         self._key = id(task)
-        _tasks[self._key] = self
+        tasks[self._key] = self
         task.add_done_callback(self._done)
 
     @property
@@ -157,8 +164,8 @@ class TaskPid(MailboxPid):
         raise ServerExit(self.exit_reason, self, "a call into resprout: this task got an exit signal")
 
     def _done(self, task: asyncio.Task[Any]) -> None:
-        if _tasks.get(id(task)) is self:
-            _tasks.pop(id(task), None)
+        if tasks.get(id(task)) is self:
+            tasks.pop(id(task), None)
         if task.cancelled():
             reason: object = NORMAL if not self.spawned else Crash(asyncio.CancelledError())
         elif (error := task.exception()) is not None:
@@ -177,39 +184,13 @@ class TaskPid(MailboxPid):
         # The loop was closed with the task pending, or the task was collected: maybe inside the garbage
         # collector.
         if not self._gone:
-            if _tasks.get(self._key) is self:
-                _tasks.pop(self._key, None)
+            if tasks.get(self._key) is self:
+                tasks.pop(self._key, None)
             _ended(self, [], NORMAL)
 
 
 LOOK = 0.1
 """Seconds between two looks at whether a thread that ``threading`` does not know still exists."""
-_tasks: dict[int, Any] = {}
-"""The processes that are tasks at the moment, by the task's id: TaskPid, and servers that run on the
-runtime's loop.
-"""
-
-
-def adopt_task(task: asyncio.Task[Any], pid: Pid) -> None:
-    """Say whose code a task runs."""
-    _tasks[id(task)] = pid
-
-
-def disown_task(task: asyncio.Task[Any]) -> None:
-    """The task is over."""
-    _tasks.pop(id(task), None)
-
-
-def peek() -> Pid | None:
-    """The current process if there is one already, dead or alive; makes none."""
-    st = local.state
-    loop = _get_running_loop()
-    if loop is not st.loop and loop is not None:
-        task = asyncio.current_task(loop)
-        if task is not None:
-            found: Pid | None = _tasks.get(id(task))
-            return found
-    return st.process
 
 
 def current() -> Pid:
@@ -220,10 +201,18 @@ def current() -> Pid:
         ServerExit: this thread or task got an exit signal (once; then it goes on as a new process).
     """
     st = local.state
-    pid: Pid | None = st.process
     loop = _get_running_loop()
-    if pid is None or (loop is not st.loop and loop is not None):
-        pid = _ambient(loop)
+    pid: Pid | None
+    if loop is None or loop is st.loop:
+        pid = st.process
+        if pid is None:
+            pid = _ambient(loop)
+    else:
+        task = task_of(loop)
+        pid = tasks.get(id(task))
+        # The entry of a task goes before another could get its id; that of a server is kept by hand.
+        if pid is None or (pid.__class__ is not TaskPid and pid.task() is not task):
+            pid = _ambient(loop)
     if pid._fate:
         pid.meet_death()
     return pid
@@ -231,9 +220,9 @@ def current() -> Pid:
 
 def _ambient(loop: asyncio.AbstractEventLoop | None) -> Pid:
     if loop is not None:
-        task = asyncio.current_task(loop)
+        task = task_of(loop)
         if task is not None:
-            pid = _tasks.get(id(task))
+            pid = tasks.get(id(task))
             if pid is not None and pid.task() is task:
                 return pid  # type: ignore[no-any-return]  # the table holds two kinds of Pid
             kernel.ensure()

@@ -6,9 +6,9 @@ Everything else they take from ``resprout.actors``, as users do.
 
 from .atomic import remove, remove_all, remove_empty, replace
 from .bursts import Bursts, Summary
-from .context import current, peek
+from .context import current
 from .kernel import Alarm, Kernel, kernel
-from .local import ThreadState, local
+from .local import ThreadState, local, peek
 from .mailbox import Cast
 from .pool import Worker
 from .waiting import LoopBell, Waiter, check_timeout, park

@@ -1,12 +1,26 @@
-"""What this thread is doing for the runtime: whose code it runs, and which drains it owes."""
+"""What this thread is doing for the runtime: whose code it runs, and which drains it owes. Whose code a task
+runs.
+"""
 
 from __future__ import annotations
 
+import sys
 import threading
+from asyncio import _get_running_loop
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+if sys.version_info >= (3, 12):
+    from asyncio import current_task as task_of
+else:
+    # What current_task looks into; the function is in Python there, and the price of every call in a task.
+    from asyncio.tasks import _current_tasks  # type: ignore[attr-defined]  # unknown to typeshed
+
+    task_of = _current_tasks.get
+
 if TYPE_CHECKING:
+    import asyncio
+
     from .pid import Pid
 
 
@@ -51,3 +65,29 @@ class Local(threading.local):
 
 
 local = Local()
+tasks: dict[int, Any] = {}
+"""The processes that are asyncio tasks at the moment, by the task's id: TaskPid, and servers that run on the
+runtime's loop.
+"""
+
+
+def adopt_task(task: asyncio.Task[Any], pid: Pid) -> None:
+    """Say whose code a task runs."""
+    tasks[id(task)] = pid
+
+
+def disown_task(task: asyncio.Task[Any]) -> None:
+    """The task is over."""
+    tasks.pop(id(task), None)
+
+
+def peek() -> Pid | None:
+    """The current process if there is one already, dead or alive; makes none."""
+    st = local.state
+    loop = _get_running_loop()
+    if loop is not st.loop and loop is not None:
+        task = task_of(loop)
+        if task is not None:
+            found: Pid | None = tasks.get(id(task))
+            return found
+    return st.process

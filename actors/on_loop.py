@@ -8,7 +8,7 @@ import sys
 from asyncio import _get_running_loop
 from typing import TYPE_CHECKING, Any
 
-from .context import adopt_task, disown_task
+from .local import adopt_task, disown_task
 from .loop import runtime_loop
 from .messages import NOTHING
 from .pid import Pid

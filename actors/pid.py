@@ -22,14 +22,16 @@ from .bridge import RefBase
 from .errors import Killed, StalePid
 from .future import Future
 from .kernel import kernel
-from .local import local
+from .local import local, peek
 from .messages import Down, Exited, Ref, Resource
 from .names import give_up_name
 from .reasons import FORKED, KILL, KILLED, NOPROC, NORMAL, SHUTDOWN
 
 if TYPE_CHECKING:
+    from _thread import LockType
+
     from .call import Call
-    from .waiting import LoopBell, Waiter
+    from .waiting import LoopBell, Parked, Waiter
 
 EXITED = ("resprout", "process", "exited")
 
@@ -104,6 +106,8 @@ class Pid(RefBase):
     )
 
     kind = "process"
+    sleeper: LockType | None = None
+    """Of a plain thread that may sleep for ever: a taken lock that it sleeps on; None while it does."""
 
     def __init__(self, actor: Any = None, parent: Pid | None = None) -> None:
         self.id = next(_ids)
@@ -111,7 +115,7 @@ class Pid(RefBase):
         self.actor = actor
         self.parent = parent
         self.trap_exit = False
-        self.parked: Waiter | None = None
+        self.parked: Parked | None = None
         self.receiver: Waiter | LoopBell | None = None
         self._inbox: deque[Any] = deque()
         # The run right: one element when it is free. It is taken with `del self._run[0]`, of which only one
@@ -218,8 +222,6 @@ class Pid(RefBase):
 
     def send(self, message: object) -> None:
         """Put a message into its mailbox; to the dead, nothing happens."""
-        from .context import peek
-
         if (me := peek()) is not None and me._fate:
             me.meet_death()
         if self._fate and self._fate[0] is FORKED:

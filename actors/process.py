@@ -17,6 +17,7 @@ from . import context
 from .errors import CallTimeout, NoProcess
 from .inline import InlinePid
 from .kernel import Alarm, kernel
+from .local import peek
 from .mailbox import System, take_plain
 from .messages import NOTHING, Down, Ref
 from .names import names, remove_name, take_name
@@ -169,7 +170,7 @@ def send(server: object, message: object) -> None:
 
     Differs from OTP: sending to an unknown *name* is no error either.
     """
-    me = context.peek()
+    me = peek()
     if me is not None and me._fate:
         me.meet_death()
     if isinstance(server, Pid):

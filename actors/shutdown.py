@@ -79,15 +79,14 @@ def _after_fork_in_child() -> None:
     """The child has one thread: none of the runtime's, and no process but that thread."""
     from . import kernel as kernel_module
     from . import loop, names, stragglers
-    from .context import _tasks
-    from .local import local
+    from .local import local, tasks
 
     for each in list(table.values()):
         # Their code runs in the parent; here they are dead, and say why.
         each.flag(FORKED)
         each._run.clear()
     table.clear()
-    _tasks.clear()
+    tasks.clear()
     _trees.clear()
     stragglers._since.clear()
     reports.forget_held()

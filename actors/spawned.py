@@ -10,10 +10,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from . import reports, telemetry
-from .context import adopt_task, current, disown_task, peek
+from .context import current
 from .errors import Killed
 from .kernel import kernel
-from .local import local
+from .local import adopt_task, disown_task, local, peek
 from .loop import makes_coroutine, runtime_loop
 from .mailbox import MailboxPid
 from .messages import Ref

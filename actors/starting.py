@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, NoReturn, cast
 
 from .bounded import make_bounded
 from .call import Call
-from .context import current, peek
+from .context import current
 from .errors import CallTimeout, ServerExit, StartError
 from .inline import InlinePid
 from .kernel import kernel
+from .local import peek
 from .on_loop import LoopPid
 from .pid import Pid
 from .pooled import PooledPid

@@ -31,6 +31,7 @@ class _Attached:
 # Replaced whole on every change, so that emit reads one consistent tuple without a lock; changes take turns.
 _attached: tuple[_Attached, ...] = ()
 _changes = threading.RLock()
+_on_change: list[Callable[[], object]] = []
 
 
 class HandlerExists(ResproutError):
@@ -59,6 +60,7 @@ def attach(id: Hashable, event_or_prefix: Event, handler: Handler) -> None:
         if any(each.id == id for each in _attached):
             raise HandlerExists(f"a telemetry handler is attached as {id!r} already; detach it first")
         _attached = (*_attached, _Attached(id, event_or_prefix, handler))
+    _tell_change()
 
 
 def detach(id: Hashable) -> bool:
@@ -67,7 +69,24 @@ def detach(id: Hashable) -> bool:
     with _changes:
         before = _attached
         _attached = tuple(each for each in before if each.id != id)
-        return len(_attached) != len(before)
+        gone = len(_attached) != len(before)
+    if gone:
+        _tell_change()
+    return gone
+
+
+def on_change(look: Callable[[], object]) -> None:
+    """Have a function called after every attach and detach, for as long as the program runs.
+
+    For code so often run that it should not even ask ``enabled``: it keeps the answer, and asks anew in
+    ``look``, which must be quick and must not raise. Two changes at once may call it twice at the same time.
+    """
+    _on_change.append(look)
+
+
+def _tell_change() -> None:
+    for look in _on_change:
+        look()
 
 
 def enabled(event: Event) -> bool:

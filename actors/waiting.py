@@ -9,26 +9,35 @@ import asyncio
 import time
 from asyncio import _get_running_loop
 from collections.abc import Callable
+from typing import Protocol
 
 from .errors import BlockingInLoop
 from .kernel import kernel
-from .local import local
+from .local import local, peek
+
+
+class Parked(Protocol):
+    """What wakes a process that waits."""
+
+    def wake(self) -> None:
+        """Have it look whether it has died. May be called by anybody, any number of times, from anywhere."""
 
 
 class Waiter:
     """One wait. ``wake`` may be called by anybody, any number of times, from anywhere."""
 
-    __slots__ = ("_lock",)
+    __slots__ = ("lock",)
 
     def __init__(self) -> None:
-        self._lock = _thread.allocate_lock()
-        self._lock.acquire()
+        self.lock = _thread.allocate_lock()
+        """Taken until it is woken."""
+        self.lock.acquire()
 
     def wake(self, _answer: object = None) -> None:
         # Released already means woken already. (contextlib.suppress would double the cost of the common
         # case.)
         try:
-            self._lock.release()
+            self.lock.release()
         except RuntimeError:
             pass
 
@@ -37,8 +46,8 @@ class Waiter:
     def wait(self, timeout: float | None) -> bool:
         """Sleep until woken, at most timeout seconds; False when the time is over."""
         if timeout is None:
-            return self._lock.acquire()
-        return self._lock.acquire(timeout=min(max(timeout, 0.0), _thread.TIMEOUT_MAX))
+            return self.lock.acquire()
+        return self.lock.acquire(timeout=min(max(timeout, 0.0), _thread.TIMEOUT_MAX))
 
 
 def forbid_loop(what: str, instead: str) -> None:
@@ -103,18 +112,18 @@ def park(
         Killed: the process that waits has died meanwhile.
         ServerExit: the thread that waits got an exit signal (once; it goes on as a new process).
     """
-    from .context import peek
-
     process = peek()
     waiter = Waiter()
     pool = kernel.pool
     thread_id = 0
+    # A signal handler may wait on top of a wait.
+    before = None if process is None else process.parked
     try:
         if process is not None:
             process.parked = waiter
         if register(waiter):
             return True
-        if process is not None and process.dead:
+        if process is not None and process._fate:
             process.meet_death()
         if local.state.owed:
             give_away_owed()
@@ -128,7 +137,7 @@ def park(
         if kernel.exiting:
             return _wait_and_help(waiter, timeout)
         woken = waiter.wait(timeout)
-        if process is not None and process.dead:
+        if process is not None and process._fate:
             process.meet_death()
         return woken
     finally:
@@ -136,7 +145,7 @@ def park(
             pool.waiting.pop(thread_id, None)
         unregister(waiter)
         if process is not None:
-            process.parked = None
+            process.parked = before
 
 
 def _wait_and_help(waiter: Waiter, timeout: float | None) -> bool:
