@@ -93,11 +93,9 @@ class Book(Desk):
             hold.code = None
         if hold is not None and hold.job is not None:
             self.later(partial(hold.job.worker_died, hold.pid, reason))
-        self._hear()
         self.ledger.holder_died(key, monotonic())
 
     def _holder_left(self, key: int) -> None:
-        self._hear()
         hold = self.ledger.holder_left(key, monotonic())
         if hold is not None and hold.code is not None and (hold.code, hold.lasti) not in _warned:
             _warned.add((hold.code, hold.lasti))
@@ -170,7 +168,6 @@ class Book(Desk):
         self.step(self._close)
 
     def _close(self) -> None:
-        self._hear()
         self.ledger.close()
         crew = self.crew
         while crew:
@@ -203,7 +200,6 @@ class Book(Desk):
         events.tell(events.RESIZED, self.state(), self.settings.name, num_slots)
 
     def _resize(self, num_slots: int) -> None:
-        self._hear()
         self.ledger.resize(num_slots, monotonic())
 
 

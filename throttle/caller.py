@@ -8,20 +8,24 @@ callbacks, since this is the price of waiting.)
 
 from __future__ import annotations
 
-import _thread
 import asyncio
+from asyncio import _get_running_loop
 from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
 from ..actors import CallTimeout
-from ..actors.engine import Waiter, kernel, local, park
+from ..actors.engine import Waiter, kernel, park
 from .claim import Claim, Hold
 
 if TYPE_CHECKING:
+    from _thread import LockType
+
     from ..actors import Pid
     from .book import Book
 
+GRANTED: Final = object()
+"""The claim is the hold now."""
 _NUDGED: Final = object()
 """Awake, but nothing is granted yet."""
 _GONE: Final = object()
@@ -29,11 +33,15 @@ _GONE: Final = object()
 
 
 class Caller(Claim):
-    """What the two kinds of callers share. ``hold`` is written before the fate, so who is woken finds it."""
+    """What the two kinds of callers share. ``answer`` is written before the fate: who is woken finds it."""
 
-    hold: Hold | None = None
-    error: BaseException | None = None
+    __slots__ = ("answer", "fate")
+
+    own = True
     fate: list[Any]
+    answer: object
+    """None until there is one: GRANTED, or the hold of the same process that it shares."""
+    error: BaseException | None = None
 
     def ring(self) -> None:
         """Wake whoever waits."""
@@ -44,17 +52,18 @@ class Caller(Claim):
         self.fate = []
 
     def offer(self, hold: Hold) -> bool:
-        self.hold = hold
+        # Never itself, which would be a cycle.
+        self.answer = answer = GRANTED if hold is self else hold
         fate = self.fate
-        fate.append(hold)
+        fate.append(answer)
         first = fate[0]
-        if first is hold:
+        if first is answer:
             self.ring()
             return True
         if first is _NUDGED:
             # Awake already, and about to look.
             return True
-        self.hold = None
+        self.answer = None
         return False
 
     def refuse(self, error: BaseException) -> None:
@@ -74,9 +83,9 @@ class Caller(Claim):
 
 
 class ThreadCaller(Caller):
-    """Waits in a thread."""
+    """Waits in a thread. It is also what an exit signal wakes, as ``parked`` of its process."""
 
-    _waiter: Waiter | None = None
+    __slots__ = ("sleeper",)
 
     def __init__(self, pid: Pid, priority: int, weight: int, release_on_kill: bool) -> None:
         # Claim.__init__ written out, as in TaskCaller: these run once a wait.
@@ -84,92 +93,101 @@ class ThreadCaller(Caller):
         self.key = pid.id
         self.weight = weight
         self.priority = priority
+        self.ticket = 0
+        self.out = False
         self.fate = []
+        self.answer = None
+        self.sleeper: LockType | None = None
+        """What the thread sleeps on; rung by freeing it."""
         if release_on_kill:
             self.release_on_kill = True
 
     def ring(self) -> None:
-        waiter = self._waiter
-        if waiter is not None:
-            waiter.wake()
+        sleeper = self.sleeper
+        if sleeper is not None:
+            # Free already means rung already.
+            try:
+                sleeper.release()
+            except RuntimeError:
+                pass
+
+    wake = ring
 
     def offer(self, hold: Hold) -> bool:
         fate = self.fate
-        if fate:
+        if fate or hold is not self:
             return Caller.offer(self, hold)
-        # Nobody was first so far; written out, as this is every hand-over between threads.
-        self.hold = hold
-        fate.append(hold)
-        if fate[0] is not hold:
+        self.answer = GRANTED
+        fate.append(GRANTED)
+        if fate[0] is not GRANTED:
             return Caller.offer(self, hold)
-        waiter = self._waiter
-        if waiter is not None:
-            waiter.wake()
+        # Written out, as this is every hand-over between threads.
+        sleeper = self.sleeper
+        if sleeper is not None:
+            try:
+                sleeper.release()
+            except RuntimeError:
+                pass
         return True
 
     def register(self, waiter: Waiter) -> bool:
         """Have this waiter woken; True when there is nothing to wait for, looked at after registering."""
-        self._waiter = waiter
+        self.sleeper = waiter.lock
         return bool(self.fate)
 
     def unregister(self, waiter: Waiter) -> None:
         """The wait is over."""
-        self._waiter = None
-
-    def sleep(self, seconds: float | None) -> None:
-        """Sleep until woken, or the time is over.
-
-        Raises:
-            Killed, ServerExit: the process has died meanwhile.
-        """
-        state = local.state
-        if seconds is not None or state.worker or state.owed or kernel.exiting:
-            park(self.register, self.unregister, seconds)
-            return
-        # What park does, written out for plain threads that wait for ever: most of those that fight for a
-        # lock.
-        pid = self.pid
-        self._waiter = waiter = Waiter()
-        try:
-            pid.parked = waiter
-            if not self.fate:
-                if pid._fate:
-                    pid.meet_death()
-                waiter.wait(None)
-                if pid._fate:
-                    pid.meet_death()
-        finally:
-            self._waiter = None
-            pid.parked = None
+        self.sleeper = None
 
 
 class TaskCaller(Caller):
     """Waits in a coroutine, for a bell. Whoever grants in the same loop rings it without leaving that."""
+
+    __slots__ = ("_loop", "bell")
 
     def __init__(self, pid: Pid, priority: int, weight: int, release_on_kill: bool) -> None:
         self.pid = pid
         self.key = pid.id
         self.weight = weight
         self.priority = priority
+        self.ticket = 0
+        self.out = False
         self.fate = []
+        self.answer = None
         if release_on_kill:
             self.release_on_kill = True
         # A task knows its loop. (Asking for the running one is a system call on Python 3.11 and before.)
-        self._loop = loop = getattr(pid, "_loop", None) or asyncio.get_running_loop()
-        self._thread = _thread.get_ident()
-        self.bell = loop.create_future()
+        try:
+            loop = pid._loop  # type: ignore[attr-defined]  # of a TaskPid
+        except AttributeError:
+            loop = asyncio.get_running_loop()
+        self._loop: asyncio.AbstractEventLoop = loop
+        self.bell: asyncio.Future[None] = loop.create_future()
 
     def ring(self) -> None:
         bell = self.bell
-        if _thread.get_ident() == self._thread:
+        loop = self._loop
+        if _get_running_loop() is loop:
             if not bell.done():
                 bell.set_result(None)
             return
         # A loop that has been closed has nobody left who waits.
         try:
-            self._loop.call_soon_threadsafe(_finish, bell)
+            loop.call_soon_threadsafe(_finish, bell)
         except RuntimeError:
             pass
+
+    def offer(self, hold: Hold) -> bool:
+        fate = self.fate
+        if fate or hold is not self or _get_running_loop() is not self._loop:
+            return Caller.offer(self, hold)
+        # Written out, as this is every hand-over within a loop.
+        self.answer = GRANTED
+        fate.append(GRANTED)
+        bell = self.bell
+        if not bell.done():
+            bell.set_result(None)
+        return True
 
     def renew(self) -> None:
         self.bell = self._loop.create_future()
@@ -192,58 +210,102 @@ def _finish(bell: asyncio.Future[None]) -> None:
         bell.set_result(None)
 
 
-def wait(book: Book, claim: ThreadCaller, timeout: float | None) -> Hold:
-    """Wait for a claim in this thread.
+def queue_up(
+    book: Book, me: Pid, timeout: float | None, priority: int, weight: int, release_on_kill: bool
+) -> Hold:
+    """Get a hold for this thread's process, however long it takes.
 
     Raises:
         CallTimeout: the time is over, and the claim is out of the line.
         LockNotFound, QueueFull, ValueError: the claim was refused.
+        Killed, ServerExit: the process has died meanwhile.
     """
-    deadline = None if timeout is None else monotonic() + timeout
+    claim = ThreadCaller(me, priority, weight, release_on_kill)
+    fate = claim.fate
+    sleeper = me.sleeper
     try:
-        while True:
-            if not claim.fate:
-                left = None if deadline is None else max(0.0, deadline - monotonic())
-                claim.sleep(left)
-            hold = _decided(book, claim, timeout)
-            if hold is not None:
-                return hold
+        book.join(claim)
+        if sleeper is not None and timeout is None and not fate and not kernel.exiting:
+            # What park does, written out for plain threads that wait for ever: most of those that fight for a
+            # lock. The thread's sleeper is used again and again, so who rings late for a wait before rings
+            # this one. A signal handler that waits on top of this wait finds none.
+            claim.sleeper = sleeper
+            before = me.parked
+            try:
+                me.sleeper = None
+                me.parked = claim
+                if not fate:
+                    if me._fate:
+                        me.meet_death()
+                    sleeper.acquire()
+                    if me._fate:
+                        me.meet_death()
+            finally:
+                claim.sleeper = None
+                me.parked = before
+                me.sleeper = sleeper
+        hold: Hold = claim if fate and fate[0] is GRANTED else _wait(book, claim, timeout)
     except BaseException:
         hand_on(book, claim)
+        book.give_up(me.id)
         raise
+    if release_on_kill and me.dead:
+        # It died before there was anything to release.
+        book.owner_died(me, None)
+    return hold
 
 
-async def wait_async(book: Book, claim: TaskCaller, timeout: float | None) -> Hold:
-    """Wait for a claim in this coroutine; otherwise the same as wait.
+def _wait(book: Book, claim: ThreadCaller, timeout: float | None) -> Hold:
+    deadline = None if timeout is None else monotonic() + timeout
+    while True:
+        if not claim.fate:
+            seconds = None if deadline is None else max(0.0, deadline - monotonic())
+            park(claim.register, claim.unregister, seconds)
+        hold = _decided(book, claim, deadline, timeout)
+        if hold is not None:
+            return hold
+
+
+async def queue_up_async(book: Book, me: Pid, claim: TaskCaller, timeout: float | None) -> Hold:
+    """Get a hold for this task, however long it takes; otherwise the same. The claim may be in the line
+    already.
 
     Cancelling it leaves the line, or hands the slot on.
     """
-    deadline = None if timeout is None else monotonic() + timeout
     try:
+        if not claim.ticket and not claim.fate:
+            book.join(claim)
+        deadline = None if timeout is None else monotonic() + timeout
         while True:
             if not claim.fate:
                 await claim.rung(None if deadline is None else max(0.0, deadline - monotonic()))
-            hold = _decided(book, claim, timeout)
+            hold = _decided(book, claim, deadline, timeout)
             if hold is not None:
-                return hold
+                break
     except BaseException:
         hand_on(book, claim)
+        book.give_up(me.id)
         raise
+    if claim.release_on_kill and me.dead:
+        book.owner_died(me, None)
+    return hold
 
 
-def _decided(book: Book, claim: Caller, timeout: float | None) -> Hold | None:
+def _decided(book: Book, claim: Caller, deadline: float | None, timeout: float | None) -> Hold | None:
     """Tell what came of a wait; None when it is to be gone on with."""
     fate = claim.fate
     if not fate:
+        if deadline is None or monotonic() < deadline:
+            return None
         # The time is over, unless it is granted in this very moment.
         if claim.abandon():
             _leave(book, claim)
             book.timed_out(claim)
             raise CallTimeout(f"lock {book.settings.name!r} gave {claim.pid} no slot within {timeout:g} s")
     first = fate[0]
+    if first is GRANTED:
+        return claim
     if isinstance(first, Hold):
-        if not claim.shared:
-            return first
         if first.depth > 0:
             first.depth += 1
             return first
@@ -261,16 +323,16 @@ def _decided(book: Book, claim: Caller, timeout: float | None) -> Hold | None:
 
 def _start_over(claim: Caller) -> None:
     claim.renew()
-    claim.hold = None
-    claim.shared = False
+    claim.answer = None
+    claim.shared = claim.out = False
     claim.ticket = 0
 
 
 def _retry(book: Book, claim: Caller) -> None:
     """After a nudge: take a free slot, or wait anew in the old place. Inside the gate."""
-    if claim.hold is not None:
+    if claim.answer is not None:
         # Granted between the nudge and now.
-        claim.fate = [claim.hold]
+        claim.fate = [claim.answer]
     elif claim.error is not None:
         claim.fate = [claim.error]
     else:
@@ -295,6 +357,5 @@ def hand_on(book: Book, claim: Caller) -> None:
         return
     # In the gate it is certain whether it was granted, and that nothing follows.
     book.gate.decide(partial(book.ledger.withdraw, claim, monotonic()))
-    hold = claim.hold
-    if hold is not None and not claim.shared:
-        book.give_back(hold)
+    if claim.answer is GRANTED:
+        book.give_back(claim)

@@ -22,30 +22,33 @@ class Work(Protocol):
 class Hold(Grant):
     """A grant as the ledger keeps it; the holder has the same object, as a Grant.
 
-    Made on every acquire: what is rarely set is a class attribute until it is, which halves the cost of
-    making one.
+    Made on every acquire: slots, filled by whoever makes it, and class attributes for what is rarely set.
     """
 
-    depth: int = 1
+    __slots__ = ("__dict__", "code", "depth", "key", "lasti", "since", "ticket", "weight")
+
+    depth: int
     """Belongs to the holder: it counts nested acquires without the gate, and its fall to 0 is the release
     itself. What follows
     (taking the hold out of the ledger, serving the next) may be done by anybody, any number of times."""
-    release_on_kill: bool = False
-    ticket: int = 0
-    """Of the claim that it answered, 0 when it was granted without waiting."""
-    straggler: bool = False
-    code: CodeType | None = None
+    ticket: int
+    """Of the claim that it answered, 0 when it was granted without waiting. Of a claim: its place among all
+    that ever waited for the lock, 0 until it is in the line."""
+    code: CodeType | None
     """Where it was acquired, with ``lasti``; known when the holder has to release it by hand."""
-    lasti: int = 0
-    job: Work | None = None
-    """What is done with it, if that was handed to somebody by ``execute``."""
-
+    lasti: int
     key: int
     weight: int
     since: float
+    """When it was granted; of a claim, since when it waits."""
+
+    release_on_kill: bool = False
+    straggler: bool = False
+    job: Work | None = None
+    """What is done with it, if that was handed to somebody by ``execute``."""
 
     if not TYPE_CHECKING:
-        # Made empty, and then filled by whoever makes it: a constructor in Python would cost as much again.
+        # Made empty: a constructor in Python would cost as much again.
         __init__ = object.__init__
 
     else:
@@ -53,16 +56,20 @@ class Hold(Grant):
         def __init__(self) -> None: ...
 
 
-class Claim:
+class Claim(Hold):
     """Somebody waits for slots. The ledger decides, and tells through three methods that a shell implements.
 
-    All three may be repeated (after an exception cut a step in two), never block, and run no user code.
+    All three may be repeated (after an exception cut a step in two), never block, and run no user code. A
+    claim that is ``own`` becomes the hold itself when it is granted: one object less for every hand-over.
     """
 
     # Made on every wait; as in Hold, what is rarely set is a class attribute until it is.
-    since: float = 0.0
-    release_on_kill: bool = False
-    ticket: int = 0
+    __slots__ = ("out", "priority")
+
+    own: bool = False
+    out: bool
+    """It has left the line."""
+    priority: int
     sibling: Claim | None = None
     """The claim before it in the line that belongs to the same holder key."""
     shared: bool = False
@@ -75,9 +82,16 @@ class Claim:
         self.key = key
         self.weight = weight
         self.priority = priority
+        self.since = 0.0
+        self.ticket = 0
+        self.out = False
+
+    def __repr__(self) -> str:
+        granted = getattr(self, "name", None) is not None
+        return super().__repr__() if granted else f"<{type(self).__name__} of {self.pid}>"
 
     def offer(self, hold: Hold) -> bool:
-        """Give the hold to whoever waits; False when they have given up.
+        """Give the hold (of a claim that is ``own``, itself) to whoever waits; False when they have given up.
 
         True again for a hold that they have already.
         """

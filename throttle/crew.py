@@ -49,7 +49,8 @@ class Hand:
     @property
     def alive(self) -> bool:
         """Whether the worker lives."""
-        return self.pid is not None and self.pid.alive
+        pid = self.pid
+        return pid is not None and not pid._fate
 
     def give(self, job: Task) -> None:
         """Give it a job; its slot is the worker's by now. If the worker has died.
@@ -62,7 +63,7 @@ class Hand:
             self._jobs.put(job)
         else:
             pid.deliver(Cast(job))
-        if pid.dead:
+        if pid._fate:
             # It may have died, and left, before the slot was its own: then nobody has freed that.
             self.book.owner_died(pid, pid.exit_reason)
             if pid.left:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, TypeVar
 
 import attrs
 
-from ..actors import telemetry
 from ..actors.engine import Alarm, kernel
 from . import events
 from .adaptive import Adaptive
@@ -56,8 +55,9 @@ class Desk:
     __slots__ = (
         "_alarm",
         "_emitting",
-        "_heard",
         "_outbox",
+        "_requests",
+        "_turn",
         "attached",
         "gate",
         "ledger",
@@ -73,12 +73,14 @@ class Desk:
             fairness=settings.fairness,
             token=token,
         )
-        self.gate = Gate(self._mend)
+        self.gate = gate = Gate(self._mend)
+        # For the three steps that write the way in and out of the gate once more.
+        self._turn = gate.turn
+        self._requests = gate.requests
         self._alarm: Alarm | None = None
         self._shape(settings)
         self.attached: dict[int, Pid] = {}
         """Processes that this is attached to; they stay when they release, since they will come again."""
-        self._heard: object = ()
         self._outbox: deque[Callable[[], object]] | None = None
         """What is to be told after the step; None until there is anything."""
         self._emitting = [None]
@@ -111,8 +113,8 @@ class Desk:
     def take(self, pid: Pid, weight: int, release_on_kill: bool) -> Hold | None:
         """Grant if it can be done this instant; None says only that a claim has to join the line.
 
-        The way in and out of the gate is written out here and in give_back: these two are the price of a
-        lock.
+        The way in and out of the gate is written out here, in give_back and in join: these are the price of
+        a lock.
         """
         ledger = self.ledger
         key = pid.id
@@ -126,37 +128,54 @@ class Desk:
             self.attach(pid)
         if watched:
             watched[0](pid, self.settings.name)
-        if ledger.line.lanes and ledger.strict:
+        if ledger.line.size and ledger.strict:
             return None
-        gate = self.gate
-        lock = gate.lock
+        turn = self._turn
+        requests = self._requests
+        token = (pid,)
+        hold = None
         try:
-            if not lock.acquire(False):
+            if turn.setdefault(0, token) is not token:
                 return None
-            if gate.busy or gate.requests:
-                lock.release()
-                return None
-            gate.busy = True
-            if telemetry._attached is not self._heard:
-                self._hear()
-            hold = ledger.take(pid, key, weight, monotonic(), release_on_kill)
-            gate.busy = False
-            lock.release()
+            if requests:
+                # They came first.
+                pass
+            elif ledger.plain:
+                # ledger.take(), written out.
+                used = ledger.used + weight
+                if used <= ledger.num_slots and not (ledger.line.size and ledger.strict):
+                    hold = Hold()
+                    ledger.token = hold.token = ledger.token + 1
+                    ledger.used = used
+                    hold.name = ledger.name
+                    hold.pid = pid
+                    hold.key = key
+                    hold.weight = weight
+                    hold.since = monotonic()
+                    hold.ticket = 0
+                    hold.code = None
+                    hold.depth = 1
+                    if release_on_kill:
+                        hold.release_on_kill = True
+                    ledger.holders[key] = hold
+            else:
+                hold = ledger.take(pid, key, weight, monotonic(), release_on_kill)
+            del turn[0]
+            if requests:
+                self.gate.drain()
+            if self._outbox:
+                self.flush()
         except BaseException:
-            gate.recover()
+            self.gate.recover(token)
             self.give_up(key)
             raise
-        if gate.requests:
-            gate.drain()
-        if self._outbox:
-            self.flush()
         return hold
 
     def give_up(self, key: int) -> None:
         """After an exception: a process that held nothing before holds nothing now."""
         hold = self.ledger.holders.get(key)
-        if hold is not None:
-            hold.depth = min(hold.depth, 1)
+        if hold is not None and hold.depth > 0:
+            hold.depth = 1
             self.give_back(hold)
 
     def give_back(self, hold: Hold) -> None:
@@ -164,74 +183,81 @@ class Desk:
         if hold.depth > 1:
             hold.depth -= 1
             return
-        # First of all: from here on the hold is known to be over, and whoever mends the ledger takes it out.
-        hold.depth = 0
-        gate = self.gate
-        lock = gate.lock
+        turn = self._turn
+        requests = self._requests
         ledger = self.ledger
+        token = (hold,)
+        done = False
         try:
-            if not lock.acquire(False):
-                inside = False
-            elif gate.busy or gate.requests:
-                lock.release()
-                inside = False
-            else:
-                inside = gate.busy = True
-                if telemetry._attached is not self._heard:
-                    self._hear()
-                if ledger.report is not None or ledger.limit is not None:
-                    ledger.release(hold, monotonic())
-                else:
-                    # ledger.drop(), written out.
-                    key = hold.key
-                    held = ledger.holders
-                    if held.get(key) is hold:
-                        del held[key]
-                        ledger.used -= hold.weight
-                    if ledger.line.lanes:
-                        ledger.pass_on(monotonic())
-                gate.busy = False
-                lock.release()
+            # First of all: from here on the hold is known to be over, and whoever mends the ledger takes it
+            # out.
+            hold.depth = 0
+            if turn.setdefault(0, token) is token:
+                if ledger.plain and not requests:
+                    if ledger.strict and ledger.line.size:
+                        ledger.hand_over(hold, monotonic())
+                    else:
+                        # ledger.release(), written out.
+                        key = hold.key
+                        held = ledger.holders
+                        if held.get(key) is hold:
+                            del held[key]
+                            ledger.used -= hold.weight
+                        if ledger.line.size:
+                            nudged = ledger.nudged
+                            # While somebody is on their way, there is nothing to do yet.
+                            if nudged is None or nudged.out or hold.since >= ledger.fair_at:
+                                ledger.pass_on(monotonic())
+                    done = True
+                del turn[0]
         except BaseException:
-            gate.requests.append(partial(self._release, hold))
-            gate.recover()
+            requests.append(partial(self._release, hold))
+            self.gate.recover(token)
             raise
-        if not inside:
-            gate.submit(partial(self._release, hold))
-        elif gate.requests:
-            gate.drain()
+        if done:
+            if requests:
+                self.gate.drain()
+        else:
+            self.gate.submit(partial(self._release, hold))
+            if ledger.closed:
+                self.gate.submit(self._retire)
         if self._outbox:
             self.flush()
-        if ledger.closed:
-            self.gate.submit(self._retire)
 
     def join(self, claim: Claim) -> None:
         """Have a claim granted, put into the line, or refused; it is told."""
         claim.since = now = monotonic()
-        gate = self.gate
-        lock = gate.lock
+        turn = self._turn
+        requests = self._requests
+        token = (claim,)
+        done = False
         try:
             # As in take: the short way, where nobody is inside.
-            if not lock.acquire(False):
-                inside = False
-            elif gate.busy or gate.requests:
-                lock.release()
-                inside = False
-            else:
-                inside = gate.busy = True
-                if telemetry._attached is not self._heard:
-                    self._hear()
-                self.ledger.join(claim, now)
-                gate.busy = False
-                lock.release()
+            if turn.setdefault(0, token) is token:
+                if not requests:
+                    ledger = self.ledger
+                    line = ledger.line
+                    if (
+                        line.size
+                        and ledger.simple
+                        and ledger.used >= ledger.num_slots
+                        and claim.key not in ledger.holders
+                        and claim.weight <= ledger.num_slots
+                    ):
+                        # Most claims, when there are many: ledger.join() would do nothing else.
+                        line.push(claim)
+                    else:
+                        ledger.join(claim, now)
+                    done = True
+                del turn[0]
         except BaseException:
             # Whoever waits hands on what may have been granted.
-            gate.recover()
+            self.gate.recover(token)
             raise
-        if not inside:
-            gate.submit(partial(self._join, claim))
-        elif gate.requests:
-            gate.drain()
+        if not done:
+            self.gate.submit(partial(self._join, claim))
+        elif requests:
+            self.gate.drain()
         if self._outbox:
             self.flush()
 
@@ -248,7 +274,8 @@ class Desk:
         try:
             return self.decide(partial(self._take, pid, weight))
         except BaseException:
-            self.give_up(pid.id)
+            # Through the gate's queue, since the step above may still be in it.
+            self.step(partial(self._give_up, pid.id))
             raise
 
     def decide(self, step: Callable[[], T]) -> T | None:
@@ -256,7 +283,7 @@ class Desk:
 
         None on top of a step of this very thread, where nothing can be decided.
         """
-        value = self.gate.decide(partial(self._heard_first, step))
+        value = self.gate.decide(step)
         if self._outbox:
             self.flush()
         return value
@@ -279,31 +306,34 @@ class Desk:
         self._hear()
         self.ledger.mend(monotonic())
 
-    def _heard_first(self, step: Callable[[], T]) -> T:
-        self._hear()
-        return step()
-
     def _take(self, pid: Pid, weight: int) -> Hold | None:
+        hold = self.ledger.holders.get(pid.id)
+        if hold is not None and hold.depth > 0:
+            # This step was cut after the grant, and is repeated.
+            return hold
         return self.ledger.take(pid, pid.id, weight, monotonic())
 
+    def _give_up(self, key: int) -> None:
+        hold = self.ledger.holders.get(key)
+        if hold is not None:
+            self.ledger.release(hold, monotonic())
+
     def _release(self, hold: Hold) -> None:
-        self._hear()
         self.ledger.release(hold, monotonic())
 
     def _join(self, claim: Claim) -> None:
-        self._hear()
         self.ledger.join(claim, monotonic())
 
     def _withdraw(self, claim: Claim) -> None:
-        self._hear()
         self.ledger.withdraw(claim, monotonic())
 
+    def hear(self) -> None:
+        """Notice that somebody listens now, or nobody any more."""
+        self.gate.submit(self._hear)
+
     def _hear(self) -> None:
-        """Notice whether anybody listens: only then does the ledger report."""
-        attached = telemetry._attached
-        if attached is not self._heard:
-            self.ledger.report = self._note if events.somebody_listens() else None
-            self._heard = attached
+        self.ledger.report = self._note if events.somebody_listens() else None
+        self.ledger.settle()
 
     def _note(self, fact: Fact) -> None:
         self.later(partial(events.emit, fact, self.settings.name, self.ledger.num_slots))
@@ -316,6 +346,7 @@ class Desk:
         self.ledger.meter = None if rate is None else Meter(rate)
         self.ledger.ask_again = None if rate is None else self._ask_again
         self.ledger.limit = None if adaptive is None else adaptive.limit(settings.num_slots)
+        self.ledger.settle()
 
     def _ask_again(self, when: float) -> None:
         """Serve the line at a time; the earliest alarm is enough, since every step that serves asks anew."""
@@ -332,7 +363,6 @@ class Desk:
         self.flush_elsewhere()
 
     def _serve(self) -> None:
-        self._hear()
         self.ledger.serve(monotonic())
 
     # -- telling observers, outside the gate -----------------------------------

@@ -3,37 +3,47 @@
 A step may be wanted in a finalizer, in a signal handler, in a dying thread, or on top of another step of the
 same thread. So nobody waits for the gate: a step is appended, then the gate is tried; who fails leaves the
 step to whoever is inside, who looks again after leaving (flat combining; the same idea delivers messages in
-``actors``). What such a step answers comes through a future.
+``actors``). Who needs the answer of a step waits for that, not for the gate.
 
-The lock inside is an RLock for one reason: after an exception has cut a step, its thread can find out whether
-it still holds it.
+Being inside is an entry in a dict, with a token that only this entry has. It is made by ``setdefault``, which
+is one C call and a third of the price of a lock; and after an exception between any two bytecodes, the token
+tells for certain whether the entry was made.
 """
 
 from __future__ import annotations
 
-import threading
+import _thread
+import sys
 from collections.abc import Callable
-from typing import TypeVar
+from types import CodeType, FrameType
+from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
 VISIT_SECONDS = 1.0
 """How long a reader waits for whoever is inside; a step takes microseconds."""
 
+ways_in: set[CodeType] = set()
+"""The code that goes in; each calls its token ``token``."""
+
 
 class Gate:
     """See the module. ``Desk`` writes the way in and out once more, for its three fastest steps."""
 
-    __slots__ = ("_failed", "busy", "lock", "mend", "requests")
+    __slots__ = ("_failed", "mend", "requests", "turn")
 
     def __init__(self, mend: Callable[[], object]) -> None:
-        self.lock = threading.RLock()
-        self.busy = False
-        """Somebody is inside. A thread that gets the RLock nevertheless is on top of its own step."""
+        self.turn: dict[int, object] = {}
+        """Who is inside: under 0, the token of that entry; empty when nobody is."""
         self.requests: list[Callable[[], object]] = []
         """Steps that wait, oldest first. There are hardly any, and an empty deque takes 0.7 kB."""
         self.mend = mend
         self._failed: Callable[[], object] | None = None
+
+    @property
+    def busy(self) -> bool:
+        """Whether somebody is inside."""
+        return bool(self.turn)
 
     def submit(self, step: Callable[[], object]) -> None:
         """Have a step done: now, or by whoever is inside. Never blocks; those of one thread keep their order.
@@ -47,51 +57,41 @@ class Gate:
     def drain(self) -> None:
         """Do the steps that wait, unless somebody is inside, who will."""
         requests = self.requests
-        lock = self.lock
+        turn = self.turn
+        token = (self,)
         while requests:
             try:
-                if not lock.acquire(False):
+                if turn.setdefault(0, token) is not token:
                     return
-                if self.busy:
-                    lock.release()
-                    return
-                self.busy = True
                 # Peek, do, then pop: an exception at any bytecode loses no step, and a step done twice does
                 # no harm.
                 while requests:
                     requests[0]()
                     requests.pop(0)
-                self.busy = False
-                lock.release()
+                del turn[0]
             except BaseException:
-                self.recover()
+                self.recover(token)
                 raise
 
-    def recover(self) -> None:
-        """After an exception in a step of this thread: leave the gate if inside, and have the ledger mended.
+    def recover(self, token: object) -> None:
+        """After an exception on the way in, inside, or on the way out: leave if inside, and have the ledger
+        mended.
 
-        Trying the RLock tells: it succeeds when this thread holds it already, or nobody does.
+        Args:
+            token: of the entry that may have been made.
         """
-        lock = self.lock
-        if not lock.acquire(False):
-            return
         requests = self.requests
-        if requests:
-            # A step that fails twice would fail for ever, in the face of everybody who comes by.
-            if self._failed is requests[0]:
-                requests.pop(0)
-            else:
-                self._failed = requests[0]
-        # Before anything else is done with the ledger, it is mended.
-        requests.insert(0, self.mend)
-        self.busy = False
-        lock.release()
-        try:
-            lock.release()
-        except RuntimeError:
-            # It was cut before it got in, or after it had left.
-            return
-        # Others may have found the gate closed meanwhile, and have left their steps here.
+        if self.turn.get(0) is token:
+            if requests:
+                # A step that fails twice would fail for ever, in the face of everybody who comes by.
+                if self._failed is requests[0]:
+                    requests.pop(0)
+                else:
+                    self._failed = requests[0]
+            # Before anything else is done with the ledger, it is mended.
+            requests.insert(0, self.mend)
+            del self.turn[0]
+        # Others may have found somebody inside, and have left their steps here.
         self.drain()
 
     def visit(self, look: Callable[[], T]) -> T:
@@ -106,7 +106,10 @@ class Gate:
         return value  # type: ignore[return-value]  # inside, so there is one
 
     def decide(self, step: Callable[[], T]) -> T | None:
-        """Do a step here and return what it decides, waiting for whoever is inside.
+        """Have a step done and return what it decides, waiting for whoever is inside, who may do it.
+
+        Args:
+            step: as in ``submit``.
 
         Returns:
             None where it can't be decided: on top of a step of its own thread.
@@ -114,25 +117,61 @@ class Gate:
         return self._enter(step, -1)[1]
 
     def _enter(self, step: Callable[[], T], seconds: float) -> tuple[bool, T | None]:
-        self.drain()
-        lock = self.lock
-        value: T | None = None
+        turn = self.turn
+        requests = self.requests
+        token = (self,)
         try:
-            if not lock.acquire(timeout=seconds):
-                return False, None
-            if self.busy:
-                lock.release()
-                return False, None
-            self.busy = True
-            while self.requests:
-                self.requests[0]()
-                self.requests.pop(0)
-            value = step()
-            self.busy = False
-            lock.release()
+            if turn.setdefault(0, token) is token:
+                while requests:
+                    requests[0]()
+                    requests.pop(0)
+                value = step()
+                del turn[0]
+                if requests:
+                    self.drain()
+                return True, value
         except BaseException:
-            self.recover()
+            self.recover(token)
             raise
-        if self.requests:
-            self.drain()
-        return True, value
+        if self._on_top():
+            return False, None
+        answer = _Answer(step)
+        self.submit(answer)
+        return answer.wait(seconds)
+
+    def _on_top(self) -> bool:
+        """Tell whether it is this very thread that is inside: in a signal handler, say, on top of a step."""
+        owner = self.turn.get(0)
+        frame: FrameType | None = sys._getframe(1)
+        while frame is not None and owner is not None:
+            if frame.f_code in ways_in and frame.f_locals.get("token") is owner:
+                return True
+            frame = frame.f_back
+        return False
+
+
+class _Answer(Generic[T]):
+    """A step whose answer somebody waits for while another thread does it."""
+
+    __slots__ = ("_lock", "_step", "_value")
+
+    def __init__(self, step: Callable[[], T]) -> None:
+        self._step = step
+        self._value: list[T] = []
+        self._lock = _thread.allocate_lock()
+        self._lock.acquire()
+
+    def __call__(self) -> None:
+        if not self._value:
+            self._value.append(self._step())
+        if self._lock.locked():
+            self._lock.release()
+
+    def wait(self, seconds: float) -> tuple[bool, T | None]:
+        """Return whether it was done in time, and its answer."""
+        if not self._lock.acquire(timeout=seconds):
+            return False, None
+        return True, self._value[0]
+
+
+ways_in.update(way.__code__ for way in (Gate.drain, Gate._enter))

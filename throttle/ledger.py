@@ -90,8 +90,11 @@ class Ledger:
         "max_waiting",
         "meter",
         "name",
+        "nudged",
         "num_slots",
+        "plain",
         "report",
+        "simple",
         "strict",
         "token",
         "used",
@@ -117,6 +120,8 @@ class Ledger:
         self.granting = False
         self.closed = False
         self.fair_at = 0.0
+        self.nudged: Claim | None = None
+        """With eventual fairness: while this one is in the line, nobody else need be woken before fair_at."""
         self.meter: Meter | None = None
         """Of a lock with a rate: a grant needs a free slot and credit."""
         self.limit: Limit | None = None
@@ -125,18 +130,26 @@ class Ledger:
         """Told when the line is to be served anew, since the rate allows nothing until then."""
         self.report: Callable[[Fact], object] | None = None
         """Told what has happened, when somebody wants to know."""
+        self.plain = False
+        """Nothing counts but slots: it grants, has no rate, adapts to nothing, and nobody wants to know."""
+        self.simple = False
+        """It is plain, and who finds a line joins it: strict fairness and no limit to its length."""
+
+    def settle(self) -> None:
+        """Look whether it is plain; after any change to what makes it so."""
+        special = self.meter is not None or self.limit is not None or self.report is not None
+        self.plain = self.granting and not special
+        self.simple = self.plain and self.strict and self.max_waiting is None
 
     # -- granting --------------------------------------------------------------
 
     def take(self, pid: Pid, key: int, weight: int, now: float, release_on_kill: bool = False) -> Hold | None:
         """Grant at once, overtaking nobody (with eventual fairness: whoever comes); else None."""
         used = self.used + weight
-        if used > self.num_slots or not self.granting or (self.strict and self.line.lanes):
+        if used > self.num_slots or (self.line.size and self.strict):
             return None
-        if self.meter is not None:
-            if self.meter.wait(weight, now) > 0.0:
-                return None
-            self.meter.spend(weight, now)
+        if not self.plain and (not self.granting or not self._spend(weight, now)):
+            return None
         self.token = token = self.token + 1
         self.used = used
         hold = Hold()
@@ -146,6 +159,9 @@ class Ledger:
         hold.key = key
         hold.weight = weight
         hold.since = now
+        hold.ticket = 0
+        hold.code = None
+        hold.depth = 1
         if release_on_kill:
             hold.release_on_kill = True
         self.holders[key] = hold
@@ -153,9 +169,19 @@ class Ledger:
             self.report(LockAcquired(self.state(), 0.0))
         return hold
 
+    def _spend(self, weight: int, now: float) -> bool:
+        """Take credit from the rate; False when there is not enough."""
+        if self.meter is None:
+            return True
+        if self.meter.wait(weight, now) > 0.0:
+            return False
+        self.meter.spend(weight, now)
+        return True
+
     def join(self, claim: Claim, now: float) -> None:
         """Grant, or put into the line, or refuse."""
-        if claim.ticket and claim in self.line:
+        line = self.line
+        if claim in line:
             return
         if self.closed:
             claim.refuse(LockNotFound(self.name))
@@ -179,11 +205,11 @@ class Ledger:
             if self.report is not None:
                 self.report(WaiterShed(self.state()))
             return
-        self.line.push(claim)
+        line.push(claim)
         if not self.strict and self._room(claim.weight) and self._credit(claim, now):
             self._grant(claim, now)
         self.serve(now)
-        if self.report is not None and claim in self.line:
+        if self.report is not None and claim in line:
             self.report(LockWaiting(self.state()))
 
     def _fits(self, claim: Claim, now: float) -> bool:
@@ -210,11 +236,11 @@ class Ledger:
 
     def serve(self, now: float) -> None:
         """Grant to the head of the line, as long as it fits. Nobody overtakes a heavy head."""
-        lanes = self.line.lanes
-        ranks = self.line.ranks
-        while lanes and self.granting and self.used < self.num_slots:
-            # line.head(), written out: this runs once a hand-over.
-            head = next(iter(lanes[-ranks[0]].values()))
+        line = self.line
+        while line.size and self.granting and self.used < self.num_slots:
+            head = line.head()
+            if head is None:
+                return
             if self.used + head.weight > self.num_slots and not self._room(head.weight):
                 return
             if self.meter is not None and not self._credit(head, now):
@@ -223,7 +249,9 @@ class Ledger:
 
     def _grant(self, claim: Claim, now: float) -> None:
         """Give slots to a claim in the line, or take the claim out if it has given up."""
-        held = self.holders.get(claim.key)
+        key = claim.key
+        holders = self.holders
+        held = holders.get(key)
         if held is not None and held.depth > 0:
             # Its process got a slot through another claim meanwhile (a signal handler that waits on top of
             # its thread).
@@ -232,19 +260,10 @@ class Ledger:
             return
         if self.meter is not None:
             self.meter.spend(claim.weight, now)
-        self.token = token = self.token + 1
+        waited = now - claim.since
         self.used += claim.weight
-        hold = Hold()
-        hold.name = self.name
-        hold.token = token
-        hold.pid = claim.pid
-        hold.key = key = claim.key
-        hold.weight = claim.weight
-        hold.since = now
-        hold.ticket = claim.ticket
-        if claim.release_on_kill:
-            hold.release_on_kill = True
-        self.holders[key] = hold
+        hold = self._fill(claim, now)
+        holders[key] = hold
         taken = claim.offer(hold)
         if not taken:
             self.drop(hold)
@@ -254,12 +273,30 @@ class Ledger:
         if not taken:
             return
         if self.report is not None:
-            self.report(LockAcquired(self.state(), now - claim.since))
+            self.report(LockAcquired(self.state(), waited))
         if key not in self.line.by_key:
             return
         for sibling in self.line.of(key):
             self._nest(sibling, hold)
             self.line.remove(sibling)
+
+    def _fill(self, claim: Claim, now: float) -> Hold:
+        """Make the hold that a claim is granted: itself, or another that looks the same."""
+        hold: Hold = claim
+        if not claim.own:
+            hold = Hold()
+            hold.pid = claim.pid
+            hold.key = claim.key
+            hold.weight = claim.weight
+            hold.ticket = claim.ticket
+            if claim.release_on_kill:
+                hold.release_on_kill = True
+        self.token = hold.token = self.token + 1
+        hold.name = self.name
+        hold.since = now
+        hold.code = None
+        hold.depth = 1
+        return hold
 
     def _nest(self, claim: Claim, held: Hold) -> None:
         if claim.weight > held.weight:
@@ -306,6 +343,51 @@ class Ledger:
         self.pass_on(now)
         return dropped
 
+    def hand_over(self, hold: Hold, now: float) -> None:
+        """Do what release() does, for a plain lock with strict fairness and a line: the price of contention.
+
+        Written out for the usual case, in which the head of the line takes over the very slots.
+        """
+        holders = self.holders
+        line = self.line
+        front = line.front
+        if (
+            not front
+            or (claim := front[0]).out
+            or claim.weight != hold.weight
+            or self.used > self.num_slots
+            or holders.get(hold.key) is not hold
+            or (key := claim.key) in holders
+            or line.by_key[key] is not claim
+            or claim.sibling is not None
+        ):
+            self.release(hold, now)
+            return
+        # used stays, so a cut leaves it too high, until it is mended.
+        del holders[hold.key]
+        if claim.own:
+            grant: Hold = claim
+            self.token = claim.token = self.token + 1
+            claim.name = self.name
+            claim.since = now
+            claim.code = None
+            claim.depth = 1
+        else:
+            grant = self._fill(claim, now)
+        holders[key] = grant
+        if claim.offer(grant):
+            # line.remove(), written out for the head. Its lane may be empty now, which line.head() notices.
+            claim.out = True
+            line.size -= 1
+            del front[0], line.by_key[key]
+            if self.used < self.num_slots:
+                # It was too heavy for what was free, and those behind it may not be.
+                self.serve(now)
+            return
+        self.drop(grant)
+        line.remove(claim)
+        self.serve(now)
+
     def pass_on(self, now: float) -> None:
         """Serve the line after slots came free.
 
@@ -314,23 +396,26 @@ class Ledger:
         ever.
         """
         line = self.line
-        if not line.lanes:
+        if not line.size:
             return
         if self.strict or now >= self.fair_at:
-            self.serve(now)
             self.fair_at = now + PATIENCE
-            return
-        self._nudge()
+            self.nudged = None
+            self.serve(now)
+        else:
+            self._nudge()
 
     def _nudge(self) -> None:
         head = self.line.head()
         if head is not None and not head.nudged:
             head.nudged = True
+            self.nudged = head
             head.nudge()
 
     def retry(self, claim: Claim, now: float) -> None:
         """A nudged claim tries for a free slot, and keeps its place when there is none."""
         claim.nudged = False
+        self.nudged = None
         if claim in self.line and self._room(claim.weight) and self._credit(claim, now):
             self._grant(claim, now)
             if self.used < self.num_slots:
@@ -391,12 +476,13 @@ class Ledger:
 
     def suspend(self) -> None:
         """Nobody is granted until the next lock process adopts."""
-        self.granting = False
+        self.simple = self.plain = self.granting = False
 
     def adopt(self, now: float) -> None:
         """Put everything right and go on granting in the old order."""
         self.closed = False
         self.granting = True
+        self.settle()
         self.mend(now)
 
     def mend(self, now: float) -> None:
@@ -419,7 +505,7 @@ class Ledger:
     def close(self) -> None:
         """Refuse everybody who waits, now or later. Holders keep what they have."""
         self.closed = True
-        self.granting = False
+        self.simple = self.plain = self.granting = False
         for claim in list(self.line):
             claim.refuse(LockNotFound(self.name))
             self.line.remove(claim)

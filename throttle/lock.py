@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import sys
 from asyncio import _get_running_loop
-from typing import TYPE_CHECKING, Any
+from sys import _getframe
+from typing import TYPE_CHECKING, Any, Final
 
 from ..actors import NotHeld, forbid_loop
 from ..actors.engine import check_timeout, current, local
-from .caller import TaskCaller, ThreadCaller, wait, wait_async
+from .caller import TaskCaller, queue_up, queue_up_async
 from .claim import Hold
 from .table import books, table
 from .values import Grant, check_name, check_positive, check_priority, too_heavy
 
 if TYPE_CHECKING:
-    from ..actors import Pid
     from .book import Book
+
+ONE: Final = 1
+ZERO: Final = 0
+"""The defaults of weight and priority. What is the same object needs no check (True is not, nor is 1.0)."""
 
 
 def acquire(name: str, timeout: float | None = None, priority: int = 0, weight: int = 1) -> Grant:
@@ -47,7 +50,11 @@ def acquire(name: str, timeout: float | None = None, priority: int = 0, weight: 
 
     Differs from ExSleeplock: nesting is counted, so an inner release does not free the outer slot.
     """
-    book = books.get(name)
+    book: Book | None
+    try:
+        book = books[name]
+    except (KeyError, TypeError):
+        book = None
     if book is None:
         book = table.find(name)
     if _get_running_loop() is not None:
@@ -56,14 +63,14 @@ def acquire(name: str, timeout: float | None = None, priority: int = 0, weight: 
     me = local.state.process
     if me is None or me._fate:
         me = current()
-    if timeout is not None or weight.__class__ is not int or weight != 1 or priority != 0:
+    if timeout is not None or weight is not ONE or priority is not ZERO:
         check_request(book, timeout, priority, weight)
     hold = book.take(me, weight, False)
     if hold is None:
         hold = queue_up(book, me, timeout, priority, weight, False)
     if hold.depth == 1:
         # Where, in case that nobody releases it; the line number is computed when it is wanted.
-        frame = sys._getframe(1)
+        frame = _getframe(1)
         hold.code = frame.f_code
         hold.lasti = frame.f_lasti
     return hold
@@ -92,7 +99,7 @@ async def aacquire(name: str, timeout: float | None = None, priority: int = 0, w
 
 def _note_place(hold: Hold) -> None:
     """Remember where a coroutine acquired: the frame that awaits it."""
-    frame: Any = sys._getframe(2)
+    frame: Any = _getframe(2)
     hold.code = frame.f_code
     hold.lasti = frame.f_lasti
 
@@ -114,7 +121,7 @@ def attempt(name: str, weight: int = 1) -> Grant | None:
     hold = book.now_or_never(me, weight)
     if hold is None:
         return None
-    frame = sys._getframe(1)
+    frame = _getframe(1)
     hold.code = frame.f_code
     hold.lasti = frame.f_lasti
     return hold
@@ -130,7 +137,11 @@ def release(name: str) -> None:
     Semantics: ExSleeplock.release/1, which answers ``:ok`` when nothing is held; so does
         ``resprout.throttle.ex_sleeplock``.
     """
-    book = books.get(name)
+    book: Book | None
+    try:
+        book = books[name]
+    except (KeyError, TypeError):
+        book = None
     if book is None:
         book = table.find(name)
     me = local.state.process
@@ -169,37 +180,6 @@ def check_request(book: Book, timeout: object, priority: object, weight: object)
         number = check_positive("weight", weight)
         if number > book.most():
             raise too_heavy(book.settings.name, number, book.most())
-
-
-def queue_up(
-    book: Book, me: Pid, timeout: float | None, priority: int, weight: int, release_on_kill: bool
-) -> Hold:
-    """Get a hold for this thread's process, however long it takes."""
-    claim = ThreadCaller(me, priority, weight, release_on_kill)
-    try:
-        book.join(claim)
-        hold = wait(book, claim, timeout)
-    except BaseException:
-        book.give_up(me.id)
-        raise
-    if release_on_kill and me.dead:
-        # It died before there was anything to release.
-        book.owner_died(me, None)
-    return hold
-
-
-async def queue_up_async(book: Book, me: Pid, claim: TaskCaller, timeout: float | None) -> Hold:
-    """Get a hold for this task, however long it takes. The claim may have joined the line already."""
-    try:
-        if not claim.ticket and not claim.fate:
-            book.join(claim)
-        hold = await wait_async(book, claim, timeout)
-    except BaseException:
-        book.give_up(me.id)
-        raise
-    if claim.release_on_kill and me.dead:
-        book.owner_died(me, None)
-    return hold
 
 
 def known(name: str) -> Book:

@@ -6,14 +6,14 @@ import functools
 import inspect
 from asyncio import _get_running_loop
 from collections.abc import Awaitable, Callable
-from types import FunctionType
+from types import BuiltinFunctionType, FunctionType
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from ..actors import forbid_loop
 from ..actors.engine import current
-from .caller import TaskCaller, hand_on
+from .caller import GRANTED, TaskCaller, hand_on, queue_up, queue_up_async
 from .claim import Hold
-from .lock import check_request, queue_up, queue_up_async
+from .lock import ONE, ZERO, check_request
 from .table import books, table
 from .values import Grant, check_on_kill
 
@@ -100,9 +100,8 @@ class slot:  # noqa: N801  # used as a function: with slot("name"):
                 except BaseException:
                     hand_on(book, claim)
                     raise
-            first = claim.fate[0] if claim.fate else None
-            if isinstance(first, Hold) and not claim.shared:
-                hold = first
+            if claim.answer is GRANTED and claim.fate[0] is GRANTED:
+                hold = claim
             else:
                 hold = await queue_up_async(book, me, claim, self._timeout)
         self._book = book
@@ -123,8 +122,7 @@ class slot:  # noqa: N801  # used as a function: with slot("name"):
         book = books.get(self._name)
         if book is None:
             book = table.find(self._name)
-        weight = self._weight
-        if self._timeout is not None or weight.__class__ is not int or weight != 1 or self._priority != 0:
+        if self._weight is not ONE or self._timeout is not None or self._priority is not ZERO:
             check_request(book, self._timeout, self._priority, self._weight)
         hold = self._hold
         if hold is not None and hold.depth > 0 and hold.pid is not current():
@@ -229,13 +227,16 @@ def limited(
 
 def is_coroutine_function(fn: object) -> bool:
     """Tell whether calling fn makes a coroutine; sees through partial and callable objects."""
-    if isinstance(fn, FunctionType):
-        return bool(fn.__code__.co_flags & inspect.CO_COROUTINE) or inspect.iscoroutinefunction(fn)
     while isinstance(fn, functools.partial):
         fn = fn.func
+    if isinstance(fn, (type, BuiltinFunctionType)):
+        # For certain not; asking inspect costs as much as taking the lock.
+        return False
+    if isinstance(fn, FunctionType) and fn.__code__.co_flags & inspect.CO_COROUTINE:
+        return True
     if inspect.iscoroutinefunction(fn):
         return True
-    return not inspect.isclass(fn) and inspect.iscoroutinefunction(getattr(fn, "__call__", None))  # noqa: B004  # the method
+    return inspect.iscoroutinefunction(getattr(fn, "__call__", None))  # noqa: B004  # the method
 
 
 def check_callable(fn: object, form: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..actors import LockNotFound
+from ..actors import LockNotFound, telemetry
 from .book import Book
 from .desk import Settings
 from .values import check_name
@@ -60,3 +60,12 @@ class Table:
 
 
 table = Table()
+
+
+def _hear() -> None:
+    for book in list(books.values()):
+        book.hear()
+
+
+# So that no step has to look whether anybody listens.
+telemetry.on_change(_hear)

@@ -21,6 +21,7 @@ from ..actors import CallTimeout, Future, ServerExit, process
 from ..actors.engine import Alarm, check_timeout, current, kernel
 from .claim import Claim, Hold
 from .crew import Hand, SlotWorker
+from .lock import ZERO
 from .slot import check_callable, is_coroutine_function
 from .table import table
 from .tree import start_worker
@@ -39,11 +40,12 @@ class JobFuture(Future[T]):
     """The future of a job: cancelling it takes the job out of the line, unless it runs already."""
 
     __slots__ = ("_job",)
-    _job: Job
+    _job: Job | None
+    """None from its beginning on: nothing can be cancelled then, and there is no cycle to be collected."""
 
     def cancel(self) -> bool:
         job = self._job
-        if not job.claim():
+        if job is None or not job.claim():
             return self.cancelled()
         super().cancel()
         job.leave()
@@ -62,8 +64,14 @@ class Job(Claim):
     """The worker that has it; a coroutine function has none."""
 
     def __init__(self, book: Book, call: Callable[[], Any], is_coroutine: bool, priority: int) -> None:
-        super().__init__(current(), next(_keys), 1, priority)
+        # Claim.__init__ written out.
+        self.pid = current()
+        self.key = next(_keys)
+        self.weight = 1
+        self.priority = priority
         self.since = monotonic()
+        self.ticket = 0
+        self.out = False
         self.book = book
         self.call = call
         self.is_coroutine = is_coroutine
@@ -134,14 +142,16 @@ class Job(Claim):
         hold = self.hold
         if hold is None or not _pop(self._run):
             return True
+        future = self.future
+        future._job = None
         try:
             value = self.context.run(self.call)
         except (Exception, asyncio.CancelledError) as error:
             self._done(hold)
-            self.future.try_set_exception(error)
+            future.try_set_exception(error)
         else:
             self._done(hold)
-            self.future.try_set(value)
+            future.try_set(value)
         return not self.book.ledger.closed
 
     async def run_async(self) -> None:
@@ -149,6 +159,7 @@ class Job(Claim):
         hold = self.hold
         if hold is None or not _pop(self._run):
             return
+        self.future._job = None
         self.book.decide(partial(_take_over, self.book, hold, current()))
         for variable, value in self.context.items():
             variable.set(value)
@@ -198,11 +209,15 @@ def _take_over(book: Book, hold: Hold, pid: Pid) -> None:
 def _finish(book: Book, hold: Hold, hand: Hand | None) -> None:
     """One step, so that the next job finds this worker idle, and the worker's own slot free."""
     ledger = book.ledger
-    ledger.give_back(hold, monotonic())
+    if ledger.plain:
+        ledger.drop(hold)
+    else:
+        ledger.give_back(hold, monotonic())
     crew = book.crew
-    if crew is not None and hand is not None and hand.alive and not ledger.closed:
+    if crew is not None and hand is not None and not ledger.closed and hand.alive:
         hand.idle(crew)
-    ledger.pass_on(monotonic())
+    if ledger.line.size:
+        ledger.pass_on(monotonic())
 
 
 def _dispatch(job: Job) -> None:
@@ -264,7 +279,8 @@ def execute(
     """
     book = table.find(name)
     check_callable(fn, "execute")
-    check_priority(priority)
+    if priority is not ZERO:
+        check_priority(priority)
     if timeout is not None:
         check_timeout(timeout)
     if book.crew is None:
@@ -296,7 +312,7 @@ def _at_once(book: Book, job: Job) -> bool:
     except IndexError:
         return False
     worker = hand.pid
-    if worker is None or worker.dead:
+    if worker is None or worker._fate:
         return False
     hold = book.take(worker, 1, False)
     if hold is None:

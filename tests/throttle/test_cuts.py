@@ -6,13 +6,16 @@ And nobody is lost.
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Callable
 from types import FrameType, SimpleNamespace
 from typing import Any
 
 import pytest
 
+from resprout.throttle import gate as gates
 from resprout.throttle.claim import Claim, Hold
+from resprout.throttle.desk import Desk, Settings
 from resprout.throttle.gate import Gate
 from resprout.throttle.ledger import Ledger
 
@@ -55,6 +58,8 @@ def cut_at(opcode: int, step: Callable[[], object]) -> bool:
         return trace
 
     before = sys.gettrace()
+    # Python 3.12 looks for this when tracing begins.
+    sys._getframe().f_trace_opcodes = True
     sys.settrace(trace)
     try:
         step()
@@ -100,7 +105,7 @@ def test_a_heavy_head_that_is_cut_off_while_it_leaves_still_lets_the_others_go()
         ledger.suspend()
         ledger.release(held(claims[1]), 0.0)
         ledger.holders[7] = other = Hold()
-        other.key, other.weight, ledger.used = 7, 1, 1
+        other.key, other.weight, other.depth, other.ticket, ledger.used = 7, 1, 1, 0, 1
         ledger.granting = True
         heavy.gave_up = True
         was_cut = cut_at(opcode, lambda ledger=ledger, heavy=heavy: ledger.withdraw(heavy, 1.0))
@@ -163,6 +168,99 @@ def test_a_step_cut_at_any_bytecode_and_repeated_ends_as_if_it_had_not_been_cut(
     assert cuts > 2
 
 
+def process_of(key: int) -> Any:
+    return SimpleNamespace(id=key, attach=lambda resource: None)
+
+
+def desk_with_a_line(own: bool) -> tuple[Desk, dict[int, Asked]]:
+    """One slot: 1 holds it, 2 and 3 and 4 wait, 3 has given up."""
+    desk = Desk(Settings("lock", 1), 0)
+    desk.ledger.adopt(0.0)
+    claims = {}
+    for key in (1, 2, 3, 4):
+        claims[key] = claim = Asked(process_of(key), key)
+        claim.own = own
+        desk.join(claim)
+    claims[3].gave_up = True
+    return desk, claims
+
+
+@pytest.mark.parametrize("own", [True, False])
+@pytest.mark.parametrize("givers", [1, 2])
+def test_a_hand_over_cut_at_any_bytecode_frees_the_slot_for_the_next_or_has_not_begun(
+    givers: int, own: bool
+) -> None:
+    """Of the second giver, the next in the line has given up, and the one after that is served."""
+    cuts = 0
+    while True:
+        desk, claims = desk_with_a_line(own)
+        if givers == 2:
+            desk.give_back(held(claims[1]))
+        giver, taker = claims[givers], claims[2 * givers]
+        was_cut = cut_at(cuts + 1, lambda desk=desk, giver=giver: desk.give_back(held(giver)))
+        assert not desk.gate.busy
+        assert not desk.gate.requests
+        right(desk.ledger, claims)
+        if held(giver).depth > 0:
+            # Cut before anything was done: it is still held, and can be given back.
+            assert was_cut
+            desk.give_back(held(giver))
+        assert list(desk.ledger.holders) == [taker.key]
+        assert [claim.key for claim in desk.ledger.waiting() if not claims[claim.key].gave_up] == (
+            [4] if givers == 1 else []
+        )
+        if not was_cut:
+            break
+        cuts += 1
+    assert cuts > 50
+
+
+@pytest.mark.parametrize("free", [True, False])
+def test_a_claim_cut_at_any_bytecode_of_joining_can_be_withdrawn(free: bool) -> None:
+    cuts = 0
+    while True:
+        desk, claims = desk_with_a_line(own=True)
+        if free:
+            for key in (2, 3, 4):
+                desk.withdraw(claims[key])
+            desk.give_back(held(claims[1]))
+        claims[9] = claim = Asked(process_of(9), 9)
+        was_cut = cut_at(cuts + 1, lambda desk=desk, claim=claim: desk.join(claim))
+        assert not desk.gate.busy
+        right(desk.ledger, claims)
+        if was_cut:
+            # As whoever waits does, when they hear of it.
+            claim.gave_up = True
+            desk.withdraw(claim)
+            if claim.hold is not None:
+                desk.give_back(claim.hold)
+            assert 9 not in desk.ledger.holders
+            assert claim not in desk.ledger.waiting()
+        right(desk.ledger, claims)
+        assert desk.ledger.state().used == (1 if not free or not was_cut else 0)
+        if not was_cut:
+            break
+        cuts += 1
+    assert cuts > 20
+
+
+def test_a_grant_cut_at_any_bytecode_leaves_the_slot_free() -> None:
+    used = []
+    while True:
+        desk = Desk(Settings("lock", 1), 0)
+        desk.ledger.adopt(0.0)
+        was_cut = cut_at(len(used) + 1, lambda desk=desk: desk.take(process_of(1), 1, False))
+        assert not desk.gate.busy
+        assert not desk.gate.requests
+        if not was_cut:
+            assert desk.ledger.state().used == 1
+            break
+        used.append(desk.ledger.state().used)
+    # But for the last bytecodes, which return the grant: it is given then, and nobody could tell.
+    assert len(used) > 50
+    assert not any(used[:-3])
+
+
 def test_a_gate_cut_at_any_bytecode_is_open_afterwards_and_has_lost_no_step() -> None:
     opcode = 0
     while True:
@@ -214,6 +312,54 @@ def test_a_step_on_top_of_a_step_waits_until_that_is_over() -> None:
     gate.submit(outer)
     assert done == ["outer", "inner"]
     assert gate.decide(lambda: "decided") == "decided"
+
+
+def test_who_decides_while_somebody_else_is_inside_gets_the_answer_afterwards() -> None:
+    gate = Gate(lambda: None)
+    inside, on = threading.Event(), threading.Event()
+    ran_in: list[int] = []
+
+    def long() -> None:
+        inside.set()
+        assert on.wait(10)
+
+    def step() -> str:
+        ran_in.append(threading.get_ident())
+        return "decided"
+
+    owner = threading.Thread(target=gate.submit, args=(long,))
+    owner.start()
+    assert inside.wait(10)
+    answers: list[str | None] = []
+    asker = threading.Thread(target=lambda: answers.append(gate.decide(step)))
+    asker.start()
+    while not gate.requests[1:]:
+        # The step under way is the first of them.
+        assert asker.is_alive()
+    assert not answers
+    on.set()
+    asker.join(10)
+    owner.join(10)
+    assert answers == ["decided"]
+    assert ran_in == [owner.ident]
+
+
+def test_a_look_at_a_ledger_whose_step_does_not_end_sees_its_middle(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gates, "VISIT_SECONDS", 0.01)
+    gate = Gate(lambda: None)
+    inside, on = threading.Event(), threading.Event()
+
+    def stuck() -> None:
+        inside.set()
+        assert on.wait(10)
+
+    owner = threading.Thread(target=gate.submit, args=(stuck,))
+    owner.start()
+    assert inside.wait(10)
+    assert gate.visit(lambda: "middle") == "middle"
+    on.set()
+    owner.join(10)
+    assert not gate.busy
 
 
 def test_slots_that_come_free_together_are_both_used_with_eventual_fairness() -> None:
