@@ -172,6 +172,8 @@ class TaskPid(MailboxPid):
             reason = self._reason_of(error)
         else:
             reason = NORMAL
+        # Its code is over: whom its death concerns is told both at once.
+        self._gone = True
         self.die(reason)
         self.leave()
 
@@ -183,7 +185,7 @@ class TaskPid(MailboxPid):
     def _destroyed(self, ref: object) -> None:
         # The loop was closed with the task pending, or the task was collected: maybe inside the garbage
         # collector.
-        if not self._gone:
+        if not (self._fate and self._gone):
             if tasks.get(self._key) is self:
                 tasks.pop(self._key, None)
             _ended(self, [], NORMAL)

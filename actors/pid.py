@@ -407,6 +407,9 @@ class Pid(RefBase):
         if resource is None:
             return
         resource.owner_died(self, self.exit_reason)
+        if self._gone:
+            resource.owner_left(self)
+            return
         # Then where the departure looks for it; if that has been, it is told from here. Never left before
         # died.
         _put(self, "_lingering", key, resource)

@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import gc
 import importlib.util
+import os
 import pathlib
 import shutil
 import statistics
@@ -23,7 +25,7 @@ import sys
 import threading
 import time
 import tracemalloc
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -237,7 +239,7 @@ def contended() -> None:
         strict, limit = turns(
             lambda threads=threads, rounds=rounds: strict_or_eventual(threads, rounds, "strict"),
             lambda threads=threads, rounds=rounds: ring(threads, rounds),
-            repeats=7,
+            repeats=15,
         )
         row(f"{threads} threads, strict / ring of bare locks", strict, limit, 1.6)
         rounds *= 20
@@ -311,7 +313,7 @@ def tasks() -> None:
         ours, other = turns(
             lambda: loop_of(1_000, 10, lambda: throttle.slot(name)),
             lambda make=make: loop_of(1_000, 10, make()),
-            repeats=7,
+            repeats=15,
         )
         row(f"async with slot(...) / {label}", ours, other, bar)
     throttle.stop_lock(name)
@@ -320,18 +322,41 @@ def tasks() -> None:
 # -- work elsewhere ------------------------------------------------------------
 
 
+@contextlib.contextmanager
+def one_core() -> Iterator[None]:
+    """Keep the threads of this process on one core, where the system lets us."""
+    if not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    everywhere = os.sched_getaffinity(0)
+
+    def put(cores: set[int]) -> None:
+        for thread in os.listdir("/proc/self/task"):
+            with contextlib.suppress(ProcessLookupError):
+                os.sched_setaffinity(int(thread), cores)
+
+    put({min(everywhere)})
+    try:
+        yield
+    finally:
+        put(everywhere)
+
+
 def work() -> None:
     """Have a function called elsewhere, and wait for it."""
     print("execute(...).result() with 2 slots                                    ours     the other")
     name = "bench work"
     throttle.new(name, 2)
     with ThreadPoolExecutor(2) as pool:
-        ours, theirs = turns(
-            each(300, lambda: throttle.execute(name, int).result()),
-            each(300, lambda: pool.submit(int).result()),
-            repeats=31,
-        )
+        ours_once = each(300, lambda: throttle.execute(name, int).result())
+        theirs_once = each(300, lambda: pool.submit(int).result())
+        # A round trip between two threads takes 25 us when they share a core and up to 100 us when they do
+        # not, which is the kernel's choice, for minutes, and differs between the two sides. So: on one core.
+        with one_core():
+            ours, theirs = turns(ours_once, theirs_once, repeats=31)
         row("execute().result() / ThreadPoolExecutor", ours, theirs, 1.2)
+        ours, theirs = turns(ours_once, theirs_once, repeats=31)
+        row("the same, on whatever core the kernel chooses", ours, theirs, None)
         crowd_ours, crowd_theirs = turns(
             each(
                 3, lambda: [future.result() for future in [throttle.execute(name, int) for _ in range(500)]]

@@ -244,7 +244,7 @@ def queue_up(
                 claim.sleeper = None
                 me.parked = before
                 me.sleeper = sleeper
-        hold: Hold = claim if fate and fate[0] is GRANTED else _wait(book, claim, timeout)
+        hold: Hold = claim if claim.answer is GRANTED else _wait(book, claim, timeout)
     except BaseException:
         hand_on(book, claim)
         book.give_up(me.id)

@@ -226,10 +226,10 @@ class Desk:
 
     def join(self, claim: Claim) -> None:
         """Have a claim granted, put into the line, or refused; it is told."""
-        claim.since = now = monotonic()
+        # The time is an object that nobody else has, like any token.
+        claim.since = now = token = monotonic()
         turn = self._turn
         requests = self._requests
-        token = (claim,)
         done = False
         try:
             # As in take: the short way, where nobody is inside.
@@ -241,11 +241,17 @@ class Desk:
                         line.size
                         and ledger.simple
                         and ledger.used >= ledger.num_slots
-                        and claim.key not in ledger.holders
+                        and (key := claim.key) not in ledger.holders
                         and claim.weight <= ledger.num_slots
+                        and not claim.ticket
+                        and line.by_key.setdefault(key, claim) is claim
+                        and (lane := line.lanes.get(claim.priority)) is not None
                     ):
-                        # Most claims, when there are many: ledger.join() would do nothing else.
-                        line.push(claim)
+                        # Most claims, when there are many: ledger.join() would do nothing but line.push(),
+                        # written out.
+                        line.tickets = claim.ticket = line.tickets + 1
+                        lane.append(claim)
+                        line.size += 1
                     else:
                         ledger.join(claim, now)
                     done = True

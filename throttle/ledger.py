@@ -355,11 +355,10 @@ class Ledger:
             not front
             or (claim := front[0]).out
             or claim.weight != hold.weight
-            or self.used > self.num_slots
+            or self.used != self.num_slots
             or holders.get(hold.key) is not hold
             or (key := claim.key) in holders
-            or line.by_key[key] is not claim
-            or claim.sibling is not None
+            or line.chained
         ):
             self.release(hold, now)
             return
@@ -380,9 +379,6 @@ class Ledger:
             claim.out = True
             line.size -= 1
             del front[0], line.by_key[key]
-            if self.used < self.num_slots:
-                # It was too heavy for what was free, and those behind it may not be.
-                self.serve(now)
             return
         self.drop(grant)
         line.remove(claim)

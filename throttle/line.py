@@ -22,7 +22,7 @@ class Line:
     the line; so every operation costs the same at any length.
     """
 
-    __slots__ = ("_left", "_ticket", "by_key", "front", "lanes", "ranks", "size")
+    __slots__ = ("_left", "by_key", "chained", "front", "lanes", "ranks", "size", "tickets")
 
     def __init__(self) -> None:
         self.size = 0
@@ -36,7 +36,10 @@ class Line:
         """The lane of the highest priority."""
         self.by_key: dict[int, Claim] = {}
         """The newest claim of each holder key; ``sibling`` leads to the one before it."""
-        self._ticket = 0
+        self.chained = False
+        """Some process may wait more than once."""
+        self.tickets = 0
+        """How many have been given out."""
         self._left = 0
         """How many are still in a lane that have left the line."""
 
@@ -80,10 +83,10 @@ class Line:
             return
         other = self.by_key.setdefault(claim.key, claim)
         if other is not claim:
+            self.chained = True
             claim.sibling = other
             self.by_key[claim.key] = claim
-        self._ticket = ticket = self._ticket + 1
-        claim.ticket = ticket
+        self.tickets = claim.ticket = self.tickets + 1
         try:
             lane = self.lanes[claim.priority]
         except KeyError:
@@ -143,6 +146,7 @@ class Line:
             by_key[claim.key] = claim
         self.by_key = by_key
         self.size = len(there)
+        self.chained = len(by_key) < self.size
 
     def _open(self, priority: int) -> deque[Claim]:
         """Begin a lane. It goes before its rank, which is never to lead into nothing."""
@@ -178,9 +182,9 @@ class Line:
                 del self.by_key[claim.key]
             else:
                 self.by_key[claim.key] = claim.sibling
-            return
-        while newest is not None:
-            if newest.sibling is claim:
+        else:
+            while newest is not None and newest.sibling is not claim:
+                newest = newest.sibling
+            if newest is not None:
                 newest.sibling = claim.sibling
-                return
-            newest = newest.sibling
+        self.chained = len(self.by_key) < self.size

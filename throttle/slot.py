@@ -86,7 +86,16 @@ class slot:  # noqa: N801  # used as a function: with slot("name"):
                 self._book.give_back(hold)
 
     async def __aenter__(self) -> Grant:
-        book = self._open()
+        # _open(), written out.
+        book = books.get(self._name)
+        if (
+            book is None
+            or self._weight is not ONE
+            or self._priority is not ZERO
+            or self._timeout is not None
+            or self._hold is not None
+        ):
+            book = self._open()
         me = current()
         hold = book.take(me, self._weight, self._kill)
         if hold is None:
@@ -100,7 +109,7 @@ class slot:  # noqa: N801  # used as a function: with slot("name"):
                 except BaseException:
                     hand_on(book, claim)
                     raise
-            if claim.answer is GRANTED and claim.fate[0] is GRANTED:
+            if claim.answer is GRANTED:
                 hold = claim
             else:
                 hold = await queue_up_async(book, me, claim, self._timeout)
@@ -113,9 +122,10 @@ class slot:  # noqa: N801  # used as a function: with slot("name"):
     ) -> None:
         hold = self._hold
         if hold is not None:
-            if hold.depth <= 1:
+            depth = hold.depth
+            if depth <= 1:
                 self._hold = None
-            if hold.depth > 0:
+            if depth > 0:
                 self._book.give_back(hold)
 
     def _open(self) -> Book:
