@@ -81,6 +81,22 @@ def test_enabled_tells_whether_anybody_listens():
     telemetry.detach("enabled")
 
 
+def test_a_change_is_told_after_it_is_made(monkeypatch):
+    monkeypatch.setattr(telemetry, "_on_change", [*telemetry._on_change])
+    listens: list[bool] = []
+    telemetry.on_change(lambda: listens.append(telemetry.enabled(("app",))))
+
+    def fail(*_: Any) -> None:
+        raise ValueError("observer")
+
+    telemetry.attach("changes", ("app",), fail)
+    assert listens == [True]
+    telemetry.emit(("app",), {}, {})
+    assert listens == [True, False], "who raises is detached"
+    assert telemetry.detach("changes") is False
+    assert listens == [True, False], "nothing has changed"
+
+
 def test_a_handler_that_raises_is_detached_and_reported_and_the_others_go_on(caplog):
     seen: list[object] = []
 

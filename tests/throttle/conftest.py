@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from typing import Any
@@ -125,9 +126,32 @@ class Line:
         self.until(lambda: throttle.lock_state(self.name).waiting == number)
 
 
+class QuietLine(Line):
+    """The same without listening, which would take the lock off its fastest paths. So it has to look."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def until(self, condition: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + WATCHDOG
+        while not condition():
+            assert time.monotonic() < deadline
+            # Nothing tells: let the others run, and look again.
+            time.sleep(0)
+
+
 @pytest.fixture
-def line() -> Iterator[Callable[[str], Line]]:
-    """Watch the line of a lock."""
+def quiet_line() -> Callable[[str], QuietLine]:
+    """Watch the line of a lock that nobody listens to."""
+    return QuietLine
+
+
+@pytest.fixture(params=["quiet", "heard"])
+def line(request: pytest.FixtureRequest) -> Iterator[Callable[[str], Line]]:
+    """Watch the line of a lock: one that nobody listens to, and one with a listener."""
+    if request.param == "quiet":
+        yield QuietLine
+        return
     lines: list[Line] = []
 
     def watch(name: str) -> Line:

@@ -112,6 +112,31 @@ def test_a_dead_holder_is_a_release(lock: Lock, in_thread: InThread, line: Any, 
     watch.until(lambda: [kind for kind, _ in of_ex_sleeplock(events, name)][-1] == "lock_released")
 
 
+def test_who_listens_later_hears_of_locks_in_use_from_then_on(
+    lock: Lock, in_thread: InThread, quiet_line: Any
+) -> None:
+    name = lock(1)
+    watch = quiet_line(name)
+    throttle.acquire(name)
+    waiter = in_thread(throttle.run, name, str)
+    watch.until_waiting(1)
+    heard: list[str] = []
+
+    def hear(event: Any, measurements: Any, metadata: Any) -> None:
+        if metadata["name"] == name:
+            heard.append(event[-1])
+
+    telemetry.attach("late", ("resprout", "throttle"), hear)
+    try:
+        throttle.release(name)
+        waiter.result(SOON)
+        watch.until(lambda: heard.count("lock_released") == 2)
+    finally:
+        telemetry.detach("late")
+    throttle.run(name, str)
+    assert heard == ["lock_released", "hold", "lock_acquired", "wait", "lock_released", "hold"]
+
+
 def test_a_handler_may_use_the_lock_that_it_hears_of(lock: Lock) -> None:
     name = lock(2)
     states: list[throttle.LockState] = []
