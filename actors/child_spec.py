@@ -230,7 +230,9 @@ class ChildSpec:
         id: Tells the child from its siblings; anything hashable.
         start: `(callable, args, kwargs)`, or `(callable, args)`, or the callable alone. It is called
             in the supervisor's process and returns the Pid of a process, which it has linked to it if it can
-            (`start_link` does), or `None`, which says that there is no process and that this is fine.
+            (`start_link` does), or `None`, which says that there is no process and that this is fine. If it
+            has an attribute `given_up`, that is called with the same arguments when the child has ended and
+            the supervisor, which goes on, will not start it again.
         restart: `"permanent"`: always started again; `"transient"`: unless it ended with `"normal"`,
             `"shutdown"` or `Shutdown(...)`; `"temporary"`: never.
         shutdown: Seconds that it has to end after it was told to, before it is killed; `INFINITY`; or

@@ -14,7 +14,7 @@ from .child_spec import ChildSpec, SpecError
 from .family import Family
 from .options import DynamicSpec
 from .server import FamilyServer, child_info
-from .starting import Failed, Ignored, Started
+from .starting import Failed, Ignored, Started, give_up_child
 from .values import (
     CountChildren,
     DeleteChild,
@@ -96,4 +96,5 @@ class DynamicSupervisorServer(FamilyServer):
             return self._not_found(pid)
         self.stop_children((child,))
         self.family.table.forget(child)
+        give_up_child(child.spec, self.extra_arguments)
         return None

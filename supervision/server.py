@@ -128,7 +128,15 @@ class FamilyServer(GenServer):
         orderly = is_orderly(message.reason)
         if not orderly:
             self.reporter.child_failed("exited", child.spec.id, message.reason, child.restarts)
-        return self._carry_out(state.exited(message.pid, orderly, time.monotonic()), message.reason)
+        effects = state.exited(message.pid, orderly, time.monotonic())
+        self._tell_given_up(child, effects)
+        return self._carry_out(effects, message.reason)
+
+    def _tell_given_up(self, child: Child, effects: Effects) -> None:
+        # One that is abandoned is told of with that; of one that ends its supervisor there is nobody to tell.
+        special = any(isinstance(effect, (Abandon, GiveUp, ShutDown)) for effect in effects)
+        if child.state == "down" and not special:
+            starting.give_up_child(child.spec, self.extra_arguments)
 
     # Effects --------------------------------------------------------------------------------------
 
@@ -146,6 +154,7 @@ class FamilyServer(GenServer):
                 case TryAgain(child):
                     GenServer.cast(self.pid, RetryRestart(child.key))
                 case Abandon(child, window):
+                    starting.give_up_child(child.spec, self.extra_arguments)
                     self._tell_gave_up(
                         events.GaveUp(
                             self.pid, child.spec.id, reason, window.max_restarts, window.max_seconds, "child"

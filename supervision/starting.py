@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any, TypeAlias
 
 import attrs
 
 from ..actors import Crash, Killed, Pid, StartError, process
 from .child_spec import ChildSpec, SpecError
+
+logger = logging.getLogger("resprout.supervision")
 
 
 @attrs.frozen
@@ -72,6 +75,22 @@ def start_child(spec: ChildSpec, extra: tuple[Any, ...] = ()) -> Outcome:
         return odd_result(spec, made)
     process.link(pid)
     return Started(pid)
+
+
+def give_up_child(spec: ChildSpec, extra: tuple[Any, ...] = ()) -> None:
+    """Tells who wants to know that the child, which has ended, is not started again.
+
+    That is an attribute `given_up` of its start function, called with the same arguments. For children that
+    others wait for while they are being restarted; it must be quick.
+    """
+    start, args, kwargs = spec.start
+    given_up = getattr(start, "given_up", None)
+    if given_up is None:
+        return
+    try:
+        given_up(*extra, *args, **kwargs)
+    except Exception:
+        logger.exception("child %r: given_up of its start function raised", spec.id)
 
 
 def _process_of(made: object) -> Pid | None:

@@ -12,7 +12,7 @@ from .child_spec import SpecError
 from .family import Family
 from .options import SupervisorSpec, check_significance
 from .server import FamilyServer, child_info
-from .starting import Failed, Ignored, Started
+from .starting import Failed, Ignored, Started, give_up_child
 from .table import Child
 from .values import (
     CountChildren,
@@ -132,6 +132,7 @@ class SupervisorServer(FamilyServer):
         if child is None:
             return self._not_found(id)
         self.stop_children((child,))
+        give_up_child(child.spec, self.extra_arguments)
         return None
 
     def _delete(self, id: Any) -> Any:

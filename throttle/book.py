@@ -146,10 +146,18 @@ class Book(Desk):
             return
         self.process = None
         owner = self.owner
-        restarts = self.settings.comes_back and not is_orderly(reason) and owner is not None and owner.alive
-        if restarts:
+        if owner is not None and owner.alive and not is_orderly(reason):
+            # It is restarted, or given up.
             self.ledger.suspend()
         else:
+            self._close()
+
+    def given_up(self) -> None:
+        """The supervisor lives, and will not restart the lock process."""
+        self.step(self._given_up)
+
+    def _given_up(self) -> None:
+        if self.process is None and not self.ledger.closed:
             self._close()
 
     def owner_gone(self, owner: Pid) -> None:

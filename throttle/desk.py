@@ -35,7 +35,6 @@ class Settings:
     """What a lock is made from.
 
     Attributes:
-        comes_back: the supervisor restarts the lock process whatever it died of, so waiters wait for that.
         home: it is a lock of the library's own tree, which restores it.
     """
 
@@ -45,7 +44,6 @@ class Settings:
     fairness: Fairness = "strict"
     rate: Rate | None = None
     adaptive: Adaptive | None = None
-    comes_back: bool = True
     home: bool = False
 
 

@@ -13,13 +13,12 @@ from .adaptive import adaptive_of
 from .book import Book
 from .desk import Settings
 from .rate import Rate
-from .table import table
+from .table import books, table
 from .values import Fairness, check_fairness, check_max_waiting, check_name, check_positive
 
 _OPTIONS = frozenset(field.name for field in attrs.fields(Settings)) - {
     "name",
     "num_slots",
-    "comes_back",
     "home",
 }
 
@@ -54,7 +53,6 @@ def settings_of(
     fairness: Fairness = "strict",
     rate: object = None,
     adaptive: object = None,
-    comes_back: bool = True,
     home: bool = False,
 ) -> Settings:
     """Check what a lock is made from.
@@ -70,7 +68,6 @@ def settings_of(
         check_fairness(fairness),
         Rate.of(rate),
         adaptive_of(adaptive, slots),
-        comes_back=comes_back,
         home=home,
     )
 
@@ -79,6 +76,17 @@ def start_lock(settings: Settings) -> Pid:
     """Start the lock process, linked to the caller, which is its supervisor."""
     pid: Pid = LockServer.start_link(settings, name=settings.name)
     return pid
+
+
+def _given_up(settings: Settings) -> None:
+    """The supervisor will not start the lock process again: nobody is to wait for it."""
+    book = books.get(settings.name)
+    if book is not None:
+        book.given_up()
+
+
+# Supervisors look for it there.
+start_lock.given_up = _given_up  # type: ignore[attr-defined]
 
 
 def child_spec(name: str, num_slots: int, **options: Any) -> ChildSpec:
@@ -98,7 +106,5 @@ def child_spec(name: str, num_slots: int, **options: Any) -> ChildSpec:
     """
     ours = {key: value for key, value in options.items() if key in _OPTIONS}
     fields = {key: value for key, value in options.items() if key not in _OPTIONS}
-    # A temporary child that dies stays dead, so nobody must wait for its return.
-    comes_back = fields.get("restart", "permanent") != "temporary"
-    settings = settings_of(name, num_slots, comes_back=comes_back, **ours)
+    settings = settings_of(name, num_slots, **ours)
     return spec_from({"id": name, "start": (start_lock, (settings,), {}), **fields})

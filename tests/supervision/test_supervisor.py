@@ -633,3 +633,58 @@ def test_trees_may_be_deep(log: list[Any], start: Any) -> None:
     assert len(list(tree(supervisor).walk())) == 62
     Supervisor.stop(supervisor)
     assert log == [("init", "leaf"), ("terminate", "leaf", "shutdown")]
+
+
+class Start:
+    """A start function that notes which children are given up."""
+
+    def __init__(self, log: list[Any]) -> None:
+        self.log = log
+
+    def __call__(self, id: str) -> Pid:
+        pid: Pid = Quiet.start_link(None)
+        return pid
+
+    def given_up(self, id: str) -> None:
+        self.log.append(id)
+        raise ValueError("a fault of the start function is no fault of the supervisor")
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason", "told"),
+    [
+        ({"restart": "temporary"}, "fault", True),
+        ({"restart": "transient"}, "normal", True),
+        ({"restart": "transient"}, "fault", False),
+        ({}, "normal", False),
+        ({"max_restarts": 0, "on_exhausted": "give_up"}, "fault", True),
+    ],
+)
+def test_a_start_function_is_told_of_a_child_that_is_not_started_again(
+    fields: Any, reason: str, told: bool, start: Any, log: list[Any], caplog: Any
+) -> None:
+    starter = Start(log)
+    pid = start([ChildSpec("child", (starter, ("child",)), **fields)], strategy="one_for_one")
+    end(pids(pid)["child"], reason)
+    quiesce()
+    assert log == (["child"] if told else [])
+    if not told:
+        Supervisor.terminate_child(pid, "child")
+        assert log == ["child"]
+    assert pid.alive
+
+
+def test_a_dynamic_supervisor_tells_it_too(stopped: list[Pid], log: list[Any]) -> None:
+    starter = Start(log)
+    pid = DynamicSupervisor.start_link()
+    assert pid is not None
+    stopped.append(pid)
+    first, second = (
+        DynamicSupervisor.start_child(pid, ChildSpec(id, (starter, (id,)), restart=restart))
+        for id, restart in (("first", "temporary"), ("second", "permanent"))
+    )
+    end(first, "normal")
+    quiesce()
+    assert log == ["first"]
+    DynamicSupervisor.terminate_child(pid, second)
+    assert log == ["first", "second"]

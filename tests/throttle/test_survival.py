@@ -11,10 +11,20 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from typing import Any
 
+import attrs
 import pytest
 
 from resprout import throttle
-from resprout.actors import ChildSpec, LockNotFound, Pid, ResproutError, process
+from resprout.actors import (
+    BRUTAL_KILL,
+    Backoff,
+    ChildSpec,
+    Down,
+    LockNotFound,
+    Pid,
+    ResproutError,
+    process,
+)
 from resprout.supervision import DynamicSupervisor, Supervisor
 
 Lock = Callable[..., str]
@@ -310,6 +320,58 @@ def test_a_temporary_lock_that_dies_is_over(supervised: Any, in_thread: InThread
     with pytest.raises(LockNotFound):
         waiting.result(SOON)
     throttle.release(name)
+
+
+def killed(name: str) -> None:
+    pid = process.whereis(name)
+    assert pid is not None
+    process.exit(pid, "kill")
+
+
+def made_temporary(name: str, start: Any) -> None:
+    start(attrs.evolve(throttle.child_spec(name, 1), restart="temporary"))
+    killed(name)
+
+
+def out_of_its_own_budget(name: str, start: Any) -> None:
+    start(throttle.child_spec(name, 1, on_exhausted="give_up", max_restarts=0, max_seconds=5.0))
+    killed(name)
+
+
+def terminated_while_it_backs_off(name: str, start: Any) -> None:
+    pid = start(throttle.child_spec(name, 1, backoff=Backoff(initial=1000.0, maximum=1000.0)))
+    ref = process.monitor(process.whereis(name))
+    killed(name)
+    process.receive(lambda message: isinstance(message, Down) and message.ref is ref, timeout=SOON)
+    Supervisor.terminate_child(pid, name)
+
+
+def terminated_brutally(name: str, start: Any) -> None:
+    Supervisor.terminate_child(start(throttle.child_spec(name, 1, shutdown=BRUTAL_KILL)), name)
+
+
+@pytest.mark.parametrize(
+    "end", [made_temporary, out_of_its_own_budget, terminated_while_it_backs_off, terminated_brutally]
+)
+def test_a_lock_that_its_living_supervisor_will_not_bring_back_is_over(
+    supervised: Any, in_thread: InThread, quiet_line: Any, end: Callable[[str, Any], None]
+) -> None:
+    name = f"over: {end.__name__}"
+    jobs: list[Any] = []
+
+    def start(spec: ChildSpec) -> Pid:
+        pid: Pid = supervised(spec)
+        throttle.acquire(name)
+        jobs.extend([in_thread(throttle.acquire, name), throttle.execute(name, lambda: None)])
+        quiet_line(name).until_waiting(2)
+        return pid
+
+    end(name, start)
+    for each in jobs:
+        with pytest.raises(LockNotFound):
+            each.result(SOON)
+    throttle.release(name)
+    assert name not in throttle.locks()
 
 
 def test_a_lock_whose_name_is_taken_by_another_process_is_refused(actor: Callable[[], Pid]) -> None:
