@@ -123,7 +123,9 @@ class Job(Claim):
         crew = self.book.crew
         while crew and not self.is_coroutine:
             hand = crew.pop()
-            if hand.pid is not None and hand.alive:
+            # Whoever has a slot is at work: it is in the crew twice, since an exception cut its last step
+            # after it had joined, and the step was repeated.
+            if hand.pid is not None and hand.alive and hand.pid.id not in self.book.ledger.holders:
                 self.book.ledger.rekey(hold, hand.pid, hand.pid.id)
                 self.hand = hand
                 # Not before the gate is left: the worker would wake only to wait for this thread.
@@ -312,7 +314,8 @@ def _at_once(book: Book, job: Job) -> bool:
     except IndexError:
         return False
     worker = hand.pid
-    if worker is None or worker._fate:
+    if worker is None or worker._fate or worker.id in book.ledger.holders:
+        # Dead; or at work, and in the crew twice (see Job._send).
         return False
     hold = book.take(worker, 1, False)
     if hold is None:

@@ -14,6 +14,7 @@ import pytest
 
 from resprout import throttle
 from resprout.actors import CallTimeout, LockNotFound, Pid, QueueFull, ServerExit, process
+from resprout.throttle.table import books
 
 Lock = Callable[..., str]
 SOON = 20.0
@@ -33,6 +34,30 @@ def test_an_idle_worker_is_used_again(lock: Lock) -> None:
     name = lock(3)
     workers = {throttle.execute(name, process.current).result(SOON) for _ in range(20)}
     assert len(workers) == 1
+
+
+@pytest.mark.parametrize("waits", [False, True])
+def test_a_worker_that_joined_the_crew_twice_gets_one_job_at_a_time(lock: Lock, waits: bool) -> None:
+    """As after an exception that cut its last step, which was then repeated."""
+    name = lock(2)
+    throttle.execute(name, int).result(SOON)
+    crew = books[name].crew
+    assert crew is not None
+    crew.append(crew[0])
+    meet = threading.Barrier(2)
+
+    def work() -> Pid:
+        meet.wait(SOON)
+        return process.current()
+
+    if waits:
+        # The jobs are given to workers by whoever frees the slots.
+        throttle.acquire(name, weight=2)
+    futures = [throttle.execute(name, work) for _ in range(2)]
+    if waits:
+        throttle.release(name)
+    assert len({future.result(SOON) for future in futures}) == 2
+    assert throttle.lock_state(name) == throttle.LockState(0, 0, 0)
 
 
 def test_never_more_workers_than_slots(lock: Lock) -> None:
