@@ -127,7 +127,7 @@ class Book(Desk):
             # stays.
             ledger.num_slots = settings.num_slots
             ledger.max_waiting = settings.max_waiting
-            ledger.strict = settings.fairness == "strict"
+            ledger.orderly = ledger.strict = settings.fairness == "strict"
             self._shape(settings)
         self.settings = settings
         self.process = self.last = process

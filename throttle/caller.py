@@ -15,7 +15,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
 from ..actors import CallTimeout
-from ..actors.engine import Waiter, kernel, park
+from ..actors.engine import Waiter, kernel, local, park
 from .claim import Claim, Hold
 
 if TYPE_CHECKING:
@@ -42,9 +42,11 @@ class Caller(Claim):
     answer: object
     """None until there is one: GRANTED, or the hold of the same process that it shares."""
     error: BaseException | None = None
+    counted: Hold | None = None
+    """The hold that it shares, once it has counted the nesting."""
 
-    def ring(self) -> None:
-        """Wake whoever waits."""
+    def ring(self) -> bool:
+        """Wake whoever waits; False when there is nobody left who could."""
         raise NotImplementedError
 
     def renew(self) -> None:
@@ -57,11 +59,8 @@ class Caller(Claim):
         fate = self.fate
         fate.append(answer)
         first = fate[0]
-        if first is answer:
-            self.ring()
-            return True
-        if first is _NUDGED:
-            # Awake already, and about to look.
+        # Who was nudged is awake already, and about to look.
+        if first is _NUDGED or (first is answer and self.ring()):
             return True
         self.answer = None
         return False
@@ -95,6 +94,7 @@ class ThreadCaller(Caller):
         self.priority = priority
         self.ticket = 0
         self.out = False
+        self.depth = 1
         self.fate = []
         self.answer = None
         self.sleeper: LockType | None = None
@@ -102,7 +102,7 @@ class ThreadCaller(Caller):
         if release_on_kill:
             self.release_on_kill = True
 
-    def ring(self) -> None:
+    def ring(self) -> bool:
         sleeper = self.sleeper
         if sleeper is not None:
             # Free already means rung already.
@@ -110,8 +110,11 @@ class ThreadCaller(Caller):
                 sleeper.release()
             except RuntimeError:
                 pass
+        return True
 
-    wake = ring
+    def wake(self) -> None:
+        """Have the thread look whether its process has died."""
+        self.ring()
 
     def offer(self, hold: Hold) -> bool:
         fate = self.fate
@@ -152,6 +155,7 @@ class TaskCaller(Caller):
         self.priority = priority
         self.ticket = 0
         self.out = False
+        self.depth = 1
         self.fate = []
         self.answer = None
         if release_on_kill:
@@ -164,18 +168,19 @@ class TaskCaller(Caller):
         self._loop: asyncio.AbstractEventLoop = loop
         self.bell: asyncio.Future[None] = loop.create_future()
 
-    def ring(self) -> None:
+    def ring(self) -> bool:
         bell = self.bell
         loop = self._loop
         if _get_running_loop() is loop:
             if not bell.done():
                 bell.set_result(None)
-            return
-        # A loop that has been closed has nobody left who waits.
+            return True
         try:
             loop.call_soon_threadsafe(_finish, bell)
         except RuntimeError:
-            pass
+            # It has been closed.
+            return False
+        return True
 
     def offer(self, hold: Hold) -> bool:
         fate = self.fate
@@ -225,7 +230,8 @@ def queue_up(
     sleeper = me.sleeper
     try:
         book.join(claim)
-        if sleeper is not None and timeout is None and not fate and not kernel.exiting:
+        plain = timeout is None and not local.state.owed and not kernel.exiting
+        if plain and sleeper is not None and not fate:
             # What park does, written out for plain threads that wait for ever: most of those that fight for a
             # lock. The thread's sleeper is used again and again, so who rings late for a wait before rings
             # this one. A signal handler that waits on top of this wait finds none.
@@ -245,13 +251,12 @@ def queue_up(
                 me.parked = before
                 me.sleeper = sleeper
         hold: Hold = claim if claim.answer is GRANTED else _wait(book, claim, timeout)
+        if release_on_kill and me.dead:
+            # It died before there was anything to release.
+            book.owner_died(me, None)
     except BaseException:
         hand_on(book, claim)
-        book.give_up(me.id)
         raise
-    if release_on_kill and me.dead:
-        # It died before there was anything to release.
-        book.owner_died(me, None)
     return hold
 
 
@@ -282,12 +287,11 @@ async def queue_up_async(book: Book, me: Pid, claim: TaskCaller, timeout: float 
             hold = _decided(book, claim, deadline, timeout)
             if hold is not None:
                 break
+        if claim.release_on_kill and me.dead:
+            book.owner_died(me, None)
     except BaseException:
         hand_on(book, claim)
-        book.give_up(me.id)
         raise
-    if claim.release_on_kill and me.dead:
-        book.owner_died(me, None)
     return hold
 
 
@@ -299,7 +303,7 @@ def _decided(book: Book, claim: Caller, deadline: float | None, timeout: float |
             return None
         # The time is over, unless it is granted in this very moment.
         if claim.abandon():
-            _leave(book, claim)
+            hand_on(book, claim)
             book.timed_out(claim)
             raise CallTimeout(f"lock {book.settings.name!r} gave {claim.pid} no slot within {timeout:g} s")
     first = fate[0]
@@ -308,10 +312,12 @@ def _decided(book: Book, claim: Caller, deadline: float | None, timeout: float |
     if isinstance(first, Hold):
         if first.depth > 0:
             first.depth += 1
+            claim.counted = first
             return first
         # Its process has given that back before this claim came to it.
-        _start_over(claim)
-        book.join(claim)
+        step = partial(_start_over, book, claim)
+        if book.decide(step) is None:
+            book.step(step)
         return None
     if first is _NUDGED:
         book.gate.decide(partial(_retry, book, claim))
@@ -321,11 +327,15 @@ def _decided(book: Book, claim: Caller, deadline: float | None, timeout: float |
     raise first
 
 
-def _start_over(claim: Caller) -> None:
-    claim.renew()
-    claim.answer = None
-    claim.shared = claim.out = False
-    claim.ticket = 0
+def _start_over(book: Book, claim: Caller) -> bool:
+    """Join the line anew. Inside the gate, where whoever offered the shared hold has finished with it."""
+    if claim.shared:
+        claim.renew()
+        claim.answer = None
+        claim.ticket = 0
+        claim.out = claim.nudged = claim.shared = False
+    book.ledger.join(claim, monotonic())
+    return True
 
 
 def _retry(book: Book, claim: Caller) -> None:
@@ -340,22 +350,32 @@ def _retry(book: Book, claim: Caller) -> None:
         book.ledger.retry(claim, monotonic())
 
 
-def _leave(book: Book, claim: Caller) -> None:
-    """Take a claim that has given up out of the line.
+def hand_on(book: Book, claim: Caller) -> None:
+    """Leave the line, and give a slot that was granted already to the next. May be repeated.
 
     Through the gate, not just into its queue: a step under way may have entered a hold for this claim, and
     takes it out again when its offer fails. Until then the process would seem to hold the lock, and its next
     acquire would be taken for a nested one.
     """
-    book.decide(partial(book.ledger.withdraw, claim, monotonic()))
+    claim.abandon()
+    step = partial(_give_up, book, claim)
+    if book.decide(step) is None:
+        # On top of a step of this very thread.
+        book.step(step)
 
 
-def hand_on(book: Book, claim: Caller) -> None:
-    """Leave the line, and give a slot that was granted already to the next."""
-    if claim.abandon():
-        _leave(book, claim)
-        return
-    # In the gate it is certain whether it was granted, and that nothing follows.
-    book.gate.decide(partial(book.ledger.withdraw, claim, monotonic()))
-    if claim.answer is GRANTED:
-        book.give_back(claim)
+def _give_up(book: Book, claim: Caller) -> bool:
+    """Inside the gate, where it is certain whether it was granted, and that nothing follows."""
+    ledger = book.ledger
+    now = monotonic()
+    ledger.withdraw(claim, now)
+    if claim.answer is GRANTED and claim.depth > 0:
+        ledger.release(claim, now)
+    counted = claim.counted
+    if counted is not None:
+        claim.counted = None
+        if counted.depth > 1:
+            counted.depth -= 1
+        else:
+            ledger.release(counted, now)
+    return True

@@ -28,9 +28,9 @@ class Hold(Grant):
     __slots__ = ("__dict__", "code", "depth", "key", "lasti", "since", "ticket", "weight")
 
     depth: int
-    """Belongs to the holder: it counts nested acquires without the gate, and its fall to 0 is the release
-    itself. What follows
-    (taking the hold out of the ledger, serving the next) may be done by anybody, any number of times."""
+    """1 from the beginning. Belongs to the holder: it counts nested acquires without the gate, and its fall
+    to 0 is the release itself. What follows (taking the hold out of the ledger, serving the next) may be done
+    by anybody, any number of times."""
     ticket: int
     """Of the claim that it answered, 0 when it was granted without waiting. Of a claim: its place among all
     that ever waited for the lock, 0 until it is in the line."""
@@ -85,6 +85,7 @@ class Claim(Hold):
         self.since = 0.0
         self.ticket = 0
         self.out = False
+        self.depth = 1
 
     def __repr__(self) -> str:
         granted = getattr(self, "name", None) is not None

@@ -15,7 +15,7 @@ from . import events
 from .adaptive import Adaptive
 from .claim import Claim, Hold
 from .facts import Fact, WaiterTimedOut
-from .gate import Gate
+from .gate import Gate, ways_in
 from .ledger import Ledger
 from .rate import Meter, Rate
 from .values import Fairness, Holder, LockInfo, LockState, Waiter, heavier_than_held
@@ -126,12 +126,12 @@ class Desk:
             self.attach(pid)
         if watched:
             watched[0](pid, self.settings.name)
-        if ledger.line.size and ledger.strict:
+        if ledger.line.size and ledger.orderly:
             return None
         turn = self._turn
         requests = self._requests
         token = (pid,)
-        hold = None
+        stale, hold = hold, None
         try:
             if turn.setdefault(0, token) is not token:
                 return None
@@ -140,8 +140,10 @@ class Desk:
                 pass
             elif ledger.plain:
                 # ledger.take(), written out.
+                if stale is not None:
+                    ledger.drop(stale)
                 used = ledger.used + weight
-                if used <= ledger.num_slots and not (ledger.line.size and ledger.strict):
+                if used <= ledger.num_slots and not (ledger.line.size and ledger.orderly):
                     hold = Hold()
                     ledger.token = hold.token = ledger.token + 1
                     ledger.used = used
@@ -165,16 +167,15 @@ class Desk:
                 self.flush()
         except BaseException:
             self.gate.recover(token)
-            self.give_up(key)
+            if hold is None:
+                hold = ledger.holders.get(key)
+                if hold is None or hold.ticket:
+                    # A claim was granted that waits below this, in a signal handler.
+                    raise
+            if ledger.holders.get(key) is hold and hold.depth > 0:
+                self.give_back(hold)
             raise
         return hold
-
-    def give_up(self, key: int) -> None:
-        """After an exception: a process that held nothing before holds nothing now."""
-        hold = self.ledger.holders.get(key)
-        if hold is not None and hold.depth > 0:
-            hold.depth = 1
-            self.give_back(hold)
 
     def give_back(self, hold: Hold) -> None:
         """Undo one acquire of the holder; the outermost frees the slots. Never blocks, may be repeated."""
@@ -185,42 +186,40 @@ class Desk:
         requests = self._requests
         ledger = self.ledger
         token = (hold,)
-        done = False
         try:
             # First of all: from here on the hold is known to be over, and whoever mends the ledger takes it
             # out.
             hold.depth = 0
-            if turn.setdefault(0, token) is token:
-                if ledger.plain and not requests:
-                    if ledger.strict and ledger.line.size:
-                        ledger.hand_over(hold, monotonic())
-                    else:
-                        # ledger.release(), written out.
-                        key = hold.key
-                        held = ledger.holders
-                        if held.get(key) is hold:
-                            del held[key]
-                            ledger.used -= hold.weight
-                        if ledger.line.size:
-                            nudged = ledger.nudged
-                            # While somebody is on their way, there is nothing to do yet.
-                            if nudged is None or nudged.out or hold.since >= ledger.fair_at:
-                                ledger.pass_on(monotonic())
-                    done = True
+            if turn.setdefault(0, token) is not token:
+                requests.append(partial(self._release, hold))
+            else:
+                if requests or not ledger.plain:
+                    requests.append(partial(self._release, hold))
+                elif ledger.strict and ledger.line.size:
+                    ledger.hand_over(hold, monotonic())
+                else:
+                    # ledger.release(), written out.
+                    key = hold.key
+                    held = ledger.holders
+                    if held.get(key) is hold:
+                        del held[key]
+                        ledger.used -= hold.weight
+                    if ledger.line.size:
+                        nudged = ledger.nudged
+                        # While somebody is on their way, there is nothing to do yet.
+                        if nudged is None or nudged.out or hold.since >= ledger.fair_at:
+                            ledger.pass_on(monotonic())
                 del turn[0]
+            if requests:
+                self.gate.drain()
         except BaseException:
             requests.append(partial(self._release, hold))
             self.gate.recover(token)
             raise
-        if done:
-            if requests:
-                self.gate.drain()
-        else:
-            self.gate.submit(partial(self._release, hold))
-            if ledger.closed:
-                self.gate.submit(self._retire)
         if self._outbox:
             self.flush()
+        if ledger.closed:
+            self.gate.submit(self._retire)
 
     def join(self, claim: Claim) -> None:
         """Have a claim granted, put into the line, or refused; it is told."""
@@ -254,14 +253,14 @@ class Desk:
                         ledger.join(claim, now)
                     done = True
                 del turn[0]
+            if not done:
+                requests.append(partial(self._join, claim))
+            if requests:
+                self.gate.drain()
         except BaseException:
             # Whoever waits hands on what may have been granted.
             self.gate.recover(token)
             raise
-        if not done:
-            self.gate.submit(partial(self._join, claim))
-        elif requests:
-            self.gate.drain()
         if self._outbox:
             self.flush()
 
@@ -275,11 +274,12 @@ class Desk:
             return self.take(pid, weight, False)
         if pid.id not in self.attached:
             self.attach(pid)
+        attempt = _Attempt(self.ledger, pid, weight)
         try:
-            return self.decide(partial(self._take, pid, weight))
+            return self.decide(attempt)
         except BaseException:
             # Through the gate's queue, since the step above may still be in it.
-            self.step(partial(self._give_up, pid.id))
+            self.step(attempt.undo)
             raise
 
     def decide(self, step: Callable[[], T]) -> T | None:
@@ -309,18 +309,6 @@ class Desk:
     def _mend(self) -> None:
         self._hear()
         self.ledger.mend(monotonic())
-
-    def _take(self, pid: Pid, weight: int) -> Hold | None:
-        hold = self.ledger.holders.get(pid.id)
-        if hold is not None and hold.depth > 0:
-            # This step was cut after the grant, and is repeated.
-            return hold
-        return self.ledger.take(pid, pid.id, weight, monotonic())
-
-    def _give_up(self, key: int) -> None:
-        hold = self.ledger.holders.get(key)
-        if hold is not None:
-            self.ledger.release(hold, monotonic())
 
     def _release(self, hold: Hold) -> None:
         self.ledger.release(hold, monotonic())
@@ -428,6 +416,46 @@ class Desk:
         return [Waiter(claim.pid, claim.priority, claim.weight, now - claim.since) for claim in claims]
 
 
+class _Attempt:
+    """A step that grants without joining the line. May be repeated."""
+
+    __slots__ = ("_before", "_ledger", "_pid", "_weight", "hold")
+
+    def __init__(self, ledger: Ledger, pid: Pid, weight: int) -> None:
+        self._ledger = ledger
+        self._pid = pid
+        self._weight = weight
+        self._before: int | None = None
+        self.hold: Hold | None = None
+
+    def __call__(self) -> Hold | None:
+        ledger = self._ledger
+        if self._before is None:
+            self._before = ledger.token
+        held = ledger.holders.get(self._pid.id)
+        if held is None or held.depth <= 0:
+            self.hold = ledger.take(self._pid, self._pid.id, self._weight, monotonic())
+        elif held.ticket == 0 and held.token > self._before:
+            # This step was cut after the grant, and is repeated.
+            self.hold = held
+        elif self._weight <= held.weight and self.hold is None:
+            # Meanwhile its process, which waits below a signal handler that this is in, was granted a slot.
+            self.hold = held
+            held.depth += 1
+        return self.hold
+
+    def undo(self) -> None:
+        """Take back what it granted."""
+        hold = self.hold
+        if hold is None:
+            return
+        self.hold = None
+        if hold.depth > 1:
+            hold.depth -= 1
+        else:
+            self._ledger.release(hold, monotonic())
+
+
 class _Flush:
     """A task of the pool: tell what is in the outbox."""
 
@@ -438,3 +466,6 @@ class _Flush:
 
     def run(self, worker: Worker) -> None:
         self._desk.flush()
+
+
+ways_in.update(way.__code__ for way in (Desk.take, Desk.give_back, Desk.join))

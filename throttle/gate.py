@@ -23,6 +23,9 @@ T = TypeVar("T")
 VISIT_SECONDS = 1.0
 """How long a reader waits for whoever is inside; a step takes microseconds."""
 
+FAILURES = 3
+"""So often a step may fail before it is given up."""
+
 ways_in: set[CodeType] = set()
 """The code that goes in; each calls its token ``token``."""
 
@@ -30,7 +33,7 @@ ways_in: set[CodeType] = set()
 class Gate:
     """See the module. ``Desk`` writes the way in and out once more, for its three fastest steps."""
 
-    __slots__ = ("_failed", "mend", "requests", "turn")
+    __slots__ = ("_failed", "_failures", "mend", "requests", "turn")
 
     def __init__(self, mend: Callable[[], object]) -> None:
         self.turn: dict[int, object] = {}
@@ -39,6 +42,7 @@ class Gate:
         """Steps that wait, oldest first. There are hardly any, and an empty deque takes 0.7 kB."""
         self.mend = mend
         self._failed: Callable[[], object] | None = None
+        self._failures = 0
 
     @property
     def busy(self) -> bool:
@@ -52,7 +56,12 @@ class Gate:
             step: is repeated after an exception cut it, so it must be idempotent.
         """
         self.requests.append(step)
-        self.drain()
+        try:
+            self.drain()
+        except BaseException:
+            # It may have come before drain() began.
+            self.drain()
+            raise
 
     def drain(self) -> None:
         """Do the steps that wait, unless somebody is inside, who will."""
@@ -80,19 +89,34 @@ class Gate:
         Args:
             token: of the entry that may have been made.
         """
-        requests = self.requests
-        if self.turn.get(0) is token:
-            if requests:
-                # A step that fails twice would fail for ever, in the face of everybody who comes by.
-                if self._failed is requests[0]:
-                    requests.pop(0)
-                else:
-                    self._failed = requests[0]
-            # Before anything else is done with the ledger, it is mended.
-            requests.insert(0, self.mend)
-            del self.turn[0]
+        turn = self.turn
+        while turn.get(0) is token:
+            try:
+                self._drop_what_always_fails(sys.exc_info()[1])
+                # Before anything else is done with the ledger, it is mended.
+                self.requests.insert(0, self.mend)
+                del turn[0]
+            except BaseException:
+                # A second interrupt: it is enough that the first is raised.
+                continue
         # Others may have found somebody inside, and have left their steps here.
         self.drain()
+
+    def _drop_what_always_fails(self, error: BaseException | None) -> None:
+        """A step that fails would do so for ever, in the face of everybody who comes by.
+
+        An interrupt is no fault of the step that it hits, and an exception injected by somebody does not hit
+        one again and again.
+        """
+        requests = self.requests
+        if not requests or not isinstance(error, Exception):
+            return
+        if self._failed is not requests[0]:
+            self._failed = requests[0]
+            self._failures = 0
+        self._failures += 1
+        if self._failures == FAILURES:
+            requests.pop(0)
 
     def visit(self, look: Callable[[], T]) -> T:
         """Look at the ledger between two steps, waiting for whoever is inside (microseconds).

@@ -92,6 +92,7 @@ class Ledger:
         "name",
         "nudged",
         "num_slots",
+        "orderly",
         "plain",
         "report",
         "simple",
@@ -130,6 +131,9 @@ class Ledger:
         """Told when the line is to be served anew, since the rate allows nothing until then."""
         self.report: Callable[[Fact], object] | None = None
         """Told what has happened, when somebody wants to know."""
+        self.orderly = self.strict
+        """Nobody may overtake: always with strict fairness, and with eventual fairness while one waits whose
+        turn it was and for whom too few slots were free."""
         self.plain = False
         """Nothing counts but slots: it grants, has no rate, adapts to nothing, and nobody wants to know."""
         self.simple = False
@@ -139,6 +143,7 @@ class Ledger:
         """Look whether it is plain; after any change to what makes it so."""
         special = self.meter is not None or self.limit is not None or self.report is not None
         self.plain = self.granting and not special
+        self.orderly = self.strict or self.orderly
         self.simple = self.plain and self.strict and self.max_waiting is None
 
     # -- granting --------------------------------------------------------------
@@ -146,8 +151,13 @@ class Ledger:
     def take(self, pid: Pid, key: int, weight: int, now: float, release_on_kill: bool = False) -> Hold | None:
         """Grant at once, overtaking nobody (with eventual fairness: whoever comes); else None."""
         used = self.used + weight
-        if used > self.num_slots or (self.line.size and self.strict):
+        if used > self.num_slots or (self.line.size and self.orderly):
             return None
+        stale = self.holders.get(key)
+        if stale is not None:
+            # Given back, and whoever was to take it out was cut off.
+            self.drop(stale)
+            used = self.used + weight
         if not self.plain and (not self.granting or not self._spend(weight, now)):
             return None
         self.token = token = self.token + 1
@@ -206,7 +216,7 @@ class Ledger:
                 self.report(WaiterShed(self.state()))
             return
         line.push(claim)
-        if not self.strict and self._room(claim.weight) and self._credit(claim, now):
+        if not self.orderly and claim in line and self._room(claim.weight) and self._credit(claim, now):
             self._grant(claim, now)
         self.serve(now)
         if self.report is not None and claim in line:
@@ -214,8 +224,8 @@ class Ledger:
 
     def _fits(self, claim: Claim, now: float) -> bool:
         """Tell whether the claim would be granted at once."""
-        ranks = self.line.ranks
-        first = not self.strict or not ranks or -claim.priority < ranks[0]
+        head = self.line.head()
+        first = not self.orderly or head is None or claim.priority > head.priority
         credit = self.meter is None or self.meter.wait(claim.weight, now) == 0.0
         return first and credit and self._room(claim.weight)
 
@@ -258,8 +268,12 @@ class Ledger:
             self._nest(claim, held)
             self.line.remove(claim)
             return
+        if held is not None:
+            self.drop(held)
         if self.meter is not None:
             self.meter.spend(claim.weight, now)
+        if not self.strict:
+            self.orderly = False
         waited = now - claim.since
         self.used += claim.weight
         hold = self._fill(claim, now)
@@ -370,7 +384,6 @@ class Ledger:
             claim.name = self.name
             claim.since = now
             claim.code = None
-            claim.depth = 1
         else:
             grant = self._fill(claim, now)
         holders[key] = grant
@@ -394,10 +407,13 @@ class Ledger:
         line = self.line
         if not line.size:
             return
-        if self.strict or now >= self.fair_at:
+        if self.orderly or now >= self.fair_at:
             self.fair_at = now + PATIENCE
             self.nudged = None
+            before = self.token
             self.serve(now)
+            # Its turn, but too few slots are free: from now on they are kept for it.
+            self.orderly = self.strict or (self.token == before and line.size > 0 and self.granting)
         else:
             self._nudge()
 
@@ -487,6 +503,10 @@ class Ledger:
         self.holders = holds
         self.line.mend()
         for claim in list(self.line):
+            if claim.own and claim.depth <= 0:
+                # Granted and given back, before whoever granted it could take it out.
+                self.line.remove(claim)
+                continue
             hold = holds.get(claim.key)
             if hold is not None and hold.ticket == claim.ticket:
                 if not claim.offer(hold):

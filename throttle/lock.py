@@ -154,7 +154,14 @@ def release(name: str) -> None:
             if book.ledger.closed:
                 table.find(name)
             raise NotHeld(name)
-    book.give_back(hold)
+    depth = hold.depth
+    try:
+        book.give_back(hold)
+    except BaseException:
+        if hold.depth == depth:
+            # It came before the first bytecode of that.
+            book.give_back(hold)
+        raise
 
 
 def _held_before_exit_signal(book: Book) -> Hold | None:

@@ -66,12 +66,18 @@ class slot:  # noqa: N801  # used as a function: with slot("name"):
             forbid_loop("with throttle.slot()", "async with throttle.slot()")
         book = self._open()
         me = current()
-        hold = book.take(me, self._weight, self._kill)
-        if hold is None:
-            hold = queue_up(book, me, self._timeout, self._priority, self._weight, self._kill)
-        self._book = book
-        self._hold = hold
-        return hold
+        hold = None
+        try:
+            hold = book.take(me, self._weight, self._kill)
+            if hold is None:
+                hold = queue_up(book, me, self._timeout, self._priority, self._weight, self._kill)
+            self._book = book
+            self._hold = hold
+            return hold
+        except BaseException:
+            if hold is not None:
+                book.give_back(hold)
+            raise
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -80,10 +86,17 @@ class slot:  # noqa: N801  # used as a function: with slot("name"):
         # does it now), and a thread that got an exit signal is another process by now.
         hold = self._hold
         if hold is not None:
-            if hold.depth <= 1:
+            depth = hold.depth
+            if depth > 0:
+                try:
+                    self._book.give_back(hold)
+                except BaseException:
+                    if hold.depth == depth:
+                        # It came before the first bytecode of that.
+                        self._book.give_back(hold)
+                    raise
+            if hold.depth <= 0:
                 self._hold = None
-            if hold.depth > 0:
-                self._book.give_back(hold)
 
     async def __aenter__(self) -> Grant:
         # _open(), written out.
@@ -123,10 +136,15 @@ class slot:  # noqa: N801  # used as a function: with slot("name"):
         hold = self._hold
         if hold is not None:
             depth = hold.depth
-            if depth <= 1:
-                self._hold = None
             if depth > 0:
-                self._book.give_back(hold)
+                try:
+                    self._book.give_back(hold)
+                except BaseException:
+                    if hold.depth == depth:
+                        self._book.give_back(hold)
+                    raise
+            if hold.depth <= 0:
+                self._hold = None
 
     def _open(self) -> Book:
         book = books.get(self._name)

@@ -301,6 +301,9 @@ def execute(
         book.join(job)
     if job.error is not None:
         raise job.error
+    if not job._fate and job.hold is None:
+        # Its time was over before it had joined the line.
+        book.withdraw(job)
     return job.future
 
 
@@ -317,7 +320,11 @@ def _at_once(book: Book, job: Job) -> bool:
     if worker is None or worker._fate or worker.id in book.ledger.holders:
         # Dead; or at work, and in the crew twice (see Job._send).
         return False
-    hold = book.take(worker, 1, False)
+    try:
+        hold = book.take(worker, 1, False)
+    except BaseException:
+        crew.append(hand)
+        raise
     if hold is None:
         crew.append(hand)
         return False

@@ -1,0 +1,418 @@
+"""Interleavings that are hardly ever met, each one made to happen."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from resprout import throttle
+from resprout.actors import CallTimeout, GenServer, NoReply, Pid, Reply, process, telemetry
+from resprout.throttle import desk as desks
+from resprout.throttle import work
+from resprout.throttle.caller import ThreadCaller
+from resprout.throttle.claim import Claim, Hold
+from resprout.throttle.desk import Desk, Settings
+from resprout.throttle.gate import Gate
+from resprout.throttle.ledger import PATIENCE, Ledger
+from resprout.throttle.table import books
+
+Lock = Callable[..., str]
+InThread = Callable[..., "Future[Any]"]
+SOON = 20.0
+
+
+def process_of(key: int) -> Any:
+    return SimpleNamespace(id=key, attach=lambda resource: None)
+
+
+class Asked(Claim):
+    own = True
+    told = False
+
+    def offer(self, hold: Hold) -> bool:
+        self.told = True
+        return True
+
+    def refuse(self, error: BaseException) -> None:
+        raise AssertionError(error)
+
+    def nudge(self) -> None:
+        """It will come by itself."""
+
+
+class Cut(BaseException):
+    """What a KeyboardInterrupt is in real life."""
+
+
+# -- on top of a step of the same thread ----------------------------------------
+
+
+def attempts(name: str) -> None:
+    assert throttle.attempt(name) is None
+
+
+def looks(name: str) -> None:
+    assert throttle.lock_state(name).waiting == 0
+
+
+def waits(name: str) -> None:
+    with pytest.raises(CallTimeout):
+        throttle.acquire(name, timeout=0.01)
+
+
+@pytest.mark.parametrize("use", [attempts, looks, waits])
+def test_a_lock_may_be_used_on_top_of_its_own_step(
+    lock: Lock, monkeypatch: pytest.MonkeyPatch, use: Callable[[str], None]
+) -> None:
+    """As in a signal handler, or a finalizer that the garbage collector runs."""
+    name = lock(3)
+    throttle.run(name, int)
+    inside: list[str] = []
+
+    def on_top() -> float:
+        if not inside:
+            inside.append(name)
+            use(name)
+        return 0.0
+
+    # The time is asked for inside the gate.
+    monkeypatch.setattr(desks, "monotonic", on_top)
+    throttle.acquire(name)
+    assert inside
+    throttle.release(name)
+    assert throttle.lock_state(name) == throttle.LockState(0, 0, 0)
+
+
+def waiting_in_main(name: str, in_handler: Callable[[], object]) -> ThreadCaller:
+    """This thread waits for a lock, and a signal handler runs on top of that wait."""
+    book = books[name]
+    claim = ThreadCaller(process.current(), 0, 1, False)
+    book.attach(process.current())
+    book.join(claim)
+    in_handler()
+    return claim
+
+
+def holder_of(name: str, in_thread: InThread) -> Callable[[], None]:
+    """Hold a lock in a thread; returns what makes it give back, and waits until it has."""
+    on, has = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with throttle.slot(name):
+            has.set()
+            assert on.wait(SOON)
+
+    done = in_thread(hold)
+    assert has.wait(SOON)
+
+    def free() -> None:
+        on.set()
+        done.result(SOON)
+
+    return free
+
+
+def test_a_timeout_in_a_signal_handler_leaves_the_grant_of_the_wait_below_alone(
+    lock: Lock, in_thread: InThread
+) -> None:
+    name = lock(1)
+    free = holder_of(name, in_thread)
+
+    def hear(event: Any, *_: Any) -> None:
+        # The grant comes while the handler's timeout is on its way.
+        free()
+
+    def handler() -> None:
+        telemetry.attach("timeout", ("resprout", "throttle", "timeout"), hear)
+        try:
+            with pytest.raises(CallTimeout):
+                throttle.acquire(name, timeout=0.01)
+        finally:
+            telemetry.detach("timeout")
+
+    claim = waiting_in_main(name, handler)
+    assert claim.depth == 1
+    assert in_thread(throttle.attempt, name).result(SOON) is None
+    throttle.release(name)
+    assert throttle.lock_state(name) == throttle.LockState(0, 0, 0)
+
+
+def test_an_attempt_in_a_signal_handler_counts_on_top_of_the_grant_of_the_wait_below(
+    lock: Lock, in_thread: InThread, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = lock(1)
+    free = holder_of(name, in_thread)
+    real = Desk.decide
+
+    def decide(self: Desk, step: Callable[[], Any]) -> Any:
+        # The grant comes between the attempt's look and its step.
+        monkeypatch.setattr(Desk, "decide", real)
+        free()
+        return real(self, step)
+
+    def handler() -> None:
+        monkeypatch.setattr(Desk, "decide", decide)
+        assert throttle.attempt(name) is not None
+        throttle.release(name)
+
+    claim = waiting_in_main(name, handler)
+    assert claim.depth == 1
+    throttle.release(name)
+    assert throttle.lock_state(name) == throttle.LockState(0, 0, 0)
+
+
+def test_a_grant_to_whoever_has_just_given_back_below_counts_their_slots_once() -> None:
+    ledger = Ledger("lock", 2, fairness="eventual")
+    ledger.adopt(0.0)
+    first, second = (ledger.take(process_of(key), key, 1, 0.0) for key in (2, 3))
+    assert first is not None
+    assert second is not None
+    waiting = Asked(process_of(1), 1)
+    ledger.join(waiting, 0.0)
+    ledger.drop(first)
+    barged = ledger.take(process_of(1), 1, 1, 0.0)
+    assert barged is not None
+    # Given back, and not yet taken out, when its process is served through its claim.
+    barged.depth = 0
+    ledger.release(second, 5.0)
+    assert waiting.told
+    ledger.release(barged, 5.0)
+    ledger.release(waiting, 5.0)
+    assert ledger.used == 0
+    assert not ledger.holders
+
+
+# -- cut, and then cut again ----------------------------------------------------
+
+
+def test_a_hand_over_that_is_cut_after_the_taker_has_given_back_is_not_repeated(
+    monkeypatch: pytest.MonkeyPatch, in_thread: InThread
+) -> None:
+    desk = Desk(Settings("lock", 1), 0)
+    desk.ledger.adopt(0.0)
+    held = desk.take(process_of(1), 1, False)
+    assert held is not None
+    taker = ThreadCaller(process_of(2), 0, 1, False)
+    desk.join(taker)
+    real = ThreadCaller.offer
+
+    def offer(self: ThreadCaller, hold: Hold) -> bool:
+        monkeypatch.setattr(ThreadCaller, "offer", real)
+        assert real(self, hold)
+        in_thread(desk.give_back, taker).result(SOON)
+        raise Cut
+
+    monkeypatch.setattr(ThreadCaller, "offer", offer)
+    with pytest.raises(Cut):
+        desk.give_back(held)
+    assert desk.ledger.state() == throttle.LockState(0, 0, 0)
+    assert not desk.gate.requests
+    assert desk.ledger.token == 2, "one grant each"
+
+
+def test_a_second_interrupt_does_not_shut_the_gate() -> None:
+    mended: list[int] = []
+    gate = Gate(lambda: mended.append(1))
+
+    class Requests(list[Any]):
+        cuts = 2
+
+        def insert(self, index: Any, step: Any) -> None:
+            if self.cuts:
+                self.cuts -= 1
+                raise Cut
+            super().insert(index, step)
+
+    gate.requests = Requests()
+    hits = [1]
+
+    def step() -> None:
+        if hits:
+            hits.pop()
+            raise Cut
+
+    with pytest.raises(Cut):
+        gate.submit(step)
+    assert not gate.busy
+    assert not gate.requests
+    assert mended == [1]
+
+
+@pytest.mark.parametrize("listened", [False, True])
+@pytest.mark.parametrize("where", ["release", "join"])
+def test_steps_that_others_left_are_done_when_the_way_out_is_cut(
+    where: str, listened: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = Desk(Settings("lock", 1), 0)
+    desk.ledger.adopt(0.0)
+    if listened:
+        desk.ledger.report = lambda fact: None
+        desk.ledger.settle()
+    held = desk.take(process_of(1), 1, False)
+    assert held is not None
+    left: list[int] = []
+    real = Gate.drain
+    cuts = [1]
+
+    def drain(self: Gate) -> None:
+        if cuts:
+            cuts.pop()
+            raise Cut
+        real(self)
+
+    waiting = Asked(process_of(2), 2)
+    if where == "release":
+        desk.join(waiting)
+    # Somebody else comes by while this thread is inside: what comes after that is cut.
+    desk.gate.turn[0] = stranger = object()
+    desk.gate.requests.append(lambda: left.append(1))
+    assert desk.gate.turn.pop(0) is stranger
+    monkeypatch.setattr(Gate, "drain", drain)
+    with pytest.raises(Cut):
+        if where == "release":
+            desk.give_back(held)
+        else:
+            desk.join(waiting)
+    assert left == [1]
+    assert not desk.gate.requests
+    assert not desk.gate.busy
+    assert waiting.told == (where == "release")
+
+
+# -- who can't be woken ---------------------------------------------------------
+
+
+def test_a_slot_offered_to_a_task_whose_loop_was_closed_goes_to_the_next(
+    lock: Lock, in_thread: InThread
+) -> None:
+    name = lock(1)
+    free = holder_of(name, in_thread)
+
+    async def wait() -> None:
+        async with throttle.slot(name):
+            raise AssertionError("its loop is closed")
+
+    async def start() -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(wait())
+        while throttle.lock_state(name).waiting < 1:
+            await asyncio.sleep(0)
+        return task
+
+    loop = asyncio.new_event_loop()
+    task = loop.run_until_complete(start())
+    # Or asyncio would tell of it, rightly.
+    task._log_destroy_pending = False  # type: ignore[attr-defined]
+    loop.close()
+    free()
+    assert throttle.lock_state(name) == throttle.LockState(0, 0, 0)
+    del task
+    gc.collect()
+    assert throttle.run(name, lambda: "served") == "served"
+
+
+class Holder(GenServer):
+    """Holds a lock, and runs on the thread of whoever sends to it."""
+
+    blocking = False
+
+    def handle_call(self, name: Any, from_: Any, state: Any) -> Reply:
+        return Reply(throttle.attempt(name) is not None, state)
+
+    def handle_cast(self, name: Any, state: Any) -> NoReply:
+        throttle.release(name)
+        return NoReply(state)
+
+
+def test_who_waits_for_a_lock_first_gives_away_the_drains_that_it_owes(
+    lock: Lock, actor: Callable[[], Pid]
+) -> None:
+    name = lock(1)
+    holder = Holder.start()
+    assert holder is not None
+    assert holder.call(name)
+    victim = actor()
+    done: list[str] = []
+
+    def hear(event: Any, measurements: Any, metadata: Any) -> None:
+        if metadata["pid"] is victim:
+            # This thread tells of a death; what it sends now, it runs when that is over.
+            holder.cast(name)
+            throttle.acquire(name)
+            throttle.release(name)
+            done.append(name)
+
+    telemetry.attach("owed", ("resprout", "process", "exited"), hear)
+    try:
+        process.exit(victim, "kill")
+    finally:
+        telemetry.detach("owed")
+    assert done == [name]
+    GenServer.stop(holder)
+
+
+# -- fast paths and rare locks ---------------------------------------------------
+
+
+def test_a_bounded_line_that_has_emptied_sheds_nobody_who_could_run(lock: Lock) -> None:
+    name = lock(2, max_waiting=0)
+
+    async def work() -> str:
+        return "done"
+
+    assert [throttle.execute(name, work).result(SOON) for _ in range(4)] == ["done"] * 4
+
+
+def test_a_heavy_head_is_not_starved_with_eventual_fairness() -> None:
+    ledger = Ledger("lock", 2, fairness="eventual")
+    ledger.adopt(0.0)
+    first = ledger.take(process_of(1), 1, 1, 0.0)
+    second = ledger.take(process_of(2), 2, 1, 0.0)
+    assert first is not None
+    assert second is not None
+    heavy = Asked(process_of(3), 3, 2)
+    ledger.join(heavy, 0.0)
+    ledger.fair_at = 1.0
+    ledger.release(first, 0.5)
+    # Not yet its turn: whoever comes may pass.
+    first = ledger.take(process_of(1), 1, 1, 0.6)
+    assert first is not None
+    ledger.release(first, 1.0 + PATIENCE)
+    assert not heavy.told
+    # It was its turn, but one slot is not enough: that one is kept for it.
+    assert ledger.take(process_of(1), 1, 1, 2.0) is None
+    light = Asked(process_of(4), 4)
+    ledger.join(light, 2.0)
+    assert not light.told
+    ledger.release(second, 2.1)
+    assert heavy.told
+    ledger.release(heavy, 9.0)
+    assert light.told
+    # And then whoever comes may pass again.
+    assert ledger.take(process_of(1), 1, 1, 9.1) is not None
+
+
+def test_a_job_whose_time_is_over_before_it_has_joined_the_line_is_not_left_there(
+    lock: Lock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = lock(1)
+    with throttle.slot(name):
+        monkeypatch.setattr(work.kernel, "at", lambda when, fire: expire(fire))
+        future = throttle.execute(name, int, timeout=0.0)
+        with pytest.raises(CallTimeout):
+            future.result(SOON)
+        assert throttle.lock_state(name).waiting == 0
+
+
+def expire(fire: Callable[[], object]) -> Any:
+    """An alarm that goes off in the very moment in which it is set."""
+    task = fire.args[0]  # type: ignore[attr-defined]
+    task._job.alarm = SimpleNamespace(cancel=lambda: None)
+    task.run(None)
+    return task._job.alarm
