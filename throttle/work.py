@@ -272,7 +272,8 @@ def execute(
     Returns:
         A future, at once: ``result()`` it in a thread, await it in a coroutine. ``cancel()`` takes the job
         out of the line if it does not run yet. It raises what fn raises, CallTimeout when no slot came in
-        time, LockNotFound when the lock was stopped, ServerExit when the worker died.
+        time, LockNotFound when the lock was stopped, ServerExit when the worker died. A done callback runs in
+        the worker, after the slot is free again, and must not wait for another job of the same lock.
 
     Raises:
         LockNotFound: no lock has that name.
