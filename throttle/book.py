@@ -152,13 +152,9 @@ class Book(Desk):
         else:
             self._close()
 
-    def given_up(self) -> None:
+    def given_up(self, owner: Pid) -> None:
         """The supervisor lives, and will not restart the lock process."""
-        self.step(self._given_up)
-
-    def _given_up(self) -> None:
-        if self.process is None and not self.ledger.closed:
-            self._close()
+        self.step(partial(self._owner_gone, owner))
 
     def owner_gone(self, owner: Pid) -> None:
         """The supervisor is dead: nobody restarts the lock process any more."""

@@ -59,8 +59,8 @@ class Caller(Claim):
         fate = self.fate
         fate.append(answer)
         first = fate[0]
-        # Who was nudged is awake already, and about to look.
-        if first is _NUDGED or (first is answer and self.ring()):
+        # Who was nudged is about to look, or will never.
+        if (first is _NUDGED or first is answer) and self.ring():
             return True
         self.answer = None
         return False
@@ -70,9 +70,9 @@ class Caller(Claim):
         self.fate.append(error)
         self.ring()
 
-    def nudge(self) -> None:
+    def nudge(self) -> bool:
         self.fate.append(_NUDGED)
-        self.ring()
+        return self.ring()
 
     def abandon(self) -> bool:
         """Give up; False when something was decided before."""
@@ -333,6 +333,7 @@ def _start_over(book: Book, claim: Caller) -> bool:
         claim.renew()
         claim.answer = None
         claim.ticket = 0
+        claim.sibling = None
         claim.out = claim.nudged = claim.shared = False
     book.ledger.join(claim, monotonic())
     return True

@@ -102,6 +102,9 @@ class Claim(Hold):
         """Answer with an error."""
         raise NotImplementedError
 
-    def nudge(self) -> None:
-        """Wake whoever waits to try for a free slot, in competition with others (``fairness="eventual"``)."""
+    def nudge(self) -> bool:
+        """Wake whoever waits to try for a free slot, in competition with others (``fairness="eventual"``).
+
+        False when there is nobody left who could.
+        """
         raise NotImplementedError

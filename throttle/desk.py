@@ -138,6 +138,9 @@ class Desk:
             if requests:
                 # They came first.
                 pass
+            elif ledger.holders.get(key) is not stale:
+                # Its process waits below a signal handler that this is in, and was granted just now.
+                pass
             elif ledger.plain:
                 # ledger.take(), written out.
                 if stale is not None:
@@ -166,16 +169,33 @@ class Desk:
             if self._outbox:
                 self.flush()
         except BaseException:
-            self.gate.recover(token)
-            if hold is None:
-                hold = ledger.holders.get(key)
-                if hold is None or hold.ticket:
-                    # A claim was granted that waits below this, in a signal handler.
-                    raise
-            if ledger.holders.get(key) is hold and hold.depth > 0:
-                self.give_back(hold)
+            # What was granted is given back, and then the gate left, without a call, for which there may be
+            # no room on the stack. The mend does the rest.
+            try:
+                granted = ledger.holders[key]
+                if granted is not stale and granted.ticket == 0:
+                    granted.depth = 0
+            except KeyError:
+                pass
+            try:
+                inside = turn[0] is token
+            except KeyError:
+                inside = False
+            if inside:
+                requests[:0] = (self.gate.mend,)
+                del turn[0]
+            else:
+                requests += (self.gate.mend,)
+            self._recover()
             raise
         return hold
+
+    def _recover(self) -> None:
+        """After an exception: do what is left here, and have told what steps have left to be told."""
+        try:
+            self.gate.recover()
+        finally:
+            self.flush_elsewhere()
 
     def give_back(self, hold: Hold) -> None:
         """Undo one acquire of the holder; the outermost frees the slots. Never blocks, may be repeated."""
@@ -213,8 +233,17 @@ class Desk:
             if requests:
                 self.gate.drain()
         except BaseException:
-            requests.append(partial(self._release, hold))
-            self.gate.recover(token)
+            # As in take. The mend takes out what has been given back.
+            try:
+                inside = turn[0] is token
+            except KeyError:
+                inside = False
+            if inside:
+                requests[:0] = (self.gate.mend,)
+                del turn[0]
+            else:
+                requests += (self.gate.mend,)
+            self._recover()
             raise
         if self._outbox:
             self.flush()
@@ -258,8 +287,15 @@ class Desk:
             if requests:
                 self.gate.drain()
         except BaseException:
-            # Whoever waits hands on what may have been granted.
-            self.gate.recover(token)
+            # As in take. Whoever waits hands on what may have been granted.
+            try:
+                inside = turn[0] is token
+            except KeyError:
+                inside = False
+            if inside:
+                requests[:0] = (self.gate.mend,)
+                del turn[0]
+            self._recover()
             raise
         if self._outbox:
             self.flush()
@@ -287,14 +323,22 @@ class Desk:
 
         None on top of a step of this very thread, where nothing can be decided.
         """
-        value = self.gate.decide(step)
+        try:
+            value = self.gate.decide(step)
+        except BaseException:
+            self.flush_elsewhere()
+            raise
         if self._outbox:
             self.flush()
         return value
 
     def step(self, step: Callable[[], object]) -> None:
         """Have a step done, and told about."""
-        self.gate.submit(step)
+        try:
+            self.gate.submit(step)
+        except BaseException:
+            self.flush_elsewhere()
+            raise
         if self._outbox:
             self.flush()
 

@@ -41,7 +41,7 @@ class Gate:
         self.requests: list[Callable[[], object]] = []
         """Steps that wait, oldest first. There are hardly any, and an empty deque takes 0.7 kB."""
         self.mend = mend
-        self._failed: Callable[[], object] | None = None
+        self._failed: object = None
         self._failures = 0
 
     @property
@@ -68,6 +68,7 @@ class Gate:
         requests = self.requests
         turn = self.turn
         token = (self,)
+        step = None
         while requests:
             try:
                 if turn.setdefault(0, token) is not token:
@@ -75,48 +76,46 @@ class Gate:
                 # Peek, do, then pop: an exception at any bytecode loses no step, and a step done twice does
                 # no harm.
                 while requests:
-                    requests[0]()
+                    step = requests[0]
+                    step()
                     requests.pop(0)
                 del turn[0]
-            except BaseException:
-                self.recover(token)
+            except BaseException as error:
+                # Out first, and without a call, for which there may be no room on the stack.
+                try:
+                    inside = turn[0] is token
+                except KeyError:
+                    inside = False
+                if inside:
+                    # Before anything else is done with the ledger, it is mended.
+                    if not requests or requests[0] is not self.mend:
+                        requests[:0] = (self.mend,)
+                    del turn[0]
+                if step is not self.mend:
+                    self._drop_if_it_always_fails(step, error)
+                    self.drain()
                 raise
 
-    def recover(self, token: object) -> None:
-        """After an exception on the way in, inside, or on the way out: leave if inside, and have the ledger
-        mended.
-
-        Args:
-            token: of the entry that may have been made.
+    def recover(self) -> None:
+        """After an exception in one of the written-out steps, which has left the gate by itself: do what
+        others may have left here meanwhile.
         """
-        turn = self.turn
-        while turn.get(0) is token:
-            try:
-                self._drop_what_always_fails(sys.exc_info()[1])
-                # Before anything else is done with the ledger, it is mended.
-                self.requests.insert(0, self.mend)
-                del turn[0]
-            except BaseException:
-                # A second interrupt: it is enough that the first is raised.
-                continue
-        # Others may have found somebody inside, and have left their steps here.
         self.drain()
 
-    def _drop_what_always_fails(self, error: BaseException | None) -> None:
+    def _drop_if_it_always_fails(self, step: object, error: BaseException) -> None:
         """A step that fails would do so for ever, in the face of everybody who comes by.
 
         An interrupt is no fault of the step that it hits, and an exception injected by somebody does not hit
         one again and again.
         """
-        requests = self.requests
-        if not requests or not isinstance(error, Exception):
+        if step is None or not isinstance(error, Exception):
             return
-        if self._failed is not requests[0]:
-            self._failed = requests[0]
+        if self._failed is not step:
+            self._failed = step
             self._failures = 0
         self._failures += 1
-        if self._failures == FAILURES:
-            requests.pop(0)
+        if self._failures >= FAILURES and step in self.requests:
+            self.requests.remove(step)
 
     def visit(self, look: Callable[[], T]) -> T:
         """Look at the ledger between two steps, waiting for whoever is inside (microseconds).
@@ -155,7 +154,16 @@ class Gate:
                     self.drain()
                 return True, value
         except BaseException:
-            self.recover(token)
+            # As in drain.
+            try:
+                inside = turn[0] is token
+            except KeyError:
+                inside = False
+            if inside:
+                if not requests or requests[0] is not self.mend:
+                    requests[:0] = (self.mend,)
+                del turn[0]
+            self.drain()
             raise
         if self._on_top():
             return False, None

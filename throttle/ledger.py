@@ -155,6 +155,9 @@ class Ledger:
             return None
         stale = self.holders.get(key)
         if stale is not None:
+            if stale.depth > 0:
+                # Its process waits below a signal handler that this is in, and was granted just now.
+                return None
             # Given back, and whoever was to take it out was cut off.
             self.drop(stale)
             used = self.used + weight
@@ -418,11 +421,13 @@ class Ledger:
             self._nudge()
 
     def _nudge(self) -> None:
-        head = self.line.head()
-        if head is not None and not head.nudged:
+        while (head := self.line.head()) is not None and not head.nudged:
             head.nudged = True
             self.nudged = head
-            head.nudge()
+            if head.nudge():
+                return
+            # Nobody is left who could wake.
+            self.line.remove(head)
 
     def retry(self, claim: Claim, now: float) -> None:
         """A nudged claim tries for a free slot, and keeps its place when there is none."""
@@ -502,15 +507,17 @@ class Ledger:
         holds = {hold.key: hold for hold in self.holders.values() if hold.depth > 0}
         self.holders = holds
         self.line.mend()
+        by_ticket = {hold.ticket: hold for hold in holds.values() if hold.ticket}
         for claim in list(self.line):
             if claim.own and claim.depth <= 0:
                 # Granted and given back, before whoever granted it could take it out.
                 self.line.remove(claim)
                 continue
-            hold = holds.get(claim.key)
-            if hold is not None and hold.ticket == claim.ticket:
+            # By the ticket: a job's hold may be under the key of its worker by now.
+            hold = by_ticket.get(claim.ticket)
+            if hold is not None:
                 if not claim.offer(hold):
-                    del holds[claim.key]
+                    del holds[hold.key]
                 self.line.remove(claim)
             elif claim.nudged:
                 # Its wake-up may have been lost.

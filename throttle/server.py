@@ -6,7 +6,7 @@ from typing import Any
 
 import attrs
 
-from ..actors import ChildSpec, GenServer, NoReply, Ok, Pid
+from ..actors import ChildSpec, GenServer, NoReply, Ok, Pid, process
 from ..actors import child_spec as spec_from
 from . import events
 from .adaptive import adaptive_of
@@ -82,7 +82,7 @@ def _given_up(settings: Settings) -> None:
     """The supervisor will not start the lock process again: nobody is to wait for it."""
     book = books.get(settings.name)
     if book is not None:
-        book.given_up()
+        book.given_up(process.current())
 
 
 # Supervisors look for it there.

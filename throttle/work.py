@@ -98,7 +98,7 @@ class Job(Claim):
     def offer(self, hold: Hold) -> bool:
         before, self.hold = self.hold, hold
         if not self.claim() and before is not hold:
-            self.hold = None
+            self.hold = before
             return False
         if not self.sent:
             hold.job = self
@@ -113,8 +113,9 @@ class Job(Claim):
                 self.alarm.cancel()
             self.book.later(partial(self.future.try_set_exception, error))
 
-    def nudge(self) -> None:
+    def nudge(self) -> bool:
         self.book.gate.requests.append(partial(_retry, self))
+        return True
 
     def _send(self, hold: Hold) -> None:
         """Give the job to somebody who runs it; if this is repeated, only one of them does."""
@@ -122,7 +123,10 @@ class Job(Claim):
             self.alarm.cancel()
         crew = self.book.crew
         while crew and not self.is_coroutine:
-            hand = crew.pop()
+            try:
+                hand = crew.pop()
+            except IndexError:
+                break
             # Whoever has a slot is at work: it is in the crew twice, since an exception cut its last step
             # after it had joined, and the step was repeated.
             if hand.pid is not None and hand.alive and hand.pid.id not in self.book.ledger.holders:
@@ -220,6 +224,8 @@ def _finish(book: Book, hold: Hold, hand: Hand | None) -> None:
         hand.idle(crew)
     if ledger.line.size:
         ledger.pass_on(monotonic())
+    if ledger.closed:
+        book._retire()
 
 
 def _dispatch(job: Job) -> None:
@@ -337,7 +343,11 @@ def _at_once(book: Book, job: Job) -> bool:
         job.hand = hand
         hand.give(job)
     except BaseException:
-        book.give_back(hold)
+        # If the worker has the job already, and runs it, the slot is its own.
+        if _pop(job._run):
+            hold.job = None
+            book.give_back(hold)
+            crew.append(hand)
         raise
     return True
 

@@ -38,8 +38,8 @@ class Asked(Claim):
     def refuse(self, error: BaseException) -> None:
         raise AssertionError(error)
 
-    def nudge(self) -> None:
-        """Nothing to wake."""
+    def nudge(self) -> bool:
+        return True
 
 
 def cut_at(opcode: int, step: Callable[[], object]) -> bool:
@@ -368,8 +368,9 @@ def test_slots_that_come_free_together_are_both_used_with_eventual_fairness() ->
     nudged: list[int] = []
 
     class Nudged(Asked):
-        def nudge(self) -> None:
+        def nudge(self) -> bool:
             nudged.append(self.key)
+            return True
 
     def claim_of(key: int) -> Nudged:
         nobody: Any = SimpleNamespace(id=key)

@@ -43,8 +43,8 @@ class Asked(Claim):
     def refuse(self, error: BaseException) -> None:
         raise AssertionError(error)
 
-    def nudge(self) -> None:
-        """It will come by itself."""
+    def nudge(self) -> bool:
+        return True
 
 
 class Cut(BaseException):
@@ -168,6 +168,28 @@ def test_an_attempt_in_a_signal_handler_counts_on_top_of_the_grant_of_the_wait_b
     assert throttle.lock_state(name) == throttle.LockState(0, 0, 0)
 
 
+@pytest.mark.parametrize("options", [{}, {"rate": "1000000/s"}])
+def test_an_acquire_in_a_signal_handler_nests_on_a_grant_that_comes_in_its_midst(
+    lock: Lock, in_thread: InThread, options: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = lock(2, **options)
+    free = holder_of(name, in_thread)
+    other = holder_of(name, in_thread)
+
+    def handler() -> None:
+        # The grant comes between the acquire's look and its step.
+        monkeypatch.setattr(desks, "watched", [lambda pid, wanted: (free(), other())])
+        throttle.acquire(name)
+        monkeypatch.setattr(desks, "watched", [])
+        throttle.release(name)
+
+    claim = waiting_in_main(name, handler)
+    assert claim.depth == 1
+    assert throttle.lock_state(name).used == 1
+    throttle.release(name)
+    assert throttle.lock_state(name) == throttle.LockState(0, 0, 0)
+
+
 def test_a_grant_to_whoever_has_just_given_back_below_counts_their_slots_once() -> None:
     ledger = Ledger("lock", 2, fairness="eventual")
     ledger.adopt(0.0)
@@ -219,30 +241,44 @@ def test_a_hand_over_that_is_cut_after_the_taker_has_given_back_is_not_repeated(
 
 def test_a_second_interrupt_does_not_shut_the_gate() -> None:
     mended: list[int] = []
-    gate = Gate(lambda: mended.append(1))
+    cuts = [1, 2]
 
-    class Requests(list[Any]):
-        cuts = 2
+    def mend() -> None:
+        mended.append(len(cuts))
+        if cuts:
+            cuts.pop()
+            raise Cut
 
-        def insert(self, index: Any, step: Any) -> None:
-            if self.cuts:
-                self.cuts -= 1
-                raise Cut
-            super().insert(index, step)
-
-    gate.requests = Requests()
-    hits = [1]
+    gate = Gate(mend)
 
     def step() -> None:
-        if hits:
-            hits.pop()
+        if len(cuts) == 2:
+            cuts.pop()
             raise Cut
 
     with pytest.raises(Cut):
         gate.submit(step)
     assert not gate.busy
+    gate.drain()
+    assert mended == [1, 0]
     assert not gate.requests
-    assert mended == [1]
+
+
+@pytest.mark.parametrize("options", [{}, {"rate": "1000000/s"}])
+def test_a_stack_without_room_shuts_no_gate_and_keeps_no_slot(lock: Lock, options: Any) -> None:
+    name = lock(2, **options)
+
+    def deeper() -> None:
+        with throttle.slot(name):
+            pass
+        deeper()
+
+    for _ in range(20):
+        with pytest.raises(RecursionError):
+            deeper()
+        assert not books[name].gate.busy
+        assert throttle.run(name, lambda: "served") == "served"
+    assert throttle.lock_state(name) == throttle.LockState(0, 0, 0)
 
 
 @pytest.mark.parametrize("listened", [False, True])
@@ -315,6 +351,30 @@ def test_a_slot_offered_to_a_task_whose_loop_was_closed_goes_to_the_next(
     del task
     gc.collect()
     assert throttle.run(name, lambda: "served") == "served"
+
+
+def test_a_dead_task_that_was_nudged_is_passed_over() -> None:
+    ledger = Ledger("lock", 1, fairness="eventual")
+    ledger.adopt(0.0)
+
+    class Dead(Asked):
+        def offer(self, hold: Hold) -> bool:
+            return False
+
+        def nudge(self) -> bool:
+            return False
+
+    first = ledger.take(process_of(1), 1, 1, 0.0)
+    assert first is not None
+    dead, alive = Dead(process_of(2), 2), Asked(process_of(3), 3)
+    ledger.join(dead, 0.0)
+    ledger.join(alive, 0.0)
+    ledger.fair_at = 9.0
+    ledger.release(first, 1.0)
+    assert alive.nudged
+    assert dead not in ledger.line
+    ledger.retry(alive, 1.0)
+    assert alive.told
 
 
 class Holder(GenServer):
@@ -396,6 +456,33 @@ def test_a_heavy_head_is_not_starved_with_eventual_fairness() -> None:
     assert light.told
     # And then whoever comes may pass again.
     assert ledger.take(process_of(1), 1, 1, 9.1) is not None
+
+
+def test_a_job_given_to_a_worker_is_found_again_after_a_cut() -> None:
+    ledger = Ledger("lock", 2)
+    ledger.adopt(0.0)
+    held = ledger.take(process_of(1), 1, 2, 0.0)
+    assert held is not None
+
+    class Job(Asked):
+        own = False
+        holds: list[Hold]
+
+        def offer(self, hold: Hold) -> bool:
+            self.holds = [*getattr(self, "holds", []), hold]
+            if len(self.holds) == 1:
+                ledger.rekey(hold, process_of(7), 7)
+                raise Cut
+            return hold is self.holds[0]
+
+    job = Job(process_of(2), -1)
+    ledger.join(job, 0.0)
+    with pytest.raises(Cut):
+        ledger.release(held, 1.0)
+    ledger.mend(1.0)
+    assert list(ledger.holders) == [7]
+    assert ledger.used == 1
+    assert job not in ledger.line
 
 
 def test_a_job_whose_time_is_over_before_it_has_joined_the_line_is_not_left_there(

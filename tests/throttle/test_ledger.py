@@ -53,8 +53,9 @@ class Asked(Claim):
     def refuse(self, error: BaseException) -> None:
         self.errors.append(error)
 
-    def nudge(self) -> None:
+    def nudge(self) -> bool:
         self.nudges += 1
+        return True
 
     @property
     def granted(self) -> bool:
