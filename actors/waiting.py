@@ -38,6 +38,9 @@ class Waiter:
         # case.)
         try:
             self.lock.release()
+        except RecursionError:
+            # No room on the stack even for this; it is a RuntimeError, too.
+            raise
         except RuntimeError:
             pass
 

@@ -44,6 +44,12 @@ class Caller(Claim):
     error: BaseException | None = None
     counted: Hold | None = None
     """The hold that it shares, once it has counted the nesting."""
+    book: Book
+    """Known when it leaves late."""
+
+    def leave(self) -> None:
+        """What hand_on does, as a step."""
+        _give_up(self.book, self)
 
     def ring(self) -> bool:
         """Wake whoever waits; False when there is nobody left who could."""
@@ -108,6 +114,8 @@ class ThreadCaller(Caller):
             # Free already means rung already.
             try:
                 sleeper.release()
+            except RecursionError:
+                raise
             except RuntimeError:
                 pass
         return True
@@ -129,6 +137,8 @@ class ThreadCaller(Caller):
         if sleeper is not None:
             try:
                 sleeper.release()
+            except RecursionError:
+                raise
             except RuntimeError:
                 pass
         return True
@@ -177,6 +187,8 @@ class TaskCaller(Caller):
             return True
         try:
             loop.call_soon_threadsafe(_finish, bell)
+        except RecursionError:
+            raise
         except RuntimeError:
             # It has been closed.
             return False
@@ -255,7 +267,14 @@ def queue_up(
             # It died before there was anything to release.
             book.owner_died(me, None)
     except BaseException:
-        hand_on(book, claim)
+        try:
+            hand_on(book, claim)
+        except RecursionError:
+            # There is no room on the stack for a call: whoever comes to the gate next does it.
+            claim.book = book
+            requests = book.gate.requests
+            requests += (claim.leave,)
+            raise
         raise
     return hold
 
@@ -290,7 +309,14 @@ async def queue_up_async(book: Book, me: Pid, claim: TaskCaller, timeout: float 
         if claim.release_on_kill and me.dead:
             book.owner_died(me, None)
     except BaseException:
-        hand_on(book, claim)
+        try:
+            hand_on(book, claim)
+        except RecursionError:
+            # There is no room on the stack for a call: whoever comes to the gate next does it.
+            claim.book = book
+            requests = book.gate.requests
+            requests += (claim.leave,)
+            raise
         raise
     return hold
 

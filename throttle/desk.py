@@ -171,16 +171,19 @@ class Desk:
         except BaseException:
             # What was granted is given back, and then the gate left, without a call, for which there may be
             # no room on the stack. The mend does the rest.
-            try:
-                granted = ledger.holders[key]
-                if granted is not stale and granted.ticket == 0:
-                    granted.depth = 0
-            except KeyError:
-                pass
-            try:
-                inside = turn[0] is token
-            except KeyError:
-                inside = False
+            if key in ledger.holders:
+                try:
+                    granted = ledger.holders[key]
+                    if granted is not stale and granted.ticket == 0:
+                        granted.depth = 0
+                except KeyError:
+                    pass
+            inside = False
+            if 0 in turn:
+                try:
+                    inside = turn[0] is token
+                except KeyError:
+                    pass
             if inside:
                 requests[:0] = (self.gate.mend,)
                 del turn[0]
@@ -234,10 +237,12 @@ class Desk:
                 self.gate.drain()
         except BaseException:
             # As in take. The mend takes out what has been given back.
-            try:
-                inside = turn[0] is token
-            except KeyError:
-                inside = False
+            inside = False
+            if 0 in turn:
+                try:
+                    inside = turn[0] is token
+                except KeyError:
+                    pass
             if inside:
                 requests[:0] = (self.gate.mend,)
                 del turn[0]
@@ -288,10 +293,12 @@ class Desk:
                 self.gate.drain()
         except BaseException:
             # As in take. Whoever waits hands on what may have been granted.
-            try:
-                inside = turn[0] is token
-            except KeyError:
-                inside = False
+            inside = False
+            if 0 in turn:
+                try:
+                    inside = turn[0] is token
+                except KeyError:
+                    pass
             if inside:
                 requests[:0] = (self.gate.mend,)
                 del turn[0]

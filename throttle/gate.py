@@ -82,10 +82,12 @@ class Gate:
                 del turn[0]
             except BaseException as error:
                 # Out first, and without a call, for which there may be no room on the stack.
-                try:
-                    inside = turn[0] is token
-                except KeyError:
-                    inside = False
+                inside = False
+                if 0 in turn:
+                    try:
+                        inside = turn[0] is token
+                    except KeyError:
+                        pass
                 if inside:
                     # Before anything else is done with the ledger, it is mended.
                     if not requests or requests[0] is not self.mend:
@@ -155,10 +157,12 @@ class Gate:
                 return True, value
         except BaseException:
             # As in drain.
-            try:
-                inside = turn[0] is token
-            except KeyError:
-                inside = False
+            inside = False
+            if 0 in turn:
+                try:
+                    inside = turn[0] is token
+                except KeyError:
+                    pass
             if inside:
                 if not requests or requests[0] is not self.mend:
                     requests[:0] = (self.mend,)

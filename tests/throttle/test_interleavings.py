@@ -264,9 +264,20 @@ def test_a_second_interrupt_does_not_shut_the_gate() -> None:
     assert not gate.requests
 
 
+@pytest.mark.parametrize("others", [0, 2])
 @pytest.mark.parametrize("options", [{}, {"rate": "1000000/s"}])
-def test_a_stack_without_room_shuts_no_gate_and_keeps_no_slot(lock: Lock, options: Any) -> None:
-    name = lock(2, **options)
+def test_a_stack_without_room_shuts_no_gate_and_keeps_no_slot(
+    lock: Lock, in_thread: InThread, options: Any, others: int
+) -> None:
+    name = lock(1, **options)
+    over = threading.Event()
+
+    def use() -> None:
+        while not over.is_set():
+            with throttle.slot(name):
+                pass
+
+    users = [in_thread(use) for _ in range(others)]
 
     def deeper() -> None:
         with throttle.slot(name):
@@ -276,8 +287,11 @@ def test_a_stack_without_room_shuts_no_gate_and_keeps_no_slot(lock: Lock, option
     for _ in range(20):
         with pytest.raises(RecursionError):
             deeper()
-        assert not books[name].gate.busy
         assert throttle.run(name, lambda: "served") == "served"
+    over.set()
+    for user in users:
+        user.result(SOON)
+    assert not books[name].gate.busy
     assert throttle.lock_state(name) == throttle.LockState(0, 0, 0)
 
 
