@@ -86,7 +86,9 @@ def _stack_of(pid: Pid) -> tuple[str, ...]:
         inner = frame
         walk = frame
         while walk is not None:
-            if walk.f_locals.get("self") is pid and walk.f_code.co_name == "run":
+            # The name first: the locals of a frame that is just being made or left by its thread must not be
+            # touched (CPython 3.11 crashed); one that is named so waits for what it called.
+            if walk.f_code.co_name == "run" and walk.f_locals.get("self") is pid:
                 return tuple(traceback.format_stack(inner))
             if walk.f_back is None:
                 break
