@@ -15,7 +15,7 @@ import weakref
 from asyncio import _get_running_loop
 from typing import TYPE_CHECKING, Any
 
-from .errors import Killed, ServerExit
+from .errors import ServerExit
 from .kernel import kernel
 from .local import local, task_of, tasks
 from .mailbox import MailboxPid
@@ -23,7 +23,7 @@ from .reasons import NORMAL, Crash
 
 if TYPE_CHECKING:
     from _thread import LockType
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from .pid import Pid
 
@@ -43,8 +43,6 @@ class ThreadPid(MailboxPid):
             sleeper.acquire()
         thread = _thread_object()
         self._thread_name = "thread" if thread is None else thread.name
-        # The thread runs code of its own as long as it lives.
-        self._run.clear()
 
     @property
     def label(self) -> str:
@@ -90,7 +88,7 @@ class ThreadEnd:
             _ended(self.pid, self.former, Crash(self.crash[0]) if self.crash else NORMAL)
 
 
-def _ended(pid: MailboxPid, former: list[ThreadPid], reason: object) -> None:
+def _ended(pid: MailboxPid, former: Sequence[MailboxPid], reason: object) -> None:
     """Flag the end of a process from a place that may do nothing else; the kernel thread does the rest."""
     flagged = pid.flag(reason)
 
@@ -105,21 +103,34 @@ def _ended(pid: MailboxPid, former: list[ThreadPid], reason: object) -> None:
     kernel.post(finish)
 
 
-class TaskPid(MailboxPid):
-    """An asyncio task as a process, until it is done or destroyed."""
+class TaskRef(weakref.ref["asyncio.Task[Any]"]):
+    """Refers to a task, and knows its id when it is gone."""
 
-    __slots__ = ("_key", "_loop", "_task", "spawned")
+    __slots__ = ("key",)
+    key: int
+
+
+class TaskPid(MailboxPid):
+    """An asyncio task as a process, until it is done or destroyed.
+
+    There may be thousands, for a moment each, so what notices the end is shared, and finds them in ``tasks``:
+    fewer objects for the garbage collector to look at.
+    """
+
+    __slots__ = ("_former", "_loop", "_task")
     kind = "task"
 
-    def __init__(self, task: asyncio.Task[Any], parent: Pid | None = None, *, spawned: bool = False) -> None:
-        super().__init__(None, parent)
-        self.spawned = spawned
+    def __init__(self, task: asyncio.Task[Any], former: TaskPid | None = None) -> None:
+        super().__init__()
+        # Whoever makes a task a process nearly always takes a lock or a name.
+        self._resources = {}
+        self._former = former
         self._loop = task.get_loop()
-        self._task: weakref.ref[asyncio.Task[Any]] = weakref.ref(task, self._destroyed)
-        self._run.clear()
-        self._key = id(task)
-        tasks[self._key] = self
-        task.add_done_callback(self._done)
+        self._task = ref = TaskRef(task, _destroyed)
+        ref.key = id(task)
+        tasks[ref.key] = self
+        if former is None:
+            task.add_done_callback(_done)
 
     @property
     def label(self) -> str:
@@ -157,38 +168,51 @@ class TaskPid(MailboxPid):
 
     def meet_death(self) -> Any:
         task = self._task()
-        if self.spawned:
-            raise Killed(f"{self} is dead: {self.exit_reason!r}")
         if task is not None and not task.done():
-            TaskPid(task)
+            TaskPid(task, self)
         raise ServerExit(self.exit_reason, self, "a call into resprout: this task got an exit signal")
 
-    def _done(self, task: asyncio.Task[Any]) -> None:
-        if tasks.get(id(task)) is self:
-            tasks.pop(id(task), None)
-        if task.cancelled():
-            reason: object = NORMAL if not self.spawned else Crash(asyncio.CancelledError())
-        elif (error := task.exception()) is not None:
-            reason = self._reason_of(error)
-        else:
-            reason = NORMAL
-        # Its code is over: whom its death concerns is told both at once.
-        self._gone = True
-        self.die(reason)
-        self.leave()
+    def formers(self) -> list[TaskPid]:
+        """The processes that the task was before exit signals; what they hold stays held until it ends."""
+        found = []
+        former = self._former
+        while former is not None:
+            found.append(former)
+            former = former._former
+        return found
 
-    def _reason_of(self, error: BaseException) -> object:
+
+def _done(task: asyncio.Task[Any]) -> None:
+    """A task that was a process is done."""
+    key = id(task)
+    pid = tasks.get(key)
+    if not isinstance(pid, TaskPid) or pid._task() is not task:
+        return
+    reason: object = NORMAL
+    if not task.cancelled() and (error := task.exception()) is not None:
         from .spawned import reason_of
 
-        return reason_of(self, error)
+        reason = reason_of(pid, error)
+    # Its code is over: whom its death concerns is told both at once.
+    pid._gone = True
+    pid.die(reason)
+    pid.leave()
+    if pid._former is not None:
+        for former in pid.formers():
+            former.leave()
+    # Last, for _destroyed, should an interrupt come before.
+    tasks.pop(key, None)
 
-    def _destroyed(self, ref: object) -> None:
-        # The loop was closed with the task pending, or the task was collected: maybe inside the garbage
-        # collector.
-        if not (self._fate and self._gone):
-            if tasks.get(self._key) is self:
-                tasks.pop(self._key, None)
-            _ended(self, [], NORMAL)
+
+def _destroyed(ref: TaskRef) -> None:
+    """A task is gone. If it was not done (its loop was closed, or nobody referred to it), so is its process;
+    this may be inside the garbage collector.
+    """
+    pid = tasks.get(ref.key)
+    if isinstance(pid, TaskPid) and pid._task is ref:
+        tasks.pop(ref.key, None)
+        if not (pid._fate and pid._gone):
+            _ended(pid, pid.formers(), NORMAL)
 
 
 LOOK = 0.1

@@ -32,7 +32,6 @@ class ForeignPid(MailboxPid):
         super().__init__()
         self.ref = ref
         self._crash: list[BaseException] = []
-        self._run.clear()
         self._watch(actor)
 
     def _watch(self, actor: Any) -> None:

@@ -10,20 +10,35 @@ from typing import Any
 
 from .call import Call
 from .messages import Down, Exited
-from .pid import Pid
+from .pid import NO_INBOX, Pid
+
+_NEVER: list[bool] = []
+"""A run right that cannot be had; never changed."""
 
 
 class MailboxPid(Pid):
     """A process that nobody runs for: delivery only appends and wakes whoever waits in receive."""
 
     __slots__ = ()
+    lazy = True
+
+    def __init__(self, actor: Any = None, parent: Pid | None = None) -> None:
+        super().__init__(actor, parent)
+        # Its code runs by itself as long as it lives.
+        self._run = _NEVER
 
     def deliver(self, item: Any) -> None:
-        self._inbox.append(item)
+        inbox = self._inbox
+        if inbox is NO_INBOX:
+            inbox = self._own("_inbox", deque())
+        inbox.append(item)
         if self._fate:
             self._flush()
         elif self.receiver is not None:
             self._wake_receiver()
+
+    def _after_death(self) -> None:
+        self._now_a_straggler()
 
 
 class Cast:

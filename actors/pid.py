@@ -42,6 +42,7 @@ _ids = itertools.count(1)
 _NO_DICT: dict[int, Any] = {}
 _NO_LIST: list[Any] = []
 _NO_SET: set[int] = set()
+NO_INBOX: deque[Any] = deque()
 
 OWED_AT_ONCE = 1000
 """How many owed drains a thread does before it leaves the rest to the pool."""
@@ -106,6 +107,10 @@ class Pid(RefBase):
     )
 
     kind = "process"
+    lazy = False
+    """Whether even the mailbox is made on first use: many processes that run by themselves never get a
+    message.
+    """
     sleeper: LockType | None = None
     """Of a plain thread that may sleep for ever: a taken lock that it sleeps on; None while it does."""
 
@@ -117,7 +122,7 @@ class Pid(RefBase):
         self.trap_exit = False
         self.parked: Parked | None = None
         self.receiver: Waiter | LoopBell | None = None
-        self._inbox: deque[Any] = deque()
+        self._inbox: deque[Any] = NO_INBOX if self.lazy else deque()
         # The run right: one element when it is free. It is taken with `del self._run[0]`, of which only one
         # succeeds, and which # (unlike a call of acquire) an interrupt cannot come behind before the taker
         # has noted that it has it.
@@ -469,15 +474,16 @@ class Pid(RefBase):
 
     def bury(self) -> None:
         """Carry out a death that has been flagged."""
-        burials = local.state.burials
+        state = local.state
+        burials = state.burials
         if burials is not None:
             # It follows from one that this thread is carrying out: queued, so that chains of links do not
             # recurse.
             burials.append(self)
             return
-        local.state.burials = burials = deque((self,))
+        state.burials = burials = deque((self,))
         # Processes that run on the sender's thread are told now and run when this is through.
-        local.state.depth += 1
+        state.depth += 1
         try:
             while burials:
                 burials[0]._bury()
@@ -489,18 +495,21 @@ class Pid(RefBase):
                 kernel.post(rest._bury)
             raise
         finally:
-            local.state.burials = None
-            local.state.depth -= 1
-            if local.state.owed and not local.state.depth:
+            state.burials = None
+            state.depth -= 1
+            if state.owed and not state.depth:
                 pay_owed()
 
     def _bury(self) -> None:
         reason = self.exit_reason
-        give_up_name(self)
+        if self.name is not None:
+            give_up_name(self)
         if self._resources:
             for key in list(self._resources):
                 self._release_one(key)
-        self._flush()
+        # Whoever delivers later finds it dead, and sees to it.
+        if self._inbox or self._saved or self._calls:
+            self._flush()
         if telemetry._attached and not self._told:
             telemetry.emit(EXITED, {}, {"pid": self, "reason": reason, "name": self.name, "kind": self.kind})
         # From here on, whoever links or monitors answers for the new entry itself.

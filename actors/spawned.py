@@ -37,7 +37,6 @@ class SpawnedPid(MailboxPid):
         self._function: Callable[..., Any] | None = function
         self._args = args
         self._context = contextvars.copy_context()
-        self._run.clear()
 
     @property
     def label(self) -> str:
@@ -106,7 +105,6 @@ class CoroutinePid(MailboxPid):
         self._args = args
         self._task: asyncio.Task[Any] | None = None
         self._context = contextvars.copy_context()
-        self._run.clear()
 
     @property
     def label(self) -> str:

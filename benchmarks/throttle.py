@@ -2,11 +2,12 @@
 
     python benchmarks/throttle.py [SECTION ...]
 
-Sections: uncontended, contended, tasks, work, fairness, scale, memory; all of them by default. Each row is a
-    median of repeats that take
-turns with those of the other side, and a ratio. Compare ratios within a run; a thread wake-up costs between 5
-and 40 us depending on the hour. The last column says what the ratio is to be, where something was promised;
-the exit status is 1 when a promise was broken.
+Sections: uncontended, contended, tasks, work, fairness, scale, memory; all of them by default. Repeats take
+turns with those of the other side. A row shows the median of each side, and the median of the ratios of
+neighbours: the machine's mood changes from second to second (a thread wake-up costs between 5 and 40 us), and
+neighbours have it in common, so that figure differs half as much from run to run as the ratio of the medians.
+Compare ratios within a run. The last column says what the ratio is to be, where something was promised; the
+exit status is 1 when a promise was broken.
 """
 
 from __future__ import annotations
@@ -38,22 +39,23 @@ REPEATS = 15
 broken: list[str] = []
 
 
-def row(label: str, ours: float, theirs: float, bar: float | None, unit: str = "us") -> None:
-    """Print one comparison."""
-    ratio = ours / theirs
+def row(label: str, ours: list[float], theirs: list[float], bar: float | None, unit: str = "us") -> None:
+    """Print one comparison of runs that took turns."""
+    ratio = statistics.median([mine / other for mine, other in zip(ours, theirs, strict=True)])
     verdict = "" if bar is None else f"<= {bar:g}x {'ok' if ratio <= bar else 'BROKEN'}"
     if bar is not None and ratio > bar:
         broken.append(label)
-    print(f"  {label:<58}{ours:>10.2f} {unit}{theirs:>10.2f} {unit}{ratio:>7.2f}x  {verdict}", flush=True)
+    middle, other = statistics.median(ours), statistics.median(theirs)
+    print(f"  {label:<58}{middle:>10.2f} {unit}{other:>10.2f} {unit}{ratio:>7.2f}x  {verdict}", flush=True)
 
 
-def turns(*sides: Callable[[], float], repeats: int = REPEATS) -> list[float]:
-    """Medians of several measurements that take turns."""
+def turns(*sides: Callable[[], float], repeats: int = REPEATS) -> list[list[float]]:
+    """Several measurements that take turns, and what each saw."""
     seen: list[list[float]] = [[] for _ in sides]
     for _ in range(repeats):
         for side, results in zip(sides, seen, strict=True):
             results.append(side())
-    return [statistics.median(results) for results in seen]
+    return seen
 
 
 def each(times: int, operation: Callable[[], object]) -> Callable[[], float]:
@@ -119,7 +121,8 @@ def uncontended() -> None:
             [elixir, str(HERE / "throttle.exs")], capture_output=True, text=True, check=True
         ).stdout
         (again,) = turns(each(5_000, ours))
-        row("acquire+release / a GenServer lock on the BEAM", again, float(lines.split()[-1]), 1.0)
+        beam = [float(lines.split()[-1])] * len(again)
+        row("acquire+release / a GenServer lock on the BEAM", again, beam, 1.0)
     if importlib.util.find_spec("aiologic"):
         import aiologic
 
@@ -259,7 +262,8 @@ def fairness() -> None:
         strict_or_eventual(64, 50, kind, waits)
         # The first waits of all are those for the start.
         waits = waits[64 * 5 :]
-        row(f"{kind}: longest / mean", max(waits) * 1e3, statistics.mean(waits) * 1e3, bar, "ms")
+        longest, mean = max(waits) * 1e3, statistics.mean(waits) * 1e3
+        row(f"{kind}: longest / mean", [longest], [mean], bar, "ms")
 
 
 # -- one event loop ------------------------------------------------------------
@@ -313,7 +317,7 @@ def tasks() -> None:
         ours, other = turns(
             lambda: loop_of(1_000, 10, lambda: throttle.slot(name)),
             lambda make=make: loop_of(1_000, 10, make()),
-            repeats=15,
+            repeats=31,
         )
         row(f"async with slot(...) / {label}", ours, other, bar)
     throttle.stop_lock(name)
@@ -342,6 +346,12 @@ def one_core() -> Iterator[None]:
         put(everywhere)
 
 
+def each_of(number: int, begin: Callable[[], Any]) -> Callable[[], float]:
+    """Microseconds of each of so many futures that are begun together."""
+    measure = each(3, lambda: [future.result() for future in [begin() for _ in range(number)]])
+    return lambda: measure() / number
+
+
 def work() -> None:
     """Have a function called elsewhere, and wait for it."""
     print("execute(...).result() with 2 slots                                    ours     the other")
@@ -358,13 +368,11 @@ def work() -> None:
         ours, theirs = turns(ours_once, theirs_once, repeats=31)
         row("the same, on whatever core the kernel chooses", ours, theirs, None)
         crowd_ours, crowd_theirs = turns(
-            each(
-                3, lambda: [future.result() for future in [throttle.execute(name, int) for _ in range(500)]]
-            ),
-            each(3, lambda: [future.result() for future in [pool.submit(int) for _ in range(500)]]),
+            each_of(500, lambda: throttle.execute(name, int)),
+            each_of(500, lambda: pool.submit(int)),
             repeats=5,
         )
-        row("500 at once, each / ThreadPoolExecutor", crowd_ours / 500, crowd_theirs / 500, None)
+        row("500 at once, each / ThreadPoolExecutor", crowd_ours, crowd_theirs, None)
     throttle.stop_lock(name)
 
 
@@ -400,7 +408,7 @@ def scale() -> None:
     few = [asyncio.run(_waiters(1_000)) for _ in range(5)]
     many = [asyncio.run(_waiters(100_000)) for _ in range(3)]
     for index, label in enumerate(("join the line", "leave its middle", "be served")):
-        row(label, min(run[index] for run in many), min(run[index] for run in few), 1.5)
+        row(label, [min(run[index] for run in many)], [min(run[index] for run in few)], 1.5)
 
 
 def memory() -> None:
@@ -415,7 +423,7 @@ def memory() -> None:
     gc.collect()
     size = (tracemalloc.get_traced_memory()[0] - before) / 10_000 / 1000
     tracemalloc.stop()
-    row("a lock, never used / 5 kB", size, 5.0, 1.0, "kB")
+    row("a lock, never used / 5 kB", [size], [5.0], 1.0, "kB")
     for number in range(10_000):
         throttle.stop_lock(f"bench {number}")
     throttle.stop_lock("bench warm")

@@ -60,7 +60,8 @@ class Claim(Hold):
     """Somebody waits for slots. The ledger decides, and tells through three methods that a shell implements.
 
     All three may be repeated (after an exception cut a step in two), never block, and run no user code. A
-    claim that is ``own`` becomes the hold itself when it is granted: one object less for every hand-over.
+    claim that is ``own`` becomes the hold itself when it is granted, one object less for every hand-over; so
+    it is made with the ``name`` of the lock and the ``code`` of whoever acquires.
     """
 
     # Made on every wait; as in Hold, what is rarely set is a class attribute until it is.
@@ -88,7 +89,7 @@ class Claim(Hold):
         self.depth = 1
 
     def __repr__(self) -> str:
-        granted = getattr(self, "name", None) is not None
+        granted = getattr(self, "token", None) is not None
         return super().__repr__() if granted else f"<{type(self).__name__} of {self.pid}>"
 
     def offer(self, hold: Hold) -> bool:

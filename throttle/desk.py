@@ -13,6 +13,8 @@ import attrs
 from ..actors.engine import Alarm, kernel
 from . import events
 from .adaptive import Adaptive
+from .attempt import Attempt
+from .caller import GRANTED, TaskCaller, ThreadCaller
 from .claim import Claim, Hold
 from .facts import Fact, WaiterTimedOut
 from .gate import Gate, ways_in
@@ -54,12 +56,12 @@ class Desk:
         "_alarm",
         "_emitting",
         "_outbox",
-        "_requests",
-        "_turn",
         "attached",
         "gate",
         "ledger",
+        "requests",
         "settings",
+        "turn",
     )
 
     def __init__(self, settings: Settings, token: int) -> None:
@@ -72,9 +74,9 @@ class Desk:
             token=token,
         )
         self.gate = gate = Gate(self._mend)
-        # For the three steps that write the way in and out of the gate once more.
-        self._turn = gate.turn
-        self._requests = gate.requests
+        # For the steps that write the way in and out of the gate once more.
+        self.turn = gate.turn
+        self.requests = gate.requests
         self._alarm: Alarm | None = None
         self._shape(settings)
         self.attached: dict[int, Pid] = {}
@@ -128,8 +130,8 @@ class Desk:
             watched[0](pid, self.settings.name)
         if ledger.line.size and ledger.orderly:
             return None
-        turn = self._turn
-        requests = self._requests
+        turn = self.turn
+        requests = self.requests
         token = (pid,)
         stale, hold = hold, None
         try:
@@ -205,8 +207,8 @@ class Desk:
         if hold.depth > 1:
             hold.depth -= 1
             return
-        turn = self._turn
-        requests = self._requests
+        turn = self.turn
+        requests = self.requests
         ledger = self.ledger
         token = (hold,)
         try:
@@ -218,8 +220,52 @@ class Desk:
             else:
                 if requests or not ledger.plain:
                     requests.append(partial(self._release, hold))
-                elif ledger.strict and ledger.line.size:
-                    ledger.hand_over(hold, monotonic())
+                elif ledger.strict and (line := ledger.line).size:
+                    # The price of contention, so ledger.release() is written out for the usual case, in which
+                    # the head of the line takes over the very slots. What can wait is done after the ring:
+                    # meanwhile the machine wakes the other thread.
+                    holders = ledger.holders
+                    front = line.front
+                    if (
+                        front
+                        and not (claim := front[0]).out
+                        and claim.weight == hold.weight
+                        and ledger.used == ledger.num_slots
+                        and holders.get(hold.key) is hold
+                        and (key := claim.key) not in holders
+                        and not line.chained
+                        and ((kind := claim.__class__) is ThreadCaller or kind is TaskCaller or claim.own)
+                    ):
+                        ledger.token = claim.token = ledger.token + 1
+                        holders[key] = claim
+                        if kind is ThreadCaller:
+                            # claim.offer(claim), written out.
+                            claim.answer = GRANTED  # type: ignore[attr-defined]  # of a ThreadCaller
+                            taken = claim.depth > 0
+                            if taken and (sleeper := claim.sleeper) is not None:  # type: ignore[attr-defined]  # as well
+                                try:
+                                    sleeper.release()
+                                except RecursionError:
+                                    raise
+                                except RuntimeError:
+                                    pass
+                        else:
+                            taken = claim.offer(claim)
+                        # used stays, so a cut leaves it too high, until it is mended.
+                        del holders[hold.key]
+                        claim.since = now = monotonic()
+                        if taken:
+                            # line.remove(), written out for the head. Its lane may be empty now, which
+                            # line.head() notices.
+                            claim.out = True
+                            line.size -= 1
+                            del front[0], line.by_key[key]
+                        else:
+                            ledger.drop(claim)
+                            line.remove(claim)
+                            ledger.serve(now)
+                    else:
+                        ledger.release(hold, monotonic())
                 else:
                     # ledger.release(), written out.
                     key = hold.key
@@ -259,8 +305,8 @@ class Desk:
         """Have a claim granted, put into the line, or refused; it is told."""
         # The time is an object that nobody else has, like any token.
         claim.since = now = token = monotonic()
-        turn = self._turn
-        requests = self._requests
+        turn = self.turn
+        requests = self.requests
         done = False
         try:
             # As in take: the short way, where nobody is inside.
@@ -317,7 +363,7 @@ class Desk:
             return self.take(pid, weight, False)
         if pid.id not in self.attached:
             self.attach(pid)
-        attempt = _Attempt(self.ledger, pid, weight)
+        attempt = Attempt(self.ledger, pid, weight)
         try:
             return self.decide(attempt)
         except BaseException:
@@ -465,46 +511,6 @@ class Desk:
         claims = self.gate.visit(self.ledger.waiting)
         now = monotonic()
         return [Waiter(claim.pid, claim.priority, claim.weight, now - claim.since) for claim in claims]
-
-
-class _Attempt:
-    """A step that grants without joining the line. May be repeated."""
-
-    __slots__ = ("_before", "_ledger", "_pid", "_weight", "hold")
-
-    def __init__(self, ledger: Ledger, pid: Pid, weight: int) -> None:
-        self._ledger = ledger
-        self._pid = pid
-        self._weight = weight
-        self._before: int | None = None
-        self.hold: Hold | None = None
-
-    def __call__(self) -> Hold | None:
-        ledger = self._ledger
-        if self._before is None:
-            self._before = ledger.token
-        held = ledger.holders.get(self._pid.id)
-        if held is None or held.depth <= 0:
-            self.hold = ledger.take(self._pid, self._pid.id, self._weight, monotonic())
-        elif held.ticket == 0 and held.token > self._before:
-            # This step was cut after the grant, and is repeated.
-            self.hold = held
-        elif self._weight <= held.weight and self.hold is None:
-            # Meanwhile its process, which waits below a signal handler that this is in, was granted a slot.
-            self.hold = held
-            held.depth += 1
-        return self.hold
-
-    def undo(self) -> None:
-        """Take back what it granted."""
-        hold = self.hold
-        if hold is None:
-            return
-        self.hold = None
-        if hold.depth > 1:
-            hold.depth -= 1
-        else:
-            self._ledger.release(hold, monotonic())
 
 
 class _Flush:

@@ -302,17 +302,17 @@ class Ledger:
         hold: Hold = claim
         if not claim.own:
             hold = Hold()
+            hold.name = self.name
             hold.pid = claim.pid
             hold.key = claim.key
             hold.weight = claim.weight
             hold.ticket = claim.ticket
+            hold.code = None
+            hold.depth = 1
             if claim.release_on_kill:
                 hold.release_on_kill = True
         self.token = hold.token = self.token + 1
-        hold.name = self.name
         hold.since = now
-        hold.code = None
-        hold.depth = 1
         return hold
 
     def _nest(self, claim: Claim, held: Hold) -> None:
@@ -359,46 +359,6 @@ class Ledger:
         dropped = self.give_back(hold, now)
         self.pass_on(now)
         return dropped
-
-    def hand_over(self, hold: Hold, now: float) -> None:
-        """Do what release() does, for a plain lock with strict fairness and a line: the price of contention.
-
-        Written out for the usual case, in which the head of the line takes over the very slots.
-        """
-        holders = self.holders
-        line = self.line
-        front = line.front
-        if (
-            not front
-            or (claim := front[0]).out
-            or claim.weight != hold.weight
-            or self.used != self.num_slots
-            or holders.get(hold.key) is not hold
-            or (key := claim.key) in holders
-            or line.chained
-        ):
-            self.release(hold, now)
-            return
-        # used stays, so a cut leaves it too high, until it is mended.
-        del holders[hold.key]
-        if claim.own:
-            grant: Hold = claim
-            self.token = claim.token = self.token + 1
-            claim.name = self.name
-            claim.since = now
-            claim.code = None
-        else:
-            grant = self._fill(claim, now)
-        holders[key] = grant
-        if claim.offer(grant):
-            # line.remove(), written out for the head. Its lane may be empty now, which line.head() notices.
-            claim.out = True
-            line.size -= 1
-            del front[0], line.by_key[key]
-            return
-        self.drop(grant)
-        line.remove(claim)
-        self.serve(now)
 
     def pass_on(self, now: float) -> None:
         """Serve the line after slots came free.

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..actors import NotHeld, forbid_loop
 from ..actors.engine import check_timeout, current, local
-from .caller import TaskCaller, queue_up, queue_up_async
+from .caller import TaskCaller
 from .claim import Hold
+from .desk import watched
 from .table import books, table
 from .values import Grant, check_name, check_positive, check_priority, too_heavy
+from .wait import queue_up, queue_up_async
 
 if TYPE_CHECKING:
     from .book import Book
@@ -60,20 +62,30 @@ def acquire(name: str, timeout: float | None = None, priority: int = 0, weight: 
     if _get_running_loop() is not None:
         forbid_loop("throttle.acquire()", "throttle.aacquire()")
     # What current() does where no loop runs, written out here and in release.
-    me = local.state.process
+    here = local.state
+    me = here.process
     if me is None or me._fate:
         me = current()
     if timeout is not None or weight is not ONE or priority is not ZERO:
         check_request(book, timeout, priority, weight)
-    hold = book.take(me, weight, False)
-    if hold is None:
-        hold = queue_up(book, me, timeout, priority, weight, False)
-    if hold.depth == 1:
-        # Where, in case that nobody releases it; the line number is computed when it is wanted.
-        frame = _getframe(1)
-        hold.code = frame.f_code
-        hold.lasti = frame.f_lasti
-    return hold
+    # Where, in case that nobody releases it; the line number is computed when it is wanted.
+    frame = _getframe(1)
+    ledger = book.ledger
+    if (
+        not ledger.line.size
+        or not ledger.simple
+        or me.id in ledger.holders
+        or me.id not in book.attached
+        or watched
+    ):
+        # Otherwise it would return None.
+        hold = book.take(me, weight, False)
+        if hold is not None:
+            if hold.depth == 1:
+                hold.code = frame.f_code
+                hold.lasti = frame.f_lasti
+            return hold
+    return queue_up(book, me, here, timeout, priority, weight, False, frame.f_code, frame.f_lasti)
 
 
 async def aacquire(name: str, timeout: float | None = None, priority: int = 0, weight: int = 1) -> Grant:
@@ -91,7 +103,7 @@ async def aacquire(name: str, timeout: float | None = None, priority: int = 0, w
     check_request(book, timeout, priority, weight)
     hold = book.take(me, weight, False)
     if hold is None:
-        hold = await queue_up_async(book, me, TaskCaller(me, priority, weight, False), timeout)
+        hold = await queue_up_async(book, me, TaskCaller(name, me, priority, weight, False), timeout)
     if hold.depth == 1:
         _note_place(hold)
     return hold

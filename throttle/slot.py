@@ -10,12 +10,14 @@ from types import BuiltinFunctionType, FunctionType
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from ..actors import forbid_loop
-from ..actors.engine import current
-from .caller import GRANTED, TaskCaller, hand_on, queue_up, queue_up_async
+from ..actors.engine import current, local
+from .caller import GRANTED, TaskCaller
 from .claim import Hold
+from .desk import watched
 from .lock import ONE, ZERO, check_request
 from .table import books, table
 from .values import Grant, check_on_kill
+from .wait import hand_on, queue_up, queue_up_async
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -70,7 +72,8 @@ class slot:  # noqa: N801  # used as a function: with slot("name"):
         try:
             hold = book.take(me, self._weight, self._kill)
             if hold is None:
-                hold = queue_up(book, me, self._timeout, self._priority, self._weight, self._kill)
+                here = local.state
+                hold = queue_up(book, me, here, self._timeout, self._priority, self._weight, self._kill)
             self._book = book
             self._hold = hold
             return hold
@@ -110,14 +113,24 @@ class slot:  # noqa: N801  # used as a function: with slot("name"):
         ):
             book = self._open()
         me = current()
-        hold = book.take(me, self._weight, self._kill)
+        ledger = book.ledger
+        hold = None
+        if (
+            not ledger.line.size
+            or not ledger.simple
+            or me.id in ledger.holders
+            or me.id not in book.attached
+            or watched
+        ):
+            # Otherwise it would return None.
+            hold = book.take(me, self._weight, self._kill)
         if hold is None:
-            claim = TaskCaller(me, self._priority, self._weight, self._kill)
+            claim = TaskCaller(self._name, me, self._priority, self._weight, self._kill)
             if self._timeout is None and not self._kill:
                 # What queue_up_async does, for the common case, without two more coroutines on the way.
                 try:
                     book.join(claim)
-                    if not claim.fate:
+                    if claim.answer is None:
                         await claim.bell
                 except BaseException:
                     hand_on(book, claim)

@@ -550,6 +550,70 @@ def test_what_a_signalled_task_holds_is_held_until_the_task_ends():
     assert slot.told.empty()
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_what_a_signalled_task_holds_is_held_until_the_task_is_destroyed(caplog):
+    slots = [Slot(), Slot()]
+    seen: list[Pid] = []
+
+    async def stubborn() -> None:
+        for slot in slots:
+            process.current().attach(slot)
+            seen.append(process.current())
+            try:
+                await asyncio.get_running_loop().create_future()
+            except asyncio.CancelledError:
+                with pytest.raises(ServerExit):
+                    process.current()
+        seen.append(process.current())
+        await asyncio.get_running_loop().create_future()
+
+    loop = asyncio.new_event_loop()
+    task = loop.create_task(stubborn())
+    for begun in (1, 2):
+        while len(seen) < begun:
+            loop.run_until_complete(asyncio.sleep(0))
+        process.exit(seen[-1], "enough")
+    while len(seen) < 3:
+        loop.run_until_complete(asyncio.sleep(0))
+    for slot in slots:
+        assert slot.told.get(timeout=WATCHDOG) == ("died", "enough")
+        assert slot.told.empty()
+    loop.close()
+    del task
+    gc.collect()
+    for slot in slots:
+        assert slot.told.get(timeout=WATCHDOG) == ("left", None)
+        assert slot.told.empty()
+    assert len({*seen}) == 3
+    assert not any(pid.alive for pid in seen)
+    assert any("destroyed" in record.getMessage() for record in caplog.records)
+
+
+def test_first_messages_that_come_at_once_all_arrive(monkeypatch):
+    """The mailbox is made by the first, and another may be on its way."""
+    me = process.current()
+    real = Pid._own
+    others = ["second", "third"]
+
+    def own(self: Pid, slot: str, fresh: Any) -> Any:
+        if self is pid and slot == "_inbox" and others:
+            pid.send(others.pop(0))
+        return real(self, slot, fresh)
+
+    def collect() -> None:
+        go.wait(WATCHDOG)
+        got = [process.receive(timeout=WATCHDOG) for _ in range(3)]
+        me.send(got)
+
+    go = threading.Event()
+    pid = process.spawn(collect)
+    monkeypatch.setattr(Pid, "_own", own)
+    pid.send("first")
+    go.set()
+    assert sorted(process.receive(timeout=WATCHDOG)) == ["first", "second", "third"]
+    assert not others
+
+
 def test_a_task_that_traps_exits_awaits_them():
     async def main() -> None:
         process.trap_exit(True)

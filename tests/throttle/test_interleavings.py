@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -16,7 +16,7 @@ from resprout import throttle
 from resprout.actors import CallTimeout, GenServer, NoReply, Pid, Reply, process, telemetry
 from resprout.throttle import desk as desks
 from resprout.throttle import work
-from resprout.throttle.caller import ThreadCaller
+from resprout.throttle.caller import ThreadCaller, thread_caller
 from resprout.throttle.claim import Claim, Hold
 from resprout.throttle.desk import Desk, Settings
 from resprout.throttle.gate import Gate
@@ -93,7 +93,7 @@ def test_a_lock_may_be_used_on_top_of_its_own_step(
 def waiting_in_main(name: str, in_handler: Callable[[], object]) -> ThreadCaller:
     """This thread waits for a lock, and a signal handler runs on top of that wait."""
     book = books[name]
-    claim = ThreadCaller(process.current(), 0, 1, False)
+    claim = thread_caller(name, process.current(), 0, 1, False)
     book.attach(process.current())
     book.join(claim)
     in_handler()
@@ -170,7 +170,7 @@ def test_an_attempt_in_a_signal_handler_counts_on_top_of_the_grant_of_the_wait_b
 
 @pytest.mark.parametrize("options", [{}, {"rate": "1000000/s"}])
 def test_an_acquire_in_a_signal_handler_nests_on_a_grant_that_comes_in_its_midst(
-    lock: Lock, in_thread: InThread, options: Any, monkeypatch: pytest.MonkeyPatch
+    lock: Lock, in_thread: InThread, options: Any
 ) -> None:
     name = lock(2, **options)
     free = holder_of(name, in_thread)
@@ -178,9 +178,9 @@ def test_an_acquire_in_a_signal_handler_nests_on_a_grant_that_comes_in_its_midst
 
     def handler() -> None:
         # The grant comes between the acquire's look and its step.
-        monkeypatch.setattr(desks, "watched", [lambda pid, wanted: (free(), other())])
+        desks.watched.append(lambda pid, wanted: (free(), other()))
         throttle.acquire(name)
-        monkeypatch.setattr(desks, "watched", [])
+        desks.watched.clear()
         throttle.release(name)
 
     claim = waiting_in_main(name, handler)
@@ -214,24 +214,30 @@ def test_a_grant_to_whoever_has_just_given_back_below_counts_their_slots_once() 
 # -- cut, and then cut again ----------------------------------------------------
 
 
+@pytest.mark.parametrize("written_out", [True, False])
 def test_a_hand_over_that_is_cut_after_the_taker_has_given_back_is_not_repeated(
-    monkeypatch: pytest.MonkeyPatch, in_thread: InThread
+    written_out: bool, in_thread: InThread
 ) -> None:
     desk = Desk(Settings("lock", 1), 0)
     desk.ledger.adopt(0.0)
     held = desk.take(process_of(1), 1, False)
     assert held is not None
-    taker = ThreadCaller(process_of(2), 0, 1, False)
+
+    class Sleeper:
+        """What the taker sleeps on; it goes on the moment that it is rung, before the giver does."""
+
+        def release(self) -> None:
+            in_thread(desk.give_back, taker).result(SOON)
+            raise Cut
+
+    class Other(ThreadCaller):
+        """Not served by the code that is written out for threads."""
+
+    taker = thread_caller("lock", process_of(2), 0, 1, False)
+    if not written_out:
+        taker.__class__ = Other
+    taker.sleeper = cast("Any", Sleeper())
     desk.join(taker)
-    real = ThreadCaller.offer
-
-    def offer(self: ThreadCaller, hold: Hold) -> bool:
-        monkeypatch.setattr(ThreadCaller, "offer", real)
-        assert real(self, hold)
-        in_thread(desk.give_back, taker).result(SOON)
-        raise Cut
-
-    monkeypatch.setattr(ThreadCaller, "offer", offer)
     with pytest.raises(Cut):
         desk.give_back(held)
     assert desk.ledger.state() == throttle.LockState(0, 0, 0)

@@ -117,11 +117,17 @@ def test_a_heavy_head_that_leaves_lets_those_behind_it_go() -> None:
     assert light.granted
 
 
-def test_a_hand_over_to_a_heavy_head_lets_a_lighter_one_behind_it_go_too() -> None:
-    ledger = ledger_of(3)
-    first, heavy, light = (join(ledger, key, weight) for key, weight in ((1, 2), (2, 2), (3, 1)))
+@pytest.mark.parametrize("own", [True, False])
+def test_a_hand_over_to_a_heavy_head_lets_a_lighter_one_behind_it_go_too(own: bool) -> None:
+    desk = Desk(Settings("lock", 3), 0)
+    desk.ledger.adopt(0.0)
+    claims = [Asked(process_of(key), key, weight) for key, weight in ((1, 2), (2, 2), (3, 1))]
+    for claim in claims:
+        claim.own = own
+        desk.join(claim)
+    first, heavy, light = claims
     assert not light.granted
-    ledger.hand_over(first.holds[0], 1.0)
+    desk.give_back(first.holds[0])
     assert heavy.granted
     assert light.granted
 
