@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import itertools
+import logging
 from collections import deque
 from collections.abc import Callable
 from functools import partial
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from .book import Book
 
 T = TypeVar("T")
+logger = logging.getLogger("resprout.throttle")
 _keys = itertools.count(-1, -1)
 
 
@@ -50,6 +52,36 @@ class JobFuture(Future[T]):
         super().cancel()
         job.leave()
         return True
+
+    def add_done_callback(self, callback: Callable[[Any], object]) -> None:
+        """Call ``callback(future)`` when it ends, in a process of its own: it may wait, and the worker may
+        have the next job by then. At once and here when it has ended.
+        """
+        super().add_done_callback(callback if self.done() else _Callback(callback))
+
+    def remove_done_callback(self, callback: Callable[[Any], object]) -> None:
+        """Take a callback away that has not been called yet."""
+        for each in list(self._callbacks):
+            if isinstance(each, _Callback) and each.callback == callback:
+                super().remove_done_callback(each)
+
+
+class _Callback:
+    """A done callback, to be called elsewhere."""
+
+    __slots__ = ("callback",)
+
+    def __init__(self, callback: Callable[[Any], object]) -> None:
+        self.callback = callback
+
+    def __call__(self, future: Future[Any]) -> None:
+        process.spawn(self._call, future)
+
+    def _call(self, future: Future[Any]) -> None:
+        try:
+            self.callback(future)
+        except Exception:
+            logger.exception("a callback of %r raised", future)
 
 
 class Job(Claim):
@@ -279,7 +311,7 @@ def execute(
         A future, at once: ``result()`` it in a thread, await it in a coroutine. ``cancel()`` takes the job
         out of the line if it does not run yet. It raises what fn raises, CallTimeout when no slot came in
         time, LockNotFound when the lock was stopped, ServerExit when the worker died. A done callback runs in
-        the worker, after the slot is free again, and must not wait for another job of the same lock.
+        a process of its own, after the slot is free again.
 
     Raises:
         LockNotFound: no lock has that name.

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import logging
+import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, Future
+from logging.handlers import QueueHandler
 from typing import Any
 
 import pykka
@@ -280,6 +283,62 @@ def test_jobs_and_callers_wait_in_one_line(lock: Lock, in_thread: Any, line: Any
     for future in futures:
         future.result(SOON)
     assert order == ["urgent", "job 1", "caller", "job 2"]
+
+
+def test_a_done_callback_may_wait_for_another_job_of_the_lock(lock: Lock) -> None:
+    name = lock(1)
+    go = threading.Event()
+    inner: Future[Any] = Future()
+
+    def after(done: Any) -> None:
+        inner.set_result((done.result(), throttle.execute(name, lambda: "inner").result(SOON)))
+
+    future = throttle.execute(name, lambda: go.wait(SOON) and "outer")
+    future.add_done_callback(after)
+    go.set()
+    assert inner.result(SOON) == ("outer", "inner")
+
+
+@pytest.fixture
+def heard() -> Iterator[queue.Queue[logging.LogRecord]]:
+    """What the room logs, as it comes."""
+    records: queue.Queue[logging.LogRecord] = queue.Queue()
+    handler = QueueHandler(records)
+    # It would format the record, and drop the exception.
+    handler.prepare = lambda record: record  # type: ignore[method-assign]
+    logger = logging.getLogger("resprout.throttle")
+    logger.addHandler(handler)
+    yield records
+    logger.removeHandler(handler)
+
+
+def test_a_done_callback_that_raises_is_reported_and_others_are_called(
+    lock: Lock, heard: queue.Queue[logging.LogRecord]
+) -> None:
+    name = lock(1)
+    go = threading.Event()
+    called: Future[Any] = Future()
+
+    def fail(done: Any) -> None:
+        raise ValueError("of the callback")
+
+    def forgotten(done: Any) -> None:
+        raise AssertionError("it was taken away")
+
+    future = throttle.execute(name, go.wait, SOON)
+    for callback in (fail, forgotten, called.set_result):
+        future.add_done_callback(callback)
+    future.remove_done_callback(forgotten)
+    go.set()
+    assert called.result(SOON) is future
+    late: list[Any] = []
+    future.add_done_callback(late.append)
+    assert late == [future], "at once when it has ended"
+    record = heard.get(timeout=SOON)
+    assert record.getMessage() == f"a callback of {future!r} raised"
+    assert record.exc_info is not None
+    assert str(record.exc_info[1]) == "of the callback"
+    assert heard.empty()
 
 
 def test_a_future_of_a_job_may_be_given_to_concurrent_futures(lock: Lock) -> None:
