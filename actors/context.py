@@ -19,6 +19,7 @@ from .errors import ServerExit
 from .kernel import kernel
 from .local import local, task_of, tasks
 from .mailbox import MailboxPid
+from .pid import table
 from .reasons import NORMAL, Crash
 
 if TYPE_CHECKING:
@@ -36,13 +37,14 @@ class ThreadPid(MailboxPid):
     sleeper: LockType | None
 
     def __init__(self) -> None:
-        super().__init__()
         self.sleeper = None
         if not local.state.worker:
             self.sleeper = sleeper = _thread.allocate_lock()
             sleeper.acquire()
         thread = _thread_object()
         self._thread_name = "thread" if thread is None else thread.name
+        # Last, since from then on everybody can see it.
+        super().__init__()
 
     @property
     def label(self) -> str:
@@ -52,10 +54,13 @@ class ThreadPid(MailboxPid):
         """The exit signal takes effect: the old process is told to its thread once, which goes on as a new
         one.
         """
-        if local.end is not None and local.end.pid is self:
-            fresh = local.end.succeed()
+        end = local.end
+        if end is not None:
+            if end.pid is self:
+                end.succeed()
             if local.state.process is self:
-                local.state.process = fresh
+                # Also when an interrupt came between the two before.
+                local.state.process = end.pid
         raise ServerExit(self.exit_reason, self, "a call into resprout: this thread got an exit signal")
 
 
@@ -93,10 +98,9 @@ def _ended(pid: MailboxPid, former: Sequence[MailboxPid], reason: object) -> Non
     flagged = pid.flag(reason)
 
     def finish() -> None:
-        if flagged:
+        if flagged or not pid._told:
             pid.bury()
-        if not pid.left:
-            pid.leave()
+        pid.leave()
         for each in former:
             each.leave()
 
@@ -121,16 +125,11 @@ class TaskPid(MailboxPid):
     kind = "task"
 
     def __init__(self, task: asyncio.Task[Any], former: TaskPid | None = None) -> None:
-        super().__init__()
-        # Whoever makes a task a process nearly always takes a lock or a name.
-        self._resources = {}
         self._former = former
         self._loop = task.get_loop()
         self._task = ref = TaskRef(task, _destroyed)
         ref.key = id(task)
-        tasks[ref.key] = self
-        if former is None:
-            task.add_done_callback(_done)
+        super().__init__()
 
     @property
     def label(self) -> str:
@@ -169,7 +168,7 @@ class TaskPid(MailboxPid):
     def meet_death(self) -> Any:
         task = self._task()
         if task is not None and not task.done():
-            TaskPid(task, self)
+            _become(task, self)
         raise ServerExit(self.exit_reason, self, "a call into resprout: this task got an exit signal")
 
     def formers(self) -> list[TaskPid]:
@@ -182,6 +181,33 @@ class TaskPid(MailboxPid):
         return found
 
 
+def former_of(pid: Pid) -> Sequence[Pid]:
+    """The processes that the thread or task of this one was before exit signals, and that were told so."""
+    if isinstance(pid, TaskPid):
+        return pid.formers()
+    end = local.end
+    return () if end is None or end.pid is not pid else tuple(end.former)
+
+
+def _become(task: asyncio.Task[Any], former: Pid | None) -> Pid:
+    """Make a task a process, or the next one after an exit signal.
+
+    Args:
+        former: what is entered for it now: the process that it was, or one that is out of date.
+    """
+    fresh = TaskPid(task, former if isinstance(former, TaskPid) and former._task() is task else None)
+    if fresh._former is None:
+        task.add_done_callback(_done)
+    key = id(task)
+    # A signal handler or finalizer on top of this may have done the same. No call from here to the entry,
+    # so none comes in between.
+    if key in tasks and tasks[key] is not former:
+        table.pop(fresh.id, None)
+        return tasks[key]  # type: ignore[no-any-return]  # the table holds two kinds of Pid
+    tasks[key] = fresh
+    return fresh
+
+
 def _done(task: asyncio.Task[Any]) -> None:
     """A task that was a process is done."""
     key = id(task)
@@ -189,18 +215,23 @@ def _done(task: asyncio.Task[Any]) -> None:
     if not isinstance(pid, TaskPid) or pid._task() is not task:
         return
     reason: object = NORMAL
-    if not task.cancelled() and (error := task.exception()) is not None:
-        from .spawned import reason_of
+    try:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            from .spawned import reason_of
 
-        reason = reason_of(pid, error)
-    # Its code is over: whom its death concerns is told both at once.
-    pid._gone = True
-    pid.die(reason)
-    pid.leave()
-    if pid._former is not None:
-        for former in pid.formers():
-            former.leave()
-    # Last, for _destroyed, should an interrupt come before.
+            reason = reason_of(pid, error)
+        # Its code is over: whom its death concerns is told both at once.
+        pid._gone = True
+        pid.die(reason)
+        pid.leave()
+        if pid._former is not None:
+            for former in pid.formers():
+                former.leave()
+    except BaseException:
+        # An interrupt: the kernel thread does the rest.
+        _ended(pid, pid.formers(), reason)
+        raise
+    # Last, for _destroyed, should an interrupt have come before the first step.
     tasks.pop(key, None)
 
 
@@ -211,8 +242,7 @@ def _destroyed(ref: TaskRef) -> None:
     pid = tasks.get(ref.key)
     if isinstance(pid, TaskPid) and pid._task is ref:
         tasks.pop(ref.key, None)
-        if not (pid._fate and pid._gone):
-            _ended(pid, pid.formers(), NORMAL)
+        _ended(pid, pid.formers(), NORMAL)
 
 
 LOOK = 0.1
@@ -252,7 +282,7 @@ def _ambient(loop: asyncio.AbstractEventLoop | None) -> Pid:
             if pid is not None and pid.task() is task:
                 return pid  # type: ignore[no-any-return]  # the table holds two kinds of Pid
             kernel.ensure()
-            return TaskPid(task)
+            return _become(task, pid)
     st = local.state
     if st.process is None:
         kernel.ensure()

@@ -6,9 +6,9 @@ Everything else they take from ``resprout.actors``, as users do.
 
 from .atomic import remove, remove_all, remove_empty, replace
 from .bursts import Bursts, Summary
-from .context import current
+from .context import current, former_of
 from .kernel import Alarm, Kernel, kernel
-from .local import ThreadState, local, peek
+from .local import ThreadState, local, peek, task_of
 from .mailbox import Cast
 from .pool import Worker
 from .waiting import LoopBell, Waiter, check_timeout, park
@@ -25,6 +25,7 @@ __all__ = [
     "Worker",
     "check_timeout",
     "current",
+    "former_of",
     "kernel",
     "local",
     "park",
@@ -33,4 +34,5 @@ __all__ = [
     "remove_all",
     "remove_empty",
     "replace",
+    "task_of",
 ]

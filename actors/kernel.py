@@ -73,11 +73,14 @@ class Kernel:
         self.cancelled = 0
         self.exiting = False
         """Whether the interpreter is going down, when no thread can be started any more."""
-        self._posted: deque[Callable[[], object]] = deque()
+        self.posted: deque[Callable[[], object]] = deque()
+        """What ``post`` appends to. Who has no room on the stack for a call of that appends here, and frees
+        the bell.
+        """
         self._new: deque[Alarm] = deque()
         self._alarms: list[tuple[float, int, Alarm]] = []
-        self._bell = _thread.allocate_lock()
-        self._bell.acquire()
+        self.bell = _thread.allocate_lock()
+        self.bell.acquire()
         self._start_lock = threading.Lock()
         self._thread: threading.Thread | None = None
 
@@ -100,13 +103,13 @@ class Kernel:
         """Make the thread look around; safe anywhere."""
         # Released already: it has been rung and has not looked yet.
         with contextlib.suppress(RuntimeError):
-            self._bell.release()
+            self.bell.release()
 
     def post(self, work: Callable[[], object]) -> None:
         """Have the runtime's own work done soon; safe anywhere. It must not block and must not run user
         code.
         """
-        self._posted.append(work)
+        self.posted.append(work)
         self.ring()
 
     def at(self, when: float, fire: Callable[[], object]) -> Alarm:
@@ -132,12 +135,12 @@ class Kernel:
                 logger.exception("the kernel thread met an error and goes on")
                 pause = 0.0
             if pause is None:
-                self._bell.acquire()
+                self.bell.acquire()
             elif pause > 0.0:
-                self._bell.acquire(timeout=min(pause, 3600.0))
+                self.bell.acquire(timeout=min(pause, 3600.0))
 
     def _turn(self) -> float | None:
-        posted = self._posted
+        posted = self.posted
         while posted:
             posted.popleft()()
         pause = self._ring_alarms()

@@ -20,7 +20,7 @@ class MailboxPid(Pid):
     """A process that nobody runs for: delivery only appends and wakes whoever waits in receive."""
 
     __slots__ = ()
-    lazy = True
+    by_itself = True
 
     def __init__(self, actor: Any = None, parent: Pid | None = None) -> None:
         super().__init__(actor, parent)

@@ -107,9 +107,9 @@ class Pid(RefBase):
     )
 
     kind = "process"
-    lazy = False
-    """Whether even the mailbox is made on first use: many processes that run by themselves never get a
-    message.
+    by_itself = False
+    """Whether its code runs by itself (a thread, a task, a spawned function). Such a one hardly ever gets a
+    message, so its mailbox is made with the first; and it mostly takes a lock or a name.
     """
     sleeper: LockType | None = None
     """Of a plain thread that may sleep for ever: a taken lock that it sleeps on; None while it does."""
@@ -122,7 +122,7 @@ class Pid(RefBase):
         self.trap_exit = False
         self.parked: Parked | None = None
         self.receiver: Waiter | LoopBell | None = None
-        self._inbox: deque[Any] = NO_INBOX if self.lazy else deque()
+        self._inbox: deque[Any] = NO_INBOX if self.by_itself else deque()
         # The run right: one element when it is free. It is taken with `del self._run[0]`, of which only one
         # succeeds, and which # (unlike a call of acquire) an interrupt cannot come behind before the taker
         # has noted that it has it.
@@ -139,7 +139,7 @@ class Pid(RefBase):
         self._links: dict[int, Pid] = _NO_DICT
         self._monitors: dict[int, Ref] = _NO_DICT
         self._watching: dict[int, Ref] = _NO_DICT
-        self._resources: dict[int, Resource] = _NO_DICT
+        self._resources: dict[int, Resource] = {} if self.by_itself else _NO_DICT
         self._lingering: dict[int, Resource] = _NO_DICT
         self._calls: dict[int, Call] = _NO_DICT
         self._saved: deque[Any] | None = None
@@ -408,18 +408,43 @@ class Pid(RefBase):
             self._lingering.pop(key, None)
 
     def _release_one(self, key: int) -> None:
-        resource = self._resources.pop(key, None)
-        if resource is None:
+        resources = self._resources
+        try:
+            # Not by pop(), behind which an interrupt could come before the entry is known here.
+            resource = resources[key]
+            del resources[key]
+        except KeyError:
             return
-        resource.owner_died(self, self.exit_reason)
-        if self._gone:
-            resource.owner_left(self)
-            return
-        # Then where the departure looks for it; if that has been, it is told from here. Never left before
-        # died.
-        _put(self, "_lingering", key, resource)
-        if self._gone and self._lingering.pop(key, None) is not None:
-            resource.owner_left(self)
+        try:
+            resource.owner_died(self, self.exit_reason)
+            if self._gone:
+                resource.owner_left(self)
+                return
+            # Then where the departure looks for it; if that has been, it is told from here. Never left
+            # before died.
+            _put(self, "_lingering", key, resource)
+            if self._gone:
+                self._depart()
+        except BaseException:
+            # An interrupt: whoever buries it once more tells it, maybe again, rather than never.
+            resources[key] = resource
+            raise
+
+    def _depart(self) -> None:
+        """Tell the resources that no code of it runs any more."""
+        lingering = self._lingering
+        while lingering:
+            for key in list(lingering):
+                try:
+                    resource = lingering[key]
+                    del lingering[key]
+                except KeyError:
+                    continue
+                try:
+                    resource.owner_left(self)
+                except BaseException:
+                    lingering[key] = resource
+                    raise
 
     # -- signals and death ----------------------------------------------------
 
@@ -563,15 +588,9 @@ class Pid(RefBase):
         """Its code goes on for a while; whoever runs it calls leave."""
 
     def leave(self) -> None:
-        """No code of this dead process runs any more. Called once, by whoever holds the run right."""
+        """No code of this dead process runs any more. By whoever holds the run right; may be repeated."""
         self._gone = True
-        lingering = self._lingering
-        while lingering:
-            try:
-                resource = lingering.popitem()[1]
-            except KeyError:
-                break
-            resource.owner_left(self)
+        self._depart()
         self._saved = None
         self._context = None
         self._drop()

@@ -13,7 +13,7 @@ from asyncio import _get_running_loop
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
-from ..actors.engine import Waiter
+from ..actors.engine import Waiter, task_of
 from .claim import Claim, Hold
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ class TaskCaller(Caller):
 
     def ring(self) -> bool:
         loop = self._loop
-        if _get_running_loop() is loop:
+        if in_step_of(loop):
             finish(self.bell)
             return True
         try:
@@ -170,7 +170,9 @@ class TaskCaller(Caller):
         return True
 
     def offer(self, hold: Hold) -> bool:
-        if hold is not self or _get_running_loop() is not self._loop:
+        # in_step_of(), written out.
+        loop = self._loop
+        if hold is not self or _get_running_loop() is not loop or task_of(loop) is None:
             return Caller.offer(self, hold)
         # Written out, as this is every hand-over within a loop.
         self.answer = GRANTED
@@ -197,6 +199,13 @@ class TaskCaller(Caller):
             await self.bell
         finally:
             timer.cancel()
+
+
+def in_step_of(loop: asyncio.AbstractEventLoop) -> bool:
+    """Tell whether a step of one of the loop's tasks is under way here, so that the loop looks at once after
+    it for what is ready. (A signal handler may run here while the loop sleeps, and would not wake it.)
+    """
+    return _get_running_loop() is loop and task_of(loop) is not None
 
 
 def finish(bell: asyncio.Future[None]) -> None:

@@ -107,8 +107,11 @@ class Desk:
 
     def attach(self, pid: Pid) -> None:
         """Be told when a process dies; before anything is granted to it, so that no death is missed."""
-        self.attached[pid.id] = pid
         pid.attach(self)
+        # Afterwards, or an interrupt in between would be the last time that anybody tried.
+        self.attached[pid.id] = pid
+        if pid._gone:
+            self.attached.pop(pid.id, None)
 
     def take(self, pid: Pid, weight: int, release_on_kill: bool) -> Hold | None:
         """Grant if it can be done this instant; None says only that a claim has to join the line.
@@ -191,7 +194,17 @@ class Desk:
                 del turn[0]
             else:
                 requests += (self.gate.mend,)
-            self._recover()
+            try:
+                self._recover()
+            except RecursionError:
+                # The kernel thread has room on its stack. (Here it is enough for what is written in C.)
+                posted = kernel.posted
+                posted += (self._recover,)
+                try:
+                    kernel.bell.release()
+                except RuntimeError:
+                    pass
+                raise
             raise
         return hold
 
@@ -294,7 +307,17 @@ class Desk:
                 del turn[0]
             else:
                 requests += (self.gate.mend,)
-            self._recover()
+            try:
+                self._recover()
+            except RecursionError:
+                # The kernel thread has room on its stack. (Here it is enough for what is written in C.)
+                posted = kernel.posted
+                posted += (self._recover,)
+                try:
+                    kernel.bell.release()
+                except RuntimeError:
+                    pass
+                raise
             raise
         if self._outbox:
             self.flush()
@@ -348,7 +371,17 @@ class Desk:
             if inside:
                 requests[:0] = (self.gate.mend,)
                 del turn[0]
-            self._recover()
+            try:
+                self._recover()
+            except RecursionError:
+                # The kernel thread has room on its stack. (Here it is enough for what is written in C.)
+                posted = kernel.posted
+                posted += (self._recover,)
+                try:
+                    kernel.bell.release()
+                except RuntimeError:
+                    pass
+                raise
             raise
         if self._outbox:
             self.flush()

@@ -479,6 +479,10 @@ class Ledger:
                 if not claim.offer(hold):
                     del holds[hold.key]
                 self.line.remove(claim)
+            elif (held := holds.get(claim.key)) is not None:
+                # Its process was granted a slot through another claim, and this one was not told.
+                self._nest(claim, held)
+                self.line.remove(claim)
             elif claim.nudged:
                 # Its wake-up may have been lost.
                 claim.nudge()

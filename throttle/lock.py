@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from asyncio import _get_running_loop
 from sys import _getframe
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from ..actors import NotHeld, forbid_loop
-from ..actors.engine import check_timeout, current, local
+from ..actors.engine import check_timeout, current, former_of, local
 from .caller import TaskCaller
 from .claim import Hold
 from .desk import watched
@@ -16,6 +16,7 @@ from .values import Grant, check_name, check_positive, check_priority, too_heavy
 from .wait import queue_up, queue_up_async
 
 if TYPE_CHECKING:
+    from ..actors import Pid
     from .book import Book
 
 ONE: Final = 1
@@ -101,19 +102,20 @@ async def aacquire(name: str, timeout: float | None = None, priority: int = 0, w
         book = table.find(name)
     me = current()
     check_request(book, timeout, priority, weight)
+    # The frame that awaits this.
+    frame = _getframe(1)
     hold = book.take(me, weight, False)
-    if hold is None:
-        hold = await queue_up_async(book, me, TaskCaller(name, me, priority, weight, False), timeout)
-    if hold.depth == 1:
-        _note_place(hold)
-    return hold
-
-
-def _note_place(hold: Hold) -> None:
-    """Remember where a coroutine acquired: the frame that awaits it."""
-    frame: Any = _getframe(2)
-    hold.code = frame.f_code
-    hold.lasti = frame.f_lasti
+    if hold is not None:
+        if hold.depth == 1:
+            hold.code = frame.f_code
+            hold.lasti = frame.f_lasti
+        return hold
+    claim = TaskCaller(name, me, priority, weight, False)
+    claim.code = frame.f_code
+    claim.lasti = frame.f_lasti
+    # It would keep alive what awaits this, for as long as this waits.
+    del frame
+    return await queue_up_async(book, me, claim, timeout)
 
 
 def attempt(name: str, weight: int = 1) -> Grant | None:
@@ -130,12 +132,11 @@ def attempt(name: str, weight: int = 1) -> Grant | None:
     book = table.find(name)
     me = current()
     check_request(book, None, 0, weight)
-    hold = book.now_or_never(me, weight)
-    if hold is None:
-        return None
     frame = _getframe(1)
-    hold.code = frame.f_code
-    hold.lasti = frame.f_lasti
+    hold = book.now_or_never(me, weight)
+    if hold is not None:
+        hold.code = frame.f_code
+        hold.lasti = frame.f_lasti
     return hold
 
 
@@ -161,7 +162,7 @@ def release(name: str) -> None:
         me = current()
     hold = book.ledger.holders.get(me.id)
     if hold is None or hold.depth <= 0:
-        hold = _held_before_exit_signal(book)
+        hold = _held_before_exit_signal(book, me)
         if hold is None:
             if book.ledger.closed:
                 table.find(name)
@@ -176,9 +177,11 @@ def release(name: str) -> None:
         raise
 
 
-def _held_before_exit_signal(book: Book) -> Hold | None:
-    """Find what this thread holds from before an exit signal, after which it went on as a new process."""
-    for pid in () if local.end is None else tuple(local.end.former):
+def _held_before_exit_signal(book: Book, me: Pid) -> Hold | None:
+    """Find what this thread or task holds from before an exit signal, after which it went on as a new
+    process.
+    """
+    for pid in former_of(me):
         hold = book.ledger.holders.get(pid.id)
         if hold is not None and hold.depth > 0:
             return hold

@@ -10,7 +10,7 @@ from types import BuiltinFunctionType, FunctionType
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from ..actors import forbid_loop
-from ..actors.engine import current, local
+from ..actors.engine import current, kernel, local
 from .caller import GRANTED, TaskCaller
 from .claim import Hold
 from .desk import watched
@@ -133,7 +133,21 @@ class slot:  # noqa: N801  # used as a function: with slot("name"):
                     if claim.answer is None:
                         await claim.bell
                 except BaseException:
-                    hand_on(book, claim)
+                    claim.depth = 0
+                    try:
+                        hand_on(book, claim)
+                    except RecursionError:
+                        # As in queue_up.
+                        claim.book = book
+                        requests = book.requests
+                        requests += (claim.leave,)
+                        posted = kernel.posted
+                        posted += (book.gate.drain,)
+                        try:
+                            kernel.bell.release()
+                        except RuntimeError:
+                            pass
+                        raise
                     raise
             if claim.answer is GRANTED:
                 hold = claim

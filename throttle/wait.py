@@ -122,12 +122,19 @@ def queue_up(
             del turn[0]
         if me.parked is claim:
             me.parked = None
+        claim.depth = 0
         try:
             hand_on(book, claim)
         except RecursionError:
-            # There is no room on the stack for a call: whoever comes to the gate next does it.
+            # There is no room on the stack for a call: the kernel thread does it, or whoever comes before it.
             claim.book = book
             requests += (claim.leave,)
+            posted = kernel.posted
+            posted += (book.gate.drain,)
+            try:
+                kernel.bell.release()
+            except RuntimeError:
+                pass
             raise
         raise
     return hold
@@ -163,6 +170,7 @@ async def queue_up_async(book: Book, me: Pid, claim: TaskCaller, timeout: float 
         if claim.release_on_kill and me.dead:
             book.owner_died(me, None)
     except BaseException:
+        claim.depth = 0
         try:
             hand_on(book, claim)
         except RecursionError:
@@ -170,6 +178,12 @@ async def queue_up_async(book: Book, me: Pid, claim: TaskCaller, timeout: float 
             claim.book = book
             requests = book.requests
             requests += (claim.leave,)
+            posted = kernel.posted
+            posted += (book.gate.drain,)
+            try:
+                kernel.bell.release()
+            except RuntimeError:
+                pass
             raise
         raise
     return hold
@@ -181,6 +195,11 @@ def _decided(book: Book, claim: Caller, deadline: float | None, timeout: float |
     if answer is None:
         if deadline is None or monotonic() < deadline:
             return None
+        if not claim.ticket:
+            # Somebody else was at the ledger, and it has not joined the line yet; it may find a free slot.
+            _decide(book, partial(_join, book, claim))
+            if claim.answer is not None:
+                return None
         # A slot that is granted in this very moment goes to the next.
         hand_on(book, claim)
         book.timed_out(claim)
@@ -191,6 +210,8 @@ def _decided(book: Book, claim: Caller, deadline: float | None, timeout: float |
         if answer.depth > 0:
             answer.depth += 1
             claim.counted = answer
+            # Should it still be in the line, since whoever told it was cut off: it is never granted itself.
+            claim.depth = 0
             return answer
         # Its process has given that back before this claim came to it.
         _decide(book, partial(_start_over, book, claim))
@@ -208,9 +229,16 @@ def _decide(book: Book, step: partial[bool]) -> None:
         book.step(step)
 
 
+def _join(book: Book, claim: Caller) -> bool:
+    """Join the line, or do nothing when it is there. Inside the gate."""
+    book.ledger.join(claim, claim.since)
+    return True
+
+
 def _start_over(book: Book, claim: Caller) -> bool:
     """Join the line anew. Inside the gate, where whoever offered the shared hold has finished with it."""
     if claim.shared:
+        book.ledger.line.remove(claim)
         claim.renew()
         claim.ticket = 0
         claim.sibling = None

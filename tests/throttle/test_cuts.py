@@ -184,7 +184,7 @@ def test_a_step_cut_at_any_bytecode_and_repeated_ends_as_if_it_had_not_been_cut(
 
 
 def process_of(key: int) -> Any:
-    return SimpleNamespace(id=key, attach=lambda resource: None)
+    return SimpleNamespace(id=key, attach=lambda resource: None, _gone=False)
 
 
 def desk_with_a_line(own: bool) -> tuple[Desk, dict[int, Asked]]:

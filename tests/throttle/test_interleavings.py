@@ -29,7 +29,7 @@ SOON = 20.0
 
 
 def process_of(key: int) -> Any:
-    return SimpleNamespace(id=key, attach=lambda resource: None)
+    return SimpleNamespace(id=key, attach=lambda resource: None, _gone=False)
 
 
 class Asked(Claim):

@@ -27,7 +27,7 @@ NOBODY: Any = SimpleNamespace(id=0)
 
 def process_of(key: int) -> Any:
     """A process that can be told nothing."""
-    return SimpleNamespace(id=key, attach=lambda resource: None)
+    return SimpleNamespace(id=key, attach=lambda resource: None, _gone=False)
 
 
 class Asked(Claim):
