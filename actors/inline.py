@@ -19,7 +19,8 @@ from .errors import BlockingInLoop
 from .kernel import kernel
 from .local import ThreadState, local
 from .messages import NOTHING, Ok, Reply
-from .pid import ExitSignal, pay_owed
+from .owed import pay_owed
+from .pid import ExitSignal
 from .reasons import Crash
 from .runnable import BUDGET, RunnablePid, begin_call
 from .server import Boot, checked

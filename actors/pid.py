@@ -25,6 +25,7 @@ from .kernel import kernel
 from .local import local, peek
 from .messages import Down, Exited, Ref, Resource
 from .names import give_up_name
+from .owed import pay_owed
 from .reasons import FORKED, KILL, KILLED, NOPROC, NORMAL, SHUTDOWN
 
 if TYPE_CHECKING:
@@ -43,24 +44,6 @@ _NO_DICT: dict[int, Any] = {}
 _NO_LIST: list[Any] = []
 _NO_SET: set[int] = set()
 NO_INBOX: deque[Any] = deque()
-
-OWED_AT_ONCE = 1000
-"""How many owed drains a thread does before it leaves the rest to the pool."""
-
-
-def pay_owed() -> None:
-    """Do the drains that this thread owes, now that it is in none; a bounded number, the pool gets the
-    rest.
-    """
-    owed = local.state.owed
-    left = OWED_AT_ONCE
-    while owed:
-        pid = owed.popleft()
-        if left:
-            left -= 1
-            pid.drain()
-        else:
-            kernel.pool.submit(pid)
 
 
 class ExitSignal:

@@ -14,6 +14,7 @@ from typing import Protocol
 from .errors import BlockingInLoop
 from .kernel import kernel
 from .local import local, peek
+from .owed import give_away_owed
 
 
 class Parked(Protocol):
@@ -71,15 +72,6 @@ def forbid_loop(what: str, instead: str) -> None:
 def in_loop() -> bool:
     """Tell whether an event loop runs in this thread."""
     return _get_running_loop() is not None
-
-
-def give_away_owed() -> None:
-    """Hand the drains that this thread owes to the pool: whoever waits must not hold others up (or wait for
-    itself).
-    """
-    owed = local.state.owed
-    while owed:
-        kernel.pool.submit(owed.popleft())
 
 
 def check_timeout(timeout: object) -> None:

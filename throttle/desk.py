@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from functools import partial
 from time import monotonic
@@ -20,11 +19,11 @@ from .facts import Fact, WaiterTimedOut
 from .gate import Gate, ways_in
 from .ledger import Ledger
 from .rate import Meter, Rate
+from .telling import Teller
 from .values import Fairness, Holder, LockInfo, LockState, Waiter, heavier_than_held
 
 if TYPE_CHECKING:
     from ..actors import Pid
-    from ..actors.engine import Worker
 
 T = TypeVar("T")
 
@@ -49,13 +48,11 @@ class Settings:
     home: bool = False
 
 
-class Desk:
+class Desk(Teller):
     """See the module. It is a Resource, attached to every process that comes here until either ends."""
 
     __slots__ = (
         "_alarm",
-        "_emitting",
-        "_outbox",
         "attached",
         "gate",
         "ledger",
@@ -65,6 +62,7 @@ class Desk:
     )
 
     def __init__(self, settings: Settings, token: int) -> None:
+        super().__init__()
         self.settings = settings
         self.ledger = Ledger(
             settings.name,
@@ -81,10 +79,6 @@ class Desk:
         self._shape(settings)
         self.attached: dict[int, Pid] = {}
         """Processes that this is attached to; they stay when they release, since they will come again."""
-        self._outbox: deque[Callable[[], object]] | None = None
-        """What is to be told after the step; None until there is anything."""
-        self._emitting = [None]
-        """The turn to tell: popped and given back, one atomic operation each."""
 
     def __repr__(self) -> str:
         state = self.ledger.state()
@@ -487,34 +481,6 @@ class Desk:
     def _serve(self) -> None:
         self.ledger.serve(monotonic())
 
-    # -- telling observers, outside the gate -----------------------------------
-
-    def later(self, tell: Callable[[], object]) -> None:
-        """Have something told that may run user code, after the step."""
-        if self._outbox is None:
-            self._outbox = deque()
-        self._outbox.append(tell)
-
-    def flush(self) -> None:
-        """Tell observers what the steps have left for them, in order, unless somebody else is at it."""
-        outbox = self._outbox
-        turn = self._emitting
-        while outbox:
-            try:
-                turn.pop()
-            except IndexError:
-                return
-            try:
-                while outbox:
-                    outbox.popleft()()
-            finally:
-                turn.append(None)
-
-    def flush_elsewhere(self) -> None:
-        """The same from a place where no user code may run."""
-        if self._outbox:
-            kernel.pool.submit(_Flush(self))
-
     # -- looking ---------------------------------------------------------------
 
     def most(self) -> int:
@@ -544,18 +510,6 @@ class Desk:
         claims = self.gate.visit(self.ledger.waiting)
         now = monotonic()
         return [Waiter(claim.pid, claim.priority, claim.weight, now - claim.since) for claim in claims]
-
-
-class _Flush:
-    """A task of the pool: tell what is in the outbox."""
-
-    __slots__ = ("_desk",)
-
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
-
-    def run(self, worker: Worker) -> None:
-        self._desk.flush()
 
 
 ways_in.update(way.__code__ for way in (Desk.take, Desk.give_back, Desk.join))
