@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dis
 import faulthandler
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from types import CodeType, FrameType
 
 import pytest
 
@@ -40,6 +42,57 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if any(f"tests/{part}" in item.nodeid for part in SLOW):
             item.add_marker(pytest.mark.slow)
+
+
+def _signal_points(code: CodeType, known: dict[CodeType, set[int]]) -> set[int]:
+    """Bytecodes before which CPython looks for signals: behind calls and backward jumps, and at the start."""
+    if code not in known:
+        points = known[code] = set()
+        looks = True
+        for instruction in dis.get_instructions(code):
+            if looks:
+                points.add(instruction.offset)
+            name = instruction.opname
+            looks = name.startswith("CALL") or name in ("RESUME", "JUMP_BACKWARD", "JUMP_ABSOLUTE")
+    return known[code]
+
+
+@pytest.fixture
+def interrupted() -> Callable[[int, Callable[[], object]], bool]:
+    """Do a step and interrupt it where the runtime's code looks for signals for the nth time.
+
+    Returns False when it does so less often.
+    """
+    known: dict[CodeType, set[int]] = {}
+
+    def interrupted(number: int, step: Callable[[], object]) -> bool:
+        left = number
+
+        def trace(frame: FrameType, event: str, arg: object) -> object:
+            nonlocal left
+            name = frame.f_code.co_filename
+            if "/tests/" in name or not ("/actors/" in name or "/throttle/" in name):
+                return None
+            frame.f_trace_opcodes = True
+            if event == "opcode" and frame.f_lasti in _signal_points(frame.f_code, known):
+                left -= 1
+                if left == 0:
+                    raise KeyboardInterrupt
+            return trace
+
+        before = sys.gettrace()
+        # Python 3.12 looks for this when tracing begins.
+        sys._getframe().f_trace_opcodes = True
+        sys.settrace(trace)
+        try:
+            step()
+        except KeyboardInterrupt:
+            return True
+        finally:
+            sys.settrace(before)
+        return False
+
+    return interrupted
 
 
 @pytest.fixture(autouse=True)

@@ -7,7 +7,7 @@ from sys import _getframe
 from typing import TYPE_CHECKING, Final
 
 from ..actors import NotHeld, forbid_loop
-from ..actors.engine import check_timeout, current, former_of, local
+from ..actors.engine import check_timeout, current, former_of, kernel, local
 from .caller import TaskCaller
 from .claim import Hold
 from .desk import watched
@@ -174,6 +174,12 @@ def release(name: str) -> None:
         if hold.depth == depth:
             # It came before the first bytecode of that.
             book.give_back(hold)
+        else:
+            # There may have been no room on the stack even for this; here is more.
+            try:
+                kernel.bell.release()
+            except RuntimeError:
+                pass
         raise
 
 

@@ -97,6 +97,12 @@ class slot:  # noqa: N801  # used as a function: with slot("name"):
                     if hold.depth == depth:
                         # It came before the first bytecode of that.
                         self._book.give_back(hold)
+                    else:
+                        # There may have been no room on the stack even for this; here is more.
+                        try:
+                            kernel.bell.release()
+                        except RuntimeError:
+                            pass
                     raise
             if hold.depth <= 0:
                 self._hold = None
@@ -169,6 +175,12 @@ class slot:  # noqa: N801  # used as a function: with slot("name"):
                 except BaseException:
                     if hold.depth == depth:
                         self._book.give_back(hold)
+                    else:
+                        # There may have been no room on the stack even for this; here is more.
+                        try:
+                            kernel.bell.release()
+                        except RuntimeError:
+                            pass
                     raise
             if hold.depth <= 0:
                 self._hold = None

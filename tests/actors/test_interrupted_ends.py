@@ -1,0 +1,135 @@
+"""The end of a process, interrupted where the interpreter looks for signals: who is concerned hears of it."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import queue
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from resprout.actors import Pid, ServerExit, context, process
+from resprout.actors.local import tasks
+from resprout.actors.pid import table
+
+SOON = 20.0
+Interrupted = Callable[..., bool]
+
+
+class Slot:
+    """A resource that notes what it is told."""
+
+    def __init__(self) -> None:
+        self.told: queue.Queue[str] = queue.Queue()
+
+    def owner_died(self, pid: Pid, reason: object) -> None:
+        self.told.put("died")
+
+    def owner_left(self, pid: Pid) -> None:
+        self.told.put("left")
+
+    def until_left(self) -> list[str]:
+        """What it was told up to the end; an interrupt may have it told a thing twice."""
+        seen = [self.told.get(timeout=SOON)]
+        while seen[-1] != "left":
+            seen.append(self.told.get(timeout=SOON))
+        return seen
+
+
+def test_the_resources_of_a_killed_thread_are_told(interrupted: Interrupted) -> None:
+    cuts = 0
+    was_cut = True
+    while was_cut:
+        slot = Slot()
+        on, began = threading.Event(), threading.Event()
+        pids: list[Pid] = []
+
+        def live(slot: Slot = slot, on: Any = on, began: Any = began, pids: list[Pid] = pids) -> None:
+            process.current().attach(slot)
+            pids.append(process.current())
+            began.set()
+            on.wait(SOON)
+
+        thread = threading.Thread(target=live)
+        thread.start()
+        assert began.wait(SOON)
+        was_cut = interrupted(cuts + 1, lambda pids=pids: process.exit(pids[0], "kill"))
+        if pids[0].alive:
+            assert was_cut
+            process.exit(pids[0], "kill")
+        assert slot.told.get(timeout=SOON) == "died"
+        on.set()
+        thread.join(SOON)
+        assert set(slot.until_left()[:-1]) <= {"died"}
+        cuts += 1
+    assert cuts > 20
+
+
+@pytest.mark.parametrize("goes_on", [False, True])
+def test_the_resources_of_a_task_and_of_what_it_was_before_are_told(
+    goes_on: bool, interrupted: Interrupted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = context._done
+    cuts = 0
+    was_cut = [True]
+    while was_cut[-1]:
+        slots = [Slot()]
+
+        async def work(slots: list[Slot] = slots) -> None:
+            process.current().attach(slots[0])
+            process.exit(process.current(), "enough")
+            with pytest.raises(asyncio.CancelledError):
+                await asyncio.get_running_loop().create_future()
+            if goes_on:
+                with pytest.raises(ServerExit):
+                    process.current()
+                slots.append(Slot())
+                process.current().attach(slots[1])
+
+        def done(task: Any, cuts: int = cuts) -> None:
+            was_cut.append(interrupted(cuts + 1, lambda: real(task)))
+
+        monkeypatch.setattr(context, "_done", done)
+        asyncio.run(work())
+        monkeypatch.setattr(context, "_done", real)
+        gc.collect()
+        for slot in slots:
+            assert set(slot.until_left()[:-1]) == {"died"}
+        assert len(slots) == 1 + goes_on
+        cuts += 1
+    assert cuts > 20
+    assert not [pid for pid in tasks.values() if pid.kind == "task"]
+
+
+def test_a_task_that_meets_its_death_twice_at_once_goes_on_as_one_process(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As when a signal handler or finalizer comes between."""
+    slot = Slot()
+    real = context.TaskPid.__init__
+    after: list[Pid] = []
+
+    def init(self: Any, task: Any, former: Any = None) -> None:
+        monkeypatch.setattr(context.TaskPid, "__init__", real)
+        with pytest.raises(ServerExit):
+            process.current()
+        after.append(process.current())
+        after[0].attach(slot)
+        real(self, task, former)
+
+    async def work() -> None:
+        process.exit(process.current(), "enough")
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.get_running_loop().create_future()
+        monkeypatch.setattr(context.TaskPid, "__init__", init)
+        with pytest.raises(ServerExit):
+            process.current()
+        assert process.current() is after[0]
+
+    asyncio.run(work())
+    assert slot.until_left() == ["died", "left"]
+    assert not after[0].alive
+    assert not [pid for pid in table.values() if pid.kind == "task"]
