@@ -22,6 +22,7 @@ from .bridge import RefBase
 from .errors import Killed, StalePid
 from .future import Future
 from .kernel import kernel
+from .last_words import tell_link, tell_monitor
 from .local import local, peek
 from .messages import Down, Exited, Ref, Resource
 from .names import give_up_name
@@ -524,13 +525,8 @@ class Pid(RefBase):
         self._told = True
         links = self._links
         while links:
-            try:
-                other = links.popitem()[1]
-            except KeyError:
-                break
-            # The entry on the other side is the right to tell: an unlink that came first has taken it.
-            if other._links.pop(self.id, None) is not None:
-                other.signal(self, reason)
+            for key in list(links):
+                tell_link(self, key, reason)
         watching = self._watching
         while watching:
             try:
@@ -541,12 +537,8 @@ class Pid(RefBase):
                 ref.target._monitors.pop(ref.id, None)
         monitors = self._monitors
         while monitors:
-            try:
-                ref = monitors.popitem()[1]
-            except KeyError:
-                break
-            ref.watcher._watching.pop(ref.id, None)
-            ref.watcher.deliver(Down(ref, self, reason))
+            for key in list(monitors):
+                tell_monitor(self, key, reason)
         table.pop(self.id, None)
         parked = self.parked
         if parked is not None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from resprout.actors import Pid, ServerExit, context, process
+from resprout.actors import Down, Exited, Pid, ServerExit, context, process
 from resprout.actors.local import tasks
 from resprout.actors.pid import table
 
@@ -64,6 +64,36 @@ def test_the_resources_of_a_killed_thread_are_told(interrupted: Interrupted) -> 
         on.set()
         thread.join(SOON)
         assert set(slot.until_left()[:-1]) <= {"died"}
+        cuts += 1
+    assert cuts > 20
+
+
+def test_links_and_monitors_of_a_killed_process_are_told(interrupted: Interrupted) -> None:
+    cuts = 0
+    was_cut = True
+    while was_cut:
+        heard: queue.Queue[type] = queue.Queue()
+        on = threading.Event()
+
+        def watch(pid: Pid, heard: Any = heard, on: Any = on) -> None:
+            process.trap_exit(True)
+            process.link(pid)
+            process.monitor(pid)
+            on.set()
+            kinds: set[type] = set()
+            while kinds != {Down, Exited}:
+                kinds.add(type(process.receive(timeout=SOON)))
+            for kind in kinds:
+                heard.put(kind)
+
+        victim = process.spawn(process.receive)
+        process.spawn(watch, victim)
+        assert on.wait(SOON)
+        was_cut = interrupted(cuts + 1, lambda victim=victim: process.exit(victim, "kill"))
+        if victim.alive:
+            assert was_cut
+            process.exit(victim, "kill")
+        assert {heard.get(timeout=SOON) for _ in range(2)} == {Down, Exited}
         cuts += 1
     assert cuts > 20
 

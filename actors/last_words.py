@@ -1,0 +1,53 @@
+"""What a dying process tells those who are linked to it or monitor it.
+
+As with its resources: an entry is taken without a call, behind which an interrupt could come before it is
+known here, and put back when one comes before it is told. So it is told by whoever buries the process once
+more: maybe again, rather than never.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .messages import Down
+
+if TYPE_CHECKING:
+    from .pid import Pid
+
+
+def tell_link(pid: Pid, key: int, reason: object) -> None:
+    """Send the exit signal along one link."""
+    mine = pid._links
+    try:
+        other = mine[key]
+        del mine[key]
+    except KeyError:
+        return
+    theirs = other._links
+    try:
+        # The entry on the other side is the right to tell: an unlink that came first has taken it.
+        del theirs[pid.id]
+    except KeyError:
+        return
+    try:
+        other.signal(pid, reason)
+    except BaseException:
+        theirs[pid.id] = pid
+        mine[key] = other
+        raise
+
+
+def tell_monitor(pid: Pid, key: int, reason: object) -> None:
+    """Send the message that one monitor asked for."""
+    monitors = pid._monitors
+    try:
+        ref = monitors[key]
+        del monitors[key]
+    except KeyError:
+        return
+    try:
+        ref.watcher._watching.pop(ref.id, None)
+        ref.watcher.deliver(Down(ref, pid, reason))
+    except BaseException:
+        monitors[key] = ref
+        raise
