@@ -45,15 +45,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def _signal_points(code: CodeType, known: dict[CodeType, set[int]]) -> set[int]:
-    """Bytecodes before which CPython looks for signals: behind calls and backward jumps, and at the start."""
+    """Bytecodes before which CPython looks for signals: behind calls, at backward jumps, and at the start."""
     if code not in known:
         points = known[code] = set()
         looks = True
         for instruction in dis.get_instructions(code):
-            if looks:
-                points.add(instruction.offset)
             name = instruction.opname
-            looks = name.startswith("CALL") or name in ("RESUME", "JUMP_BACKWARD", "JUMP_ABSOLUTE")
+            if looks or "JUMP_BACKWARD" in name or name == "JUMP_ABSOLUTE":
+                points.add(instruction.offset)
+            looks = name.startswith("CALL") or name == "RESUME"
     return known[code]
 
 
