@@ -352,6 +352,23 @@ def each_of(number: int, begin: Callable[[], Any]) -> Callable[[], float]:
     return lambda: measure() / number
 
 
+def fresh_lock() -> float:
+    """Microseconds of ``execute().result()`` in a new lock."""
+    name = "bench fresh work"
+    throttle.new(name, 2)
+    throttle.execute(name, int).result()
+    took = each(200, lambda: throttle.execute(name, int).result())()
+    throttle.stop_lock(name)
+    return took
+
+
+def fresh_pool() -> float:
+    """Microseconds of ``submit().result()`` in a new executor."""
+    with ThreadPoolExecutor(2) as pool:
+        pool.submit(int).result()
+        return each(200, lambda: pool.submit(int).result())()
+
+
 def work() -> None:
     """Have a function called elsewhere, and wait for it."""
     print("execute(...).result() with 2 slots                                    ours     the other")
@@ -364,9 +381,7 @@ def work() -> None:
         # not, which is the kernel's choice, for minutes, and differs between the two sides. So: on one core.
         with one_core():
             ours, theirs = turns(ours_once, theirs_once, repeats=31)
-        row("execute().result() / ThreadPoolExecutor", ours, theirs, 1.2)
-        ours, theirs = turns(ours_once, theirs_once, repeats=31)
-        row("the same, on whatever core the kernel chooses", ours, theirs, None)
+        row("execute().result() / ThreadPoolExecutor, on one core", ours, theirs, 1.2)
         crowd_ours, crowd_theirs = turns(
             each_of(500, lambda: throttle.execute(name, int)),
             each_of(500, lambda: pool.submit(int)),
@@ -374,6 +389,9 @@ def work() -> None:
         )
         row("500 at once, each / ThreadPoolExecutor", crowd_ours, crowd_theirs, None)
     throttle.stop_lock(name)
+    # On whatever cores the kernel chooses, so each repeat has new workers, for which it chooses anew.
+    ours, theirs = turns(fresh_lock, fresh_pool, repeats=31)
+    row("execute().result() / the same, new workers each time", ours, theirs, 1.2)
 
 
 # -- large numbers -------------------------------------------------------------

@@ -15,13 +15,15 @@ if TYPE_CHECKING:
 class Teller:
     """Keeps what is to be told, in order."""
 
-    __slots__ = ("_emitting", "_outbox")
+    __slots__ = ("_emitting", "_failed", "_outbox")
 
     def __init__(self) -> None:
         self._outbox: deque[Callable[[], object]] | None = None
         """What is to be told after the step; None until there is anything."""
         self._emitting = [None]
         """The turn to tell: popped and given back, one atomic operation each."""
+        self._failed: object = None
+        """What could not be told the last time."""
 
     def later(self, tell: Callable[[], object]) -> None:
         """Have something told that may run user code, after the step."""
@@ -40,9 +42,19 @@ class Teller:
                 return
             try:
                 while outbox:
-                    outbox.popleft()()
-            finally:
+                    # Told, then popped: cut in between, it is told again rather than never.
+                    outbox[0]()
+                    outbox.popleft()
+            except BaseException:
+                # Once more, after an interrupt; but not for ever.
+                if self._failed is outbox[0]:
+                    outbox.popleft()
+                else:
+                    self._failed = outbox[0]
                 turn.append(None)
+                self.flush_elsewhere()
+                raise
+            turn.append(None)
 
     def flush_elsewhere(self) -> None:
         """The same from a place where no user code may run."""

@@ -264,6 +264,10 @@ def _dispatch(job: Job) -> None:
     """Start whoever runs the job, as a process of its own that may wait for a supervisor."""
     hold = job.hold
     assert hold is not None
+    mine = object()
+    if job.__dict__.setdefault("dispatched", mine) is not mine:
+        # Told twice, since an interrupt came in between.
+        return
     try:
         if job.is_coroutine:
             pid = process.spawn(job.run_async)

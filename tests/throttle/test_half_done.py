@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 from resprout import throttle
-from resprout.actors import Backoff, LockNotFound, Pid, process
+from resprout.actors import Backoff, Down, LockNotFound, Pid, process
 from resprout.supervision import Supervisor
 from resprout.throttle.crew import Hand
 from resprout.throttle.ledger import Ledger
@@ -93,6 +94,91 @@ def test_a_job_that_was_granted_by_a_release_that_is_cut_is_run(
         throttle.release(name)
     assert waiting.result(SOON) == "done"
     assert throttle.lock_state(name) == throttle.LockState(0, 0, 0)
+
+
+def test_a_job_whose_delivery_is_cut_before_it_began_is_delivered(
+    lock: Lock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = lock(1)
+    throttle.execute(name, int).result(SOON)
+    throttle.acquire(name)
+    waiting = throttle.execute(name, lambda: "done")
+    real = Hand.give
+    cuts = [1]
+
+    def give(self: Hand, job: Any) -> None:
+        if cuts:
+            cuts.pop()
+            raise Cut
+        real(self, job)
+
+    monkeypatch.setattr(Hand, "give", give)
+    with pytest.raises(Cut):
+        throttle.release(name)
+    assert waiting.result(SOON) == "done"
+    assert throttle.lock_state(name) == throttle.LockState(0, 0, 0)
+
+
+def test_a_job_whose_worker_is_started_twice_is_done_once_and_its_slot_is_the_first_ones(
+    lock: Lock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = lock(2)
+    throttle.execute(name, int).result(SOON)
+    # The one idle worker is taken, so that the next job needs a new one.
+    crew = books[name].crew
+    assert crew is not None
+    idle = crew.pop()
+    real = process.spawn
+    spawned: queue.Queue[Pid] = queue.Queue()
+    done: queue.Queue[list[Pid]] = queue.Queue()
+    cuts = [1]
+
+    def job() -> None:
+        # Not before both have tried to give it to somebody.
+        assert both.wait(SOON)
+        done.put([process.current(), *[holder.pid for holder in throttle.holders(name)]])
+
+    def spawn(*args: Any) -> Pid:
+        pid = real(*args)
+        spawned.put(pid)
+        if cuts:
+            cuts.pop()
+            raise Cut
+        return pid
+
+    both = threading.Event()
+    monkeypatch.setattr(process, "spawn", spawn)
+    with pytest.raises(Cut):
+        throttle.execute(name, job)
+    for _ in range(2):
+        ref = process.monitor(spawned.get(timeout=SOON))
+        process.receive(
+            lambda message, ref=ref: isinstance(message, Down) and message.ref is ref, timeout=SOON
+        )
+    both.set()
+    worker, *holders = done.get(timeout=SOON)
+    assert holders == [worker]
+    idle.idle(crew)
+    assert throttle.execute(name, lambda: "next").result(SOON) == "next"
+    assert done.empty()
+    assert throttle.lock_state(name) == throttle.LockState(0, 0, 0)
+
+
+def test_what_can_never_be_told_is_given_up(lock: Lock) -> None:
+    book = books[lock(1)]
+    tried: list[int] = []
+    told = threading.Event()
+
+    def fails() -> None:
+        tried.append(1)
+        raise ValueError("never")
+
+    book.later(fails)
+    book.later(told.set)
+    with pytest.raises(ValueError, match="never"):
+        book.flush()
+    assert told.wait(SOON)
+    assert len(tried) == 2
 
 
 def test_a_job_whose_idle_worker_was_taken_in_the_same_instant_gets_another(lock: Lock) -> None:
