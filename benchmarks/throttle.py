@@ -117,11 +117,14 @@ def uncontended() -> None:
     row("acquire+release / a lock written as a Pykka actor", mine, asked, 0.05)
     elixir = shutil.which("elixir")
     if elixir:
-        lines = subprocess.run(
-            [elixir, str(HERE / "throttle.exs")], capture_output=True, text=True, check=True
-        ).stdout
-        (again,) = turns(each(5_000, ours))
-        beam = [float(lines.split()[-1])] * len(again)
+
+        def on_the_beam() -> float:
+            lines = subprocess.run(
+                [elixir, str(HERE / "throttle.exs")], capture_output=True, text=True, check=True
+            ).stdout
+            return float(lines.split()[-1])
+
+        again, beam = turns(each(20_000, ours), on_the_beam, repeats=5)
         row("acquire+release / a GenServer lock on the BEAM", again, beam, 1.0)
     if importlib.util.find_spec("aiologic"):
         import aiologic
