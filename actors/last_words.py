@@ -14,6 +14,9 @@ from .messages import Down
 if TYPE_CHECKING:
     from .pid import Pid
 
+INTERRUPTS = (KeyboardInterrupt, RecursionError)
+"""What is no fault of the code that it hits. Anything else would be raised again the next time."""
+
 
 def tell_link(pid: Pid, key: int, reason: object) -> None:
     """Send the exit signal along one link."""
@@ -31,7 +34,7 @@ def tell_link(pid: Pid, key: int, reason: object) -> None:
         return
     try:
         other.signal(pid, reason)
-    except BaseException:
+    except INTERRUPTS:
         theirs[pid.id] = pid
         mine[key] = other
         raise
@@ -48,6 +51,6 @@ def tell_monitor(pid: Pid, key: int, reason: object) -> None:
     try:
         ref.watcher._watching.pop(ref.id, None)
         ref.watcher.deliver(Down(ref, pid, reason))
-    except BaseException:
+    except INTERRUPTS:
         monitors[key] = ref
         raise

@@ -22,7 +22,7 @@ from .bridge import RefBase
 from .errors import Killed, StalePid
 from .future import Future
 from .kernel import kernel
-from .last_words import tell_link, tell_monitor
+from .last_words import INTERRUPTS, tell_link, tell_monitor
 from .local import local, peek
 from .messages import Down, Exited, Ref, Resource
 from .names import give_up_name
@@ -409,8 +409,8 @@ class Pid(RefBase):
             _put(self, "_lingering", key, resource)
             if self._gone:
                 self._depart()
-        except BaseException:
-            # An interrupt: whoever buries it once more tells it, maybe again, rather than never.
+        except INTERRUPTS:
+            # Whoever buries it once more tells it, maybe again, rather than never.
             resources[key] = resource
             raise
 
@@ -426,7 +426,7 @@ class Pid(RefBase):
                     continue
                 try:
                     resource.owner_left(self)
-                except BaseException:
+                except INTERRUPTS:
                     lingering[key] = resource
                     raise
 

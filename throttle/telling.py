@@ -21,7 +21,7 @@ class Teller:
         self._outbox: deque[Callable[[], object]] | None = None
         """What is to be told after the step; None until there is anything."""
         self._emitting = [None]
-        """The turn to tell: popped and given back, one atomic operation each."""
+        """The turn to tell: taken and given back, one atomic operation each."""
         self._failed: object = None
         """What could not be told the last time."""
 
@@ -37,7 +37,8 @@ class Teller:
         turn = self._emitting
         while outbox:
             try:
-                turn.pop()
+                # Not by a call, behind which an interrupt could come.
+                del turn[0]
             except IndexError:
                 return
             try:
@@ -47,10 +48,11 @@ class Teller:
                     outbox.popleft()
             except BaseException:
                 # Once more, after an interrupt; but not for ever.
-                if self._failed is outbox[0]:
-                    outbox.popleft()
-                else:
-                    self._failed = outbox[0]
+                if outbox:
+                    if self._failed is outbox[0]:
+                        outbox.popleft()
+                    else:
+                        self._failed = outbox[0]
                 turn.append(None)
                 self.flush_elsewhere()
                 raise

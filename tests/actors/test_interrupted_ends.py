@@ -68,6 +68,24 @@ def test_the_resources_of_a_killed_thread_are_told(interrupted: Interrupted) -> 
     assert cuts > 20
 
 
+def test_a_resource_that_fails_to_hear_it_keeps_nobody_else_from_hearing_it() -> None:
+    class Failing(Slot):
+        def owner_died(self, pid: Pid, reason: object) -> None:
+            super().owner_died(pid, reason)
+            raise ValueError("of the resource")
+
+    failing, slot = Failing(), Slot()
+    victim = process.spawn(process.receive)
+    victim.attach(failing)
+    victim.attach(slot)
+    process.monitor(victim)
+    with pytest.raises(ValueError, match="of the resource"):
+        process.exit(victim, "kill")
+    assert process.receive(lambda message: isinstance(message, Down), timeout=SOON).pid is victim
+    assert slot.until_left() == ["died", "left"]
+    assert failing.told.qsize() == 1
+
+
 def test_links_and_monitors_of_a_killed_process_are_told(interrupted: Interrupted) -> None:
     cuts = 0
     was_cut = True

@@ -164,6 +164,22 @@ def test_a_job_whose_worker_is_started_twice_is_done_once_and_its_slot_is_the_fi
     assert throttle.lock_state(name) == throttle.LockState(0, 0, 0)
 
 
+def test_telling_goes_on_wherever_it_was_interrupted(lock: Lock, interrupted: Callable[..., bool]) -> None:
+    book = books[lock(1)]
+    cuts = 0
+    was_cut = True
+    while was_cut:
+        cuts += 1
+        first, second = threading.Event(), threading.Event()
+        book.later(first.set)
+        was_cut = interrupted(cuts, book.flush)
+        book.later(second.set)
+        book.flush()
+        assert first.wait(SOON)
+        assert second.wait(SOON)
+    assert cuts > 3
+
+
 def test_what_can_never_be_told_is_given_up(lock: Lock) -> None:
     book = books[lock(1)]
     tried: list[int] = []
