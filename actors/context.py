@@ -13,8 +13,10 @@ import threading
 import time
 import weakref
 from asyncio import _get_running_loop
+from concurrent.futures.thread import _worker as _executor_worker
 from typing import TYPE_CHECKING, Any
 
+from .atomic import remove, replace
 from .errors import ServerExit
 from .kernel import kernel
 from .local import local, task_of, tasks
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
 class ThreadPid(MailboxPid):
     """A thread as a process, until it ends."""
 
-    __slots__ = ("_thread_name", "sleeper")
+    __slots__ = ("_thread_name", "pooled", "sleeper")
     kind = "thread"
     sleeper: LockType | None
 
@@ -43,6 +45,7 @@ class ThreadPid(MailboxPid):
             sleeper.acquire()
         thread = _thread_object()
         self._thread_name = "thread" if thread is None else thread.name
+        self.pooled = is_pooled(thread)
         # Last, since from then on everybody can see it.
         super().__init__()
 
@@ -62,6 +65,20 @@ class ThreadPid(MailboxPid):
                 # Also when an interrupt came between the two before.
                 local.state.process = end.pid
         raise ServerExit(self.exit_reason, self, "a call into resprout: this thread got an exit signal")
+
+
+def is_pooled(thread: threading.Thread | None) -> bool:
+    """Tell whether a thread runs other people's calls one after another: one of a ThreadPoolExecutor, or of
+    anyio's (which has a class for them).
+    """
+    if thread is None:
+        return False
+    # Gone when the thread has ended, and in subclasses that do without.
+    target = getattr(thread, "_target", None)
+    kind = type(thread)
+    return target is _executor_worker or (
+        kind.__name__ == "WorkerThread" and kind.__module__.startswith("anyio.")
+    )
 
 
 class ThreadEnd:
@@ -243,6 +260,38 @@ def _destroyed(ref: TaskRef) -> None:
     if isinstance(pid, TaskPid) and pid._task is ref:
         tasks.pop(ref.key, None)
         _ended(pid, pid.formers(), NORMAL)
+
+
+def process_of(task: asyncio.Task[Any]) -> Pid | None:
+    """Return the process that a task is, making it one, from a thread that works for it.
+
+    Returns:
+        None when the task is done, or its loop is closed.
+    """
+    key = id(task)
+    found = tasks.get(key)
+    if found is not None and found.task() is task:
+        return found  # type: ignore[no-any-return]  # the table holds two kinds of Pid
+    if task.done():
+        return None
+    kernel.ensure()
+    fresh = TaskPid(task)
+    if found is not None:
+        # Of a task that is gone, and had the same id.
+        replace(tasks, key, found, fresh)
+    known: Pid = tasks.setdefault(key, fresh)
+    if known is not fresh:
+        # The task itself, or another thread that works for it, was faster.
+        table.pop(fresh.id, None)
+        return known
+    try:
+        # Only its own thread may touch a task. One that has ended meanwhile tells it at once.
+        task.get_loop().call_soon_threadsafe(task.add_done_callback, _done)
+    except RuntimeError:
+        remove(tasks, key, fresh)
+        _ended(fresh, (), NORMAL)
+        return None
+    return fresh
 
 
 LOOK = 0.1

@@ -8,8 +8,9 @@ from .atomic import remove, remove_all, remove_empty, replace
 from .bursts import Bursts, Summary
 from .context import current, former_of
 from .kernel import Alarm, Kernel, kernel
-from .local import ThreadState, local, peek, task_of
+from .local import ThreadState, local, peek, task_of, tasks
 from .mailbox import Cast
+from .offloaded import Leaving, call, owner, stay
 from .pool import Worker
 from .waiting import LoopBell, Waiter, check_timeout, park
 
@@ -18,21 +19,26 @@ __all__ = [
     "Bursts",
     "Cast",
     "Kernel",
+    "Leaving",
     "LoopBell",
     "Summary",
     "ThreadState",
     "Waiter",
     "Worker",
+    "call",
     "check_timeout",
     "current",
     "former_of",
     "kernel",
     "local",
+    "owner",
     "park",
     "peek",
     "remove",
     "remove_all",
     "remove_empty",
     "replace",
+    "stay",
     "task_of",
+    "tasks",
 ]

@@ -20,6 +20,7 @@ else:
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Callable
 
     from .pid import Pid
 
@@ -51,10 +52,15 @@ class ThreadState:
         self.burials: deque[Any] | None = None
 
 
+def _nobody() -> None:
+    """Stand for a reference to nothing."""
+
+
 class Local(threading.local):
     """Gives each thread its state; ``__init__`` runs once a thread.
 
     Attributes:
+        alone: refers to the call on a pool's thread of which it is known that no task waits for it.
         end: what notices the end of the thread by dying with this storage. Nothing else may ever refer to
             it: a traceback that somebody keeps would keep it, and with it the thread's names and locks.
     """
@@ -62,6 +68,7 @@ class Local(threading.local):
     def __init__(self) -> None:
         self.state = ThreadState()
         self.end: Any = None
+        self.alone: Callable[[], Any] = _nobody
 
 
 local = Local()

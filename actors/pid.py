@@ -91,6 +91,8 @@ class Pid(RefBase):
     )
 
     kind = "process"
+    pooled = False
+    """Whether it is a thread that runs other people's calls one after another (see ``offloaded``)."""
     by_itself = False
     """Whether its code runs by itself (a thread, a task, a spawned function). Such a one hardly ever gets a
     message, so its mailbox is made with the first; and it mostly takes a lock or a name.

@@ -339,7 +339,7 @@ def receive(matching: Callable[[Any], bool] | None = None, timeout: float | None
             raise CallTimeout(f"no matching message within {timeout:g} s")
         if isinstance(me, InlinePid):
             raise RuntimeError(f"{me} promised not to block (blocking = False), so it cannot wait in receive")
-        forbid_loop("process.receive", "GenServer.acall or an asyncio queue")
+        forbid_loop("process.receive", "messages.get()  # messages = asyncio.Queue()")
 
         def register(waiter: Waiter) -> bool:
             me.receiver = waiter

@@ -60,13 +60,14 @@ def forbid_loop(what: str, instead: str) -> None:
 
     Args:
         what: the form, as the user wrote it.
-        instead: the form to await.
+        instead: the expression to await there, or the ``async`` statement to write.
 
     Raises:
         BlockingInLoop: when an event loop runs in this thread.
     """
     if _get_running_loop() is not None:
-        raise BlockingInLoop(f"{what} would block the running event loop; use `await {instead}` instead")
+        code = instead if instead.startswith("async ") else f"await {instead}"
+        raise BlockingInLoop(f"{what} would block the running event loop; use `{code}` instead")
 
 
 def in_loop() -> bool:

@@ -323,7 +323,10 @@ class Registry:
         if not parallel:
             fn(pairs)
             return
-        forbid_loop("Registry.dispatch(..., parallel=True)", "Registry.dispatch(...) without parallel")
+        forbid_loop(
+            "Registry.dispatch(..., parallel=True)",
+            "asyncio.to_thread(Registry.dispatch, ..., parallel=True)",
+        )
         parts = table.partitions if table.partitions > 1 else os.cpu_count() or 2
         size = -(-len(pairs) // parts)
         in_parallel([partial(fn, pairs[start : start + size]) for start in range(0, len(pairs), size)])

@@ -17,11 +17,12 @@ use, ``admin`` what operators use.
 from . import ex_sleeplock, exporters
 from .adaptive import Aimd, Gradient
 from .admin import holders, lock_info, lock_state, locks, new, resize, stop_lock, waiters
+from .blocks import arun, limited, run
 from .lock import aacquire, acquire, attempt, release
 from .order import LockOrderError, lock_order
 from .rate import Rate
 from .server import child_spec
-from .slot import arun, limited, run, slot
+from .slot import slot
 from .values import Grant, Holder, LockInfo, LockState, Waiter
 from .work import aexecute, execute
 

@@ -11,13 +11,14 @@ from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ..actors import is_orderly
+from ..actors import NoProcess, NotHeld, Pid, is_orderly
+from ..actors.engine import kernel
 from . import events
-from .claim import Hold
-from .desk import Desk, Settings
+from .claim import Hold, fresh_key
+from .desk import Desk
+from .settings import Settings
 
 if TYPE_CHECKING:
-    from ..actors import Pid
     from .crew import Hand
 
 logger = logging.getLogger("resprout.throttle")
@@ -42,7 +43,7 @@ class Table(Protocol):
 class Book(Desk):
     """See the module. The methods are in the order of a lock's life."""
 
-    __slots__ = ("_owned", "_table", "announced", "crew", "ended", "last", "owner", "process")
+    __slots__ = ("_owned", "_table", "announced", "apart", "crew", "ended", "last", "owner", "process")
 
     def __init__(self, settings: Settings, table: Table) -> None:
         super().__init__(settings, table.highest_token())
@@ -58,6 +59,8 @@ class Book(Desk):
         """Stopped for good by ``stop_lock``."""
         self.crew: deque[Hand] | None = None
         """Idle slot workers, from the first ``execute`` on."""
+        self.apart: dict[int, Hold] = {}
+        """Holds that are not kept under the id of their process, since it may have several (see flow)."""
         self._owned = _Owner(self)
         self._table = table
 
@@ -66,14 +69,14 @@ class Book(Desk):
     def owner_died(self, pid: Pid, reason: object) -> None:
         """A holder or waiter is dead (see actors.Resource)."""
         if self._concerns(pid.id):
-            self.gate.submit(partial(self._holder_died, pid.id, reason))
+            self.gate.submit(partial(self._holder_died, pid, reason))
             self.flush_elsewhere()
 
     def owner_left(self, pid: Pid) -> None:
         """No code of it runs any more, so its slots are free."""
         self.attached.pop(pid.id, None)
         if self._concerns(pid.id):
-            self.gate.submit(partial(self._holder_left, pid.id))
+            self.gate.submit(partial(self._holder_left, pid))
             self.flush_elsewhere()
 
     def _concerns(self, key: int) -> bool:
@@ -84,23 +87,146 @@ class Book(Desk):
         by code of its own, after which it leaves.
         """
         ledger = self.ledger
-        return bool(self.gate.requests) or key in ledger.line.by_key or key in ledger.holders
+        return bool(self.gate.requests or self.apart) or key in ledger.line.by_key or key in ledger.holders
 
-    def _holder_died(self, key: int, reason: object) -> None:
-        hold = self.ledger.holders.get(key)
-        if hold is not None and reason != "normal":
-            # A crash explains why nobody released it.
-            hold.code = None
-        if hold is not None and hold.job is not None:
-            self.later(partial(hold.job.worker_died, hold.pid, reason))
-        self.ledger.holder_died(key, monotonic())
+    def _keys_of(self, pid: Pid) -> list[int]:
+        """All the keys under which a process may hold something."""
+        if not self.apart:
+            return [pid.id]
+        return [pid.id, *[key for key, hold in list(self.apart.items()) if hold.pid is pid]]
 
-    def _holder_left(self, key: int) -> None:
+    def _holder_died(self, pid: Pid, reason: object) -> None:
+        for key in self._keys_of(pid):
+            hold = self.ledger.holders.get(key)
+            if hold is not None and reason != "normal":
+                # A crash explains why nobody released it.
+                hold.code = None
+            if hold is not None and hold.job is not None:
+                self.later(partial(hold.job.worker_died, hold.pid, reason))
+            self.ledger.holder_died(key, monotonic())
+
+    def _holder_left(self, pid: Pid) -> None:
+        for key in self._keys_of(pid):
+            self._key_left(key)
+        self._retire()
+
+    def _key_left(self, key: int) -> None:
+        hold = self.apart.get(key)
+        if hold is not None and hold.leaving is not None and not hold.leaving.over:
+            # A pool's thread goes on with the work of a task that has ended.
+            return
         hold = self.ledger.holder_left(key, monotonic())
+        self.apart.pop(key, None)
         if hold is not None and hold.code is not None and (hold.code, hold.lasti) not in _warned:
             _warned.add((hold.code, hold.lasti))
             self.later(partial(_warn_unreleased, hold))
-        self._retire()
+
+    # -- several holds of one process, and one hold of several -------------------
+
+    def set_aside(self, hold: Hold, pid: Pid | None = None) -> None:
+        """Keep a hold under a key of its own, so that its process can have another; ``pid``: as another's."""
+        key = fresh_key()
+        if pid is not None:
+            self.attach(pid)
+        self.apart[key] = hold
+        try:
+            self.decide(partial(self._set_aside, hold, pid or hold.pid, key))
+        finally:
+            if hold.key != key:
+                self.apart.pop(key, None)
+        if pid is not None and pid.dead:
+            # It died before this was its own.
+            self._tell_again(pid)
+
+    def _set_aside(self, hold: Hold, pid: Pid, key: int) -> bool:
+        if hold.depth > 0:
+            self.ledger.rekey(hold, pid, key)
+        return True
+
+    def call_over(self, key: int) -> None:
+        """A pool's thread has come to the end of the call that took a hold. Safe anywhere."""
+        if key in self.apart:
+            kernel.post(partial(self._submit_call_over, key))
+
+    def _submit_call_over(self, key: int) -> None:
+        self.gate.submit(partial(self._call_over, key))
+        self.flush_elsewhere()
+
+    def _call_over(self, key: int) -> None:
+        hold = self.apart.get(key)
+        if hold is not None and hold.pid.left:
+            self._key_left(key)
+            self._retire()
+
+    def admit(self, host: Hold, pid: Pid) -> Hold | None:
+        """Let a process work in the slots of a hold; None when that is over."""
+        self.attach(pid)
+        guest = Hold()
+        guest.book = self
+        guest.pid = pid
+        guest.key = key = fresh_key()
+        guest.ticket = 0
+        guest.code = None
+        guest.depth = 1
+        self.apart[key] = guest
+        try:
+            admitted = self.decide(partial(self.ledger.admit, host, guest, monotonic()))
+        except BaseException:
+            self.give_back(guest)
+            self.apart.pop(key, None)
+            raise
+        if admitted is None:
+            self.apart.pop(key, None)
+        elif pid.dead:
+            self._tell_again(pid)
+        return admitted
+
+    def transfer(self, hold: Hold, pid: Pid) -> Hold:
+        """Make another process the holder (see Grant)."""
+        if not isinstance(pid, Pid):
+            raise TypeError(f"expected the Pid of the new holder of lock {hold.name!r}, got: {pid!r}")
+        if pid.dead:
+            raise NoProcess(pid, pid)
+        self.attach(pid)
+        heir = Hold()
+        heir.book = self
+        heir.name = hold.name
+        heir.pid = pid
+        heir.key = pid.id
+        heir.ticket = 0
+        heir.code = None
+        heir.depth = 1
+        answer = self.decide(partial(self._transfer, hold, heir))
+        if isinstance(answer, Exception):
+            raise answer
+        if answer is None:
+            raise RuntimeError(f"lock {hold.name!r} is in the middle of a step that this interrupted")
+        self.apart.pop(hold.key, None)
+        if pid.dead:
+            self._tell_again(pid)
+        return heir
+
+    def _transfer(self, hold: Hold, heir: Hold) -> Hold | Exception:
+        other = self.ledger.holders.get(heir.key)
+        if other is not heir:
+            if hold.depth <= 0 or self.ledger.holders.get(hold.key) is not hold:
+                return NotHeld(hold.name)
+            if hold.depth > 1:
+                times = f"one that is acquired {hold.depth} times"
+                return ValueError(
+                    f"expected a grant of lock {hold.name!r} in its outermost block, got {times}"
+                )
+            if other is not None and other is not hold and other.depth > 0:
+                without = f"a new holder without a slot of lock {hold.name!r}"
+                return ValueError(f"expected {without}, got {heir.pid}, which has one")
+        self.ledger.transfer(hold, heir)
+        return heir
+
+    def _tell_again(self, pid: Pid) -> None:
+        """A process died before something was its own, so nobody was told."""
+        self.owner_died(pid, pid.exit_reason)
+        if pid.left:
+            self.owner_left(pid)
 
     # -- the lock process ------------------------------------------------------
 

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Protocol
 
+from ..actors import NotHeld
 from .values import Grant
 
 if TYPE_CHECKING:
+    import weakref
     from types import CodeType
 
     from ..actors import Pid
+    from ..actors.engine import Leaving
+    from .book import Book
+
+fresh_key = itertools.count(-1, -1).__next__
+"""Makes the key of somebody who waits or holds, and is not found by the id of a process: it is negative."""
 
 
 class Work(Protocol):
@@ -25,7 +33,10 @@ class Hold(Grant):
     Made on every acquire: slots, filled by whoever makes it, and class attributes for what is rarely set.
     """
 
-    __slots__ = ("__dict__", "code", "depth", "key", "lasti", "since", "ticket", "weight")
+    __slots__ = ("__dict__", "book", "code", "depth", "key", "lasti", "outer", "since", "ticket", "weight")
+
+    book: Book
+    """Where it is kept."""
 
     depth: int
     """1 from the beginning. Belongs to the holder: it counts nested acquires without the gate, and its fall
@@ -38,7 +49,12 @@ class Hold(Grant):
     """Where it was acquired, with ``lasti``; known when the holder has to release it by hand."""
     lasti: int
     key: int
+    outer: Hold | None
+    """Of a block (``slot``) and of a job: the block around it in the same flow of control, of whatever lock.
+    What was acquired by hand has no such attribute at all.
+    """
     weight: int
+    """Its slots; 0 of a guest, who works in those of its host."""
     since: float
     """When it was granted; of a claim, since when it waits."""
 
@@ -46,6 +62,16 @@ class Hold(Grant):
     straggler: bool = False
     job: Work | None = None
     """What is done with it, if that was handed to somebody by ``execute``."""
+    opener: Pid | None = None
+    """Who took it, if not the process that it belongs to (``pid``): a pool's thread, for a task."""
+    origin: weakref.ref[object] | None = None
+    """The call on a pool's thread that took it."""
+    leaving: Leaving | None = None
+    """When the call on a pool's thread is over that took it for a task."""
+    host: Hold | None = None
+    """Of a guest: the hold in whose slots it works."""
+    guests: tuple[Hold, ...] = ()
+    """Who works in its slots besides its own process; when it is given back, the first of them takes over."""
 
     if not TYPE_CHECKING:
         # Made empty: a constructor in Python would cost as much again.
@@ -54,6 +80,28 @@ class Hold(Grant):
     else:
 
         def __init__(self) -> None: ...
+
+    @property
+    def held(self) -> bool:
+        return self.depth > 0
+
+    def release(self) -> None:
+        if self.depth <= 0:
+            raise NotHeld(self.name)
+        self.book.give_back(self)
+
+    def transfer(self, pid: Pid) -> Grant:
+        return self.book.transfer(self, pid)
+
+    @property
+    def of_a_block(self) -> bool:
+        """Whether ``slot`` took it, rather than ``acquire`` or a job."""
+        return self.job is None and hasattr(self, "outer")
+
+    @property
+    def slots(self) -> int:
+        """The slots that it works in, be they its own or its host's."""
+        return self.weight if self.host is None else self.host.weight
 
 
 class Claim(Hold):

@@ -7,18 +7,16 @@ from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, TypeVar
 
-import attrs
-
 from ..actors.engine import Alarm, kernel
 from . import events
-from .adaptive import Adaptive
 from .attempt import Attempt
 from .caller import GRANTED, TaskCaller, ThreadCaller
 from .claim import Claim, Hold
 from .facts import Fact, WaiterTimedOut
 from .gate import Gate, ways_in
 from .ledger import Ledger
-from .rate import Meter, Rate
+from .rate import Meter
+from .settings import Settings
 from .telling import Teller
 from .values import Fairness, Holder, LockInfo, LockState, Waiter, heavier_than_held
 
@@ -29,23 +27,6 @@ T = TypeVar("T")
 
 watched: list[Callable[[Pid, str], object]] = []
 """Who wants to know before a process takes a lock that it does not hold (see order); hardly ever anybody."""
-
-
-@attrs.frozen
-class Settings:
-    """What a lock is made from.
-
-    Attributes:
-        home: it is a lock of the library's own tree, which restores it.
-    """
-
-    name: str
-    num_slots: int
-    max_waiting: int | None = None
-    fairness: Fairness = "strict"
-    rate: Rate | None = None
-    adaptive: Adaptive | None = None
-    home: bool = False
 
 
 class Desk(Teller):
@@ -147,6 +128,7 @@ class Desk(Teller):
                 used = ledger.used + weight
                 if used <= ledger.num_slots and not (ledger.line.size and ledger.orderly):
                     hold = Hold()
+                    hold.book = self  # type: ignore[assignment]  # it is a Book
                     ledger.token = hold.token = ledger.token + 1
                     ledger.used = used
                     hold.name = ledger.name
@@ -162,6 +144,8 @@ class Desk(Teller):
                     ledger.holders[key] = hold
             else:
                 hold = ledger.take(pid, key, weight, monotonic(), release_on_kill)
+                if hold is not None:
+                    hold.book = self  # type: ignore[assignment]  # as well
             del turn[0]
             if requests:
                 self.gate.drain()
@@ -503,7 +487,11 @@ class Desk(Teller):
         holds: list[Hold] = self.gate.visit(lambda: list(self.ledger.holders.values()))
         now = monotonic()
         holds.sort(key=lambda hold: hold.token)
-        return [Holder(hold.pid, hold.token, hold.weight, now - hold.since, hold.straggler) for hold in holds]
+        return [
+            Holder(hold.pid, hold.token, hold.weight, now - hold.since, hold.straggler)
+            for hold in holds
+            if hold.host is None
+        ]
 
     def list_waiters(self) -> list[Waiter]:
         """List who waits, next first."""

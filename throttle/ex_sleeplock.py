@@ -22,7 +22,8 @@ from typing import Any, Literal, TypeAlias, TypeVar
 
 from ..actors import AlreadyStarted, LockNotFound, NotHeld, Pid
 from . import admin, lock
-from .slot import check_callable, slot
+from .slot import slot
+from .unfinished import check_callable
 
 T = TypeVar("T")
 HELP = "Locks must have a unique name indicated by a non-empty str and slots must be a positive integer"

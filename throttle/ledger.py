@@ -23,6 +23,7 @@ from ..actors import LockNotFound, QueueFull
 from .adaptive import Limit
 from .claim import Claim, Hold
 from .facts import Fact, LockAcquired, LockReleased, LockWaiting, SlotsAdapted, WaiterShed
+from .guests import Shared
 from .line import Line
 from .rate import Meter
 from .values import Fairness, LockState, heavier_than_held, too_heavy
@@ -76,7 +77,7 @@ class Slots(Protocol):
         """Count."""
 
 
-class Ledger:
+class Ledger(Shared):
     """Slots of one lock in memory. See the module for the order of steps, and Slots for what each does."""
 
     __slots__ = (
@@ -84,12 +85,10 @@ class Ledger:
         "closed",
         "fair_at",
         "granting",
-        "holders",
         "limit",
         "line",
         "max_waiting",
         "meter",
-        "name",
         "nudged",
         "num_slots",
         "orderly",
@@ -98,7 +97,6 @@ class Ledger:
         "simple",
         "strict",
         "token",
-        "used",
     )
 
     def __init__(
@@ -115,6 +113,7 @@ class Ledger:
         self.max_waiting = max_waiting
         self.strict = fairness == "strict"
         self.holders: dict[int, Hold] = {}
+        self.guests = 0
         self.used = 0
         self.token = token
         self.line = Line()
@@ -135,14 +134,14 @@ class Ledger:
         """Nobody may overtake: always with strict fairness, and with eventual fairness while one waits whose
         turn it was and for whom too few slots were free."""
         self.plain = False
-        """Nothing counts but slots: it grants, has no rate, adapts to nothing, and nobody wants to know."""
+        """Nothing counts but slots: it grants, has no rate, limit or guests, and nobody listens."""
         self.simple = False
         """It is plain, and who finds a line joins it: strict fairness and no limit to its length."""
 
     def settle(self) -> None:
         """Look whether it is plain; after any change to what makes it so."""
         special = self.meter is not None or self.limit is not None or self.report is not None
-        self.plain = self.granting and not special
+        self.plain = self.granting and not special and not self.guests
         self.orderly = self.strict or self.orderly
         self.simple = self.plain and self.strict and self.max_waiting is None
 
@@ -331,13 +330,24 @@ class Ledger:
         key = hold.key
         if self.holders.get(key) is not hold:
             return False
-        del self.holders[key]
-        self.used -= hold.weight
+        if hold.guests and self._bequeath(hold):
+            del self.holders[key]
+        else:
+            del self.holders[key]
+            self.used -= hold.weight
+        if hold.host is not None:
+            hold.host.guests = tuple([each for each in hold.host.guests if each is not hold])
+        if self.guests:
+            self._count_guests()
         return True
 
     def give_back(self, hold: Hold, now: float) -> bool:
         """Take a hold out and report it; False when it was out already."""
+        used = self.used
         if not self.drop(hold):
+            return False
+        if self.used == used:
+            # A guest has gone, or one goes on in these slots.
             return False
         if self.limit is not None:
             slots = self.limit.released(now - hold.since, len(self.holders) + 1)
@@ -415,7 +425,7 @@ class Ledger:
         self.holders[key] = hold
         hold.key = key
         hold.pid = pid
-        if self.holders.get(old) is hold:
+        if old != key and self.holders.get(old) is hold:
             del self.holders[old]
 
     # -- deaths ----------------------------------------------------------------
@@ -464,8 +474,12 @@ class Ledger:
 
     def mend(self, now: float) -> None:
         """Repair what a step that was cut off left (see the module), and serve whom it did not come to."""
+        for ended in list(self.holders.values()):
+            if ended.depth <= 0 and ended.guests:
+                self._bequeath(ended)
         holds = {hold.key: hold for hold in self.holders.values() if hold.depth > 0}
         self.holders = holds
+        self._count_guests()
         self.line.mend()
         by_ticket = {hold.ticket: hold for hold in holds.values() if hold.ticket}
         for claim in list(self.line):
@@ -499,7 +513,7 @@ class Ledger:
 
     def state(self) -> LockState:
         """Count."""
-        return LockState(len(self.holders), len(self.line), self.used)
+        return LockState(len(self.holders) - self.guests, len(self.line), self.used)
 
     def waiting(self) -> Iterable[Claim]:
         """Return the claims in the order in which they will be served."""

@@ -11,6 +11,7 @@ from ..actors.engine import check_timeout, current, former_of, kernel, local
 from .caller import TaskCaller
 from .claim import Hold
 from .desk import watched
+from .flow import held_by, nest
 from .table import books, table
 from .values import Grant, check_name, check_positive, check_priority, too_heavy
 from .wait import queue_up, queue_up_async
@@ -28,8 +29,10 @@ def acquire(name: str, timeout: float | None = None, priority: int = 0, weight: 
     """Take a slot of a lock, waiting for one if need be; give it back with ``release``.
 
     The holder is the current process, and has one slot however often it acquires: a nested acquire succeeds
-    at once, is counted, and returns the same grant. Prefer ``slot`` or ``run``, which cannot forget the
-    release. Not for code in an event loop (``aacquire``), nor to hand work to somebody else (``execute``).
+    at once, is counted, and returns the same grant. Prefer ``slot`` or ``run``: they cannot forget the
+    release, and their holder is the flow of control. Under a framework that runs one request on several
+    threads, what one of them acquires another one cannot release by name (``grant.release()`` can). Not for
+    code in an event loop (``aacquire``), nor to hand work to somebody else (``execute``).
 
     Args:
         name: the lock.
@@ -72,13 +75,9 @@ def acquire(name: str, timeout: float | None = None, priority: int = 0, weight: 
     # Where, in case that nobody releases it; the line number is computed when it is wanted.
     frame = _getframe(1)
     ledger = book.ledger
-    if (
-        not ledger.line.size
-        or not ledger.simple
-        or me.id in ledger.holders
-        or me.id not in book.attached
-        or watched
-    ):
+    if (me.id in ledger.holders or book.apart) and (hold := nest(book, me, weight, guests=False)) is not None:
+        return hold
+    if not ledger.line.size or not ledger.simple or me.id not in book.attached or watched:
         # Otherwise it would return None.
         hold = book.take(me, weight, False)
         if hold is not None:
@@ -111,6 +110,7 @@ async def aacquire(name: str, timeout: float | None = None, priority: int = 0, w
             hold.lasti = frame.f_lasti
         return hold
     claim = TaskCaller(name, me, priority, weight, False)
+    claim.book = book
     claim.code = frame.f_code
     claim.lasti = frame.f_lasti
     # It would keep alive what awaits this, for as long as this waits.
@@ -133,6 +133,8 @@ def attempt(name: str, weight: int = 1) -> Grant | None:
     me = current()
     check_request(book, None, 0, weight)
     frame = _getframe(1)
+    if _get_running_loop() is None and (hold := nest(book, me, weight, guests=False)) is not None:
+        return hold
     hold = book.now_or_never(me, weight)
     if hold is not None:
         hold.code = frame.f_code
@@ -161,8 +163,9 @@ def release(name: str) -> None:
     if me is None or me._fate or _get_running_loop() is not None:
         me = current()
     hold = book.ledger.holders.get(me.id)
-    if hold is None or hold.depth <= 0:
-        hold = _held_before_exit_signal(book, me)
+    if hold is None or hold.depth <= 0 or hold.code is None:
+        # Not what one acquire of this process has taken.
+        hold = held_by(book, me) or _held_before_exit_signal(book, me)
         if hold is None:
             if book.ledger.closed:
                 table.find(name)

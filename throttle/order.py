@@ -22,6 +22,7 @@ import attrs
 
 from ..actors import ResproutError
 from .desk import watched
+from .flow import held_by
 from .table import books
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ class Watch:
             LockOrderError: in mode ``"error"``.
         """
         for name, book in list(books.items()):
-            hold = book.ledger.holders.get(pid.id)
+            hold = held_by(book, pid)
             if hold is None or name == wanted or self.orders.known(name, wanted):
                 continue
             place = _place()

@@ -11,8 +11,8 @@ from ..actors import child_spec as spec_from
 from . import events
 from .adaptive import adaptive_of
 from .book import Book
-from .desk import Settings
 from .rate import Rate
+from .settings import Settings
 from .table import books, table
 from .values import Fairness, check_fairness, check_max_waiting, check_name, check_positive
 

@@ -1,19 +1,27 @@
-"""Work under a lock in the caller: ``with slot(...)``, ``run``, ``arun`` and the decorator ``limited``."""
+"""A block of code that runs with a slot of a lock: ``with slot(...)`` and ``async with slot(...)``."""
 
 from __future__ import annotations
 
 import functools
-import inspect
 from asyncio import _get_running_loop
-from collections.abc import Awaitable, Callable
-from types import BuiltinFunctionType, FunctionType
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING
 
 from ..actors import forbid_loop
 from ..actors.engine import current, kernel, local
 from .caller import GRANTED, TaskCaller
 from .claim import Hold
 from .desk import watched
+from .flow import (
+    check_within,
+    in_use_elsewhere,
+    keep_for_flow,
+    leave,
+    look_again,
+    nest,
+    nest_within,
+    open_ones,
+    opened,
+)
 from .lock import ONE, ZERO, check_request
 from .table import books, table
 from .values import Grant, check_on_kill
@@ -22,10 +30,8 @@ from .wait import hand_on, queue_up, queue_up_async
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from ..actors import Pid
     from .book import Book
-
-T = TypeVar("T")
-F = TypeVar("F", bound=Callable[..., Any])
 
 
 class slot:  # noqa: N801  # used as a function: with slot("name"):
@@ -39,14 +45,23 @@ class slot:  # noqa: N801  # used as a function: with slot("name"):
         timeout: seconds to wait at most, None for ever.
         priority: higher goes first.
         weight: how many slots to take.
+        within: a grant of the same lock that this block works in, whoever holds it: nested, also where that
+            cannot be seen from the flow of control (code that another thread or task runs for the holder).
         on_kill: whether the slot of a killed actor whose handler goes on comes back when that has left
             (``"hold"``) or at once (``"release"``; then more than num_slots may be at work for a while).
 
     Raises:
         LockNotFound, CallTimeout, QueueFull, BlockingInLoop, ValueError: on entering, as ``acquire``.
+        NotHeld: on entering, the grant that it is to be ``within`` is over.
+
+    The holder is the flow of control (see docs/throttle.md, "Under your framework"): a block is nested in
+    another of the same lock, and uses no further slots, if it is opened while that is open in the same flow.
+    The grant belongs to this object: its end frees that grant, on whatever thread, also when the garbage
+    collector closes a generator with the block in it. A slot comes back as well when the process ends that
+    opened the block; where a pool's thread opened it for an asyncio task, when the task has ended.
     """
 
-    __slots__ = ("_book", "_hold", "_kill", "_name", "_priority", "_timeout", "_weight")
+    __slots__ = ("_hold", "_kill", "_name", "_outer", "_priority", "_timeout", "_weight", "_within")
 
     def __init__(
         self,
@@ -55,26 +70,42 @@ class slot:  # noqa: N801  # used as a function: with slot("name"):
         priority: int = 0,
         weight: int = 1,
         on_kill: str = "hold",
+        within: Grant | None = None,
     ) -> None:
         self._name = name
         self._timeout = timeout
         self._priority = priority
         self._weight = weight
         self._kill = False if on_kill == "hold" else check_on_kill(on_kill)
+        self._within = None if within is None else check_within(name, within)
         self._hold: Hold | None = None
+        self._outer: Hold | None = None
 
     def __enter__(self) -> Grant:
         if _get_running_loop() is not None:
-            forbid_loop("with throttle.slot()", "async with throttle.slot()")
+            forbid_loop("with throttle.slot(...)", "async with throttle.slot(...): ...")
         book = self._open()
         me = current()
+        outer = opened.get()
+        if outer is not None and outer.depth <= 0:
+            outer = open_ones(outer.outer)
         hold = None
         try:
-            hold = book.take(me, self._weight, self._kill)
+            if outer is not None or self._within is not None or me.id in book.ledger.holders or me.pooled:
+                hold = self._nest(book, me)
             if hold is None:
-                here = local.state
-                hold = queue_up(book, me, here, self._timeout, self._priority, self._weight, self._kill)
-            self._book = book
+                hold = book.take(me, self._weight, self._kill)
+                if hold is None:
+                    here = local.state
+                    look = functools.partial(look_again, book, me, self._weight) if me.pooled else None
+                    hold = queue_up(
+                        book, me, here, self._timeout, self._priority, self._weight, self._kill, look=look
+                    )
+                if me.pooled and hold.opener is None:
+                    keep_for_flow(hold, me)
+            if hold.depth == 1:
+                hold.outer = self._outer = outer
+                opened.set(hold)
             self._hold = hold
             return hold
         except BaseException:
@@ -92,11 +123,11 @@ class slot:  # noqa: N801  # used as a function: with slot("name"):
             depth = hold.depth
             if depth > 0:
                 try:
-                    self._book.give_back(hold)
+                    hold.book.give_back(hold)
                 except BaseException:
                     if hold.depth == depth:
                         # It came before the first bytecode of that.
-                        self._book.give_back(hold)
+                        hold.book.give_back(hold)
                     else:
                         # There may have been no room on the stack even for this; here is more.
                         try:
@@ -106,6 +137,8 @@ class slot:  # noqa: N801  # used as a function: with slot("name"):
                     raise
             if hold.depth <= 0:
                 self._hold = None
+                if self._outer is not None or hold.key < 0:
+                    leave(hold)
 
     async def __aenter__(self) -> Grant:
         # _open(), written out.
@@ -121,17 +154,20 @@ class slot:  # noqa: N801  # used as a function: with slot("name"):
         me = current()
         ledger = book.ledger
         hold = None
-        if (
+        if self._within is not None or ((outer := opened.get()) is not None and open_ones(outer) is not None):
+            hold = self._nest(book, me)
+        if hold is None and (
             not ledger.line.size
             or not ledger.simple
             or me.id in ledger.holders
             or me.id not in book.attached
             or watched
         ):
-            # Otherwise it would return None.
+            # Otherwise it would return None. A task is one flow: what it has under its id, it nests in.
             hold = book.take(me, self._weight, self._kill)
         if hold is None:
             claim = TaskCaller(self._name, me, self._priority, self._weight, self._kill)
+            claim.book = book
             if self._timeout is None and not self._kill:
                 # What queue_up_async does, for the common case, without two more coroutines on the way.
                 try:
@@ -144,7 +180,6 @@ class slot:  # noqa: N801  # used as a function: with slot("name"):
                         hand_on(book, claim)
                     except RecursionError:
                         # As in queue_up.
-                        claim.book = book
                         requests = book.requests
                         requests += (claim.leave,)
                         posted = kernel.posted
@@ -159,7 +194,9 @@ class slot:  # noqa: N801  # used as a function: with slot("name"):
                 hold = claim
             else:
                 hold = await queue_up_async(book, me, claim, self._timeout)
-        self._book = book
+        if hold.key < 0 and hold.depth == 1:
+            hold.outer = self._outer = open_ones(opened.get())
+            opened.set(hold)
         self._hold = hold
         return hold
 
@@ -171,10 +208,10 @@ class slot:  # noqa: N801  # used as a function: with slot("name"):
             depth = hold.depth
             if depth > 0:
                 try:
-                    self._book.give_back(hold)
+                    hold.book.give_back(hold)
                 except BaseException:
                     if hold.depth == depth:
-                        self._book.give_back(hold)
+                        hold.book.give_back(hold)
                     else:
                         # There may have been no room on the stack even for this; here is more.
                         try:
@@ -184,6 +221,8 @@ class slot:  # noqa: N801  # used as a function: with slot("name"):
                     raise
             if hold.depth <= 0:
                 self._hold = None
+                if self._outer is not None or hold.key < 0:
+                    leave(hold)
 
     def _open(self) -> Book:
         book = books.get(self._name)
@@ -192,129 +231,15 @@ class slot:  # noqa: N801  # used as a function: with slot("name"):
         if self._weight is not ONE or self._timeout is not None or self._priority is not ZERO:
             check_request(book, self._timeout, self._priority, self._weight)
         hold = self._hold
-        if hold is not None and hold.depth > 0 and hold.pid is not current():
+        if hold is not None and hold.depth > 0 and in_use_elsewhere(hold):
             raise RuntimeError(
                 f"this slot of lock {self._name!r} is in use by {hold.pid}; make one for each block, "
                 f"as in `with slot({self._name!r}):`"
             )
         return book
 
-
-def run(
-    name: str,
-    fn: Callable[..., T],
-    /,
-    *args: Any,
-    timeout: float | None = None,
-    priority: int = 0,
-    **kwargs: Any,
-) -> T:
-    """Call a function with a slot of a lock, here: the caller is the holder.
-
-    The slot comes back when the function returns or raises. To have the work done elsewhere, use ``execute``.
-
-    Args:
-        name: the lock.
-        fn: called with args and kwargs.
-        timeout: seconds to wait for the slot at most, None for ever; the call itself has no limit.
-        priority: higher goes first.
-
-    Returns:
-        What fn returns.
-
-    Raises:
-        LockNotFound, CallTimeout, QueueFull, BlockingInLoop: as ``acquire``.
-        TypeError: fn is not callable, or a coroutine function (``arun``).
-
-    Semantics: ExSleeplock.execute/2. Differs: called while the slot is held already, it does not free that
-        slot at its end.
-    """
-    check_callable(fn, "run")
-    with slot(name, timeout, priority):
-        return fn(*args, **kwargs)
-
-
-async def arun(
-    name: str,
-    coro_fn: Callable[..., Awaitable[T]],
-    /,
-    *args: Any,
-    timeout: float | None = None,
-    priority: int = 0,
-    **kwargs: Any,
-) -> T:
-    """Await a coroutine function with a slot of a lock; otherwise the same as ``run``.
-
-    A plain function is called, and blocks the event loop for as long as it takes.
-    """
-    if not callable(coro_fn):
-        check_callable(coro_fn, "arun")
-    async with slot(name, timeout, priority):
-        result = coro_fn(*args, **kwargs)
-        return await result if inspect.isawaitable(result) else cast("T", result)
-
-
-def limited(
-    name: str, *, timeout: float | None = None, priority: int = 0, weight: int = 1
-) -> Callable[[F], F]:
-    """Decorate a function or coroutine function: every call runs with a slot of the lock.
-
-    Example:
-        >>> from resprout import throttle
-        >>> _ = throttle.new("printer", 1)
-        >>> @throttle.limited("printer")
-        ... def print_page(text):
-        ...     return len(text)
-        >>> print_page("hello")
-        5
-        >>> throttle.stop_lock("printer")
-    """
-
-    def decorate(fn: F) -> F:
-        if not callable(fn):
-            raise TypeError(f"expected limited() to decorate something callable, got: {fn!r}")
-        if is_coroutine_function(fn):
-
-            @functools.wraps(fn)
-            async def in_slot_async(*args: Any, **kwargs: Any) -> Any:
-                async with slot(name, timeout, priority, weight):
-                    return await fn(*args, **kwargs)
-
-            return cast("F", in_slot_async)
-
-        @functools.wraps(fn)
-        def in_slot(*args: Any, **kwargs: Any) -> Any:
-            with slot(name, timeout, priority, weight):
-                return fn(*args, **kwargs)
-
-        return cast("F", in_slot)
-
-    return decorate
-
-
-def is_coroutine_function(fn: object) -> bool:
-    """Tell whether calling fn makes a coroutine; sees through partial and callable objects."""
-    while isinstance(fn, functools.partial):
-        fn = fn.func
-    if isinstance(fn, (type, BuiltinFunctionType)):
-        # For certain not; asking inspect costs as much as taking the lock.
-        return False
-    if isinstance(fn, FunctionType) and fn.__code__.co_flags & inspect.CO_COROUTINE:
-        return True
-    if inspect.iscoroutinefunction(fn):
-        return True
-    return inspect.iscoroutinefunction(getattr(fn, "__call__", None))  # noqa: B004  # the method
-
-
-def check_callable(fn: object, form: str) -> None:
-    """Refuse what can't be called, or not by this form.
-
-    Raises:
-        TypeError: which says what was expected.
-    """
-    if not callable(fn):
-        raise TypeError(f"expected fn to be callable, got: {fn!r}")
-    if form == "run" and is_coroutine_function(fn):
-        raise TypeError(
-            f"expected fn to be a plain function, got the coroutine function {fn!r}; use `await arun`"
-        )
+    def _nest(self, book: Book, me: Pid) -> Hold | None:
+        """Nest in what is held already, if anything is."""
+        if self._within is None:
+            return nest(book, me, self._weight)
+        return nest_within(self._within, me, self._weight)

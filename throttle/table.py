@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..actors import LockNotFound, telemetry
 from .book import Book
-from .desk import Settings
+from .settings import Settings
 from .values import check_name
 
 books: dict[str, Book] = {}

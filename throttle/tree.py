@@ -35,8 +35,8 @@ from ..actors import (
 from ..supervision import DynamicSupervisor, Supervisor
 from .book import Book
 from .crew import Hand
-from .desk import Settings
 from .server import start_lock
+from .settings import Settings
 from .table import books
 
 T = TypeVar("T")

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Literal
 
 import attrs
 
+from ..actors import NotHeld
+
 if TYPE_CHECKING:
     from ..actors import Pid
 
@@ -18,6 +20,9 @@ OnKill = Literal["hold", "release"]
 class Grant:
     """The right to work that a holder has.
 
+    It can be given back by itself, from any thread, and be handed over: for code that takes it here and gives
+    it back there. Where one block does both, ``slot`` does so by itself.
+
     Attributes:
         name: the lock.
         token: rises with every grant of that lock, across crashes of the lock process too, so a store that
@@ -29,6 +34,51 @@ class Grant:
     name: str
     token: int
     pid: Pid
+
+    @property
+    def held(self) -> bool:
+        """Whether it is valid still: not given back, not handed over, not freed by the end of its holder."""
+        return False
+
+    def assert_held(self) -> None:
+        """Go on only with a valid grant: before a step that must not be done by somebody who comes too late.
+
+        Raises:
+            NotHeld: it is over.
+        """
+        if not self.held:
+            raise NotHeld(self.name)
+
+    def release(self) -> None:
+        """Undo one acquire of this grant; the outermost frees its slots. From anywhere; never blocks.
+
+        The end of the ``with`` block that took it finds it given back, and does nothing.
+
+        Raises:
+            NotHeld: it is over.
+        """
+        raise NotHeld(self.name)
+
+    def transfer(self, pid: Pid) -> Grant:
+        """Hand the slots over to another process, which holds them from now on, and whose end frees them.
+
+        It gives them back with the grant that this returns, or with ``release(name)``. This grant is over
+        then: the end of its ``with`` block frees nothing. The token stays.
+
+        Args:
+            pid: the new holder.
+
+        Returns:
+            The new holder's grant.
+
+        Raises:
+            NotHeld: this grant is over.
+            NoProcess: the new holder is dead; this grant goes on.
+            ValueError: the new holder has the lock already, or this grant is acquired more than once: hand it
+                over in the outermost block.
+            TypeError: pid is no Pid.
+        """
+        raise NotHeld(self.name)
 
     def __repr__(self) -> str:
         return f"Grant(name={self.name!r}, token={self.token}, pid={self.pid})"

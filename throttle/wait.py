@@ -13,11 +13,17 @@ from .claim import Hold
 from .gate import ways_in
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import CodeType
 
     from ..actors import Pid
     from ..actors.engine import ThreadState
     from .book import Book
+
+
+FIRST_LOOK = 0.001
+LAST_LOOK = 0.064
+"""Seconds between two looks of a pool's thread for the task that it works for; the first, and the longest."""
 
 
 def queue_up(
@@ -30,11 +36,13 @@ def queue_up(
     release_on_kill: bool,
     code: CodeType | None = None,
     lasti: int = 0,
+    look: Callable[[], Hold | None] | None = None,
 ) -> Hold:
     """Get a hold for this thread's process, however long it takes.
 
     Args:
         code: where it was acquired, with lasti, for a hold that has to be released by hand.
+        look: asked now and then during the first tenth of a second, whether there is no need to wait.
 
     Raises:
         CallTimeout: the time is over, and the claim is out of the line.
@@ -43,6 +51,7 @@ def queue_up(
     """
     # What thread_caller() does; and then what join() does, and park(): this is the price of waiting.
     claim = ThreadCaller()
+    claim.book = book
     claim.name = book.settings.name
     claim.code = code
     claim.lasti = lasti
@@ -90,6 +99,7 @@ def queue_up(
             book.flush()
         if (
             timeout is None
+            and look is None
             and sleeper is not None
             and me.parked is None
             and not here.owed
@@ -105,7 +115,7 @@ def queue_up(
             me.parked = None
             if me._fate:
                 me.meet_death()
-        hold: Hold = claim if claim.answer is GRANTED else _wait(book, claim, timeout)
+        hold: Hold = claim if claim.answer is GRANTED else _wait(book, claim, timeout, look)
         if release_on_kill and me.dead:
             # It died before there was anything to release.
             book.owner_died(me, None)
@@ -127,7 +137,6 @@ def queue_up(
             hand_on(book, claim)
         except RecursionError:
             # There is no room on the stack for a call: the kernel thread does it, or whoever comes before it.
-            claim.book = book
             requests += (claim.leave,)
             posted = kernel.posted
             posted += (book.gate.drain,)
@@ -140,12 +149,25 @@ def queue_up(
     return hold
 
 
-def _wait(book: Book, claim: ThreadCaller, timeout: float | None) -> Hold:
+def _wait(
+    book: Book, claim: ThreadCaller, timeout: float | None, look: Callable[[], Hold | None] | None
+) -> Hold:
     deadline = None if timeout is None else monotonic() + timeout
+    nap = FIRST_LOOK
     while True:
         if claim.answer is None:
             seconds = None if deadline is None else max(0.0, deadline - monotonic())
+            if look is not None:
+                seconds = nap if seconds is None else min(seconds, nap)
             park(claim.register, claim.unregister, seconds)
+        if look is not None and claim.answer is None:
+            other = look()
+            if other is not None:
+                hand_on(book, claim)
+                return other
+            nap *= 2
+            if nap > LAST_LOOK:
+                look = None
         hold = _decided(book, claim, deadline, timeout)
         if hold is not None:
             return hold
@@ -175,7 +197,6 @@ async def queue_up_async(book: Book, me: Pid, claim: TaskCaller, timeout: float 
             hand_on(book, claim)
         except RecursionError:
             # As in queue_up.
-            claim.book = book
             requests = book.requests
             requests += (claim.leave,)
             posted = kernel.posted
@@ -264,7 +285,6 @@ def hand_on(book: Book, claim: Caller) -> None:
     """
     # From now on no grant is taken.
     claim.depth = 0
-    claim.book = book
     if book.decide(claim.leave) is None:
         # On top of a step of this very thread.
         book.step(claim.leave)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import itertools
 import logging
 from collections import deque
 from collections.abc import Callable
@@ -20,12 +19,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..actors import CallTimeout, Future, ServerExit, process
 from ..actors.engine import Alarm, check_timeout, current, kernel
-from .claim import Claim, Hold
+from .claim import Claim, Hold, fresh_key
 from .crew import Hand, SlotWorker
+from .flow import opened
 from .lock import ZERO
-from .slot import check_callable, is_coroutine_function
 from .table import table
 from .tree import start_worker
+from .unfinished import check_callable, check_finished, is_coroutine_function
 from .values import check_priority
 
 if TYPE_CHECKING:
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 logger = logging.getLogger("resprout.throttle")
-_keys = itertools.count(-1, -1)
 
 
 class JobFuture(Future[T]):
@@ -98,7 +97,7 @@ class Job(Claim):
     def __init__(self, book: Book, call: Callable[[], Any], is_coroutine: bool, priority: int) -> None:
         # Claim.__init__ written out.
         self.pid = current()
-        self.key = next(_keys)
+        self.key = fresh_key()
         self.weight = 1
         self.priority = priority
         self.since = monotonic()
@@ -128,6 +127,7 @@ class Job(Claim):
     # callbacks.
 
     def offer(self, hold: Hold) -> bool:
+        hold.book = self.book
         before, self.hold = self.hold, hold
         if not self.claim() and before is not hold:
             self.hold = before
@@ -182,8 +182,11 @@ class Job(Claim):
             return True
         future = self.future
         future._job = None
+        # What is opened inside, on whatever thread, is nested in it.
+        hold.outer = None
+        self.context.run(opened.set, hold)
         try:
-            value = self.context.run(self.call)
+            value = check_finished(self.context.run(self.call), self.call, "execute")
         except (Exception, asyncio.CancelledError) as error:
             self._done(hold)
             future.try_set_exception(error)
@@ -201,8 +204,10 @@ class Job(Claim):
         self.book.decide(partial(_take_over, self.book, hold, current()))
         for variable, value in self.context.items():
             variable.set(value)
+        hold.outer = None
+        opened.set(hold)
         try:
-            value = await self.call()
+            value = check_finished(await self.call(), self.call, "execute")
         except Exception as error:
             hold.job = None
             self.book.give_back(hold)

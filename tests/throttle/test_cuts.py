@@ -17,9 +17,11 @@ import pytest
 from resprout.throttle import gate as gates
 from resprout.throttle.caller import GRANTED, thread_caller
 from resprout.throttle.claim import Claim, Hold
-from resprout.throttle.desk import Desk, Settings
+from resprout.throttle.desk import Desk
 from resprout.throttle.gate import Gate
 from resprout.throttle.ledger import Ledger
+from resprout.throttle.settings import Settings
+from resprout.throttle.values import LockState
 from resprout.throttle.wait import queue_up
 
 
@@ -496,3 +498,79 @@ def test_slots_that_come_free_together_are_both_used_with_eventual_fairness() ->
     assert nudged == [3, 4]
     ledger.retry(waiting[1], 1.0)
     assert ledger.used == 2
+
+
+# -- guests and hand-overs -----------------------------------------------------
+
+
+def shared_desk() -> tuple[Ledger, Hold, Hold]:
+    """Two slots: 1 holds both, and may get a guest under the key -1; 2 waits."""
+    ledger = Ledger("lock", 2)
+    ledger.adopt(0.0)
+    host = ledger.take(process_of(1), 1, 2, 0.0)
+    assert host is not None
+    ledger.join(Asked(process_of(2), 2), 0.0)
+    return ledger, host, hold_of(-1)
+
+
+def hold_of(key: int) -> Hold:
+    hold = Hold()
+    hold.key, hold.pid, hold.ticket, hold.code, hold.depth = key, process_of(key), 0, None, 1
+    return hold
+
+
+def admitted(ledger: Ledger, host: Hold, guest: Hold) -> None:
+    assert ledger.admit(host, guest, 1.0) is guest
+
+
+def host_ends(ledger: Ledger, host: Hold, guest: Hold) -> None:
+    ledger.release(host, 1.0)
+
+
+def guest_ends(ledger: Ledger, host: Hold, guest: Hold) -> None:
+    ledger.release(guest, 1.0)
+
+
+def handed_over(ledger: Ledger, host: Hold, guest: Hold) -> None:
+    if HEIR not in host.__dict__:
+        host.__dict__[HEIR] = hold_of(5)
+    ledger.transfer(host, host.__dict__[HEIR])
+
+
+HEIR = "the heir of this test"
+SHARED = {
+    "admit": (False, admitted, [-1, 1], 2, 1),
+    "the host ends": (True, host_ends, [-1], 2, 1),
+    "the guest ends": (True, guest_ends, [1], 2, 1),
+    "a hand-over with a guest": (True, handed_over, [-1, 5], 2, 1),
+    "a hand-over without": (False, handed_over, [5], 2, 1),
+}
+
+
+@pytest.mark.parametrize("name", SHARED)
+def test_a_step_of_a_shared_hold_cut_at_any_bytecode_never_gives_its_slots_to_anybody_else(name: str) -> None:
+    guest_first, step, keys, used, waiting = SHARED[name]
+    cuts = 0
+    while True:
+        ledger, host, guest = shared_desk()
+        if guest_first:
+            ledger.admit(host, guest, 0.5)
+        was_cut = cut_at(cuts + 1, lambda a=ledger, b=host, c=guest: step(a, b, c))
+        assert ledger.used >= 2
+        if was_cut:
+            ledger.mend(1.0)
+            step(ledger, host, guest)
+        assert sorted(ledger.holders) == keys
+        assert ledger.used == used == sum(hold.weight for hold in ledger.holders.values())
+        assert ledger.state() == (LockState(1, waiting, used))
+        assert {hold.token for hold in ledger.holders.values()} == {1}
+        # And when all of them have ended, the next is served.
+        for hold in list(ledger.holders.values()):
+            ledger.release(hold, 2.0)
+        assert list(ledger.holders) == [2]
+        assert ledger.used == 1
+        assert ledger.plain
+        if not was_cut:
+            break
+        cuts += 1
+    assert cuts > 20

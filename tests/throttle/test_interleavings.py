@@ -18,9 +18,10 @@ from resprout.throttle import desk as desks
 from resprout.throttle import work
 from resprout.throttle.caller import ThreadCaller, thread_caller
 from resprout.throttle.claim import Claim, Hold
-from resprout.throttle.desk import Desk, Settings
+from resprout.throttle.desk import Desk
 from resprout.throttle.gate import Gate
 from resprout.throttle.ledger import PATIENCE, Ledger
+from resprout.throttle.settings import Settings
 from resprout.throttle.table import books
 
 Lock = Callable[..., str]

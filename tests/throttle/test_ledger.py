@@ -19,8 +19,9 @@ from hypothesis.stateful import (
 
 from resprout.actors import LockNotFound, QueueFull
 from resprout.throttle.claim import Claim, Hold
-from resprout.throttle.desk import Desk, Settings
+from resprout.throttle.desk import Desk
 from resprout.throttle.ledger import PATIENCE, Ledger
+from resprout.throttle.settings import Settings
 
 NOBODY: Any = SimpleNamespace(id=0)
 

@@ -19,7 +19,8 @@ from resprout.actors import CallTimeout, NotHeld, Pid, ServerExit, process
 from resprout.throttle import desk as desks
 from resprout.throttle.caller import GRANTED, TaskCaller, thread_caller
 from resprout.throttle.claim import Hold
-from resprout.throttle.desk import Desk, Settings
+from resprout.throttle.desk import Desk
+from resprout.throttle.settings import Settings
 from resprout.throttle.table import books
 from resprout.throttle.wait import _decided, queue_up
 

@@ -1,0 +1,26 @@
+"""What a lock is made from."""
+
+from __future__ import annotations
+
+import attrs
+
+from .adaptive import Adaptive
+from .rate import Rate
+from .values import Fairness
+
+
+@attrs.frozen
+class Settings:
+    """What a lock is made from.
+
+    Attributes:
+        home: it is a lock of the library's own tree, which restores it.
+    """
+
+    name: str
+    num_slots: int
+    max_waiting: int | None = None
+    fairness: Fairness = "strict"
+    rate: Rate | None = None
+    adaptive: Adaptive | None = None
+    home: bool = False
