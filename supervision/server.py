@@ -16,6 +16,7 @@ from typing_extensions import assert_never
 
 from ..actors import IGNORE, Exited, GenServer, NoReply, Ok, Pid, Reply, Stop, at_exit, is_orderly, process
 from . import events, readiness, starting, stopping
+from .child_spec import BRUTAL_KILL, INFINITY, ShutdownTime
 from .family import Abandon, Effect, Effects, Family, GiveUp, Restart, ShutDown, TryAgain, Wait
 from .reports import Reporter, logger
 from .table import Child
@@ -49,6 +50,10 @@ class FamilyServer(GenServer):
     family: Family
     extra_arguments: tuple[Any, ...] = ()
     reporter: Reporter
+    stopping: bool = False
+    """It is on its way out, with all its children; whoever is above may start it again."""
+    stopping_for_good: Pid | None = None
+    """The child that it stops and will not start again by itself."""
 
     @classmethod
     def of(cls, module: type) -> type[FamilyServer]:
@@ -136,7 +141,7 @@ class FamilyServer(GenServer):
         # One that is abandoned is told of with that; of one that ends its supervisor there is nobody to tell.
         special = any(isinstance(effect, (Abandon, GiveUp, ShutDown)) for effect in effects)
         if child.state == "down" and not special:
-            starting.give_up_child(child.spec, self.extra_arguments)
+            starting.give_up_child(child.spec, self.extra_arguments, child.last)
 
     # Effects --------------------------------------------------------------------------------------
 
@@ -154,7 +159,7 @@ class FamilyServer(GenServer):
                 case TryAgain(child):
                     GenServer.cast(self.pid, RetryRestart(child.key))
                 case Abandon(child, window):
-                    starting.give_up_child(child.spec, self.extra_arguments)
+                    starting.give_up_child(child.spec, self.extra_arguments, child.last)
                     self._tell_gave_up(
                         events.GaveUp(
                             self.pid, child.spec.id, reason, window.max_restarts, window.max_seconds, "child"
@@ -199,6 +204,7 @@ class FamilyServer(GenServer):
             case starting.Started(pid):
                 if self.family.table.by_pid(pid) not in (None, child):
                     return starting.odd_result(child.spec, pid)
+                child.last = pid
                 self.family.started(child, pid, time.monotonic())
                 if events.wanted(events.ChildStarted):
                     events.emit(events.ChildStarted(self.pid, child.spec.id, pid, child.restarts))
@@ -210,10 +216,16 @@ class FamilyServer(GenServer):
                 assert_never(outcome)
         return outcome
 
-    def stop_children(self, children: Iterable[Child]) -> None:
-        """Stops children one by one, in the order given, and notes it."""
+    def stop_children(self, children: Iterable[Child], *, drain: bool = False) -> None:
+        """Stops children one by one, in the order given, and notes it.
+
+        Args:
+            drain: They are stopped for good, or with this supervisor: what they do for others may end first.
+        """
         for child in children:
             if child.state == "running" and child.pid is not None:
+                if drain:
+                    starting.drain_child(child.spec, child.pid, seconds_of(child.spec.shutdown))
                 self._tell_stopped(child, stopping.stop(child.pid, child.spec.shutdown))
             self.family.stopped(child)
 
@@ -222,6 +234,11 @@ class FamilyServer(GenServer):
         running = {
             child.pid: child for child in children if child.state == "running" and child.pid is not None
         }
+        began = time.monotonic()
+        for pid, child in running.items():
+            seconds = seconds_of(child.spec.shutdown)
+            left = None if seconds is None else max(0.0, seconds - (time.monotonic() - began))
+            starting.drain_child(child.spec, pid, left)
         for done in stopping.stop_all([(pid, child.spec.shutdown) for pid, child in running.items()]):
             self._tell_stopped(running[done.pid], done)
 
@@ -267,6 +284,13 @@ def stopped_at_exit(pid: Pid | None) -> Pid | None:
     if pid is not None and pid.parent is not None and pid.parent.kind == "thread":
         at_exit(pid)
     return pid
+
+
+def seconds_of(shutdown: ShutdownTime) -> float | None:
+    """A shutdown time as seconds; None for any number."""
+    if shutdown is INFINITY:
+        return None
+    return 0.0 if shutdown is BRUTAL_KILL else float(shutdown)  # type: ignore[arg-type]  # a number
 
 
 def child_info(id: Any, child: Child) -> ChildInfo:

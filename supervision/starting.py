@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import attrs
@@ -77,20 +78,46 @@ def start_child(spec: ChildSpec, extra: tuple[Any, ...] = ()) -> Outcome:
     return Started(pid)
 
 
-def give_up_child(spec: ChildSpec, extra: tuple[Any, ...] = ()) -> None:
+lost_listeners: list[Callable[[Pid], object]] = []
+"""Told of every child that has ended and is not started again (see prospects)."""
+
+
+def give_up_child(spec: ChildSpec, extra: tuple[Any, ...] = (), pid: Pid | None = None) -> None:
     """Tells who wants to know that the child, which has ended, is not started again.
 
-    That is an attribute `given_up` of its start function, called with the same arguments. For children that
-    others wait for while they are being restarted; it must be quick.
+    That is an attribute `given_up` of its start function, called with the same arguments; and whoever wants
+    to know of all. For children that others wait for while they are being restarted; it must be quick.
+
+    Args:
+        spec: The child's spec.
+        extra: Arguments that come before those of the spec.
+        pid: Its last process, if it ever had one.
     """
     start, args, kwargs = spec.start
     given_up = getattr(start, "given_up", None)
-    if given_up is None:
+    try:
+        if given_up is not None:
+            given_up(*extra, *args, **kwargs)
+        if pid is not None:
+            for tell in lost_listeners:
+                tell(pid)
+    except Exception:
+        logger.exception("child %r: who was told that it is given up raised", spec.id)
+
+
+def drain_child(spec: ChildSpec, pid: Pid, seconds: float | None) -> None:
+    """Lets what the child does for others come to an end, before it is stopped for good.
+
+    That is an attribute `drain` of its start function, called as `drain(pid, seconds)`; it may take so many
+    seconds, None for any number, and comes back at once if there is nothing to wait for.
+    """
+    drain = getattr(spec.start[0], "drain", None)
+    if drain is None:
         return
     try:
-        given_up(*extra, *args, **kwargs)
+        drain(pid, seconds)
     except Exception:
-        logger.exception("child %r: given_up of its start function raised", spec.id)
+        logger.exception("child %r: drain of its start function raised", spec.id)
 
 
 def _process_of(made: object) -> Pid | None:

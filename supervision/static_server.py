@@ -54,9 +54,10 @@ class SupervisorServer(FamilyServer):
 
     def terminate(self, reason: object, state: Family) -> None:
         """Stops the children in reverse start order, one by one."""
+        self.stopping = True
         order = list(reversed(state.table))
         self._tell_shutting_down(reason, order)
-        self.stop_children(order)
+        self.stop_children(order, drain=True)
 
     def answer(self, request: Request, family: Family) -> Any:
         """Answers a request; what can't be met is answered with `Refused`."""
@@ -131,8 +132,12 @@ class SupervisorServer(FamilyServer):
         child = self.family.table.get(id)
         if child is None:
             return self._not_found(id)
-        self.stop_children((child,))
-        give_up_child(child.spec, self.extra_arguments)
+        self.stopping_for_good = child.last
+        try:
+            self.stop_children((child,), drain=True)
+            give_up_child(child.spec, self.extra_arguments, child.last)
+        finally:
+            self.stopping_for_good = None
         return None
 
     def _delete(self, id: Any) -> Any:

@@ -40,6 +40,7 @@ class Child:
         window: The budget of its own, if it has one.
         attempt: How many waits in a row it has had.
         token: Tells the wait that goes on from those before it.
+        last: The process that runs or ran last, also if it is down.
     """
 
     key: Hashable
@@ -51,6 +52,7 @@ class Child:
     window: RestartWindow | None = None
     attempt: int = 0
     token: int = 0
+    last: Pid | None = None
 
 
 def new_child(key: Hashable, spec: ChildSpec) -> Child:

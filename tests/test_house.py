@@ -122,7 +122,7 @@ def imports_of(room: str, path: Path) -> Iterator[tuple[int, str]]:
 
 # Parts of the runtime that other rooms are built from and users never need; one door, with an __all__ of its
 # own.
-SIDE_DOORS = {("actors", "engine")}
+SIDE_DOORS = {("actors", "engine"), ("supervision", "prospects")}
 
 
 def room_and_rest(name: str) -> tuple[str, list[str]] | None:

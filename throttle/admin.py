@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from asyncio import _get_running_loop
 from typing import TYPE_CHECKING
 
 from ..actors import AlreadyStarted, GenServer, NotFound, Pid, ProcessExit, process
@@ -10,7 +11,7 @@ from . import events
 from .adaptive import Adaptive
 from .lock import known
 from .rate import Rate
-from .server import settings_of
+from .server import is_lock, settings_of
 from .table import books
 from .tree import in_thread, start_home, stop_home
 from .values import Fairness, Holder, LockInfo, LockState, Waiter, check_positive
@@ -74,42 +75,44 @@ def stop_lock(name: str) -> None:
     state = book.state()
     # First of all, so that no restart brings it back, whoever stops its process.
     book.end()
-    pid = book.last
-    if pid is not None and pid.alive:
-        from asyncio import _get_running_loop
-
-        if _get_running_loop() is not None:
-            in_thread(lambda: _stop(book, pid))
-        else:
-            _stop(book, pid)
+    if _get_running_loop() is not None:
+        in_thread(lambda: _stop(book))
+    else:
+        _stop(book)
     events.tell(events.STOPPED, state, name, book.ledger.num_slots)
 
 
-def _stop(book: Book, pid: Pid) -> None:
+def _stop(book: Book) -> None:
     """Have its supervisor stop the lock process, and forget the child."""
+    pid = book.last
     try:
         if book.settings.home:
-            stop_home(book, pid)
-        elif not _stop_in_tree(book.owner, pid):
+            stop_home(pid)
+        elif not _stop_in_tree(book) and pid is not None and pid.alive:
             GenServer.stop(pid, "shutdown")
     except (ProcessExit, NotFound):
         # Dead by now, which is what was wanted.
         pass
 
 
-def _stop_in_tree(owner: Pid | None, pid: Pid) -> bool:
-    if owner is None or owner.dead or owner is process.current():
+def _stop_in_tree(book: Book) -> bool:
+    """Have a supervisor of the user's stop a lock, running or about to be restarted."""
+    owner = book.owner
+    if owner is None or owner.dead or owner is process.current() or owner not in book.above:
         return False
-    if owner.kind in ("thread", "task", "spawned"):
-        return False
-    for child in Supervisor.which_children(owner):
-        if child.pid is pid:
+    try:
+        for child in Supervisor.which_children(owner):
             if child.id is None:
-                DynamicSupervisor.terminate_child(owner, pid)
-            else:
+                if child.pid is book.last and isinstance(child.pid, Pid):
+                    DynamicSupervisor.terminate_child(owner, child.pid)
+                    return True
+            elif is_lock(Supervisor.get_child_spec(owner, child.id), book.settings):
                 Supervisor.terminate_child(owner, child.id)
                 Supervisor.delete_child(owner, child.id)
-            return True
+                return True
+    finally:
+        # Should that supervisor be started again by its own, it has all of its children again.
+        book.settings.life.ended = False
     return False
 
 

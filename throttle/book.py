@@ -1,6 +1,8 @@
 """The book of a lock: the desk, who answers for it, who dies, and when it ends. It outlives the lock process.
 
-The lock's own process and its owner (the supervisor) are watched by two small resources of their own.
+The lock's own process and the supervisors above it are watched by two small resources of their own. Only
+``stop_lock``, and the final stop of the tree that declares it, end a lock: while somebody may start its
+process again, who waits goes on waiting.
 """
 
 from __future__ import annotations
@@ -11,8 +13,9 @@ from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ..actors import NoProcess, NotHeld, Pid, is_orderly
+from ..actors import NoProcess, NotHeld, Pid
 from ..actors.engine import kernel
+from ..supervision.prospects import reviver, supervisors_above
 from . import events
 from .claim import Hold, fresh_key
 from .desk import Desk
@@ -43,7 +46,18 @@ class Table(Protocol):
 class Book(Desk):
     """See the module. The methods are in the order of a lock's life."""
 
-    __slots__ = ("_owned", "_table", "announced", "apart", "crew", "ended", "last", "owner", "process")
+    __slots__ = (
+        "_above",
+        "_table",
+        "above",
+        "announced",
+        "apart",
+        "crew",
+        "ended",
+        "last",
+        "owner",
+        "process",
+    )
 
     def __init__(self, settings: Settings, table: Table) -> None:
         super().__init__(settings, table.highest_token())
@@ -55,13 +69,15 @@ class Book(Desk):
         """Whether observers know of the lock."""
         self.owner: Pid | None = None
         """The supervisor (or whoever started the lock process)."""
+        self.above: tuple[Pid, ...] = ()
+        """The supervisors above the lock process, the nearest first."""
         self.ended = False
         """Stopped for good by ``stop_lock``."""
         self.crew: deque[Hand] | None = None
         """Idle slot workers, from the first ``execute`` on."""
         self.apart: dict[int, Hold] = {}
         """Holds that are not kept under the id of their process, since it may have several (see flow)."""
-        self._owned = _Owner(self)
+        self._above = _Above(self)
         self._table = table
 
     # -- deaths ----------------------------------------------------------------
@@ -230,13 +246,21 @@ class Book(Desk):
 
     # -- the lock process ------------------------------------------------------
 
-    def adopt(self, process: Pid, owner: Pid | None, settings: Settings) -> None:
-        """A new lock process answers for the ledger, from its init."""
-        self.gate.submit(partial(self._adopt, process, owner, settings))
+    def adopt(self, process: Pid, settings: Settings) -> bool:
+        """A new lock process answers for the ledger, from its init; False when the lock was stopped."""
+        above = supervisors_above(process)
+        owner = process.parent
+        step = partial(self._adopt, process, owner, above, settings)
+        adopted = self.decide(step)
+        if adopted is None:
+            # On top of a step of this very thread, which goes on afterwards.
+            self.step(step)
+        elif not adopted:
+            return False
         # Afterwards, so that a process or owner that is dead already is told of last.
         process.attach(_Process(self))
         if owner is not None:
-            owner.attach(self._owned)
+            owner.attach(self._above)
         # Deaths that were missed (an exception cut somebody off before it could attach) are told now; known
         # ones again change nothing.
         for hold in list(self.ledger.holders.values()):
@@ -245,8 +269,11 @@ class Book(Desk):
             if claim.key > 0:
                 self.attach(claim.pid)
         self.flush_elsewhere()
+        return True
 
-    def _adopt(self, process: Pid, owner: Pid | None, settings: Settings) -> None:
+    def _adopt(self, process: Pid, owner: Pid | None, above: tuple[Pid, ...], settings: Settings) -> bool:
+        if self.ended or settings.life.ended:
+            return False
         ledger = self.ledger
         if ledger.closed:
             # A new life rather than a restart: what it is made from counts again. After a crash, a resize
@@ -258,37 +285,49 @@ class Book(Desk):
         self.settings = settings
         self.process = self.last = process
         self.owner = owner
+        self.above = above
         self._hear()
         ledger.adopt(monotonic())
         self._table.keep(self)
+        return True
 
     def process_died(self, process: Pid, reason: object) -> None:
-        """The lock process is dead: its supervisor restarts it, or the lock is over."""
-        self.gate.submit(partial(self._process_died, process, reason))
+        """The lock process is dead: it is restarted, or the lock is over."""
+        self.gate.submit(partial(self._process_died, process))
         self.flush_elsewhere()
 
-    def _process_died(self, process: Pid, reason: object) -> None:
-        if self.process is not process:
-            return
-        self.process = None
-        owner = self.owner
-        if owner is not None and owner.alive and not is_orderly(reason):
-            # It is restarted, or given up.
+    def _process_died(self, process: Pid) -> None:
+        if self.process is process:
+            self.process = None
+            # Nobody is granted until it is clear who comes next.
             self.ledger.suspend()
-        else:
+            self._wait_for_successor()
+
+    def above_died(self, pid: Pid) -> None:
+        """A supervisor above is dead, which may be restarted itself."""
+        self.gate.submit(self._wait_for_successor)
+        self.flush_elsewhere()
+
+    def _wait_for_successor(self) -> None:
+        """While no process answers: close, unless somebody may start the next one. Inside the gate."""
+        last = self.last
+        if self.process is not None or last is None or self.ledger.closed:
+            return
+        hope = reviver(last, self.above)
+        if hope is not None:
+            # Who is dead by now tells this once more.
+            hope.attach(self._above)
+        elif not (self.settings.home and not kernel.exiting):
+            # (The library's own tree is always started again.)
             self._close()
 
-    def given_up(self, owner: Pid) -> None:
-        """The supervisor lives, and will not restart the lock process."""
-        self.step(partial(self._owner_gone, owner))
+    def lost(self, pid: Pid) -> None:
+        """A supervisor will not start again what ended with this process."""
+        if self.process is None and not self.ledger.closed and (pid is self.last or pid in self.above):
+            self.step(self._lost)
 
-    def owner_gone(self, owner: Pid) -> None:
-        """The supervisor is dead: nobody restarts the lock process any more."""
-        self.gate.submit(partial(self._owner_gone, owner))
-        self.flush_elsewhere()
-
-    def _owner_gone(self, owner: Pid) -> None:
-        if self.owner is owner and self.process is None and not self.ledger.closed:
+    def _lost(self) -> None:
+        if self.process is None and not self.ledger.closed:
             self._close()
 
     # -- the end ---------------------------------------------------------------
@@ -309,7 +348,7 @@ class Book(Desk):
 
     def end(self) -> None:
         """The lock is over and forgotten, holders and all (``stop_lock``)."""
-        self.ended = True
+        self.ended = self.settings.life.ended = True
         self.close()
 
     def _retire(self) -> None:
@@ -348,8 +387,8 @@ class _Process:
         """Nothing: the ledger is the gate's, so a straggling lock process can do no harm."""
 
 
-class _Owner:
-    """Tells the book that its supervisor died."""
+class _Above:
+    """Tells the book that a supervisor above died."""
 
     __slots__ = ("_book",)
 
@@ -357,7 +396,7 @@ class _Owner:
         self._book = book
 
     def owner_died(self, pid: Pid, reason: object) -> None:
-        self._book.owner_gone(pid)
+        self._book.above_died(pid)
 
     def owner_left(self, pid: Pid) -> None:
         """Nothing more."""

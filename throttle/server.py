@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import attrs
 
-from ..actors import ChildSpec, GenServer, NoReply, Ok, Pid, process
+from ..actors import (
+    IGNORE,
+    AlreadyRegistered,
+    AlreadyStarted,
+    ChildSpec,
+    Down,
+    GenServer,
+    NoReply,
+    Ok,
+    Pid,
+    process,
+)
 from ..actors import child_spec as spec_from
+from ..supervision.prospects import on_lost
 from . import events
 from .adaptive import adaptive_of
 from .book import Book
@@ -16,11 +29,21 @@ from .settings import Settings
 from .table import books, table
 from .values import Fairness, check_fairness, check_max_waiting, check_name, check_positive
 
+logger = logging.getLogger("resprout.throttle")
 _OPTIONS = frozenset(field.name for field in attrs.fields(Settings)) - {
     "name",
     "num_slots",
     "home",
+    "life",
 }
+
+
+@attrs.frozen
+class TakeName:
+    """Take the lock's name when the process ends that has it."""
+
+    name: str
+    taker: Pid
 
 
 class LockServer(GenServer):
@@ -29,10 +52,13 @@ class LockServer(GenServer):
     """
 
     blocking = False
+    _thief: TakeName | None = None
 
-    def init(self, settings: Settings) -> Ok:
+    def init(self, settings: Settings) -> Any:
         book = table.open(settings)
-        book.adopt(self.pid, self.pid.parent, settings)
+        if not book.adopt(self.pid, settings):
+            # Stopped, while its supervisor was about to restart it.
+            return IGNORE
         if book.announced:
             events.tell(events.ADOPTED, book.state(), settings.name, book.ledger.num_slots)
         else:
@@ -40,8 +66,22 @@ class LockServer(GenServer):
             events.created(settings.name, settings.num_slots)
         return Ok(book)
 
+    def handle_cast(self, message: object, book: Book) -> NoReply:
+        if isinstance(message, TakeName):
+            self._thief = message
+            process.monitor(message.taker)
+        return NoReply(book)
+
     def handle_info(self, message: object, book: Book) -> NoReply:
-        # Nobody should send it anything; a stray message must not end it.
+        if isinstance(message, Down) and self._thief is not None and message.pid is self._thief.taker:
+            try:
+                process.register(self.pid, self._thief.name)
+            except AlreadyRegistered as taken:
+                self._thief = TakeName(self._thief.name, taken.pid)
+                process.monitor(taken.pid)
+            else:
+                self._thief = None
+        # Nobody should send it anything else; a stray message must not end it.
         return NoReply(book)
 
 
@@ -72,21 +112,46 @@ def settings_of(
     )
 
 
-def start_lock(settings: Settings) -> Pid:
-    """Start the lock process, linked to the caller, which is its supervisor."""
-    pid: Pid = LockServer.start_link(settings, name=settings.name)
+def start_lock(settings: Settings) -> Pid | None:
+    """Start the lock process, linked to the caller, which is its supervisor; None when it was stopped.
+
+    A restart whose name was taken meanwhile goes without it, until whoever took it ends: the lock is found by
+    its ledger, and it is no reason to fail, again and again, until the whole tree gives up.
+    """
+    if settings.life.ended:
+        return None
+    pid: Pid | None
+    try:
+        pid = LockServer.start_link(settings, name=settings.name)
+    except AlreadyStarted as taken:
+        book = books.get(settings.name)
+        if book is None or book.ledger.closed or book.process is not None:
+            raise
+        logger.error(
+            "the name of lock %r was taken by %s while the lock process was being restarted; the lock goes "
+            "on, but its process is not found by that name until %s ends",
+            settings.name,
+            taken.pid,
+            taken.pid,
+        )
+        pid = LockServer.start_link(settings)
+        if pid is not None:
+            pid.cast(TakeName(settings.name, taken.pid))
     return pid
 
 
-def _given_up(settings: Settings) -> None:
-    """The supervisor will not start the lock process again: nobody is to wait for it."""
-    book = books.get(settings.name)
-    if book is not None:
-        book.given_up(process.current())
+def is_lock(spec: ChildSpec, settings: Settings) -> bool:
+    """Tell whether a child spec is that of a lock."""
+    start, args, _ = spec.start
+    return start is start_lock and args == (settings,)
 
 
-# Supervisors look for it there.
-start_lock.given_up = _given_up  # type: ignore[attr-defined]
+def _lost(pid: Pid) -> None:
+    for book in list(books.values()):
+        book.lost(pid)
+
+
+on_lost(_lost)
 
 
 def child_spec(name: str, num_slots: int, **options: Any) -> ChildSpec:

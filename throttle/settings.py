@@ -9,6 +9,13 @@ from .rate import Rate
 from .values import Fairness
 
 
+@attrs.define(eq=False)
+class Life:
+    """Of a lock, from ``new`` to ``stop_lock``: what a restart that comes late has to know."""
+
+    ended: bool = False
+
+
 @attrs.frozen
 class Settings:
     """What a lock is made from.
@@ -24,3 +31,4 @@ class Settings:
     rate: Rate | None = None
     adaptive: Adaptive | None = None
     home: bool = False
+    life: Life = attrs.field(factory=Life, eq=False, repr=False)

@@ -3,16 +3,17 @@
 ::
 
     resprout.throttle              rest_for_one
+    ├── resprout.throttle.workers  DynamicSupervisor: slot workers; stopped last, as jobs may end before
     ├── resprout.throttle.locks    DynamicSupervisor: the lock processes
-    ├── restorer                   starts the locks again when their supervisor was restarted
-    └── resprout.throttle.workers  DynamicSupervisor: slot workers
+    └── restorer                   starts the locks again when their supervisor was restarted
 
 It starts on first use, tolerates 1,000 restarts a second, since a restart loses nothing, and stops with the
-interpreter.
+interpreter and not before: should somebody end its root, it is started again.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from asyncio import _get_running_loop
@@ -27,19 +28,22 @@ from ..actors import (
     ChildSpec,
     GenServer,
     NoProcess,
+    NotFound,
     Pid,
     ProcessExit,
+    StartError,
     at_exit,
     process,
 )
+from ..actors.engine import Worker, kernel
 from ..supervision import DynamicSupervisor, Supervisor
-from .book import Book
 from .crew import Hand
 from .server import start_lock
-from .settings import Settings
+from .settings import Life, Settings
 from .table import books
 
 T = TypeVar("T")
+logger = logging.getLogger("resprout.throttle")
 ROOT = "resprout.throttle"
 LOCKS = "resprout.throttle.locks"
 WORKERS = "resprout.throttle.workers"
@@ -53,7 +57,12 @@ class Restorer(GenServer):
     def init(self, arg: object) -> Any:
         for book in list(books.values()):
             if book.settings.home and not book.ended and (book.process is None or book.process.dead):
-                DynamicSupervisor.start_child(LOCKS, spec_of(book.settings))
+                try:
+                    DynamicSupervisor.start_child(LOCKS, spec_of(book.settings))
+                except StartError:
+                    # That one's trouble is not the others'.
+                    logger.exception("lock %r did not start again", book.settings.name)
+                    book.close()
         return IGNORE
 
 
@@ -66,12 +75,12 @@ def _children() -> list[ChildSpec]:
     intensity = {"max_restarts": MAX_RESTARTS, "max_seconds": MAX_SECONDS}
     return [
         ChildSpec(
+            "workers", (DynamicSupervisor.start_link, (), {"name": WORKERS, **intensity}), type="supervisor"
+        ),
+        ChildSpec(
             "locks", (DynamicSupervisor.start_link, (), {"name": LOCKS, **intensity}), type="supervisor"
         ),
         ChildSpec("restorer", (Restorer.start_link, (), {})),
-        ChildSpec(
-            "workers", (DynamicSupervisor.start_link, (), {"name": WORKERS, **intensity}), type="supervisor"
-        ),
     ]
 
 
@@ -112,7 +121,27 @@ def _start() -> Pid:
     # It belongs to nobody: whoever was the first to need it may end before it.
     process.unlink(root)
     at_exit(root)
+    root.attach(_rebuild)
     return root
+
+
+class _Rebuild:
+    """A resource of the root: when that ends, and it is not the end of all, locks wait for another one."""
+
+    def owner_died(self, pid: Pid, reason: object) -> None:
+        if not kernel.exiting:
+            kernel.pool.submit(self)
+
+    def owner_left(self, pid: Pid) -> None:
+        """Nothing more."""
+
+    def run(self, worker: Worker) -> None:
+        """As a task of the pool: start the tree in a process that may wait."""
+        if any(book.settings.home for book in list(books.values())):
+            process.spawn(ensure, ROOT)
+
+
+_rebuild = _Rebuild()
 
 
 def start_home(settings: Settings) -> Pid:
@@ -121,15 +150,22 @@ def start_home(settings: Settings) -> Pid:
     Raises:
         AlreadyStarted: there is a process of that name.
     """
-    settings = attrs.evolve(settings, home=True)
+    settings = attrs.evolve(settings, home=True, life=Life())
     pid = _asked(lambda: DynamicSupervisor.start_child(ensure(LOCKS), spec_of(settings)))
     assert pid is not None
     return pid
 
 
-def stop_home(book: Book, pid: Pid) -> None:
-    """Stop a lock process of this tree."""
-    DynamicSupervisor.terminate_child(ensure(LOCKS), pid)
+def stop_home(pid: Pid | None) -> None:
+    """Stop a lock process of this tree, or see to it that one that has died is not about to be restarted."""
+    locks = ensure(LOCKS)
+    if pid is not None and pid.alive:
+        try:
+            DynamicSupervisor.terminate_child(locks, pid)
+        except NotFound:
+            pass
+    # The supervisor answers when it has dealt with every death so far.
+    DynamicSupervisor.count_children(locks)
 
 
 def start_worker(worker: type[GenServer], hand: Hand) -> Pid:
