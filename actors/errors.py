@@ -156,10 +156,11 @@ class LockNotFound(ResproutError):
         name: the name.
     """
 
-    def __init__(self, name: object) -> None:
+    def __init__(self, name: object, why: str | None = None) -> None:
         self.name = name
         super().__init__(
-            f"no lock is named {name!r}; create it with throttle.new({name!r}, num_slots) "
+            why
+            or f"no lock is named {name!r}; create it with throttle.new({name!r}, num_slots) "
             f"or declare it in the tree"
         )
 

@@ -28,10 +28,14 @@ AT_EXIT = 10.0
 _trees: list[Pid] = []
 
 
-def at_exit(pid: Pid) -> None:
-    """Have a tree stopped in order when the interpreter exits; the last one registered is stopped first."""
-    _trees[:] = [each for each in _trees if each.alive and each is not pid]
-    _trees.append(pid)
+def at_exit(pid: Pid, *, last: bool = False) -> None:
+    """Have a tree stopped in order when the interpreter exits; the last one registered is stopped first.
+
+    Args:
+        last: stop it after all others, which need it to stop in order.
+    """
+    others = [each for each in _trees if each.alive and each is not pid]
+    _trees[:] = [pid, *others] if last else [*others, pid]
 
 
 def stop_trees() -> None:

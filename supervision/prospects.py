@@ -54,4 +54,3 @@ def on_lost(tell: Callable[[Pid], object]) -> None:
     It is called in the supervisor's process, after the end of the child, and must be quick.
     """
     lost_listeners.append(tell)
-

@@ -16,8 +16,20 @@ use, ``admin`` what operators use.
 
 from . import ex_sleeplock, exporters
 from .adaptive import Aimd, Gradient
-from .admin import holders, lock_info, lock_state, locks, new, resize, stop_lock, waiters
+from .admin import (
+    holders,
+    lock_info,
+    lock_state,
+    locks,
+    new,
+    pause,
+    resize,
+    resume,
+    stop_lock,
+    waiters,
+)
 from .blocks import arun, limited, run
+from .drain import DrainReport, drain
 from .lock import aacquire, acquire, attempt, release
 from .order import LockOrderError, lock_order
 from .rate import Rate
@@ -28,6 +40,7 @@ from .work import aexecute, execute
 
 __all__ = [
     "Aimd",
+    "DrainReport",
     "Gradient",
     "Grant",
     "Holder",
@@ -42,6 +55,7 @@ __all__ = [
     "arun",
     "attempt",
     "child_spec",
+    "drain",
     "ex_sleeplock",
     "execute",
     "exporters",
@@ -52,8 +66,10 @@ __all__ = [
     "lock_state",
     "locks",
     "new",
+    "pause",
     "release",
     "resize",
+    "resume",
     "run",
     "slot",
     "stop_lock",

@@ -14,7 +14,7 @@ from .rate import Rate
 from .server import is_lock, settings_of
 from .table import books
 from .tree import in_thread, start_home, stop_home
-from .values import Fairness, Holder, LockInfo, LockState, Waiter, check_positive
+from .values import Fairness, Fork, Holder, LockInfo, LockState, Waiter, check_positive
 
 if TYPE_CHECKING:
     from .book import Book
@@ -28,6 +28,8 @@ def new(
     fairness: Fairness = "strict",
     rate: Rate | float | str | None = None,
     adaptive: Adaptive | str | None = None,
+    fork: Fork = "renew",
+    paused: bool = False,
 ) -> Pid:
     """Make a lock of the library's own tree, which needs no set-up.
 
@@ -45,6 +47,10 @@ def new(
         rate: how often slots may be granted, on top of how many: ``"100/s"``, grants a second, or a Rate.
         adaptive: finds the number of slots from how long they are held: ``"gradient"``, ``"aimd"``, or a
             Gradient or Aimd; num_slots is what it begins with.
+        fork: what a forked child finds under this name: ``"renew"``: the same lock made anew when it is first
+            used there, since this is a declaration (holders, line and tokens are the parent's); ``"error"``:
+            LockNotFound, which says that it was made before the fork.
+        paused: it grants nothing until ``resume``.
 
     Returns:
         The Pid of the lock process.
@@ -56,7 +62,14 @@ def new(
     Semantics: ExSleeplock.new/2.
     """
     settings = settings_of(
-        name, num_slots, max_waiting=max_waiting, fairness=fairness, rate=rate, adaptive=adaptive
+        name,
+        num_slots,
+        max_waiting=max_waiting,
+        fairness=fairness,
+        rate=rate,
+        adaptive=adaptive,
+        fork=fork,
+        paused=paused,
     )
     book = books.get(name)
     if book is not None and not book.ledger.closed and book.last is not None:
@@ -126,7 +139,34 @@ def resize(name: str, num_slots: int) -> None:
         LockNotFound: no lock has that name.
         ValueError: num_slots is no positive integer.
     """
-    known(name).resize(check_positive("num_slots", num_slots))
+    book = known(name)
+    if num_slots == 0 and not isinstance(num_slots, bool):
+        raise ValueError(
+            f"expected num_slots to be a positive integer, got: 0; to let nobody in for a while, "
+            f"use `throttle.pause({name!r})`"
+        )
+    book.resize(check_positive("num_slots", num_slots))
+
+
+def pause(name: str) -> None:
+    """Let nobody in until ``resume``: holders finish, who waits goes on waiting in their place (their
+    timeouts run), who comes joins the line, and ``attempt`` gives None. Again: nothing.
+
+    It survives a crash of the lock process. Jobs of ``execute`` wait, too.
+
+    Raises:
+        LockNotFound: no lock has that name.
+    """
+    known(name).pause(True)
+
+
+def resume(name: str) -> None:
+    """Go on after ``pause``: the line is served in its order. Of a lock that is not paused: nothing.
+
+    Raises:
+        LockNotFound: no lock has that name.
+    """
+    known(name).pause(False)
 
 
 def lock_state(name: str) -> LockState:

@@ -53,6 +53,7 @@ class Book(Desk):
         "announced",
         "apart",
         "crew",
+        "draining",
         "ended",
         "last",
         "owner",
@@ -73,6 +74,8 @@ class Book(Desk):
         """The supervisors above the lock process, the nearest first."""
         self.ended = False
         """Stopped for good by ``stop_lock``."""
+        self.draining = 0
+        """So many bring its jobs to an end; meanwhile no new ones are taken. Changed inside the gate."""
         self.crew: deque[Hand] | None = None
         """Idle slot workers, from the first ``execute`` on."""
         self.apart: dict[int, Hold] = {}
@@ -281,6 +284,7 @@ class Book(Desk):
             ledger.num_slots = settings.num_slots
             ledger.max_waiting = settings.max_waiting
             ledger.orderly = ledger.strict = settings.fairness == "strict"
+            ledger.paused = settings.paused
             self._shape(settings)
         self.settings = settings
         self.process = self.last = process
@@ -362,6 +366,15 @@ class Book(Desk):
                     attached.popitem()[1].detach(self)
                 except KeyError:
                     break
+
+    def pause(self, paused: bool) -> None:
+        """Grant nothing more, or go on granting."""
+        self.step(partial(self._pause, paused))
+        event = events.PAUSED if paused else events.RESUMED
+        events.tell(event, self.state(), self.settings.name, self.ledger.num_slots)
+
+    def _pause(self, paused: bool) -> None:
+        self.ledger.pause(paused, self.process is not None, monotonic())
 
     def resize(self, num_slots: int) -> None:
         """Change the number of slots."""

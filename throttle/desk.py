@@ -480,7 +480,7 @@ class Desk(Teller):
         """Say what the lock is."""
         ledger = self.ledger
         fairness: Fairness = "strict" if ledger.strict else "eventual"
-        return LockInfo(ledger.name, ledger.num_slots, ledger.max_waiting, fairness)
+        return LockInfo(ledger.name, ledger.num_slots, ledger.max_waiting, fairness, ledger.paused)
 
     def list_holders(self) -> list[Holder]:
         """List who works, oldest grant first."""

@@ -17,6 +17,8 @@ counts the one who is served as waiting. Beyond ex_sleeplock, with the same meta
     adopted   {"running", "waiting", "used"}              a new lock process answers for the lock
     stopped   {"running", "waiting", "used"}              the lock is over
     resized   {"running", "waiting", "used"}              num_slots in the metadata is the new one
+    paused    {"running", "waiting", "used"}              nobody is granted until it is ...
+    resumed   {"running", "waiting", "used"}              ... resumed
     adapted   {"num_slots", "seconds", "running", "waiting", "used"}    by an adaptive lock; seconds: the hold
     it learned from
 
@@ -44,8 +46,25 @@ TIMEOUT = (*PREFIX, "timeout")
 ADOPTED = (*PREFIX, "adopted")
 STOPPED = (*PREFIX, "stopped")
 RESIZED = (*PREFIX, "resized")
+PAUSED = (*PREFIX, "paused")
+RESUMED = (*PREFIX, "resumed")
 ADAPTED = (*PREFIX, "adapted")
-EVENTS = (CREATED, ACQUIRED, WAITING, RELEASED, WAIT, HOLD, SHED, TIMEOUT, ADOPTED, STOPPED, RESIZED, ADAPTED)
+EVENTS = (
+    CREATED,
+    ACQUIRED,
+    WAITING,
+    RELEASED,
+    WAIT,
+    HOLD,
+    SHED,
+    TIMEOUT,
+    ADOPTED,
+    STOPPED,
+    RESIZED,
+    PAUSED,
+    RESUMED,
+    ADAPTED,
+)
 
 
 def somebody_listens() -> bool:

@@ -54,6 +54,7 @@ class ThrottleChild:
     fairness: Literal["strict", "eventual"] = "strict"
     rate: str | float | None = attrs.field(default=None, validator=_rate)
     adaptive: Literal["aimd", "gradient"] | Mapping[str, Mapping[str, Any]] | None = None
+    paused: bool = False
 
     def __attrs_post_init__(self) -> None:
         adaptive_of(self.adaptive, self.num_slots)
@@ -68,6 +69,7 @@ class ThrottleChild:
                 fairness=self.fairness,
                 rate=self.rate,
                 adaptive=self.adaptive,
+                paused=self.paused,
                 id=common.id or self.throttle,
                 restart=common.restart or "permanent",
             )

@@ -67,6 +67,13 @@ class Slots(Protocol):
     def adopt(self, now: float) -> None:
         """A new lock process answers for the ledger: put it right and go on granting."""
 
+    def pause(self, paused: bool, answered: bool, now: float) -> None:
+        """Grant nothing to anybody new until it is over; ``answered``: a lock process is there."""
+        self.paused = paused
+        self.granting = answered and not paused and not self.closed
+        self.settle()
+        self.serve(now)
+
     def suspend(self) -> None:
         """The lock process has died: nobody is granted until the next one adopts."""
 
@@ -92,6 +99,7 @@ class Ledger(Shared):
         "nudged",
         "num_slots",
         "orderly",
+        "paused",
         "plain",
         "report",
         "simple",
@@ -118,6 +126,8 @@ class Ledger(Shared):
         self.token = token
         self.line = Line()
         self.granting = False
+        self.paused = False
+        """Nobody is granted, whoever answers for the lock."""
         self.closed = False
         self.fair_at = 0.0
         self.nudged: Claim | None = None
@@ -461,6 +471,13 @@ class Ledger(Shared):
             self.line.remove(claim)
         self.serve(now)
 
+    def pause(self, paused: bool, answered: bool, now: float) -> None:
+        """Grant nothing to anybody new until it is over; ``answered``: a lock process is there."""
+        self.paused = paused
+        self.granting = answered and not paused and not self.closed
+        self.settle()
+        self.serve(now)
+
     def suspend(self) -> None:
         """Nobody is granted until the next lock process adopts."""
         self.simple = self.plain = self.granting = False
@@ -468,7 +485,7 @@ class Ledger(Shared):
     def adopt(self, now: float) -> None:
         """Put everything right and go on granting in the old order."""
         self.closed = False
-        self.granting = True
+        self.granting = not self.paused
         self.settle()
         self.mend(now)
 

@@ -27,7 +27,16 @@ from .book import Book
 from .rate import Rate
 from .settings import Settings
 from .table import books, table
-from .values import Fairness, check_fairness, check_max_waiting, check_name, check_positive
+from .values import (
+    Fairness,
+    Fork,
+    check_fairness,
+    check_fork,
+    check_max_waiting,
+    check_name,
+    check_paused,
+    check_positive,
+)
 
 logger = logging.getLogger("resprout.throttle")
 _OPTIONS = frozenset(field.name for field in attrs.fields(Settings)) - {
@@ -93,6 +102,8 @@ def settings_of(
     fairness: Fairness = "strict",
     rate: object = None,
     adaptive: object = None,
+    fork: Fork = "renew",
+    paused: bool = False,
     home: bool = False,
 ) -> Settings:
     """Check what a lock is made from.
@@ -109,6 +120,8 @@ def settings_of(
         Rate.of(rate),
         adaptive_of(adaptive, slots),
         home=home,
+        fork=check_fork(fork),
+        paused=check_paused(paused),
     )
 
 

@@ -6,7 +6,7 @@ import attrs
 
 from .adaptive import Adaptive
 from .rate import Rate
-from .values import Fairness
+from .values import Fairness, Fork
 
 
 @attrs.define(eq=False)
@@ -22,6 +22,8 @@ class Settings:
 
     Attributes:
         home: it is a lock of the library's own tree, which restores it.
+        fork: what a forked child finds under its name: the same lock anew, or an error.
+        paused: it grants nothing at first.
     """
 
     name: str
@@ -31,4 +33,6 @@ class Settings:
     rate: Rate | None = None
     adaptive: Adaptive | None = None
     home: bool = False
+    fork: Fork = "renew"
+    paused: bool = False
     life: Life = attrs.field(factory=Life, eq=False, repr=False)

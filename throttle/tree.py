@@ -120,7 +120,7 @@ def _start() -> Pid:
         raise NoProcess(ROOT)
     # It belongs to nobody: whoever was the first to need it may end before it.
     process.unlink(root)
-    at_exit(root)
+    at_exit(root, last=True)
     root.attach(_rebuild)
     return root
 

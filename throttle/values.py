@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from ..actors import Pid
 
 Fairness = Literal["strict", "eventual"]
+Fork = Literal["renew", "error"]
 OnKill = Literal["hold", "release"]
 
 
@@ -101,12 +102,17 @@ class LockState:
 
 @attrs.frozen
 class LockInfo:
-    """What a lock is."""
+    """What a lock is.
+
+    Attributes:
+        paused: nobody is granted until ``resume``.
+    """
 
     name: str
     num_slots: int
     max_waiting: int | None
     fairness: Fairness
+    paused: bool = False
 
 
 @attrs.frozen
@@ -168,6 +174,22 @@ def check_fairness(fairness: object) -> Fairness:
             return fairness
         case _:
             raise ValueError(f"expected fairness to be 'strict' or 'eventual', got: {fairness!r}")
+
+
+def check_fork(fork: object) -> Fork:
+    """Return what becomes of a lock in a forked child, or raise the ValueError that lists what is allowed."""
+    match fork:
+        case "renew" | "error":
+            return fork
+        case _:
+            raise ValueError(f"expected fork to be 'renew' or 'error', got: {fork!r}")
+
+
+def check_paused(paused: object) -> bool:
+    """Return whether a lock is paused, or raise the ValueError that says what is wrong."""
+    if not isinstance(paused, bool):
+        raise ValueError(f"expected paused to be True or False, got: {paused!r}")
+    return paused
 
 
 def check_on_kill(on_kill: object) -> bool:

@@ -17,7 +17,7 @@ from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ..actors import CallTimeout, Future, ServerExit, process
+from ..actors import CallTimeout, Future, LockNotFound, ServerExit, process
 from ..actors.engine import Alarm, check_timeout, current, kernel
 from .claim import Claim, Hold, fresh_key
 from .crew import Hand, SlotWorker
@@ -323,9 +323,9 @@ def execute(
         a process of its own, after the slot is free again.
 
     Raises:
-        LockNotFound: no lock has that name.
+        LockNotFound: no lock has that name, or it is being drained.
         QueueFull: the lock has ``max_waiting`` waiters already.
-        TypeError: fn is not callable.
+        TypeError: fn is not callable, or a generator function.
     """
     book = table.find(name)
     check_callable(fn, "execute")
@@ -345,8 +345,9 @@ def execute(
         job.alarm = kernel.at(job.since + timeout, partial(kernel.pool.submit, _Expire(job, timeout)))
     # Here and now, so that a refusal is raised here; on top of a step of this very thread, as soon as that is
     # over.
-    if book.decide(partial(_join, book, job)) is None:
-        book.join(job)
+    join = partial(_join, book, job)
+    if book.decide(join) is None:
+        book.step(join)
     if job.error is not None:
         raise job.error
     if not job._fate and job.hold is None:
@@ -376,6 +377,11 @@ def _at_once(book: Book, job: Job) -> bool:
     if hold is None:
         crew.append(hand)
         return False
+    if book.draining:
+        # Looked at with the slot in hand: whoever drains has seen this job, or is seen here.
+        book.give_back(hold)
+        crew.append(hand)
+        raise _drained(book)
     try:
         job.claim()
         job.sent = True
@@ -394,8 +400,16 @@ def _at_once(book: Book, job: Job) -> bool:
 
 
 def _join(book: Book, job: Job) -> bool:
-    book.ledger.join(job, monotonic())
+    if book.draining and not job.ticket:
+        job.refuse(_drained(book))
+    else:
+        book.ledger.join(job, monotonic())
     return True
+
+
+def _drained(book: Book) -> LockNotFound:
+    name = book.settings.name
+    return LockNotFound(name, f"lock {name!r} takes no jobs at the moment: it is being drained")
 
 
 async def aexecute(
