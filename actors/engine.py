@@ -5,11 +5,13 @@ Everything else they take from ``resprout.actors``, as users do.
 """
 
 from .atomic import remove, remove_all, remove_empty, replace
+from .bounded import has_room, offer, when_room
 from .bursts import Bursts, Summary
 from .context import current, former_of
 from .kernel import Alarm, Kernel, kernel
 from .local import ThreadState, local, peek, task_of
 from .mailbox import Cast
+from .messages import Notice
 from .pool import Worker
 from .waiting import LoopBell, Waiter, check_timeout, park
 
@@ -19,6 +21,7 @@ __all__ = [
     "Cast",
     "Kernel",
     "LoopBell",
+    "Notice",
     "Summary",
     "ThreadState",
     "Waiter",
@@ -26,8 +29,10 @@ __all__ = [
     "check_timeout",
     "current",
     "former_of",
+    "has_room",
     "kernel",
     "local",
+    "offer",
     "park",
     "peek",
     "remove",
@@ -35,4 +40,5 @@ __all__ = [
     "remove_empty",
     "replace",
     "task_of",
+    "when_room",
 ]

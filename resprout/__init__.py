@@ -56,6 +56,7 @@ from .actors import (
     telemetry,
 )
 from .registry import (
+    EventsLost,
     Registered,
     Registry,
     RegistryEvent,
@@ -113,6 +114,7 @@ __all__ = [
     "Down",
     "DuplicateChild",
     "DynamicSupervisor",
+    "EventsLost",
     "Exited",
     "FailedToStartChild",
     "Future",
