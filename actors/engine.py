@@ -9,6 +9,7 @@ from .bounded import has_room, offer, when_room
 from .bursts import Bursts, Summary
 from .context import current, former_of
 from .kernel import Alarm, Kernel, kernel
+from .library_server import LibraryServer
 from .local import ThreadState, local, peek, task_of
 from .mailbox import Cast
 from .messages import Notice
@@ -20,6 +21,7 @@ __all__ = [
     "Bursts",
     "Cast",
     "Kernel",
+    "LibraryServer",
     "LoopBell",
     "Notice",
     "Summary",

@@ -15,7 +15,8 @@ from typing import Any
 
 import attrs
 
-from ..actors import GenServer, NoReply, Ok, is_orderly, telemetry
+from ..actors import NoReply, Ok, is_orderly, telemetry
+from ..actors.engine import LibraryServer
 from .events import Change, Registered
 from .table import FLUSH, REGISTERED, UNREGISTERED, Flush, Table, tables
 
@@ -68,11 +69,13 @@ class Options:
         return (table.unique, table.partitions, table.linger) == (unique, self.partitions, self.linger)
 
 
-class RegistryServer(GenServer):
+class RegistryServer(LibraryServer):
     """See the module. It runs on the sender's thread, since it only sends."""
 
     blocking = False
     trap_exit = True
+    _what = "the process of a registry"
+    _use = "the functions of Registry (register, lookup, dispatch, ...)"
 
     def init(self, arg: Options) -> Ok:
         table = tables.get(arg.name)
@@ -91,12 +94,13 @@ class RegistryServer(GenServer):
         return self.handle_info(FLUSH, state)
 
     def handle_info(self, message: Any, state: Table) -> NoReply:
-        if isinstance(message, Flush):
-            table = state
-            for listener in table.listeners:
-                listener.catch_up()
-            if table.journal.tell(lambda event: tell(table, event), TELL):
-                self.pid.send(FLUSH)
+        if message.__class__ is not Flush:
+            return super().handle_info(message, state)  # type: ignore[no-any-return]  # a NoReply
+        table = state
+        for listener in table.listeners:
+            listener.catch_up()
+        if table.journal.tell(lambda event: tell(table, event), TELL):
+            self.pid.send(FLUSH)
         return NoReply(state)
 
     def terminate(self, reason: object, state: Table) -> None:

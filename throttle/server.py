@@ -6,11 +6,11 @@ from typing import Any
 
 import attrs
 
-from ..actors import ChildSpec, GenServer, NoReply, Ok, Pid, process
+from ..actors import ChildSpec, Ok, Pid, process
 from ..actors import child_spec as spec_from
+from ..actors.engine import LibraryServer
 from . import events
 from .adaptive import adaptive_of
-from .book import Book
 from .desk import Settings
 from .rate import Rate
 from .table import books, table
@@ -23,12 +23,14 @@ _OPTIONS = frozenset(field.name for field in attrs.fields(Settings)) - {
 }
 
 
-class LockServer(GenServer):
+class LockServer(LibraryServer):
     """Answers for one ledger. Steps of the ledger run in the threads of its callers, through the gate, so
     nothing is asked of this process while it lives, and nothing is lost when it dies.
     """
 
     blocking = False
+    _what = "the process of a lock"
+    _use = "the functions of resprout.throttle (run, slot, acquire, execute, lock_state, ...)"
 
     def init(self, settings: Settings) -> Ok:
         book = table.open(settings)
@@ -39,10 +41,6 @@ class LockServer(GenServer):
             book.announced = True
             events.created(settings.name, settings.num_slots)
         return Ok(book)
-
-    def handle_info(self, message: object, book: Book) -> NoReply:
-        # Nobody should send it anything; a stray message must not end it.
-        return NoReply(book)
 
 
 def settings_of(
