@@ -40,6 +40,7 @@ from resprout import (
     process,
     throttle,
 )
+from resprout import sys as sys_
 from resprout.supervision.asgi import AsgiOptions, AsgiServer
 from resprout.supervision.listener import Listener
 
@@ -302,6 +303,30 @@ def test_a_stray_is_logged_once_for_each_process_and_type(
         for what, line in zip(("lock", "lock", "supervisor", "supervisor"), told, strict=True)
     ] == [(True, True), (True, False), (True, True), (True, False)]
     assert max(map(len, told)) < 400
+
+
+def test_a_slot_worker_answers_also_while_it_never_runs_out_of_jobs() -> None:
+    over = threading.Event()
+    ran: SimpleQueue[Pid] = SimpleQueue()
+    last: SimpleQueue[Any] = SimpleQueue()
+
+    def job() -> None:
+        if ran.qsize() < 100:
+            ran.put(process.current())
+        # The next one is in the line before this one is through.
+        last.put(None if over.is_set() else throttle.execute(LOCK, job))
+
+    throttle.new(LOCK, 1)
+    throttle.execute(LOCK, job)
+    worker = ran.get(timeout=WATCHDOG)
+    with pytest.raises(UnknownMessage, match="slot worker"):
+        worker.call("what?", timeout=WATCHDOG)
+    assert sys_.get_state(worker, timeout=WATCHDOG).pid is worker
+    over.set()
+    while (future := last.get(timeout=WATCHDOG)) is not None:
+        future.result(WATCHDOG)
+    assert throttle.execute(LOCK, process.current).result(WATCHDOG) is worker
+    throttle.stop_lock(LOCK)
 
 
 def test_a_supervisor_that_waits_for_a_child_to_end_is_not_confused_by_a_hand_made_down() -> None:

@@ -132,4 +132,8 @@ class SlotWorker(LibraryServer):
             if not task.run():
                 return Stop("shutdown", hand)
             task = hand.next(hand.book.crew)
+            if task is not None and self._pid._inbox:
+                # Jobs may come for ever; whoever has sent it something else has its turn between two of them.
+                self._pid.deliver(Cast(task))
+                break
         return NoReply(hand)
