@@ -47,6 +47,7 @@ from .errors import (
     ServerExit,
     StalePid,
     StartError,
+    UnknownMessage,
 )
 from .future import Future
 from .genserver import GenServer
@@ -119,6 +120,7 @@ __all__ = [
     "Stop",
     "Task",
     "TaskExit",
+    "UnknownMessage",
     "at_exit",
     "begin_task",
     "child_spec",

@@ -14,6 +14,7 @@ from typing import Any
 import attrs
 
 from .genserver import GenServer
+from .library_server import LibraryServer
 from .messages import NoReply, Ok, Reply
 
 
@@ -35,8 +36,8 @@ class _GetAndUpdate:
     args: tuple[Any, ...]
 
 
-class Agent(GenServer):
-    """See the module.
+class Agent(LibraryServer):
+    """See the module. A message that it does not know does not end it: a call raises `UnknownMessage`.
 
     Example:
         >>> counter = Agent.start(lambda: 1)
@@ -47,6 +48,9 @@ class Agent(GenServer):
         2
         >>> Agent.stop(counter)
     """
+
+    _what = "an Agent"
+    _use = "Agent.get, update, get_and_update or cast"
 
     def init(self, arg: Callable[[], Any]) -> Any:
         """Run the function that makes the first state."""

@@ -3,13 +3,17 @@
 A limit on the calls, casts and sends that wait for a server. Notices of the runtime (Down, Exited, exit
 signals, system requests) are
 never counted out: they must arrive.
+
+Whoever may neither wait nor fail (a registry that tells its listeners) uses `offer` in the place of a send,
+and `when_room`.
 """
 
 from __future__ import annotations
 
 import time
 from collections import deque
-from typing import Any, Literal, TypeAlias
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import attrs
 
@@ -19,14 +23,17 @@ from .errors import CallTimeout, MailboxFull
 from .inline import InlinePid
 from .local import local
 from .mailbox import Continue, System, Tick
-from .messages import NOTHING, Down, Exited, Ref
+from .messages import NOTHING, Down, Exited, Notice, Ref
 from .on_loop import LoopPid
 from .pooled import PooledPid
 from .runnable import RunnablePid, begin_call
 from .waiting import Waiter, check_timeout, forbid_loop, park
 
+if TYPE_CHECKING:
+    from .pid import Pid
+
 OnFull: TypeAlias = Literal["reject", "drop_oldest", "drop_newest", "block"]
-_ALWAYS = (System, Down, Exited, Tick, Continue)
+_ALWAYS = (System, Down, Exited, Tick, Continue, Notice)
 _CHOICES = ("reject", "drop_oldest", "drop_newest", "block")
 
 
@@ -64,6 +71,7 @@ class BoundedMixin(RunnablePid):
     bound: Bounded
     dropped: int
     rejected: int
+    _eager: deque[Callable[[], object]]
     _room: list[bool]
     _senders: deque[Waiter]
 
@@ -95,11 +103,52 @@ class BoundedMixin(RunnablePid):
             call.wait_for_answer(None if deadline is None else max(0.0, deadline - time.monotonic()))
         return call.take()
 
+    def offer(self, item: Any) -> bool:
+        """Deliver without ever waiting or raising; False when there is no place, which is counted as for any
+        other sender.
+        """
+        if self._fate or not _counted(item) or self._place():
+            super().deliver(item)
+            return True
+        if self.bound.on_full == "reject":
+            self.rejected += 1
+            self._tell("rejected", item)
+            return False
+        if self.bound.on_full == "drop_oldest" and self._drop_oldest():
+            super().deliver(item)
+            return True
+        self._throw_away(item)
+        return False
+
+    @property
+    def has_room(self) -> bool:
+        """Whether a message would find a place now."""
+        return bool(self._room)
+
+    def when_room(self, tell: Callable[[], object]) -> None:
+        """Call ``tell()`` once, as soon as there is a place, at once if there is one. It runs anywhere, and
+        must only deliver from afar.
+        """
+        self._eager.append(tell)
+        if self._room or self._fate:
+            self._tell_the_eager()
+
+    def _tell_the_eager(self) -> None:
+        eager = self._eager
+        while eager:
+            try:
+                tell = eager.popleft()
+            except IndexError:
+                return
+            tell()
+
     def taken(self, item: Any) -> None:
         """A message leaves the mailbox: its place is free."""
         if _counted(item):
             self._room.append(True)
             self._wake_one()
+            if self._eager:
+                self._tell_the_eager()
 
     def turn(self, budget: int) -> bool:
         while budget:
@@ -209,6 +258,7 @@ class BoundedMixin(RunnablePid):
         super()._flush()
         while self._senders:
             self._wake_one()
+        self._tell_the_eager()
 
 
 def _counted(item: Any) -> bool:
@@ -220,7 +270,30 @@ def _counted(item: Any) -> bool:
     return not (type(item) is tuple and len(item) == 2 and type(item[0]) is Ref)
 
 
-_SLOTS = ("_room", "_senders", "bound", "dropped", "rejected")
+def offer(pid: Pid, item: Any) -> bool:
+    """Deliver a message without ever waiting or raising, however the mailbox is bounded; False when it has no
+    place for it.
+    """
+    if isinstance(pid, BoundedMixin):
+        return pid.offer(item)
+    pid.deliver(item)
+    return True
+
+
+def has_room(pid: Pid) -> bool:
+    """Whether a message would find a place in its mailbox now."""
+    return not isinstance(pid, BoundedMixin) or pid.has_room
+
+
+def when_room(pid: Pid, tell: Callable[[], object]) -> None:
+    """Call ``tell()`` once, as soon as its mailbox has a place or it is dead; see the method."""
+    if isinstance(pid, BoundedMixin):
+        pid.when_room(tell)
+    else:
+        tell()
+
+
+_SLOTS = ("_eager", "_room", "_senders", "bound", "dropped", "rejected")
 
 
 class BoundedPooledPid(BoundedMixin, PooledPid):
@@ -257,4 +330,5 @@ def make_bounded(kind: type[RunnablePid], bound: object, actor: Any, parent: Any
     pid.dropped = pid.rejected = 0
     pid._room = [True] * bound.size
     pid._senders = deque()
+    pid._eager = deque()
     return pid

@@ -5,11 +5,14 @@ Everything else they take from ``resprout.actors``, as users do.
 """
 
 from .atomic import remove, remove_all, remove_empty, replace
+from .bounded import has_room, offer, when_room
 from .bursts import Bursts, Summary
 from .context import current, former_of
 from .kernel import Alarm, Kernel, kernel
+from .library_server import LibraryServer
 from .local import ThreadState, local, peek, task_of, tasks
 from .mailbox import Cast
+from .messages import Notice
 from .offloaded import Leaving, call, owner, stay
 from .pool import Worker
 from .waiting import LoopBell, Waiter, check_timeout, park
@@ -20,7 +23,9 @@ __all__ = [
     "Cast",
     "Kernel",
     "Leaving",
+    "LibraryServer",
     "LoopBell",
+    "Notice",
     "Summary",
     "ThreadState",
     "Waiter",
@@ -29,8 +34,10 @@ __all__ = [
     "check_timeout",
     "current",
     "former_of",
+    "has_room",
     "kernel",
     "local",
+    "offer",
     "owner",
     "park",
     "peek",
@@ -41,4 +48,5 @@ __all__ = [
     "stay",
     "task_of",
     "tasks",
+    "when_room",
 ]

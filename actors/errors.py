@@ -17,6 +17,7 @@
     ├── MailboxFull(pid)                a bounded mailbox rejected the message
     ├── BlockingInLoop                  a blocking form was used inside a running event loop
     ├── SelfCall                        a process tried to wait for an answer of its own
+    ├── UnknownMessage                  a server of the library's own answers no such call (also a TypeError)
     └── ConfigError(file, line, column, path, reason)
 
     Killed (BaseException)              what the code of a dead process meets; nobody else sees it
@@ -195,6 +196,13 @@ class BlockingInLoop(ResproutError):
 
 class SelfCall(ResproutError):
     """A process called itself, and would have waited for itself."""
+
+
+class UnknownMessage(ResproutError, TypeError):
+    """A server of the library's own (a lock, a registry, a supervisor, an Agent, ...) answers no such call.
+
+    It lives on. The message names what it is and which functions to use.
+    """
 
 
 class ConfigError(ResproutError):

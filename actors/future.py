@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 from .bridge import FutureBase
 from .errors import BlockingInLoop, CallTimeout
-from .waiting import Waiter, check_timeout, park
+from .kernel import kernel
+from .waiting import LoopBell, Waiter, check_timeout, park
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -77,6 +78,21 @@ class Future(FutureBase[T]):
                 return
             try:
                 callback(self)
+            except RecursionError:
+                if callback.__class__ is not Waiter and callback.__class__ is not LoopBell:
+                    logger.exception("a callback of %r raised", self)
+                    continue
+                # No room on the stack to wake a sleeper: the kernel thread has some. (Not by `post`, which is
+                # a call, too.)
+                posted = kernel.posted
+                posted += (callback.wake,)
+                try:
+                    kernel.bell.release()
+                except RecursionError:
+                    # Not even for this: whoever completes it has to do it again.
+                    raise
+                except RuntimeError:
+                    pass
             except Exception:
                 logger.exception("a callback of %r raised", self)
 

@@ -60,6 +60,8 @@ class GenServer(ActorBase):
     blocking: ClassVar[bool] = True
     mailbox: ClassVar[Any] = None
     _async: ClassVar[bool | None] = None
+    _proxied: ClassVar[bool] = True
+    """Whether Pykka's proxies may reach into it; otherwise their messages are like any other."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .call import Call
-from .messages import Down, Exited
+from .messages import Down, Exited, Ref
 from .pid import NO_INBOX, Pid
 
 _NEVER: list[bool] = []
@@ -82,11 +82,11 @@ NOT_FOR_RECEIVE = (Call, Cast, System, Tick)
 
 def void(pid: Pid, item: Any) -> bool:
     """Whether a notice came too late: its monitor was flushed or its link undone while the death was being
-    told.
+    told. (Anybody may send a Down or an Exited with whatever in it: that is a message like any other.)
     """
     if item.__class__ is Down:
-        return bool(item.ref.flushed)
-    return item.__class__ is Exited and item.pid.id in pid._unlinked
+        return isinstance(item.ref, Ref) and item.ref.flushed
+    return item.__class__ is Exited and isinstance(item.pid, Pid) and item.pid.id in pid._unlinked
 
 
 def take_plain(pid: Pid, matching: Callable[[Any], bool] | None) -> tuple[bool, Any]:

@@ -38,6 +38,15 @@ NOTHING: Final = _Constant("NOTHING")
 _ref_ids = itertools.count(1)
 
 
+class Notice:
+    """The base of messages that a bounded mailbox takes beyond its limit, since they must arrive.
+
+    For what our own servers tell of themselves, seldom; see ``resprout.actors.bounded``.
+    """
+
+    __slots__ = ()
+
+
 class Ref:
     """One monitor: unique, hashable, compared by identity."""
 

@@ -173,7 +173,9 @@ class ServerPid(Pid):
             return self._inbox.popleft() if self._inbox else NOTHING
         while self._inbox:
             item = self._inbox.popleft()
-            if isinstance(item, System) or (item.__class__ is Exited and item.pid is self.parent):
+            if isinstance(item, System) or (
+                item.__class__ is Exited and item.pid is self.parent and item.pid is not None
+            ):
                 return item
             if saved is None:
                 saved = self._saved = deque()
@@ -226,7 +228,7 @@ class ServerPid(Pid):
             return item.handle(self)
         if (kind is Down or kind is Exited) and void(self, item):
             return None
-        if kind is Exited and item.pid is self.parent:
+        if kind is Exited and item.pid is self.parent and item.pid is not None:
             # The parent of a server that traps exits is the one whose end it does not survive (gen_server).
             return Stop(item.reason, self.state)
         return checked(self.actor.handle_info(item, self.state))
@@ -359,6 +361,10 @@ class ServerPid(Pid):
             if item.__class__ is Call:
                 return Stop(NORMAL, self.state, reply=None)
             return Stop(NORMAL, self.state)
+        if not self.actor._proxied:
+            if item.__class__ is Cast:
+                return checked(self.actor.handle_cast(message, self.state))
+            return checked(self.actor.handle_call(message, item, self.state))
         if item.__class__ is Cast:
             self.actor.handle_pykka(message)
             return NoReply(self.state)

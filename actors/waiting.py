@@ -172,6 +172,9 @@ class LoopBell:
         # A loop that has been closed has nobody left who waits.
         try:
             self._loop.call_soon_threadsafe(self._ring)
+        except RecursionError:
+            # No room on the stack even for this; it is a RuntimeError, too.
+            raise
         except RuntimeError:
             pass
 

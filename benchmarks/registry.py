@@ -224,6 +224,34 @@ def dispatch(table: Table, other: list[float]) -> None:
     Registry.stop("topics")
 
 
+def listening(table: Table) -> None:
+    """Whether telling an event costs more with 512 threads among the owners than with 8."""
+    listener = Owner.start(name="listener")
+    gate = threading.Event()
+    threads = []
+    for name, number in (("8 threads", 8), ("512 threads", 512)):
+        Registry.start_link(keys="unique", name=name, listeners=["listener"])
+        ready = threading.Barrier(number + 1)
+
+        def own(key: int, name: str = name, ready: threading.Barrier = ready) -> None:
+            Registry.register(name, -key)
+            ready.wait()
+            gate.wait()
+
+        threads += [threading.Thread(target=own, args=(1 + key,)) for key in range(number)]
+        for thread in threads[-number:]:
+            thread.start()
+        ready.wait()
+    ratio = slower(register("8 threads"), register("512 threads"))
+    table.row("told registration, owners 512 threads to 8", ratio, "x", 1.5)
+    gate.set()
+    for thread in threads:
+        thread.join()
+    Registry.stop("8 threads")
+    Registry.stop("512 threads")
+    GenServer.stop(listener)
+
+
 def resident() -> int:
     """Bytes of memory that this program occupies."""
     with open("/proc/self/statm") as file:
@@ -299,6 +327,7 @@ def main() -> int:
     single(table, other)
     death(table, other)
     dispatch(table, other)
+    listening(table)
     if not quick:
         many(table)
     Registry.stop("bench")

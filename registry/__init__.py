@@ -1,13 +1,13 @@
 """Keys that live as long as their owners.
 
-`Registry` has all functions, `Via` makes a key the name of a process, `Registered` and `Unregistered` are
-what listeners get. See docs/registry.md.
+`Registry` has all functions, `Via` makes a key the name of a process, `Registered`, `Unregistered`
+and `EventsLost` are what listeners get. See docs/registry.md.
 """
 
 from __future__ import annotations
 
 from .errors import UnknownRegistry
-from .events import Registered, RegistryEvent, Unregistered
+from .events import EventsLost, Registered, RegistryEvent, Unregistered
 from .patterns import ANY, Equal
 from .registry import Registry
 from .snapshot import RegistryStatistics, Row, Snapshot
@@ -16,6 +16,7 @@ from .via import Via
 __all__ = [
     "ANY",
     "Equal",
+    "EventsLost",
     "Registered",
     "Registry",
     "RegistryEvent",

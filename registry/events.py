@@ -1,4 +1,4 @@
-"""What listeners of a registry get: `Registered` and `Unregistered`."""
+"""What listeners of a registry get: `Registered`, `Unregistered` and `EventsLost`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 import attrs
 
 from ..actors import Pid
+from ..actors.engine import Notice
 
 
 @attrs.frozen
@@ -29,4 +30,22 @@ class Unregistered:
     pid: Pid
 
 
-RegistryEvent: TypeAlias = Registered | Unregistered
+@attrs.frozen
+class EventsLost(Notice):
+    """A listener's mailbox had no room for this many events of a registry, just before this message.
+
+    Comes once, when there is room again, before the next event; whoever needs to know what holds now looks it
+    up (``Registry.select``). Only a bounded mailbox can lose anything, and one that drops its oldest messages
+    is not told.
+
+    Attributes:
+        registry: the registry's name.
+        count: how many events were lost since the last one that came.
+    """
+
+    registry: str
+    count: int
+
+
+Change: TypeAlias = Registered | Unregistered
+RegistryEvent: TypeAlias = Registered | Unregistered | EventsLost

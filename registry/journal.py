@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
-from .events import Registered, RegistryEvent, Unregistered
+from .events import Change, Registered, Unregistered
 from .index import Entry
 
 _NOTHING, _BEGINNING, _END = 0, 1, 2
@@ -27,7 +27,7 @@ class Journal:
 
     def __init__(self, registry: str) -> None:
         self.registry = registry
-        self._records: deque[tuple[Entry, RegistryEvent]] = deque()
+        self._records: deque[tuple[Entry, Change]] = deque()
 
     def begin(self, entry: Entry) -> None:
         """Write that an entry is in the table. After it came in."""
@@ -40,7 +40,7 @@ class Journal:
             self.begin(entry)
         self._records.append((entry, Unregistered(self.registry, entry.key, entry.pid)))
 
-    def tell(self, hear: Callable[[RegistryEvent], None], limit: int) -> bool:
+    def tell(self, hear: Callable[[Change], None], limit: int) -> bool:
         """Tell the oldest records; return whether some are left. For one reader at a time.
 
         A record goes only after it has been told, so a reader that dies in between leaves it to the next.

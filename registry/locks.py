@@ -32,6 +32,11 @@ class Ticket:
         self.pid = pid
         self.granted: Future[None] = Future()
 
+    def give_back(self) -> None:
+        """Give up the place. May be repeated, in whatever thread, and then does what was cut off."""
+        self.locks.leave(self)
+        self.pid.detach(self)
+
     def owner_died(self, pid: Pid, reason: object) -> None:
         if not self.granted.done():
             self.locks.leave(self)
@@ -66,12 +71,14 @@ class KeyLocks:
         self._tell_the_head(ident)
 
     def leave(self, ticket: Ticket) -> None:
-        """Leave the queue, as its holder or out of the middle. Again: nothing."""
+        """Leave the queue, as its holder or out of the middle. Again: the head is told once more."""
         ident = ticket.ident
         while True:
             queue = self.queues.get(ident)
-            if queue is None or ticket not in queue:
+            if queue is None:
                 return
+            if ticket not in queue:
+                break
             rest = tuple([each for each in queue if each is not ticket])
             if replace(self.queues, ident, queue, rest) if rest else remove(self.queues, ident, queue):
                 break
@@ -79,8 +86,11 @@ class KeyLocks:
 
     def _tell_the_head(self, ident: Any) -> None:
         queue = self.queues.get(ident)
-        if queue and not queue[0].granted.done():
-            queue[0].granted.try_set(None)
+        if queue:
+            granted = queue[0].granted
+            # With callbacks left it is being told, or was to be when something cut that.
+            if not granted.done() or granted._callbacks:
+                granted.try_set(None)
 
     def close(self, error: BaseException) -> None:
         """Answer everybody who waits; holders finish what they do."""

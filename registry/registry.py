@@ -10,8 +10,10 @@ from functools import partial
 from typing import Any, TypeVar
 
 from ..actors import NOTHING, CallTimeout, ChildSpec, NotFound, Pid, forbid_loop, process
+from ..actors.engine import LoopBell, check_timeout, kernel
 from .index import Entry
 from .locks import Ticket
+from .owner import owner_here
 from .parallel import in_parallel
 from .patterns import ANY, matches
 from .server import Options, RegistryServer
@@ -158,11 +160,11 @@ class Registry:
             table = tables[registry]  # type: ignore[index]  # anything else than a name ends up in find
         except (KeyError, TypeError):
             table = find(registry)
-        me = process.current()
+        me = owner_here()
         while not table.register(me, key, value):
             # It died while it registered; the code of a dead process ends here, that of a thread goes on as
             # a new one.
-            me = process.current()
+            me = owner_here()
         return me
 
     @staticmethod
@@ -172,12 +174,12 @@ class Registry:
             table = tables[registry]  # type: ignore[index]  # anything else than a name ends up in find
         except (KeyError, TypeError):
             table = find(registry)
-        table.unregister(process.current(), key)
+        table.unregister(owner_here(), key)
 
     @staticmethod
     def unregister_match(registry: str | Pid, key: Hashable, pattern: Any) -> None:
         """Give up those entries of the current process under a key whose value matches (see `ANY`)."""
-        find(registry).unregister(process.current(), key, lambda value: matches(pattern, value))
+        find(registry).unregister(owner_here(), key, lambda value: matches(pattern, value))
 
     @staticmethod
     def update_value(registry: str | Pid, key: Hashable, fn: Callable[[Any], Any]) -> tuple[Any, Any]:
@@ -195,7 +197,7 @@ class Registry:
             NotFound: the current process does not have the key.
             ValueError: the registry has duplicate keys.
         """
-        return unique(registry).update(process.current(), key, fn)
+        return unique(registry).update(owner_here(), key, fn)
 
     # -- finding ------------------------------------------------------------------
 
@@ -378,6 +380,7 @@ class Registry:
             BlockingInLoop: inside an event loop; use `alock`.
         """
         forbid_loop("Registry.lock", "Registry.alock(...)")
+        check_timeout(timeout)
         table = find(registry)
         ticket = _ticket(table, key)
         if ticket is None:
@@ -387,13 +390,31 @@ class Registry:
             ticket.granted.result(timeout)
             return fn()
         finally:
-            _give_back(table, ticket)
+            try:
+                ticket.give_back()
+            except BaseException as cut:
+                # Cut by a full stack, say: the kernel thread does it (once more). No call here but one in C,
+                # for which there is room, as there was for those above.
+                posted = kernel.posted
+                posted += (ticket.give_back,)
+                try:
+                    kernel.bell.release()
+                except RecursionError:
+                    raise
+                except RuntimeError:
+                    pass
+                if cut.__class__ is not RecursionError:
+                    raise
 
     @staticmethod
     async def alock(
         registry: str | Pid, key: Hashable, fn: Callable[[], Awaitable[T]], timeout: float | None = None
     ) -> T:
-        """`lock` for coroutines: waits without blocking the loop, and awaits `fn()`."""
+        """`lock` for coroutines: waits without blocking the loop, and awaits `fn()`.
+
+        A cancellation is never lost: one that comes together with the grant gives the lock on, and is raised.
+        """
+        check_timeout(timeout)
         table = find(registry)
         ticket = _ticket(table, key)
         if ticket is None:
@@ -403,7 +424,20 @@ class Registry:
             await _granted(ticket, timeout)
             return await fn()
         finally:
-            _give_back(table, ticket)
+            try:
+                ticket.give_back()
+            except BaseException as cut:
+                # As in lock.
+                posted = kernel.posted
+                posted += (ticket.give_back,)
+                try:
+                    kernel.bell.release()
+                except RecursionError:
+                    raise
+                except RuntimeError:
+                    pass
+                if cut.__class__ is not RecursionError:
+                    raise
 
     # -- observing ------------------------------------------------------------------------
 
@@ -476,7 +510,7 @@ def _pid(pid: object) -> Pid:
 
 def _ticket(table: Table, key: Any) -> Ticket | None:
     """A place in the queue of a lock for the current process; None when that holds it already."""
-    me = process.current()
+    me = owner_here()
     ident = table.locks.keyring.take(key)
     if table.locks.holder(ident) is me:
         return None
@@ -486,15 +520,11 @@ def _ticket(table: Table, key: Any) -> Ticket | None:
 
 
 async def _granted(ticket: Ticket, timeout: float | None) -> None:
-    async def wait() -> None:
-        await ticket.granted
-
-    try:
-        await asyncio.wait_for(wait(), timeout)
-    except asyncio.TimeoutError:
-        raise CallTimeout(f"the lock was not free within {timeout:g} s") from None
-
-
-def _give_back(table: Table, ticket: Ticket) -> None:
-    table.locks.leave(ticket)
-    ticket.pid.detach(ticket)
+    # Not with asyncio.wait_for, which before Python 3.12 swallows a cancellation that comes with the result.
+    granted = ticket.granted
+    if not granted.done():
+        bell = LoopBell(asyncio.get_running_loop())
+        granted.add_done_callback(bell)
+        if not await bell.wait(timeout) and not granted.done():
+            raise CallTimeout(f"the lock was not free within {timeout:g} s")
+    granted.result()

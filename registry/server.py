@@ -11,13 +11,13 @@ registrations and kills the owners. Here the table outlives the process, and own
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Any
 
 import attrs
 
-from ..actors import GenServer, MailboxFull, NoReply, Ok, is_orderly, process, telemetry
-from .events import Registered, RegistryEvent
+from ..actors import NoReply, Ok, is_orderly, telemetry
+from ..actors.engine import LibraryServer
+from .events import Change, Registered
 from .table import FLUSH, REGISTERED, UNREGISTERED, Flush, Table, tables
 
 ADOPTED = ("resprout", "registry", "adopted")
@@ -69,16 +69,18 @@ class Options:
         return (table.unique, table.partitions, table.linger) == (unique, self.partitions, self.linger)
 
 
-class RegistryServer(GenServer):
+class RegistryServer(LibraryServer):
     """See the module. It runs on the sender's thread, since it only sends."""
 
     blocking = False
     trap_exit = True
+    _what = "the process of a registry"
+    _use = "the functions of Registry (register, lookup, dispatch, ...)"
 
     def init(self, arg: Options) -> Ok:
         table = tables.get(arg.name)
         if table is not None and arg.fits(table):
-            table.listeners = arg.listeners
+            table.listen(arg.listeners)
         else:
             if table is not None:
                 table.end()
@@ -92,10 +94,13 @@ class RegistryServer(GenServer):
         return self.handle_info(FLUSH, state)
 
     def handle_info(self, message: Any, state: Table) -> NoReply:
-        if isinstance(message, Flush):
-            table = state
-            if table.journal.tell(lambda event: tell(table, event), TELL):
-                self.pid.send(FLUSH)
+        if message.__class__ is not Flush:
+            return super().handle_info(message, state)  # type: ignore[no-any-return]  # a NoReply
+        table = state
+        for listener in table.listeners:
+            listener.catch_up()
+        if table.journal.tell(lambda event: tell(table, event), TELL):
+            self.pid.send(FLUSH)
         return NoReply(state)
 
     def terminate(self, reason: object, state: Table) -> None:
@@ -103,20 +108,21 @@ class RegistryServer(GenServer):
             # Everything else is a crash, and the next incarnation wants the table.
             try:
                 state.journal.tell(lambda event: tell(state, event), len(state.journal))
+                for listener in state.listeners:
+                    listener.catch_up(at_last=True)
             finally:
                 state.end()
 
 
-def tell(table: Table, event: RegistryEvent) -> None:
-    """Send an event to all listeners, and emit it."""
-    for name in table.listeners:
-        listener = process.whereis(name)
-        if listener is not None:
-            # A bounded mailbox that rejects it has counted that; it is no reason to crash.
-            with suppress(MailboxFull):
-                listener.send(event)
-    about = {"registry": event.registry, "key": event.key, "pid": event.pid}
-    if isinstance(event, Registered):
-        telemetry.emit(REGISTERED, {"keys": len(table)}, {**about, "value": event.value})
-    else:
-        telemetry.emit(UNREGISTERED, {"keys": len(table)}, about)
+def tell(table: Table, event: Change) -> None:
+    """Send an event to all listeners, and emit it. Costs the same however many owners there are."""
+    for listener in table.listeners:
+        listener.hear(event)
+    began = isinstance(event, Registered)
+    name = REGISTERED if began else UNREGISTERED
+    if telemetry.enabled(name):
+        about = {"registry": event.registry, "key": event.key, "pid": event.pid}
+        if isinstance(event, Registered):
+            about["value"] = event.value
+        # Not len(table), which looks at every thread and task among the owners.
+        telemetry.emit(name, {"keys": len(table.index)}, about)

@@ -15,7 +15,7 @@ what belongs together is ordered so that being cut after any step leaves somethi
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from typing import Any
 
 from ..actors import AlreadyRegistered, NotFound, Pid, telemetry
@@ -25,6 +25,7 @@ from .index import DuplicateIndex, Entry, Index, UniqueIndex
 from .journal import Journal
 from .keys import Keyring
 from .locks import KeyLocks
+from .telling import Listener
 
 REGISTERED = ("resprout", "registry", "registered")
 UNREGISTERED = ("resprout", "registry", "unregistered")
@@ -100,7 +101,8 @@ class Table:
         self.unique = unique
         self.partitions = partitions
         self.linger = linger
-        self.listeners = listeners
+        self.listeners: tuple[Listener, ...] = ()
+        self.listen(listeners)
         self.keyring = Keyring()
         index = UniqueIndex(partitions) if unique else DuplicateIndex(partitions)
         self.index: Index = index
@@ -217,6 +219,19 @@ class Table:
             self.wake(afar=True)
 
     # -- telling --------------------------------------------------------------
+
+    def listen(self, names: Iterable[str]) -> None:
+        """Have these hear of everything from now on; who did so before keeps what it is owed."""
+        before = {each.name: each for each in self.listeners}
+        self.listeners = tuple(
+            [before.get(name) or Listener(self.name, name, self.wake_anyway) for name in names]
+        )
+
+    def wake_anyway(self) -> None:
+        """Have the registry's process look what it has to tell, from anywhere."""
+        server = self.server
+        if server is not None:
+            server.deliver_from_afar(FLUSH)
 
     def wake(self, *, afar: bool = False) -> None:
         """Have the registry's process tell what is in the journal; a starting one does so anyway."""

@@ -8,8 +8,9 @@ from typing import Any, Protocol, runtime_checkable
 
 import attrs
 
-from ..actors import Pid, process
+from ..actors import Pid
 from .errors import UnknownRegistry
+from .owner import owner_here
 from .table import Table, find
 
 
@@ -137,8 +138,7 @@ def register_self(table: Table, pid: Pid, key: Any, value: Any) -> None:
     Raises:
         ValueError: it is another one: nobody registers somebody else.
     """
-    if process.current() is not pid:
-        raise ValueError(
-            f"a process registers only itself: {process.current()} cannot register {pid} under {key!r}"
-        )
+    me = owner_here()
+    if me is not pid:
+        raise ValueError(f"a process registers only itself: {me} cannot register {pid} under {key!r}")
     table.register(pid, key, value)

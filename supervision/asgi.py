@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from ..actors import Exited, Future, GenServer, NoReply, Ok, Pid, Stop, is_orderly, process
+from ..actors import Exited, Future, Ok, Pid, Stop, is_orderly, process
+from ..actors.engine import LibraryServer
 from .child_spec import ChildSpec, SpecError
 from .kinds import Common
 from .listener import Listener
@@ -45,7 +46,7 @@ class AsgiOptions:
     options: Mapping[str, Any] = attrs.field(factory=dict)
 
 
-class AsgiServer(GenServer):
+class AsgiServer(LibraryServer):
     """Serves an ASGI application under a supervisor.
 
     A crash of the server refuses no connection: its successor serves the same listening socket. Requests
@@ -58,6 +59,8 @@ class AsgiServer(GenServer):
     """
 
     trap_exit = True
+    _what = "a web server"
+    _use = "AsgiServer.address, or an HTTP client"
 
     def init(self, arg: AsgiOptions) -> Any:
         """Starts serving; over when requests are accepted."""
@@ -82,9 +85,9 @@ class AsgiServer(GenServer):
 
     def handle_info(self, message: Any, state: _State) -> Any:
         """Ends with the thread that serves."""
-        if isinstance(message, Exited) and message.pid is state.thread:
+        if isinstance(message, Exited) and message.pid is state.thread and state.thread.dead:
             return Stop(message.reason, state)
-        return NoReply(state)
+        return super().handle_info(message, state)
 
     def terminate(self, reason: object, state: _State) -> None:
         """Finishes what runs if there is time for that; a server that crashed drops it."""

@@ -32,6 +32,8 @@ from .window import RestartWindow
 class DynamicSupervisorServer(FamilyServer):
     """Dynamic children: known by Pid, forgotten when they are not restarted, stopped all at once."""
 
+    _use = "the functions of DynamicSupervisor (which_children, start_child, ...)"
+
     max_children: int | None
     numbers: Iterator[int]
 

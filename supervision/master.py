@@ -9,7 +9,6 @@ from ..actors import (
     Exited,
     Future,
     GenServer,
-    NoReply,
     Ok,
     Pid,
     ProcessExit,
@@ -18,6 +17,7 @@ from ..actors import (
     process,
     telemetry,
 )
+from ..actors.engine import LibraryServer
 from .events import ChildExited, ChildStarted, GaveUp
 from .supervisor import Supervisor
 from .tree_file import Tree
@@ -116,7 +116,7 @@ class Life:
         """No code of the master runs any more."""
 
 
-class Master(GenServer):
+class Master(LibraryServer):
     """Starts the root, outlives it, and cleans up after it.
 
     The root is linked to this process rather than to whoever called `start`, who would otherwise end with it.
@@ -125,6 +125,8 @@ class Master(GenServer):
     """
 
     trap_exit = True
+    _what = "the master of an application"
+    _use = "the methods of Application (start, stop, wait)"
 
     def init(self, arg: Life) -> Any:
         """Starts the whole tree."""
@@ -156,11 +158,11 @@ class Master(GenServer):
 
     def handle_info(self, message: Any, state: Life) -> Any:
         """Takes the end of the root."""
-        if isinstance(message, Exited) and message.pid is state.root:
+        if isinstance(message, Exited) and message.pid is state.root and message.pid.dead:
             self._leave(state)
             state.ended.try_set(message.reason)
             return Stop("normal", state)
-        return NoReply(state)
+        return super().handle_info(message, state)
 
     def _leave(self, run: Life) -> None:
         telemetry.detach(("resprout.application", self.pid))

@@ -7,6 +7,8 @@ goes on to the next child. Not for what can simply be done in `init`.
 
 from __future__ import annotations
 
+from typing import Any
+
 import attrs
 
 from ..actors import CallTimeout, Exited, Pid, process
@@ -98,9 +100,10 @@ def await_ready(started: Started, spec: ChildSpec, timeout: float) -> Outcome:
     pid = started.pid
     _waiting.listen(pid, process.current())
 
-    def concerns_us(message: object) -> bool:
+    def concerns_us(message: Any) -> bool:
         # The child is linked, and nobody else is told of its end: it is not in the table yet.
-        return message == _Ready(pid) or (isinstance(message, Exited) and message.pid is pid)
+        # Not by ==, which may be the code of whoever sent some other message.
+        return message.__class__ in (_Ready, Exited) and message.pid is pid
 
     try:
         message = process.receive(matching=concerns_us, timeout=timeout)

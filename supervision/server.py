@@ -15,12 +15,13 @@ import attrs
 from typing_extensions import assert_never
 
 from ..actors import IGNORE, Exited, GenServer, NoReply, Ok, Pid, Reply, Stop, at_exit, is_orderly, process
+from ..actors.engine import LibraryServer
 from . import events, readiness, starting, stopping
 from .child_spec import BRUTAL_KILL, INFINITY, ShutdownTime
 from .family import Abandon, Effect, Effects, Family, GiveUp, Restart, ShutDown, TryAgain, Wait
-from .reports import Reporter, logger
+from .reports import Reporter
 from .table import Child
-from .values import REQUESTS, ChildInfo, Counts, EndWait, Refused, Request, RetryRestart
+from .values import REQUESTS, ChildInfo, Counts, EndWait, Request, RetryRestart
 
 
 @attrs.frozen
@@ -40,11 +41,12 @@ class Origin:
     lineage: tuple[Origin, ...] = ()
 
 
-class FamilyServer(GenServer):
+class FamilyServer(LibraryServer):
     """What static and dynamic supervisors share. The state of the server is its `Family`."""
 
     trap_exit = True
     blocking = True
+    _what = "a supervisor"
 
     origin: Origin
     family: Family
@@ -93,34 +95,30 @@ class FamilyServer(GenServer):
 
     # Messages -------------------------------------------------------------------------------------
 
-    def handle_call(self, message: Any, from_: Any, state: Family) -> Reply:
+    def handle_call(self, message: Any, from_: Any, state: Family) -> Any:
         """Answers requests; whatever else is called is refused, and the children never notice."""
         if isinstance(message, REQUESTS):
             return Reply(self.answer(message, state), state)
-        logger.error("supervisor %s received unexpected call: %r", self.pid, message)
-        return Reply(
-            Refused(TypeError(f"supervisor {self.pid} does not understand the call {message!r}")), state
-        )
+        return super().handle_call(message, from_, state)
 
-    def handle_info(self, message: Any, state: Family) -> NoReply | Stop:
+    def handle_info(self, message: Any, state: Family) -> Any:
         """Takes the exits of children and the ends of waits; anything else is a stray."""
         match message:
-            case Exited():
+            case Exited(pid) if isinstance(pid, Pid) and pid.dead:
                 return self._child_exited(message, state)
             case EndWait(key, token):
                 return self._carry_out(state.due(key, token), "restart")
             case _:
-                logger.error("supervisor %s received unexpected message: %r", self.pid, message)
-                return NoReply(state)
+                # An exit signal of somebody who lives, too: a child that sent it would else run twice.
+                return super().handle_info(message, state)
 
-    def handle_cast(self, message: Any, state: Family) -> NoReply | Stop:
+    def handle_cast(self, message: Any, state: Family) -> Any:
         """Takes what the supervisor has told itself."""
         match message:
             case RetryRestart(key):
                 return self._carry_out(state.retry(key, time.monotonic()), "restart failed")
             case _:
-                logger.error("supervisor %s received unexpected cast: %r", self.pid, message)
-                return NoReply(state)
+                return super().handle_cast(message, state)
 
     def _child_exited(self, message: Exited, state: Family) -> NoReply | Stop:
         child = state.table.by_pid(message.pid)

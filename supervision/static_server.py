@@ -33,6 +33,8 @@ from .window import RestartWindow
 class SupervisorServer(FamilyServer):
     """Static children: listed by id, started in order, stopped in reverse order, one by one."""
 
+    _use = "the functions of Supervisor (which_children, start_child, ...)"
+
     def begin(self, spec: Any) -> Ok | Stop:
         """Starts the children in order; if one fails, stops those before it in reverse order."""
         if not isinstance(spec, SupervisorSpec):

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 import attrs
 
-from ..actors import CallTimeout, Down, Exited, Pid, process
+from ..actors import CallTimeout, Down, Exited, Pid, Ref, process
 from .child_spec import BRUTAL_KILL, INFINITY, ShutdownTime
 from .stack import stack_of
 
@@ -75,9 +75,10 @@ def stop_all(children: Sequence[tuple[Pid, ShutdownTime]]) -> list[Stopped]:
 
     def concerns_us(message: object) -> bool:
         # Also takes the exits of those that had ended before they were unlinked, which nobody wants any more.
+        # (Anybody may have sent a Down or an Exited with whatever in it.)
         if message.__class__ is Down:
-            return message.ref.id in leaving
-        return message.__class__ is Exited and message.pid in gone
+            return isinstance(message.ref, Ref) and message.ref.id in leaving
+        return message.__class__ is Exited and isinstance(message.pid, Pid) and message.pid in gone
 
     done: list[Stopped] = []
     deadline = min((one.deadline for one in leaving.values()), default=math.inf)

@@ -12,8 +12,9 @@ import queue
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from ..actors import GenServer, NoReply, Ok, Stop
-from ..actors.engine import Cast, kernel
+from ..actors import NoReply, Ok, Stop
+from ..actors.engine import Cast, LibraryServer, kernel
+from .claim import Claim
 
 if TYPE_CHECKING:
     from ..actors import Pid
@@ -112,17 +113,27 @@ class Hand:
         return True
 
 
-class SlotWorker(GenServer):
+class SlotWorker(LibraryServer):
     """Runs the jobs of one lock, one at a time."""
+
+    _what = "a slot worker of a lock"
+    _use = "throttle.execute"
 
     def init(self, hand: Hand) -> Ok:
         hand.pid = self.pid
         return Ok(hand)
 
     def handle_cast(self, job: Any, hand: Hand) -> NoReply | Stop:
+        stray = not isinstance(job, Claim)
+        if stray:
+            return super().handle_cast(job, hand)  # type: ignore[no-any-return]  # a NoReply
         task: Task | None = job
         while task is not None:
             if not task.run():
                 return Stop("shutdown", hand)
             task = hand.next(hand.book.crew)
+            if task is not None and self._pid._inbox:
+                # Jobs may come for ever; whoever has sent it something else has its turn between two of them.
+                self._pid.deliver(Cast(task))
+                break
         return NoReply(hand)

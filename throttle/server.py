@@ -13,13 +13,13 @@ from ..actors import (
     AlreadyStarted,
     ChildSpec,
     Down,
-    GenServer,
     NoReply,
     Ok,
     Pid,
     process,
 )
 from ..actors import child_spec as spec_from
+from ..actors.engine import LibraryServer
 from ..supervision.prospects import on_lost
 from . import events
 from .adaptive import adaptive_of
@@ -55,13 +55,15 @@ class TakeName:
     taker: Pid
 
 
-class LockServer(GenServer):
+class LockServer(LibraryServer):
     """Answers for one ledger. Steps of the ledger run in the threads of its callers, through the gate, so
     nothing is asked of this process while it lives, and nothing is lost when it dies.
     """
 
     blocking = False
     _thief: TakeName | None = None
+    _what = "the process of a lock"
+    _use = "the functions of resprout.throttle (run, slot, acquire, execute, lock_state, ...)"
 
     def init(self, settings: Settings) -> Any:
         book = table.open(settings)
@@ -75,22 +77,24 @@ class LockServer(GenServer):
             events.created(settings.name, settings.num_slots)
         return Ok(book)
 
-    def handle_cast(self, message: object, book: Book) -> NoReply:
-        if isinstance(message, TakeName):
-            self._thief = message
-            process.monitor(message.taker)
+    def handle_cast(self, message: object, book: Book) -> Any:
+        if not isinstance(message, TakeName):
+            return super().handle_cast(message, book)
+        self._thief = message
+        process.monitor(message.taker)
         return NoReply(book)
 
-    def handle_info(self, message: object, book: Book) -> NoReply:
-        if isinstance(message, Down) and self._thief is not None and message.pid is self._thief.taker:
-            try:
-                process.register(self.pid, self._thief.name)
-            except AlreadyRegistered as taken:
-                self._thief = TakeName(self._thief.name, taken.pid)
-                process.monitor(taken.pid)
-            else:
-                self._thief = None
-        # Nobody should send it anything else; a stray message must not end it.
+    def handle_info(self, message: object, book: Book) -> Any:
+        thief = self._thief
+        if thief is None or not isinstance(message, Down) or message.pid is not thief.taker:
+            return super().handle_info(message, book)
+        try:
+            process.register(self.pid, thief.name)
+        except AlreadyRegistered as taken:
+            self._thief = TakeName(thief.name, taken.pid)
+            process.monitor(taken.pid)
+        else:
+            self._thief = None
         return NoReply(book)
 
 

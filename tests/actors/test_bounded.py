@@ -22,6 +22,7 @@ from resprout.actors import (
     sys,
     telemetry,
 )
+from resprout.actors.engine import Notice, has_room, offer, when_room
 
 WATCHDOG = 5.0
 
@@ -344,3 +345,68 @@ def test_a_message_that_is_none_is_thrown_away_like_any_other(on_full):
     assert sys.get_state(pid) == "state"
     sys.resume(pid)
     GenServer.stop(pid)
+
+
+@pytest.mark.parametrize("on_full", ["reject", "drop_oldest", "drop_newest", "block"])
+def test_an_offer_never_waits_and_says_whether_there_was_room(way, on_full):
+    pid = bounded(way(Server), 2, on_full)
+    assert [offer(pid, number) for number in range(2)] == [True, True]
+    assert not has_room(pid)
+    assert offer(pid, 2) is (on_full == "drop_oldest")
+    assert pid.rejected == (on_full == "reject")
+    assert pid.dropped == (on_full != "reject")
+    sys.resume(pid)
+    assert pid.call(None) == ([1, 2] if on_full == "drop_oldest" else [0, 1])
+    pid.stop()
+
+
+def test_an_offer_to_a_mailbox_without_limit_and_to_the_dead_is_a_send(way):
+    pid = type("Plain", (way(Server),), {"mailbox": None}).start()
+    assert offer(pid, "one")
+    assert has_room(pid)
+    pid.stop()
+    assert offer(pid, "two")
+
+
+def test_a_notice_needs_no_place_and_frees_none(way):
+    class Told(Notice):
+        pass
+
+    pid = bounded(way(Server), 1, "reject")
+    told = Told()
+    pid.send("first")
+    pid.send(told)
+    sys.resume(pid)
+    assert pid.call(None) == ["first", told]
+    sys.suspend(pid)
+    pid.send("second")
+    with pytest.raises(MailboxFull):
+        pid.send("third")
+    sys.resume(pid)
+    pid.stop()
+
+
+def test_who_asks_is_told_once_when_there_is_room(way):
+    pid = bounded(way(Server), 1, "block")
+    told: queue.SimpleQueue[str] = queue.SimpleQueue()
+    when_room(pid, lambda: told.put("at once"))
+    assert told.get(timeout=WATCHDOG) == "at once"
+    pid.send("full")
+    when_room(pid, lambda: told.put("later"))
+    assert told.empty()
+    sys.resume(pid)
+    assert told.get(timeout=WATCHDOG) == "later"
+    assert pid.call(None) == ["full"]
+    pid.send("more")
+    assert pid.call(None) == ["full", "more"]
+    assert told.empty()
+    pid.stop()
+
+
+def test_who_asks_for_room_is_told_of_the_end_instead(way):
+    pid = bounded(way(Server), 1, "block")
+    told: queue.SimpleQueue[str] = queue.SimpleQueue()
+    pid.send("full")
+    when_room(pid, lambda: told.put("over"))
+    process.exit(pid, "kill")
+    assert told.get(timeout=WATCHDOG) == "over"

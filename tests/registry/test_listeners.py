@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+import asyncio
+import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from queue import SimpleQueue
 from typing import Any
 
 import attrs
+import pytest
 
-from resprout.actors import AlreadyRegistered, Bounded, GenServer, NoReply, Pid, process, telemetry
-from resprout.registry import Registered, Registry, Unregistered
+from resprout.actors import AlreadyRegistered, Bounded, GenServer, NoReply, Ok, Pid, Reply, process, telemetry
+from resprout.registry import EventsLost, Registered, Registry, Unregistered
 
 Start = Callable[..., Any]
 WATCHDOG = 30.0
@@ -199,4 +203,309 @@ def test_a_listener_with_a_full_mailbox_does_not_stop_the_others(start_registry:
     assert [event.key for event in events(5)] == list(range(5))
     gate.set()
     GenServer.stop(full)
+    forget()
+
+
+# Listeners whose mailbox is full
+
+
+class Slow(GenServer):
+    """Tells the test what it gets, and goes on when it is let; the test says how many messages may wait."""
+
+    def init(self, arg: Slow.Gate) -> Ok:
+        return Ok(arg)
+
+    def handle_info(self, message: Any, state: Slow.Gate) -> NoReply:
+        state.heard.put(message)
+        assert state.go.acquire(timeout=WATCHDOG)
+        return NoReply(state)
+
+    class Gate:
+        """Both ends of the string by which a test holds it."""
+
+        def __init__(self) -> None:
+            self.heard: SimpleQueue[Any] = SimpleQueue()
+            self.go = threading.Semaphore(0)
+
+        def next(self, count: int) -> list[Any]:
+            """Let it go on after each message, and return the next ones that it gets."""
+            found = []
+            for _ in range(count):
+                self.go.release()
+                found.append(self.heard.get(timeout=WATCHDOG))
+            return found
+
+
+@pytest.fixture
+def slow() -> Iterator[Callable[..., Slow.Gate]]:
+    """Start a listener with the name "slow" that is at its first message, with no other in its mailbox."""
+    started: list[tuple[Pid, Slow.Gate]] = []
+
+    def start(bound: Bounded, *, blocking: bool = True) -> Slow.Gate:
+        kind = type("Slow", (Slow,), {"mailbox": bound, "blocking": blocking})
+        gate = Slow.Gate()
+        pid = kind.start(gate, name="slow")
+        started.append((pid, gate))
+        pid.send("first")
+        assert gate.heard.get(timeout=WATCHDOG) == "first"
+        return gate
+
+    yield start
+    for pid, gate in started:
+        gate.go.release(1000)
+        if pid.alive:
+            GenServer.stop(pid, timeout=WATCHDOG)
+
+
+def keys_of(events: list[Any]) -> list[Any]:
+    return [each.count if isinstance(each, EventsLost) else each.key for each in events]
+
+
+@pytest.mark.parametrize("on_full", ["block", "reject", "drop_newest"])
+def test_a_full_listener_loses_events_and_is_told_how_many(
+    start_registry: Start, slow: Callable[..., Slow.Gate], on_full: Any
+) -> None:
+    gate = slow(Bounded(2, on_full=on_full))
+    name = start_registry(listeners=["slow"])
+    for number in range(7):
+        Registry.register(name, number)
+    assert Registry.statistics(name).untold == 0
+    heard = gate.next(3)
+    assert keys_of(heard) == [0, 1, 5]
+    assert heard[2] == EventsLost(name, 5)
+    Registry.register(name, "after")
+    assert keys_of(gate.next(1)) == ["after"]
+
+
+def test_it_is_told_when_it_has_room_and_not_only_with_the_next_event(
+    start_registry: Start, slow: Callable[..., Slow.Gate]
+) -> None:
+    gate = slow(Bounded(1, on_full="block"))
+    name = start_registry(listeners=["slow"])
+    for number in range(3):
+        Registry.register(name, number)
+    assert keys_of(gate.next(2)) == [0, 2]
+
+
+def test_what_is_lost_is_told_before_the_next_event_even_with_room_for_one(
+    start_registry: Start, slow: Callable[..., Slow.Gate]
+) -> None:
+    gate = slow(Bounded(1, on_full="block"))
+    name = start_registry(listeners=["slow"])
+    for number in range(3):
+        Registry.register(name, number)
+    assert keys_of(gate.next(1)) == [0]
+    for number in range(3, 6):
+        Registry.register(name, number)
+    # One had room, and what was lost before it came before it; two were lost again.
+    assert keys_of(gate.next(3)) == [2, 3, 2]
+
+
+def test_a_mailbox_that_drops_its_oldest_hears_the_newest_and_of_no_loss(
+    start_registry: Start, slow: Callable[..., Slow.Gate]
+) -> None:
+    gate = slow(Bounded(2, on_full="drop_oldest"))
+    name = start_registry(listeners=["slow"])
+    for number in range(5):
+        Registry.register(name, number)
+    assert keys_of(gate.next(2)) == [3, 4]
+
+
+def test_nobody_who_registers_waits_for_a_full_listener(
+    start_registry: Start, slow: Callable[..., Slow.Gate]
+) -> None:
+    slow(Bounded(1, on_full="block"))
+    name = start_registry(listeners=["slow"])
+    done: SimpleQueue[str] = SimpleQueue()
+
+    def in_a_thread() -> None:
+        for number in range(3):
+            Registry.register(name, ("thread", number))
+        done.put("thread")
+
+    async def in_a_loop() -> None:
+        for number in range(3):
+            Registry.register(name, ("task", number))
+        done.put("task")
+
+    thread = threading.Thread(target=in_a_thread)
+    thread.start()
+    assert done.get(timeout=WATCHDOG) == "thread"
+    thread.join()
+    asyncio.run(in_a_loop())
+    assert done.get(timeout=WATCHDOG) == "task"
+    assert Registry.statistics(name).restarts == 0
+
+
+@pytest.mark.parametrize("blocking", [True, False])
+def test_a_listener_that_registers_keys_itself_does_not_wait_for_itself(
+    start_registry: Start, blocking: bool
+) -> None:
+    heard: SimpleQueue[Any] = SimpleQueue()
+
+    class Selfish(GenServer):
+        mailbox = Bounded(1, on_full="block")
+
+        def handle_call(self, message: Any, from_: Any, state: Any) -> Reply:
+            for number in range(6):
+                Registry.register(name, number)
+            return Reply("done", state)
+
+        def handle_info(self, message: Any, state: Any) -> NoReply:
+            heard.put(message)
+            return NoReply(state)
+
+    Selfish.blocking = blocking
+    pid = Selfish.start(name="selfish")
+    name = start_registry(listeners=["selfish"])
+    assert GenServer.call(pid, "register", timeout=WATCHDOG) == "done"
+    assert keys_of([heard.get(timeout=WATCHDOG) for _ in range(2)]) == [0, 5]
+    GenServer.stop(pid)
+
+
+def test_a_full_listener_delays_and_costs_the_others_nothing(
+    start_registry: Start, slow: Callable[..., Slow.Gate]
+) -> None:
+    slow(Bounded(1, on_full="block"))
+    process.register(process.current(), "events")
+    name = start_registry(listeners=["slow", "events"])
+    for number in range(5):
+        Registry.register(name, number)
+    assert keys_of(events(5)) == list(range(5))
+    forget()
+
+
+def test_a_crash_of_the_registry_forgets_no_loss(
+    start_registry: Start, slow: Callable[..., Slow.Gate], end: Start
+) -> None:
+    gate = slow(Bounded(1, on_full="block"))
+    name = start_registry(listeners=["slow"])
+    for number in range(3):
+        Registry.register(name, number)
+    end(process.whereis(name))
+    start_registry(name=name, listeners=["slow"])
+    Registry.register(name, 3)
+    assert keys_of(gate.next(2)) == [0, 3]
+
+
+def test_the_successor_of_a_listener_is_not_told_what_that_one_has_lost(
+    start_registry: Start, slow: Callable[..., Slow.Gate], end: Start
+) -> None:
+    slow(Bounded(1, on_full="block"))
+    name = start_registry(listeners=["slow"])
+    for number in range(3):
+        Registry.register(name, number)
+    end(process.whereis("slow"))
+    successor = slow(Bounded(5, on_full="block"))
+    Registry.register(name, "new")
+    assert keys_of(successor.next(1)) == ["new"]
+
+
+def test_a_registry_that_is_stopped_tells_what_was_lost(
+    start_registry: Start, slow: Callable[..., Slow.Gate]
+) -> None:
+    gate = slow(Bounded(1, on_full="block"))
+    name = start_registry(listeners=["slow"])
+    for number in range(3):
+        Registry.register(name, number)
+    Registry.stop(name)
+    assert keys_of(gate.next(2)) == [0, 2]
+
+
+def test_a_storm_is_heard_in_order_with_its_losses_counted_exactly(start_registry: Start) -> None:
+    heard: SimpleQueue[Any] = SimpleQueue()
+
+    class Hasty(GenServer):
+        mailbox = Bounded(3, on_full="block")
+
+        def handle_info(self, message: Any, state: Any) -> NoReply:
+            heard.put(message)
+            return NoReply(state)
+
+    pid = Hasty.start(name="hasty")
+    name = start_registry(listeners=["hasty"])
+    rounds, threads = 500, 4
+
+    over = threading.Event()
+
+    def register(first: int) -> None:
+        for number in range(rounds):
+            Registry.register(name, (first, number))
+        # The end of a thread would be more events.
+        over.wait(WATCHDOG)
+
+    workers = [threading.Thread(target=register, args=(first,)) for first in range(threads)]
+    for worker in workers:
+        worker.start()
+    told, lost, last = 0, 0, dict.fromkeys(range(threads), -1)
+    while told + lost < rounds * threads:
+        event = heard.get(timeout=WATCHDOG)
+        if isinstance(event, EventsLost):
+            assert event.count > 0
+            lost += event.count
+        else:
+            assert isinstance(event, Registered)
+            told += 1
+            first, number = event.key
+            assert number > last[first]
+            last[first] = number
+    over.set()
+    for worker in workers:
+        worker.join()
+    assert told + lost == rounds * threads
+    GenServer.stop(pid)
+
+
+def calls_of(function: Callable[[], object]) -> int:
+    """How many calls of Python functions it takes."""
+    count = 0
+
+    def seen(frame: Any, event: str, argument: Any) -> None:
+        nonlocal count
+        count += event == "call"
+
+    before = sys.getprofile()
+    sys.setprofile(seen)
+    try:
+        function()
+    finally:
+        sys.setprofile(before)
+    return count
+
+
+@pytest.mark.parametrize("attached", [False, True])
+def test_telling_an_event_costs_the_same_however_many_threads_are_owners(
+    start_registry: Start, attached: bool
+) -> None:
+    name = listen(start_registry)
+    over = threading.Event()
+    registered: SimpleQueue[int] = SimpleQueue()
+
+    def own(number: int) -> None:
+        Registry.register(name, number)
+        registered.put(number)
+        over.wait(WATCHDOG)
+
+    def both() -> None:
+        Registry.register(name, "mine")
+        Registry.unregister(name, "mine")
+
+    if attached:
+        telemetry.attach("test", ("resprout", "registry"), lambda *event: None)
+    counts = []
+    threads: list[threading.Thread] = []
+    try:
+        for owners in (1, 8, 64):
+            while len(threads) < owners:
+                threads.append(threading.Thread(target=own, args=(len(threads),)))
+                threads[-1].start()
+                registered.get(timeout=WATCHDOG)
+            both()
+            counts.append(calls_of(both))
+    finally:
+        telemetry.detach("test")
+        over.set()
+        for thread in threads:
+            thread.join()
+    assert counts == [counts[0]] * 3
     forget()

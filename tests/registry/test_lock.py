@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import _thread
 import asyncio
+import inspect
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -8,7 +11,7 @@ from typing import Any
 import attrs
 import pytest
 
-from resprout.actors import BlockingInLoop, CallTimeout, Down, process
+from resprout.actors import BlockingInLoop, CallTimeout, Down, Future, process
 from resprout.registry import Registry, UnknownRegistry
 
 Start = Callable[..., Any]
@@ -252,3 +255,109 @@ def test_the_blocking_form_is_refused_inside_a_loop(registry: str) -> None:
             Registry.lock(registry, "key", lambda: None)
 
     asyncio.run(main())
+
+
+def depth_here() -> int:
+    depth, frame = 0, inspect.currentframe()
+    while frame is not None:
+        depth, frame = depth + 1, frame.f_back
+    return depth
+
+
+def lock_far_down(registry: str, calls: int, function: Callable[[], Any]) -> Any:
+    """Lock with so many calls on the stack."""
+    return lock_far_down(registry, calls - 1, function) if calls else Registry.lock(registry, "k", function)
+
+
+def alock_in_a_loop(registry: str, function: Callable[[], Any]) -> Any:
+    async def body() -> Any:
+        return function()
+
+    return asyncio.run(Registry.alock(registry, "k", body))
+
+
+@pytest.mark.parametrize("wait", [lambda name, fn: Registry.lock(name, "k", fn), alock_in_a_loop])
+def test_a_full_stack_at_the_end_leaves_the_next_in_line_the_lock(
+    registry: str, wait: Callable[..., Any]
+) -> None:
+    cut = through = 0
+    for left in range(45):
+        gate, outcome, over = _thread.allocate_lock(), [], threading.Event()
+        gate.acquire()
+
+        def hold() -> None:
+            process.current()
+            try:
+                room = sys.getrecursionlimit() - depth_here()
+                # What is called is written in C, so it has room where hardly anything else has.
+                outcome.append(lock_far_down(registry, room - left, gate.acquire))  # noqa: B023  # run at once
+            except RecursionError as error:
+                outcome.append(error)  # noqa: B023
+            # It lives on, so it is not its end that frees what it held.
+            over.wait(WATCHDOG)  # noqa: B023
+
+        holder = threading.Thread(target=hold)
+        holder.start()
+        while not outcome and not Registry.statistics(registry).locked:
+            process.sleep(0)
+        served: Future[str] = Future()
+        waiter = threading.Thread(target=lambda: served.set(wait(registry, lambda: "served")))  # noqa: B023
+        waiter.start()
+        while not outcome and not Registry.statistics(registry).waiting:
+            process.sleep(0)
+        gate.release()
+        assert served.result(WATCHDOG) == "served"
+        over.set()
+        holder.join()
+        waiter.join()
+        cut += outcome != [True]
+        through += outcome == [True]
+    assert cut
+    assert through
+    assert Registry.statistics(registry).locked == 0
+
+
+@pytest.mark.parametrize("turns", range(7))
+def test_a_cancellation_that_comes_with_the_grant_is_not_lost(registry: str, turns: int) -> None:
+    ran: list[str] = []
+
+    async def scenario() -> None:
+        inside, go = asyncio.Event(), asyncio.Event()
+
+        async def first() -> None:
+            inside.set()
+            await go.wait()
+
+        async def second() -> None:
+            ran.append("began")
+            await asyncio.Event().wait()
+
+        holder = asyncio.create_task(Registry.alock(registry, "k", first))
+        await inside.wait()
+        waiter = asyncio.create_task(Registry.alock(registry, "k", second, timeout=WATCHDOG))
+        while not Registry.statistics(registry).waiting:
+            await asyncio.sleep(0)
+        go.set()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        waiter.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiter
+        await holder
+
+    asyncio.run(scenario())
+    assert Registry.statistics(registry).locked == 0
+    assert Registry.lock(registry, "k", lambda: "free") == "free"
+
+
+@pytest.mark.parametrize(("timeout", "error"), [(-1, ValueError), ("soon", TypeError), (True, TypeError)])
+def test_a_timeout_is_checked_also_when_nobody_waits(registry: str, timeout: Any, error: type) -> None:
+    with pytest.raises(error, match="expected timeout"):
+        Registry.lock(registry, "k", lambda: None, timeout)
+
+    async def fn() -> None:
+        return None
+
+    with pytest.raises(error, match="expected timeout"):
+        asyncio.run(Registry.alock(registry, "k", fn, timeout))
+    assert Registry.statistics(registry).locked == 0
