@@ -16,6 +16,8 @@ from typing import Any, Final, Literal, TypeAlias, cast
 
 import attrs
 
+from .errors import ResproutError
+
 RestartType: TypeAlias = Literal["permanent", "transient", "temporary"]
 ChildType: TypeAlias = Literal["worker", "supervisor"]
 OnExhausted: TypeAlias = Literal["escalate", "give_up"]
@@ -46,7 +48,7 @@ BRUTAL_KILL: Final = BrutalKill.BRUTAL_KILL
 ShutdownTime: TypeAlias = "float | Infinity | BrutalKill"
 
 
-class SpecError(ValueError):
+class SpecError(ResproutError, ValueError):
     """A child spec, or an option of a supervisor, is wrong; nothing was started.
 
     Attributes:
