@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from .pid import Pid
 
 ActorStop = _ActorStop
+ACTOR_LOOP = pykka.Actor._actor_loop.__code__
+"""The function in which the thread of a Pykka actor stays."""
 PYKKA_MESSAGES = frozenset({ProxyCall, ProxyGetAttr, ProxySetAttr, _ActorStop})
 T = TypeVar("T")
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 class ThreadPid(MailboxPid):
     """A thread as a process, until it ends."""
 
-    __slots__ = ("_thread_name", "sleeper")
+    __slots__ = ("_thread_name", "sleeper", "thread_id")
     kind = "thread"
     sleeper: LockType | None
 
@@ -41,6 +41,7 @@ class ThreadPid(MailboxPid):
         if not local.state.worker:
             self.sleeper = sleeper = _thread.allocate_lock()
             sleeper.acquire()
+        self.thread_id = _thread.get_ident()
         thread = _thread_object()
         self._thread_name = "thread" if thread is None else thread.name
         # Last, since from then on everybody can see it.

@@ -143,6 +143,10 @@ class ForeignPid(ForeignRef, MailboxPid):
     def stop_future(self) -> Any:
         return self.ref.stop(block=False)
 
+    def mailbox_length(self) -> int:
+        """How many messages wait in the actor's own inbox; asks for no lock of that."""
+        return len(getattr(self.ref.actor_inbox, "queue", ()))
+
     def cast(self, message: object) -> None:
         """Tell the actor."""
         self.deliver(message)
@@ -163,6 +167,12 @@ class ForeignPid(ForeignRef, MailboxPid):
         self.die(Crash(self._crash[0]) if self._crash else NORMAL)
         if not self._gone:
             self.leave()
+
+
+def stand_in_of(actor: Any) -> Pid | None:
+    """The process that stands for an actor of Pykka's, if there is one already."""
+    pid: Pid | None = getattr(actor, "__dict__", {}).get(_STAND_IN)
+    return pid
 
 
 def stand_in(ref: object) -> Pid | None:
