@@ -141,6 +141,16 @@ def ask_foreign(ref: Any, message: object, reply_to: Any) -> None:
     ref.actor_inbox.put(Envelope(message, reply_to=reply_to))
 
 
+def constructed_by(start: object) -> type | None:
+    """The class whose constructor gets what ``start`` gets; None if that is not the ``start`` of a Pykka
+    actor.
+    """
+    owner = getattr(start, "__self__", None)
+    if not (isinstance(owner, type) and issubclass(owner, pykka.Actor)):
+        return None
+    return owner if getattr(start, "__func__", None) is pykka.Actor.start.__func__ else None  # type: ignore[attr-defined]  # it is a class method
+
+
 def is_foreign(ref: object) -> bool:
     """Tell whether ref belongs to a Pykka actor that knows nothing of resprout."""
     return isinstance(ref, pykka.ActorRef) and not isinstance(ref, RefBase)

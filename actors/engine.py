@@ -5,6 +5,7 @@ Everything else they take from ``resprout.actors``, as users do.
 """
 
 from .atomic import remove, remove_all, remove_empty, replace
+from .bridge import constructed_by
 from .bursts import Bursts, Summary
 from .context import current, former_of
 from .kernel import Alarm, Kernel, kernel
@@ -24,6 +25,7 @@ __all__ = [
     "Waiter",
     "Worker",
     "check_timeout",
+    "constructed_by",
     "current",
     "former_of",
     "kernel",
