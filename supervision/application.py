@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from queue import SimpleQueue
 from types import FrameType
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, cast
 
 import attrs
 from typing_extensions import assert_never
@@ -205,7 +205,8 @@ class Application:
     def _made_job(self) -> Any:
         with self._making_job:
             if self._job is None and self.tree.job is not None:
-                self._job = self.tree.job.start.target(**self.tree.job.args)
+                keywords = cast("Mapping[str, Any]", self.tree.job.args)
+                self._job = self.tree.job.start.target(**keywords)
             return self._job
 
     def _start(self, life: Life) -> Pid:

@@ -81,11 +81,12 @@ def _annotation(signature: inspect.Signature | None, target: Callable[..., Any],
 
 def _names_around(target: Any) -> dict[str, Any]:
     """Where the names of a callable's annotations are looked up."""
-    target = constructed_by(target) or getattr(target, "func", target)  # that of a functools.partial
-    function = target.__init__ if isinstance(target, type) else inspect.unwrap(target)
+    owner: Any = constructed_by(target) or getattr(target, "func", target)  # that of a functools.partial
+    is_class = isinstance(owner, type)
+    function = owner.__init__ if is_class else inspect.unwrap(owner)
     if not hasattr(function, "__globals__"):
         function = getattr(function, "__func__", None) or vars(type(function)).get("__call__")
-    module = sys.modules.get(getattr(target, "__module__", None) or "")
+    module = sys.modules.get(getattr(owner, "__module__", None) or "")
     return {**vars(module or types), **getattr(function, "__globals__", {})}
 
 

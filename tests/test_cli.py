@@ -29,6 +29,7 @@ from pathlib import Path
 
 from resprout.actors import GenServer, NoReply, Ok, Stop, process
 from resprout.observer import Progress
+from resprout.supervision import ChildSpec, DynamicSupervisor
 
 HERE = Path(__file__).parent
 
@@ -146,6 +147,18 @@ class Job:
 
     def summary(self):
         return f"{done} of {self.total} pieces done"
+
+
+class Starter(GenServer):
+    """Starts readers while the tree runs, and something that nobody starts again."""
+
+    def init(self, readers):
+        reader = ChildSpec("reader", (Steady.start_link, ({"name": "r"},)))
+        for _ in range(3):
+            DynamicSupervisor.start_child(readers["under"], reader)
+        once = ChildSpec("once", (Steady.start_link, ({"name": "o"},)), restart="temporary")
+        DynamicSupervisor.start_child(readers["under"], once)
+        return Ok(None)
 
 
 class Digger(GenServer):
@@ -673,6 +686,23 @@ def test_chaos_takes_down_every_kind_and_lists_how_each_came_back(
     times = [crash["seconds_until_serving"] for crash in report["crashes"]]
     assert all(0 <= seconds < WATCHDOG for seconds in times)
     assert "30 of 30, seed 7" in ended.stdout
+
+
+def test_chaos_takes_down_what_the_program_starts_unless_nobody_starts_it_again(
+    place: Workplace, resprout: Resprout
+) -> None:
+    dynamic = (
+        "  - {dynamic_supervisor: partitions, max_restarts: 1000}\n"
+        '  - {worker: starter, start: "work:Starter", args: {under: partitions}}\n'
+    )
+    place.write(DIGGING.replace("children:\n", f"children:\n{dynamic}", 1))
+    ended = resprout("run", "tree.yaml", "--chaos", 40, "--seed", 7, "--report", "report.json")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    taken = [crash for crash in place.report["crashes"] if crash["child"].startswith("partitions/")]
+    assert len(taken) == 10
+    assert {crash["child"] for crash in taken} == {f"partitions/reader #{number}" for number in (1, 2, 3)}
+    assert {crash["how"] for crash in taken} == {"exception", "kill"}
+    assert all(0 <= crash["seconds_until_serving"] < WATCHDOG for crash in taken)
 
 
 def test_chaos_leaves_alone_who_is_spared(place: Workplace, resprout: Resprout) -> None:

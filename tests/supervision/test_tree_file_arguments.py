@@ -321,8 +321,8 @@ def test_all_that_does_not_fit_is_told_at_once_and_of_a_job_too(load) -> None:
             "{worker: w, run: 'argmod:async_generator'}",
             "run",
             (
-                "expected a function that does the work; argmod:async_generator is a generator function, which "
-                "does nothing until somebody iterates over it"
+                "expected a function that does the work; argmod:async_generator is a generator function, "
+                "which does nothing until somebody iterates over it"
             ),
         ),
     ],
