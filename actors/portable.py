@@ -22,6 +22,8 @@ import pykka
 
 PROTOCOL = 4
 """Of the pickle inside an error's pickle; every Python that we run on reads it."""
+_DEEPEST = 20
+"""So many lists and mappings, one in another, are taken apart to find what of them can travel."""
 
 
 class Printed(str):
@@ -94,10 +96,16 @@ def _parts(error: Any) -> tuple[type[BaseException], tuple[Any, ...], tuple[Any,
 
 def _deep(value: Any, memo: dict[int, Any]) -> Any:
     """A deep copy, or the thing itself where there can be none (a lock)."""
+    # A copy that fails leaves halves of what it was made of in its memo, which nobody else must find there.
+    made = dict(memo)
     try:
-        return copy.deepcopy(value, memo)
+        copied = copy.deepcopy(value, made)
     except Exception:
         return value
+    alive = made.pop(id(made), [])
+    memo.update(made)
+    memo.setdefault(id(memo), []).extend(alive)
+    return copied
 
 
 def _packed(error: Any) -> bytes:
@@ -115,16 +123,16 @@ def _each(values: tuple[Any, ...]) -> tuple[Any, ...]:
     return tuple(_safe(value) for value in values)
 
 
-def _safe(value: Any) -> Any:
+def _safe(value: Any, depth: int = 0) -> Any:
     """A value that travels: itself, made of such parts, or its printed form."""
     try:
         _checked(value)
         return value
     except Exception:
-        if type(value) in (tuple, list):
-            return type(value)(_safe(item) for item in value)
-        if type(value) is dict:
-            return {_safe(key): _safe(item) for key, item in value.items()}
+        if depth < _DEEPEST and type(value) in (tuple, list):
+            return type(value)(_safe(item, depth + 1) for item in value)
+        if depth < _DEEPEST and type(value) is dict:
+            return {_safe(key, depth + 1): _safe(item, depth + 1) for key, item in value.items()}
         return printed(value)
 
 

@@ -148,6 +148,17 @@ def test_a_deep_copy_shares_what_has_no_copy_and_copies_the_rest() -> None:
     assert (copied.payload, copied.payload[1] is payload[1]) == ([1, [2]], False)
 
 
+def test_a_copy_that_fails_leaves_no_half_of_it_anywhere() -> None:
+    order = Order(1, threading.Lock())
+    error = ServerExit(("late", order), None, {"of": order})
+    copied = copy.deepcopy(error)
+    assert copied.reason[1] is order
+    assert copied.request["of"] is order
+    assert str(copied) == str(error)
+    both = copy.deepcopy([error, error])
+    assert both[0] is both[1]
+
+
 @attrs.frozen
 class Order:
     """A request as users define them."""
@@ -251,6 +262,16 @@ def test_an_error_that_refers_to_itself_arrives() -> None:
     assert type(arrived.reason.exception) is StartError
     copied: Any = copy.deepcopy(error)
     assert copied.me is copied
+
+
+def test_one_that_is_nested_too_deeply_arrives_without_its_depths() -> None:
+    deep: list[object] = []
+    for _ in range(100_000):
+        deep = [deep]
+    error = StartError("boom")
+    error.reason = deep
+    arrived = pickle.loads(pickle.dumps(error))
+    assert (type(arrived), str(arrived)) == (StartError, "start failed: 'boom'")
 
 
 def test_errors_of_users_are_carried_by_the_same_mechanism() -> None:
