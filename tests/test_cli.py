@@ -201,6 +201,14 @@ class Workplace:
         return found
 
 
+@pytest.fixture(autouse=True)
+def hangups_are_not_ignored() -> Iterator[None]:
+    """Whoever runs the tests may have them ignored (nohup), which programs that they start would inherit."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 @pytest.fixture
 def place(tmp_path: Path) -> Workplace:
     (tmp_path / "work.py").write_text(WORK)
