@@ -115,14 +115,14 @@ def _at(step: object, value: object, kind: Any, converter: Converter) -> Any:
 
 def _read(value: Filled, kind: Any, converter: Converter) -> Any:
     choices = get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)
-    choices = tuple(getattr(choice, "__supertype__", choice) for choice in choices)
-    if not all(choice is type(None) or choice in _ORDER or _is_words(choice) for choice in choices):
+    kinds = [getattr(choice, "__supertype__", choice) for choice in choices if choice is not type(None)]
+    if not kinds or not all(each in _ORDER or _is_words(each) for each in kinds):
         return plain(value)
-    if type(None) in choices:
-        if value.value is None or (str not in choices and _NULL.fullmatch(value.text)):
+    if len(kinds) < len(choices):
+        if value.value is None or (str not in kinds and _NULL.fullmatch(value.text)):
             return None
     reasons: list[str] = []
-    for choice in sorted((each for each in choices if each is not type(None)), key=_rank):
+    for choice in sorted(kinds, key=_rank):
         try:
             return converter.structure(value, choice)
         except ValueError as error:
