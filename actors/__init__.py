@@ -57,6 +57,7 @@ from .reasons import Crash, Shutdown, is_orderly
 from .reports import CrashReport
 from .server import BadReturn
 from .shutdown import at_exit
+from .stacks import dump_processes
 from .task import NotOwner, Task, TaskExit, begin_task, make_stream
 from .waiting import forbid_loop
 
@@ -124,6 +125,7 @@ __all__ = [
     "at_exit",
     "begin_task",
     "child_spec",
+    "dump_processes",
     "forbid_loop",
     "is_orderly",
     "make_stream",

@@ -13,12 +13,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pykka
+from pykka._envelope import Envelope
 from pykka.messages import ProxyCall, ProxyGetAttr, ProxySetAttr, _ActorStop
 
 if TYPE_CHECKING:
     from .pid import Pid
 
 ActorStop = _ActorStop
+ACTOR_LOOP = pykka.Actor._actor_loop.__code__
+"""The function in which the thread of a Pykka actor stays."""
 PYKKA_MESSAGES = frozenset({ProxyCall, ProxyGetAttr, ProxySetAttr, _ActorStop})
 T = TypeVar("T")
 
@@ -115,6 +118,37 @@ class FutureBase(pykka.Future[T]):
     if TYPE_CHECKING:
 
         def __init__(self) -> None: ...
+
+
+class ForeignRef(RefBase):
+    """The attributes of a ref that stands for one of Pykka's own: those of that one, so a proxy finds the
+    actor.
+    """
+
+    __slots__ = ()
+
+    if not TYPE_CHECKING:
+        actor_class = property(lambda self: self.ref.actor_class)
+        actor_urn = property(lambda self: self.ref.actor_urn)
+        actor_inbox = property(lambda self: self.ref.actor_inbox)
+        actor_stopped = property(lambda self: self.ref.actor_stopped)
+        _actor_weakref = property(lambda self: self.ref._actor_weakref)
+        _actor = property(lambda self: self.ref._actor_weakref())
+
+
+def ask_foreign(ref: Any, message: object, reply_to: Any) -> None:
+    """Put a request into the inbox of a Pykka actor, which completes ``reply_to``."""
+    ref.actor_inbox.put(Envelope(message, reply_to=reply_to))
+
+
+def constructed_by(start: object) -> type | None:
+    """The class whose constructor gets what ``start`` gets; None if that is not the ``start`` of a Pykka
+    actor.
+    """
+    owner = getattr(start, "__self__", None)
+    if not (isinstance(owner, type) and issubclass(owner, pykka.Actor)):
+        return None
+    return owner if getattr(start, "__func__", None) is pykka.Actor.start.__func__ else None  # type: ignore[attr-defined]  # it is a class method
 
 
 def is_foreign(ref: object) -> bool:

@@ -16,6 +16,8 @@ from typing import Any, Final, Literal, TypeAlias, cast
 
 import attrs
 
+from .errors import ResproutError
+
 RestartType: TypeAlias = Literal["permanent", "transient", "temporary"]
 ChildType: TypeAlias = Literal["worker", "supervisor"]
 OnExhausted: TypeAlias = Literal["escalate", "give_up"]
@@ -46,7 +48,7 @@ BRUTAL_KILL: Final = BrutalKill.BRUTAL_KILL
 ShutdownTime: TypeAlias = "float | Infinity | BrutalKill"
 
 
-class SpecError(ValueError):
+class SpecError(ResproutError, ValueError):
     """A child spec, or an option of a supervisor, is wrong; nothing was started.
 
     Attributes:
@@ -337,9 +339,12 @@ def _read(spec: object) -> ChildSpec:
     make = getattr(maker, "child_spec", None)
     if callable(make):
         return _made(spec, make(*args))
-    raise SpecError(
-        spec, None, "expected a ChildSpec, a class with child_spec, (class, arg) or a dict with id and start"
-    )
+    wanted = "expected a ChildSpec, a class with child_spec, (class, arg) or a dict with id and start"
+    if isinstance(maker, type) and callable(getattr(maker, "start", None)):
+        # Such as an actor of Pykka's, that knows nothing of supervisors.
+        name, given = maker.__name__, f", ({args[0]!r},)" if args else ","
+        wanted += f"; did you mean ChildSpec({name!r}, ({name}.start{given}))?"
+    raise SpecError(spec, None, wanted)
 
 
 def _made(spec: object, made: object) -> ChildSpec:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 class ThreadPid(MailboxPid):
     """A thread as a process, until it ends."""
 
-    __slots__ = ("_thread_name", "pooled", "sleeper")
+    __slots__ = ("_thread_name", "pooled", "sleeper", "thread_id")
     kind = "thread"
     sleeper: LockType | None
 
@@ -43,6 +43,7 @@ class ThreadPid(MailboxPid):
         if not local.state.worker:
             self.sleeper = sleeper = _thread.allocate_lock()
             sleeper.acquire()
+        self.thread_id = _thread.get_ident()
         thread = _thread_object()
         self._thread_name = "thread" if thread is None else thread.name
         self.pooled = is_pooled(thread)

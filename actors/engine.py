@@ -6,6 +6,7 @@ Everything else they take from ``resprout.actors``, as users do.
 
 from .atomic import remove, remove_all, remove_empty, replace
 from .bounded import has_room, offer, when_room
+from .bridge import constructed_by
 from .bursts import Bursts, Summary
 from .context import current, former_of
 from .kernel import Alarm, Kernel, kernel
@@ -32,6 +33,7 @@ __all__ = [
     "Worker",
     "call",
     "check_timeout",
+    "constructed_by",
     "current",
     "former_of",
     "has_room",

@@ -18,9 +18,14 @@
     ├── BlockingInLoop                  a blocking form was used inside a running event loop
     ├── SelfCall                        a process tried to wait for an answer of its own
     ├── UnknownMessage                  a server of the library's own answers no such call (also a TypeError)
+    ├── SpecError(spec, field, problem) a child spec or an option of a supervisor is wrong (also a ValueError)
     └── ConfigError(file, line, column, path, reason)
 
     Killed (BaseException)              what the code of a dead process meets; nobody else sees it
+
+All of them, and those that other rooms derive from them, can be copied, pickled and sent to another
+interpreter (`portable.py`): the copy is of the same type, with the same text and the same attributes. In a
+pickled one a Pid is its printed form, a str, and so is what cannot be pickled.
 """
 
 from __future__ import annotations
@@ -28,6 +33,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pykka
+
+from .portable import Portable
 
 if TYPE_CHECKING:
     from .pid import Pid
@@ -42,7 +49,7 @@ def brief(value: object) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
-class ResproutError(Exception):
+class ResproutError(Portable, Exception):
     """The root of every error that resprout raises on purpose."""
 
 
@@ -175,11 +182,24 @@ class NotHeld(ResproutError):
 
 
 class QueueFull(ResproutError):
-    """The lock has as many waiters as its max_waiting allows."""
+    """The lock has as many waiters as its max_waiting allows.
 
-    def __init__(self, name: object) -> None:
+    Attributes:
+        name: the lock's.
+        max_waiting: that number, None if it is not known.
+    """
+
+    def __init__(self, name: object, max_waiting: int | None = None) -> None:
         self.name = name
-        super().__init__(f"lock {name!r} has max_waiting waiters already")
+        self.max_waiting = max_waiting
+        full = "as many waiters as its max_waiting allows"
+        if max_waiting is not None:
+            waiters = "1 waiter" if max_waiting == 1 else f"{max_waiting} waiters"
+            full = f"{waiters} already, as many as its max_waiting allows"
+        super().__init__(
+            f"lock {name!r} has {full}; try again later, do without (throttle.attempt), "
+            f"or give it a larger max_waiting"
+        )
 
 
 class MailboxFull(ResproutError):
@@ -229,7 +249,7 @@ class ConfigError(ResproutError):
         return where + (f"{self.path}: " if self.path else "") + self.reason
 
 
-class Killed(BaseException):
+class Killed(Portable, BaseException):
     """Raised in the code of a process that is dead already, at its next call into resprout.
 
     It is a BaseException so that ``except Exception`` does not keep a dead process going. Do not catch it.

@@ -3,7 +3,7 @@ in it.
 
 The actor's class stays as it is. Pykka offers no notice of an actor's end, so two things are wrapped on this
 one instance: its ``actor_stopped.set``, which it calls when it ends, and ``_handle_failure``, which it calls
-    with the exception when it crashes.
+with the exception when it crashes.
 """
 
 from __future__ import annotations
@@ -13,17 +13,45 @@ from typing import Any
 
 import pykka
 
-from .bridge import ActorStop, is_foreign
+from .bridge import ActorStop, ForeignRef, ask_foreign, is_foreign
+from .call import Call
+from .context import current
+from .errors import NoProcess, ServerExit
 from .kernel import kernel
 from .mailbox import MailboxPid
 from .pid import Pid
 from .reasons import KILLED, NORMAL, Crash
+from .waiting import check_timeout, forbid_loop
 
 _STAND_IN = "_resprout_stand_in"
 
 
-class ForeignPid(MailboxPid):
-    """Stands for a pykka.ActorRef in links, monitors and child tables."""
+class Asked(Call):
+    """A request to a foreign actor, which completes it Pykka's way; if it cannot any more, its end does."""
+
+    __slots__ = ()
+
+    def _complete(self, outcome: Any) -> bool:
+        won = super()._complete(outcome)
+        self._forget()
+        return won
+
+    def _refuse(self) -> None:
+        """Its end came first; what it says afterwards is dropped, as raising would end the loop of the
+        actor.
+        """
+
+    def fail(self, pid: Pid) -> None:
+        # An ActorDeadError, as from Pykka itself, which may have been a moment faster.
+        self._complete((None, NoProcess(pid, pid, pid.exit_reason)))
+
+
+class ForeignPid(ForeignRef, MailboxPid):
+    """Stands for a pykka.ActorRef in links, monitors and child tables.
+
+    As a pykka.ActorRef it is as good as that one: ``proxy``, ``ask``, ``tell`` and ``stop`` lead to the
+    actor.
+    """
 
     __slots__ = ("_crash", "ref")
     kind = "pykka"
@@ -67,9 +95,57 @@ class ForeignPid(MailboxPid):
             with contextlib.suppress(pykka.ActorDeadError):
                 self.ref.tell(item)
 
+    def request(self, message: object) -> Call:
+        """Ask the actor; the answer comes in the future, as does a NoProcess when it is dead or ends
+        first.
+        """
+        call = Asked(message, self, current())
+        if self.dead:
+            self.look()
+            call.fail(self)
+            return call
+        call.promise()
+        ask_foreign(self.ref, message, call)
+        if self.dead:
+            # Nobody may read it any more.
+            kernel.post(self.look)
+        return call
+
     def call(self, message: object, timeout: float | None = 5.0) -> Any:
-        """Ask the actor."""
-        return self.ref.ask(message, timeout=timeout)
+        """Ask the actor and wait for its answer.
+
+        Raises:
+            CallTimeout: no answer in time; a late one is dropped.
+            NoProcess: it was dead already.
+            ServerExit: it ended before it answered.
+        """
+        check_timeout(timeout)
+        forbid_loop(f"a call to {self}", "pid.ask(message, block=False)")
+        if self.dead:
+            raise NoProcess(self, self)
+        call = self.request(message)
+        if not call.done():
+            call.wait_for_answer(timeout)
+        try:
+            return call.take()
+        except pykka.ActorDeadError:
+            # Also the actor's own, who asked somebody dead.
+            if not self.dead:
+                raise
+            self.look()
+            raise ServerExit(self.exit_reason, self, message) from None
+
+    def stop_later(self, timeout: float | None) -> bool:
+        """Have it stop, and wait for that."""
+        stopped: bool = self.ref.stop(timeout=timeout)
+        return stopped
+
+    def stop_future(self) -> Any:
+        return self.ref.stop(block=False)
+
+    def mailbox_length(self) -> int:
+        """How many messages wait in the actor's own inbox; asks for no lock of that."""
+        return len(getattr(self.ref.actor_inbox, "queue", ()))
 
     def cast(self, message: object) -> None:
         """Tell the actor."""
@@ -91,6 +167,12 @@ class ForeignPid(MailboxPid):
         self.die(Crash(self._crash[0]) if self._crash else NORMAL)
         if not self._gone:
             self.leave()
+
+
+def stand_in_of(actor: Any) -> Pid | None:
+    """The process that stands for an actor of Pykka's, if there is one already."""
+    pid: Pid | None = getattr(actor, "__dict__", {}).get(_STAND_IN)
+    return pid
 
 
 def stand_in(ref: object) -> Pid | None:

@@ -290,24 +290,9 @@ class Future(FutureBase[T]):
         """Give a ``concurrent.futures.Future`` that ends as this one does, for code that insists on that
         class.
         """
-        mirror: concurrent.futures.Future[T] = concurrent.futures.Future()
+        from .mirror import Mirror
 
-        def copy(_future: object) -> None:
-            try:
-                value = self.result(0.0)
-            except concurrent.futures.CancelledError:
-                mirror.cancel()
-                mirror.set_running_or_notify_cancel()
-            except BaseException as error:
-                if mirror.set_running_or_notify_cancel():
-                    mirror.set_exception(error)
-            else:
-                if mirror.set_running_or_notify_cancel():
-                    mirror.set_result(value)
-
-        self.add_done_callback(copy)
-        mirror.add_done_callback(lambda done: self.cancel() if done.cancelled() else None)
-        return mirror
+        return Mirror(self)
 
     # -- derived futures -----------------------------------------------------
 

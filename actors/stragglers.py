@@ -70,6 +70,11 @@ def caught_up(pid: Pid) -> None:
         _since.pop(pid.id, None)
 
 
+def straggling() -> list[Pid]:
+    """Only the processes, without a look at where they are."""
+    return [pid for pid, _ in list(_since.values()) if not pid.left]
+
+
 def stragglers() -> list[Straggler]:
     """List the dead processes whose code still runs, oldest first."""
     now = time.monotonic()

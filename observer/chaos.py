@@ -54,13 +54,14 @@ class Rules:
 
 @attrs.frozen
 class Takedown:
-    """One child to take down: who, which process of it, and how."""
+    """One child to take down: who, which process of it, and how; its place tells it from all others."""
 
     path: tuple[str, ...]
     group: tuple[str, ...]
     kind: str
     process: object
     how: How
+    place: tuple[object, ...] = attrs.field(default=attrs.Factory(lambda self: self.path, takes_self=True))
 
     @property
     def child(self) -> str:
@@ -74,11 +75,11 @@ class Toll:
 
     Args:
         groups: How often each group was.
-        down: Paths of those that do not serve again yet.
+        down: Places of those that do not serve again yet.
     """
 
     groups: Counter[tuple[str, ...]] = attrs.field(factory=Counter)
-    down: frozenset[tuple[str, ...]] = frozenset()
+    down: frozenset[tuple[object, ...]] = frozenset()
 
     @property
     def happened(self) -> int:
@@ -89,39 +90,40 @@ class Toll:
         """The toll once `takedown` was carried out."""
         groups = Counter(self.groups)
         groups[takedown.group] += 1
-        return Toll(groups, self.down | {takedown.path})
+        return Toll(groups, self.down | {takedown.place})
 
-    def recovered(self, path: tuple[str, ...]) -> Toll:
-        """The toll once the child at `path` serves again."""
-        return Toll(self.groups, self.down - {path})
+    def recovered(self, place: tuple[object, ...]) -> Toll:
+        """The toll once the child at `place` serves again."""
+        return Toll(self.groups, self.down - {place})
 
 
 def is_victim(child: Child, rules: Rules) -> bool:
     """Whether chaos may take the child down.
 
-    Victims are what the library supplies (locks, registries, APIs) and workers that have replicas. A worker
-    of which there is one is left alone, since it may be the measuring instrument or hold something of the
-    outside world; naming it in `rules.only` makes it a victim. Supervisors never are: they crash through
-    their children.
+    Victims are what the library supplies (locks, registries, APIs), workers that have replicas, and those
+    that the program starts under a dynamic supervisor. Another worker of which there is one is left alone,
+    since it may be the measuring instrument or hold something of the outside world; naming it in `rules.only`
+    makes it a victim. Supervisors never are: they crash through their children; nor are temporary children,
+    which nobody starts again.
     """
-    if child.kind == "supervisor":
+    if child.kind == "supervisor" or child.temporary:
         return False
     names = {child.id, child.label, child.group[-1], "/".join(child.group)}
     if names & rules.spare:
         return False
     if rules.only:
         return bool(names & rules.only)
-    return child.kind != "worker" or child.replicas > 1
+    return child.kind != "worker" or child.replicas > 1 or child.dynamic
 
 
-def victims(snapshot: Snapshot, rules: Rules, down: frozenset[tuple[str, ...]]) -> list[Child]:
+def victims(snapshot: Snapshot, rules: Rules, down: frozenset[tuple[object, ...]]) -> list[Child]:
     """Those that run, may be taken down, and have come back from their last time, in start order."""
     return [
         child
         for child in walk(snapshot.children)
         if child.process is not None
         and child.state == "running"
-        and child.path not in down
+        and child.place not in down
         and is_victim(child, rules)
     ]
 
@@ -140,7 +142,8 @@ def choose(rng: random.Random, snapshot: Snapshot, toll: Toll, rules: Rules) -> 
     fewest = min(toll.groups[group] for group in groups)
     group = rng.choice([group for group in groups if toll.groups[group] == fewest])
     child = rng.choice([child for child in possible if child.group == group])
-    return Takedown(child.path, child.group, child.kind, child.process, WAYS[toll.groups[group] % len(WAYS)])
+    how = WAYS[toll.groups[group] % len(WAYS)]
+    return Takedown(child.path, child.group, child.kind, child.process, how, child.place)
 
 
 def due(wanted: int, first: Progress | None, now: Progress | None, seconds: float) -> int:

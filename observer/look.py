@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from time import monotonic
 
 import attrs
@@ -82,20 +82,25 @@ class Lookout:
         return children_of(top, (), now)
 
 
-def children_of(node: supervision.TreeNode, path: tuple[str, ...], now: float) -> tuple[Child, ...]:
+def children_of(
+    node: supervision.TreeNode, path: tuple[str, ...], now: float, place: tuple[object, ...] = ()
+) -> tuple[Child, ...]:
     """What is under a node of a tree, as the observer sees it.
 
     Args:
         node: As `supervision.tree` gives it.
         path: Of that node.
         now: When it was given, in seconds of the monotonic clock.
+        place: Of that node.
     """
-    ids = _told_apart([str(child.id) for child in node.children])
+    ids = _told_apart(node.children)
     stems = [stem(id) for id in ids]
     sizes = Counter(stems)
     children = []
     for child, id, shared in zip(node.children, ids, stems, strict=True):
         here = (*path, id)
+        dynamic = child.number is not None
+        there = (*place, child.number if dynamic else id)
         # A supervisor that has not yet heard of a death still lists the process.
         gone = child.state == "running" and child.pid is not None and not child.pid.alive
         replicas = sizes[shared]
@@ -107,21 +112,26 @@ def children_of(node: supervision.TreeNode, path: tuple[str, ...], now: float) -
                 None if gone else child.pid,
                 None if child.uptime is None else now - child.uptime,
                 child.restarts,
-                children_of(child, here, now),
+                children_of(child, here, now, there),
                 (*path, shared) if replicas > 1 else here,
                 replicas,
+                dynamic=dynamic,
+                temporary=child.restart == "temporary",
+                place=there,
             )
         )
     return tuple(children)
 
 
-def _told_apart(ids: list[str]) -> list[str]:
+def _told_apart(children: Sequence[supervision.TreeNode]) -> list[str]:
     """The ids with a number where several are the same, as those of dynamic children often are."""
-    often = Counter(ids)
+    often = Counter(str(child.id) for child in children)
     seen: Counter[str] = Counter()
     told = []
-    for id in ids:
-        told.append(f"{id} #{seen[id]}" if often[id] > 1 else id)
+    for child in children:
+        id = str(child.id)
+        number = seen[id] if child.number is None else child.number
+        told.append(f"{id} #{number}" if often[id] > 1 else id)
         seen[id] += 1
     return told
 

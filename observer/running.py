@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
+import signal
 import sys
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -141,6 +142,9 @@ class _Run:
                 saboteur.start()
             status = self._application.run()
             signals = seen()
+            if "SIGHUP" in signals:
+                # The shell of a closed terminal sends another one when it ends; the report is to be written.
+                signal.signal(signal.SIGHUP, signal.SIG_IGN)
         return Outcome(
             self._application.name,
             monotonic() - began,

@@ -158,10 +158,10 @@ class Saboteur:
     def _see_who_is_back(self, snapshot: Snapshot, now: float) -> None:
         if not self._away:
             return
-        listed = {child.path: child for child in walk(snapshot.children)}
+        listed = {child.place: child for child in walk(snapshot.children)}
         for away in tuple(self._away):
             takedown = away.takedown
-            child = listed.get(takedown.path)
+            child = listed.get(takedown.place)
             if (
                 child is None
                 or child.process == takedown.process
@@ -173,7 +173,7 @@ class Saboteur:
             died = self._died.pop(takedown.process, away.since)
             back = now if child.started is None else max(died, child.started)
             self._away.remove(away)
-            self._toll = self._toll.recovered(takedown.path)
+            self._toll = self._toll.recovered(takedown.place)
             self._crashes[takedown] = attrs.evolve(
                 self._crashes[takedown], seconds_until_serving=round(back - died, 6)
             )

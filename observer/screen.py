@@ -5,10 +5,13 @@ A screen is also told where log records go, so that a line of a child never land
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import sys
-from typing import TYPE_CHECKING, Literal, Protocol, TextIO
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO, TYPE_CHECKING, Literal, Protocol, TextIO
 
 from .display import clock, plain_line, summary_rows
 from .report import Outcome
@@ -62,6 +65,22 @@ def screen_for(look: Look, stream: TextIO) -> Screen:
         if console.is_terminal and not console.is_dumb_terminal:
             return LiveScreen(console)
     return PlainScreen(stream)
+
+
+@contextmanager
+def _to_nobody_if_gone(stream: IO[str]) -> Iterator[None]:
+    """Lets nothing fail inside because nobody looks any more: a pipe whose reader went away (`| head`), a
+    terminal that was closed. That is no reason to stop the tree, and children that print must not crash of
+    it, nor the interpreter complain at its end of what is left in the buffer; so all that comes goes nowhere.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.EPIPE, errno.EIO):
+            raise
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
 
 
 def _stderr_handler() -> logging.Handler:
@@ -129,14 +148,8 @@ class PlainScreen:
         return _stderr_handler()
 
     def _write(self, line: str) -> None:
-        try:
+        with _to_nobody_if_gone(self._stream):
             print(line, file=self._stream, flush=True)
-        except BrokenPipeError:
-            # Whoever read it has gone away (`| head`), which is no reason to stop the tree. What is left in
-            # the buffer must not fail again when the interpreter ends.
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, self._stream.fileno())
-            os.close(nowhere)
 
 
 class LiveScreen:
@@ -153,23 +166,27 @@ class LiveScreen:
 
     def open(self) -> None:
         """Takes over the end of the terminal."""
-        self._live.start()
+        with _to_nobody_if_gone(self._console.file):
+            self._live.start()
 
     def show(self, snapshot: Snapshot) -> None:
         """Draws the next frame."""
         from .pictures import picture
 
-        self._live.update(picture(snapshot), refresh=True)
+        with _to_nobody_if_gone(self._console.file):
+            self._live.update(picture(snapshot), refresh=True)
 
     def close(self) -> None:
         """Gives the terminal back, without the last frame: the summary takes its place."""
-        self._live.stop()
+        with _to_nobody_if_gone(self._console.file):
+            self._live.stop()
 
     def summary(self, outcome: Outcome, words: str) -> None:
         """Draws the table and the job's words."""
         from .pictures import summary_picture
 
-        self._console.print(summary_picture(outcome, words))
+        with _to_nobody_if_gone(self._console.file):
+            self._console.print(summary_picture(outcome, words))
 
     def log_handler(self) -> logging.Handler:
         """Above the picture, on the same terminal."""

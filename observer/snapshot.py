@@ -31,6 +31,10 @@ class Child:
         children: In start order; empty for anything but a supervisor.
         group: What it shares with its replicas, or its own path.
         replicas: How many children of its supervisor are in that group, itself included.
+        dynamic: Whether the program has started it, under a dynamic supervisor.
+        temporary: Whether nobody starts it again.
+        place: What stays the same when the path does not: those of dynamic children are numbered when several
+            have the same id. By default the path.
     """
 
     path: tuple[str, ...]
@@ -42,6 +46,9 @@ class Child:
     children: tuple[Child, ...] = ()
     group: tuple[str, ...] = ()
     replicas: int = 1
+    dynamic: bool = False
+    temporary: bool = False
+    place: tuple[object, ...] = attrs.field(default=attrs.Factory(lambda self: self.path, takes_self=True))
 
     @property
     def id(self) -> str:

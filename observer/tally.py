@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from ..actors import Pid, telemetry
-from ..supervision import ChildRestarting, GaveUp, ShuttingDown
+from ..supervision import STOP_SIGNALS, ChildRestarting, GaveUp, ShuttingDown
 
 __all__ = ["Tally", "signals_seen"]
 
@@ -76,7 +76,8 @@ class Tally:
 
 @contextmanager
 def signals_seen() -> Iterator[Callable[[], list[str]]]:
-    """Notes the signals that Python handlers get inside the `with`, whoever installs those; main thread only.
+    """Notes the signals to stop that Python handlers get inside the `with`, whoever installs those; main
+    thread only.
 
     It takes none away: the interpreter itself writes their numbers down (`signal.set_wakeup_fd`).
 
@@ -91,7 +92,8 @@ def signals_seen() -> Iterator[Callable[[], list[str]]]:
             numbers.extend(reader.recv(4096))
         except BlockingIOError:
             pass
-        return [signal.Signals(number).name for number in numbers]
+        # Others come, too: SIGQUIT, which shows what goes on, and those of the program's own.
+        return [signal.Signals(number).name for number in numbers if number in STOP_SIGNALS]
 
     with reader, writer:
         reader.setblocking(False)

@@ -23,18 +23,25 @@ examples:
 
 _RUN_EPILOG = """\
 A run ends when the root of the tree ends: when a significant child has ended (auto_shutdown), or when
-a child crashed more often than max_restarts allows. Ctrl-C and SIGTERM stop the tree in reverse
-order of its start, each child within its shutdown time; a second one stops at once.
+a child crashed more often than max_restarts allows.
 
-Chaos takes down locks, registries, APIs and replicated workers, each kind equally often, in turn by an
-exception inside the process and by a kill. Single workers are spared unless --chaos-only names them,
-and so are temporary children, which nobody starts again.
+signals:
+  SIGINT (Ctrl-C), SIGTERM      stop the tree in reverse order of its start, each child within its
+                                shutdown time; a second one stops at once
+  SIGHUP                        the same: the terminal was closed, or a service manager says so;
+                                under nohup it stays ignored
+  SIGBREAK (Ctrl-Break)         the same, on Windows
+  SIGQUIT (Ctrl-\\)              writes to stderr what every process and thread is doing, and goes on
+
+Chaos takes down locks, registries, APIs, replicated workers and the children of dynamic supervisors, each
+kind equally often, in turn by an exception inside the process and by a kill. Single workers are spared
+unless --chaos-only names them, and so are temporary children, which nobody starts again.
 
 exit status:
   0    the tree ended as it should, or was told to stop
   1    a supervisor gave up; the crash report on stderr names the child
   2    the command line or the tree file is wrong; nothing was started
-  130  stopped at once, by a second Ctrl-C (143 by a second SIGTERM)
+  130  stopped at once, by a second Ctrl-C (143 by a second SIGTERM, 129 by a second SIGHUP)
 
 examples:
   resprout run tree.yaml

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .application import Application
+from .application import STOP_SIGNALS, Application
 from .child_spec import (
     BRUTAL_KILL,
     INFINITY,
@@ -36,6 +36,7 @@ from .values import ChildInfo, Counts, FailedToStartChild, Restarting
 __all__ = [
     "BRUTAL_KILL",
     "INFINITY",
+    "STOP_SIGNALS",
     "Application",
     "Backoff",
     "BadCombination",

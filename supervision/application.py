@@ -10,7 +10,8 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from queue import SimpleQueue
-from typing import Any, Final, TypeAlias
+from types import FrameType
+from typing import Any, Final, TypeAlias, cast
 
 import attrs
 from typing_extensions import assert_never
@@ -22,6 +23,7 @@ from ..actors import (
     Pid,
     StartError,
     at_exit,
+    dump_processes,
     forbid_loop,
     is_orderly,
     process,
@@ -32,7 +34,19 @@ from .tree_file import Tree, load_tree
 logger: Final = logging.getLogger("resprout.application")
 
 _SAME_SIGNAL: Final = 0.05
-_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+_SAME_HANGUP: Final = 1.0
+"""A closed terminal sends SIGHUP, its shell sends it, too, and so does the shell's end."""
+
+
+def _named(*names: str) -> tuple[int, ...]:
+    """The signals of these names that this system has."""
+    return tuple(getattr(signal, name) for name in names if hasattr(signal, name))
+
+
+_HANGUP: Final = _named("SIGHUP")
+_SHOW: Final = _named("SIGQUIT")
+STOP_SIGNALS: Final = _named("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
+"""The signals that end `Application.run`."""
 
 
 @attrs.frozen
@@ -165,16 +179,18 @@ class Application:
     def run(self) -> int:
         """Starts the tree and serves until it ends or a signal ends it.
 
-        SIGTERM and SIGINT (Ctrl-C) stop the tree in reverse order, each child within its shutdown time; a
-        second one stops at once. (Wrappers such as timeout(1) send a signal to the program and to its group,
-        so what comes within 50 ms of the first is taken for the same.) A signal during the start is obeyed as
-        soon as the tree has started. The signal handlers of before are put back at the end. Outside the main
-        thread none are installed.
+        SIGTERM, SIGINT (Ctrl-C), SIGHUP (the terminal was closed) and Windows' SIGBREAK (Ctrl-Break) stop the
+        tree in reverse order, each child within its shutdown time; a second one stops at once. (Wrappers such
+        as timeout(1) send a signal to the program and to its group, so what comes within 50 ms of the first
+        is taken for the same, as is a SIGHUP within a second.) A signal during the start is obeyed as soon as
+        the tree has started. A SIGHUP that is ignored, as under nohup(1), stays ignored. SIGQUIT (Ctrl-\\)
+        writes to stderr what every process and thread is doing, and the tree goes on. The signal handlers of
+        before are put back at the end. Outside the main thread none are installed.
 
         Returns:
             An exit status. 0: the root ended in order, or a signal stopped the tree. 1: the start failed, the
             root crashed, or a supervisor gave up and was not started again. 128 and the number of the signal
-            (130 for Ctrl-C): a second signal stopped it at once.
+            (130 for Ctrl-C, 143 for SIGTERM, 129 for SIGHUP): a second signal stopped it at once.
 
         Raises:
             AlreadyStarted: It runs.
@@ -189,7 +205,8 @@ class Application:
     def _made_job(self) -> Any:
         with self._making_job:
             if self._job is None and self.tree.job is not None:
-                self._job = self.tree.job.start.target(**self.tree.job.args)
+                keywords = cast("Mapping[str, Any]", self.tree.job.args)
+                self._job = self.tree.job.start.target(**keywords)
             return self._job
 
     def _start(self, life: Life) -> Pid:
@@ -224,7 +241,7 @@ class Application:
                     if signalled is not None:
                         process.spawn(life.stop, "shutdown", None)
                 case Signalled(number, at) if signalled is not None:
-                    if at - signalled.at < _SAME_SIGNAL:
+                    if at - signalled.at < (_SAME_HANGUP if number in _HANGUP else _SAME_SIGNAL):
                         continue
                     logger.warning("application %s stops at once", self.name)
                     life.kill()
@@ -262,7 +279,7 @@ class Application:
 
 @contextmanager
 def _signals_to(inbox: SimpleQueue[Happening]) -> Iterator[None]:
-    """Has SIGINT and SIGTERM come as happenings, in the main thread, and puts the handlers of before back."""
+    """Has the signals that stop come as happenings, in the main thread; puts the handlers of before back."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -271,12 +288,19 @@ def _signals_to(inbox: SimpleQueue[Happening]) -> Iterator[None]:
         # May interrupt anything, the drain of somebody's mailbox included; a SimpleQueue takes that.
         inbox.put(Signalled(number, time.monotonic()))
 
-    before = {number: signal.signal(number, handler) for number in _SIGNALS}
+    ignored = [number for number in _HANGUP if signal.getsignal(number) is signal.SIG_IGN]
+    before = {number: signal.signal(number, handler) for number in STOP_SIGNALS if number not in ignored}
+    before.update((number, signal.signal(number, _show)) for number in _SHOW)
     try:
         yield
     finally:
         for number, old in before.items():
             signal.signal(number, signal.SIG_DFL if old is None else old)
+
+
+def _show(number: int, frame: FrameType | None) -> None:
+    """Shows what everybody is doing, whatever hangs: this asks nobody and takes no lock."""
+    dump_processes(frame)
 
 
 def _told(error: BaseException) -> str:

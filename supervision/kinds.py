@@ -15,14 +15,15 @@ from typing import Any, Final, Literal, Protocol
 import attrs
 from cattrs.errors import ClassValidationError
 
+from .arguments import typed_arguments
 from .child_spec import Backoff, ChildSpec, SpecError, child_spec
 from .durations import Seconds, Shutdown
 from .dynamic_supervisor import DynamicSupervisor
 from .mistakes import Path, did_you_mean
 from .options import AutoShutdown, Strategy
-from .references import Reference, check_arguments, resolve
+from .references import Reference, check_arguments, parameters_of, refused, resolve
 from .running import start_function
-from .structuring import options_of
+from .structuring import Arguments, at_attribute, options_of, plain
 from .supervisor import Supervisor
 
 _INDEX: Final = "{index}"
@@ -227,7 +228,8 @@ class WorkerChild:
     Args:
         worker: Its id, unless the file says another.
         start: A class with `child_spec` or `start_link`, which gets `args` as its one argument;
-            or of a function that starts a linked process and returns its Pid, and gets `args` as keywords.
+            or a function that starts a process and returns its Pid, and gets `args` as keywords
+            (`Class.start` of a Pykka actor is one).
         run: Instead of `start`: a function or coroutine function that does the work itself.
             It is called with `args` as keywords, in a process of its own, whose end is its end.
         args: The arguments.
@@ -239,7 +241,7 @@ class WorkerChild:
     worker: str
     start: Reference | None = None
     run: Reference | None = None
-    args: Mapping[object, object] | None = None
+    args: Arguments | None = None
     name: str | None = None
     via: tuple[str, object] | None = None
     replicas: int | None = attrs.field(default=None, validator=not_negative)
@@ -252,12 +254,17 @@ class WorkerChild:
 
     def child_specs(self, common: Common) -> list[ChildSpec]:
         """A spec for each replica."""
-        errors = list(self._mistakes())
+        errors: list[Exception] = list(self._mistakes())
         specs: list[ChildSpec] = []
+        args: Any = None
+        try:
+            args = None if errors or self.args is None else self._arguments(self.args)
+        except ClassValidationError as error:
+            errors.append(at_attribute(error, "args"))
         for index in [] if errors else self._indices():
             try:
                 name = self._name(common, index)
-                specs.append(self._spec(self._id(common, index), _numbered(self.args, index), name))
+                specs.append(self._spec(self._id(common, index), _numbered(args, index), name))
             except SpecError as error:
                 errors.append(error)
                 # The other replicas differ in their number only, so they would say the same.
@@ -281,6 +288,13 @@ class WorkerChild:
             )
         return [SpecError(self.worker, field, problem) for field, problem in wrong]
 
+    def _arguments(self, args: Arguments) -> Any:
+        """The arguments as what they are for takes them: as one value, or each as its parameter says."""
+        called = self.start if self.run is None else self.run
+        if called is None or (self.run is None and _takes_one(called.target)):
+            return plain(args)
+        return typed_arguments(args, called.target)
+
     def _indices(self) -> Sequence[int | None]:
         return [None] if self.replicas is None else range(self.replicas)
 
@@ -300,36 +314,75 @@ class WorkerChild:
 
     def _spec(self, id: str, args: Any, name: Any) -> ChildSpec:
         if self.start is None:
-            return ChildSpec(id, (start_function, (self._called("run", args or {}), args or {}, name), {}))
+            return ChildSpec(id, (start_function, (self._work(args or {}), args or {}, name), {}))
         target: Any = self.start.target
         named = {} if name is None else {"name": name}
         if callable(getattr(target, "child_spec", None)):
             spec = child_spec(target if args is None else (target, args), id=id)
             call, positional, keywords = spec.start
+            self._check_name(call, positional, keywords, named)
             return attrs.evolve(spec, start=(call, positional, {**keywords, **named}))
         if callable(getattr(target, "start_link", None)):
-            return ChildSpec(id, (target.start_link, () if args is None else (args,), named))
-        if isinstance(target, type) or inspect.iscoroutinefunction(target):
-            what = (
-                "a class without either"
-                if isinstance(target, type)
-                else "a coroutine function, as run: takes"
-            )
-            wanted = "expected a class with start_link or child_spec, or a function that returns a Pid"
-            raise SpecError(id, "start", f"{wanted}; {self.start.text} is {what}")
+            one = () if args is None else (args,)
+            self._check_name(target.start_link, one, {}, named)
+            return ChildSpec(id, (target.start_link, one, named))
+        self._check_start(id, target)
+        self._check_name(target, (), args or {}, named)
         keywords = {**(args or {}), **named}
-        return ChildSpec(id, (self._called("start", keywords), (), keywords))
+        self._check_keywords("start", self.start, keywords)
+        return ChildSpec(id, (target, (), keywords))
 
-    def _called(self, field: str, arguments: Mapping[Any, object]) -> Any:
-        """What `start` or `run` names, if it can be called with these arguments."""
-        reference: Reference | None = getattr(self, field)
-        if reference is None:
-            return None
+    def _work(self, args: Mapping[Any, object]) -> Any:
+        """What `run` names, if it is a function that does the work."""
+        assert self.run is not None
+        text, target = self.run.text, self.run.target
+        what = ""
+        if isinstance(target, type):
+            what = f"{text} is a class; one that starts a process goes under start:"
+        elif inspect.isgeneratorfunction(target) or inspect.isasyncgenfunction(target):
+            what = f"{text} is a generator function, which does nothing until somebody iterates over it"
+        if what:
+            raise SpecError(self.worker, "run", f"expected a function that does the work; {what}")
+        self._check_keywords("run", self.run, args)
+        return target
+
+    def _check_start(self, id: str, target: Any) -> None:
+        """Refuses what is no function that starts a process."""
+        assert self.start is not None
+        text = self.start.text
+        wanted = "expected a class with start_link or child_spec, or a function that returns a Pid"
+        if isinstance(target, type):
+            # Such as an actor of Pykka's, that knows nothing of supervisors.
+            hint = f"; did you mean '{text}.start'?" if callable(getattr(target, "start", None)) else ""
+            raise SpecError(id, "start", f"{wanted}; {text} is a class without either{hint}")
+        if inspect.iscoroutinefunction(target):
+            raise SpecError(id, "start", f"{wanted}; {text} is a coroutine function, as run: takes")
+
+    def _check_keywords(self, field: str, reference: Reference, args: Mapping[Any, object]) -> None:
         try:
-            check_arguments(reference, arguments)
+            check_arguments(reference, args)
         except ValueError as error:
             raise SpecError(self.worker, "args" if self.args else field, str(error)) from None
-        return reference.target
+
+    def _check_name(
+        self,
+        call: Callable[..., Any],
+        positional: Sequence[Any],
+        keywords: Mapping[str, Any],
+        named: Mapping[str, Any],
+    ) -> None:
+        """Refuses a name that what starts the process would not take."""
+        if named and refused(call, positional, {**keywords, **named}) is not None:
+            if refused(call, positional, keywords) is None:
+                assert self.start is not None
+                field = "name" if self.via is None else "via"
+                problem = f"expected no {field}:, as {self.start.text} starts without a parameter 'name'"
+                raise SpecError(self.worker, field, f"{problem}; it takes: {parameters_of(call)}")
+
+
+def _takes_one(target: Any) -> bool:
+    """Whether a start gets `args` as one argument."""
+    return callable(getattr(target, "child_spec", None)) or callable(getattr(target, "start_link", None))
 
 
 def _numbered(value: Any, index: int | None) -> Any:

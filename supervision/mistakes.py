@@ -52,9 +52,6 @@ class InvalidTree(ConfigError):
     def __str__(self) -> str:
         return "\n".join(str(problem) for problem in self.problems)
 
-    def __reduce__(self) -> tuple[type[InvalidTree], tuple[tuple[ConfigError, ...]]]:
-        return InvalidTree, (self.problems,)
-
 
 def invalid_tree(file: str, mistakes: Iterable[Mistake]) -> InvalidTree:
     """The error for the mistakes of one file, sorted by their places; what an alias repeats is told once."""

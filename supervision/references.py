@@ -7,12 +7,13 @@ import inspect
 import pkgutil
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
 import attrs
 
+from ..actors.engine import constructed_by
 from .mistakes import did_you_mean
 
 
@@ -73,15 +74,35 @@ def check_arguments(reference: Reference, arguments: Mapping[Any, object]) -> No
     for key in arguments:
         if not isinstance(key, str):
             raise ValueError(f"expected names as keys, since {reference.text} takes keywords, got: {key!r}")
+    problem = refused(reference.target, (), arguments)
+    if problem is not None:
+        raise ValueError(f"{problem}; {reference.text} takes: {parameters_of(reference.target)}")
+
+
+def refused(target: Callable[..., Any], positional: Sequence[Any], keywords: Mapping[Any, Any]) -> str | None:
+    """Why a callable would not take these arguments, or `None` if it would, as far as its signature tells."""
+    signature = signature_of(target)
+    if signature is None:
+        return None
     try:
-        signature = inspect.signature(reference.target)
-    except (TypeError, ValueError):
-        return
-    try:
-        signature.bind(**arguments)
+        signature.bind(*positional, **keywords)
     except TypeError as error:
-        takes = ", ".join(signature.parameters) or "none"
-        raise ValueError(f"{error}; {reference.text} takes: {takes}") from None
+        return str(error)
+    return None
+
+
+def parameters_of(target: Callable[..., Any]) -> str:
+    """The names of a callable's parameters, for people."""
+    signature = signature_of(target)
+    return (", ".join(signature.parameters) if signature is not None else "") or "none"
+
+
+def signature_of(target: Callable[..., Any]) -> inspect.Signature | None:
+    """How something is called; `None` if it does not tell."""
+    try:
+        return inspect.signature(constructed_by(target) or target)
+    except (TypeError, ValueError):
+        return None
 
 
 def _dotted(name: str) -> bool:

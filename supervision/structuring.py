@@ -46,6 +46,10 @@ class UnknownKey(ValueError):
         self.key = key
 
 
+class Arguments(dict[object, object]):
+    """The `args` of a call as the file has them: what they mean is known together with what is called."""
+
+
 class AlreadyReported(Exception):
     """The value could not be read from the text, which was reported there."""
 
@@ -84,6 +88,7 @@ def new_converter() -> Converter:
     register(lambda kind: get_origin(kind) in (list, tuple, Sequence) or kind in (list, tuple), _sequence)
     register(lambda kind: get_origin(kind) in (dict, Mapping) or kind is dict, _mapping)
     register(lambda kind: isinstance(kind, type) and attrs.has(kind), structure_class)
+    converter.register_structure_hook(Arguments, lambda value, kind: _arguments(value))
     converter.register_structure_hook(str, _text)
     converter.register_structure_hook(int, _whole_number)
     converter.register_structure_hook(float, _number)
@@ -329,6 +334,12 @@ def _mapping(value: object, kind: Any, converter: Converter) -> object:
         if wrong:
             raise IterableValidationError("keys", wrong, dict)
     return _each([(key, item, value_kind) for key, item in block.items()], kind, converter)
+
+
+def _arguments(value: object) -> Arguments:
+    block = as_block(value, "a mapping")
+    plain(block)  # what could not be read was reported there
+    return Arguments(block)
 
 
 def _each(items: Iterable[tuple[Any, object, Any]], kind: Any, converter: Converter) -> dict[Any, Any]:

@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeAlias
 import attrs
 
 from ..actors import NoProcess, Pid, process
-from .child_spec import ChildType
+from .child_spec import ChildType, RestartType
 from .server import FamilyServer
 from .table import Child
 
@@ -38,6 +38,9 @@ class TreeNode:
         mailbox_length: How many messages wait for it.
         strategy: The strategy, if it is a supervisor that runs.
         children: In start order.
+        restart: The restart type of its spec; None for the root.
+        number: Under a dynamic supervisor what tells it from its siblings, whose ids may be the same; a
+            restart leaves it. None under any other.
     """
 
     id: Any
@@ -51,6 +54,8 @@ class TreeNode:
     mailbox_length: int = 0
     strategy: str | None = None
     children: tuple[TreeNode, ...] = ()
+    restart: RestartType | None = None
+    number: Any = None
 
     def walk(self) -> Iterator[TreeNode]:
         """This node and all under it, parents first, in start order."""
@@ -98,7 +103,7 @@ def _node(id: Any, kind: ChildType, pid: Pid, restarts: int, uptime: float | Non
     family = getattr(server, "family", None)
     if family is not None:
         strategy = family.strategy
-        children = tuple(_row(child, now) for child in family.table.snapshot())
+        children = tuple(_row(child, now, family.keeps) for child in family.table.snapshot())
     return TreeNode(
         id,
         kind,
@@ -114,11 +119,13 @@ def _node(id: Any, kind: ChildType, pid: Pid, restarts: int, uptime: float | Non
     )
 
 
-def _row(child: Child, now: float) -> TreeNode:
+def _row(child: Child, now: float, keeps: bool) -> TreeNode:
     """The node of a row. The supervisor may change it meanwhile, so each field is read once."""
     spec, pid, state = child.spec, child.pid, child.state
     if state != "running" or pid is None:
-        return TreeNode(
+        node = TreeNode(
             spec.id, spec.type, "down" if state == "running" else state, None, restarts=child.restarts
         )
-    return _node(spec.id, spec.type, pid, child.restarts, max(0.0, now - child.started_at), now)
+    else:
+        node = _node(spec.id, spec.type, pid, child.restarts, max(0.0, now - child.started_at), now)
+    return attrs.evolve(node, restart=spec.restart, number=None if keeps else child.key)

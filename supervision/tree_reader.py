@@ -11,6 +11,7 @@ import attrs
 from cattrs import Converter
 from cattrs.errors import ClassValidationError
 
+from .arguments import typed_arguments
 from .child_spec import ChildSpec, SpecError
 from .durations import Seconds
 from .kinds import Child, Common, NameTable, above_zero, not_negative
@@ -19,6 +20,7 @@ from .options import AutoShutdown, Strategy, check_significance
 from .positions import Block, Document
 from .references import Reference, check_arguments
 from .structuring import (
+    Arguments,
     UnknownKey,
     as_block,
     at_attribute,
@@ -44,13 +46,18 @@ class Job:
     """
 
     start: Reference
-    args: Mapping[str, object] = attrs.field(factory=dict)
+    args: Arguments = attrs.field(factory=Arguments)
 
     def __attrs_post_init__(self) -> None:
         try:
             check_arguments(self.start, self.args)
         except ValueError as error:
             raise SpecError("job", "args" if self.args else "start", str(error)) from None
+        try:
+            typed = typed_arguments(self.args, self.start.target)
+        except ClassValidationError as error:
+            raise ClassValidationError("job", [at_attribute(error, "args")], Job) from None
+        object.__setattr__(self, "args", typed)
 
 
 @attrs.frozen

@@ -29,6 +29,7 @@ from pathlib import Path
 
 from resprout.actors import GenServer, NoReply, Ok, Stop, process
 from resprout.observer import Progress
+from resprout.supervision import ChildSpec, DynamicSupervisor
 
 HERE = Path(__file__).parent
 
@@ -66,6 +67,33 @@ class Stuck(Announcer):
         print("stuck", flush=True)
         import threading
         threading.Event().wait()
+
+
+class Slow(Announcer):
+    """Takes until it is let go to stop."""
+
+    def terminate(self, reason, name):
+        print("stopping", flush=True)
+        (HERE / "go on").read_text()  # a pipe, whose other end the test opens
+        super().terminate(reason, name)
+
+
+class Hung(GenServer):
+    """Is stuck in a callback, with a message in its mailbox."""
+
+    def init(self, _):
+        GenServer.cast(self.pid, "hang")
+        GenServer.cast(self.pid, "wait")
+        return Ok(None)
+
+    def handle_cast(self, message, state):
+        hangs_here()
+
+
+def hangs_here():
+    import threading
+    print("ready", flush=True)
+    threading.Event().wait()
 
 
 class Brief(GenServer):
@@ -121,6 +149,18 @@ class Job:
         return f"{done} of {self.total} pieces done"
 
 
+class Starter(GenServer):
+    """Starts readers while the tree runs, and something that nobody starts again."""
+
+    def init(self, readers):
+        reader = ChildSpec("reader", (Steady.start_link, ({"name": "r"},)))
+        for _ in range(3):
+            DynamicSupervisor.start_child(readers["under"], reader)
+        once = ChildSpec("once", (Steady.start_link, ({"name": "o"},)), restart="temporary")
+        DynamicSupervisor.start_child(readers["under"], once)
+        return Ok(None)
+
+
 class Digger(GenServer):
     """Does pieces of work until all of them are done, by whomever."""
 
@@ -161,6 +201,14 @@ class Workplace:
         return found
 
 
+@pytest.fixture(autouse=True)
+def hangups_are_not_ignored() -> Iterator[None]:
+    """Whoever runs the tests may have them ignored (nohup), which programs that they start would inherit."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 @pytest.fixture
 def place(tmp_path: Path) -> Workplace:
     (tmp_path / "work.py").write_text(WORK)
@@ -191,9 +239,9 @@ def begin(place: Workplace) -> Iterator[Begin]:
     """Begins a command, and ends it should the test fail to."""
     begun: list[subprocess.Popen[str]] = []
 
-    def start(*arguments: object) -> subprocess.Popen[str]:
+    def start(*arguments: object, before: tuple[str, ...] = ()) -> subprocess.Popen[str]:
         program = subprocess.Popen(
-            command(*arguments),
+            [*before, *command(*arguments)],
             cwd=place.folder,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -222,6 +270,21 @@ def until(program: subprocess.Popen[str], word: str) -> None:
         if line.strip() == word:
             return
     pytest.fail(f"it ended before it wrote {word!r}: {program.communicate()[1]}")
+
+
+NOHUP = ("sh", "-c", 'trap "" HUP; exec "$@"', "nohup")
+"""As nohup(1), which would also redirect the output."""
+
+
+def shown(program: subprocess.Popen[str]) -> str:
+    """What SIGQUIT has it write."""
+    assert program.stderr is not None
+    text = ""
+    while line := program.stderr.readline():
+        text += line
+        if line == "== end ==\n":
+            return text
+    pytest.fail(f"it ended before all was shown: {text}")
 
 
 def finish(program: subprocess.Popen[str]) -> tuple[int, str, str]:
@@ -437,7 +500,7 @@ def test_a_reader_that_went_away_does_not_stop_the_run(place: Workplace, begin: 
 # run, ended from outside
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_stops_the_tree_in_reverse_order(
     number: signal.Signals, place: Workplace, begin: Begin
 ) -> None:
@@ -459,21 +522,100 @@ def test_a_signal_stops_the_tree_in_reverse_order(
     assert (place.report["exit_status"], place.report["reason"]) == (0, f"stopped by {number.name}")
 
 
-def test_a_second_signal_stops_at_once(place: Workplace, begin: Begin) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_a_second_signal_stops_at_once(number: signal.Signals, place: Workplace, begin: Begin) -> None:
     place.write(SERVICE.replace('"work:Announcer"', '"work:Stuck", shutdown: infinity'))
     program = begin("run", "tree.yaml", "--report", "report.json")
     until(program, "ready")
-    program.send_signal(signal.SIGINT)
+    program.send_signal(number)
     until(program, "stuck")
     # Two that come within a moment count as one, as both a terminal and a parent may send one.
     while program.poll() is None:
-        program.send_signal(signal.SIGINT)
+        program.send_signal(number)
         with suppress(subprocess.TimeoutExpired):
             program.wait(1.0)
     status, _, err = finish(program)
-    assert status == 130
+    assert status == 128 + number
     assert "Traceback" not in err
-    assert place.report["reason"] == "stopped by SIGINT and at once by another"
+    assert place.report["reason"] == f"stopped by {number.name} and at once by another"
+
+
+def test_hangups_that_come_together_are_one(place: Workplace, begin: Begin) -> None:
+    place.write(SERVICE.replace('"work:Announcer"', '"work:Slow"'))
+    os.mkfifo(place.folder / "go on")
+    program = begin("run", "tree.yaml", "--report", "report.json")
+    until(program, "ready")
+    program.send_signal(signal.SIGTERM)
+    until(program, "stopping")
+    # As systemd does, and a shell whose terminal is closed.
+    program.send_signal(signal.SIGHUP)
+    (place.folder / "go on").write_text("")
+    assert finish(program)[0] == 0
+    assert place.report["reason"] == "stopped by SIGTERM"
+    assert place.log[-1] == "first stopped: shutdown"
+
+
+def test_a_hangup_that_is_ignored_stays_ignored(place: Workplace, begin: Begin) -> None:
+    place.write(SERVICE)
+    program = begin("run", "tree.yaml", "--report", "report.json", before=NOHUP)
+    until(program, "ready")
+    program.send_signal(signal.SIGHUP)
+    # Python sees to signals in the order of their numbers, and this shows that it has.
+    program.send_signal(signal.SIGQUIT)
+    assert "Processes:\n" in shown(program)
+    program.send_signal(signal.SIGTERM)
+    assert finish(program)[0] == 0
+    assert place.report["reason"] == "stopped by SIGTERM"
+
+
+@pytest.mark.parametrize("look", ["--plain", "--quiet", ""])
+def test_a_terminal_that_is_closed_stops_the_tree_in_order(look: str, place: Workplace) -> None:
+    place.write(SERVICE)
+    ours, theirs = pty.openpty()
+    # The first terminal that the leader of a session opens becomes the one whose end it is told of.
+    opens = ["sh", "-c", 'exec "$@" <"$0" >"$0" 2>"$0"', os.ttyname(theirs)]
+    program = subprocess.Popen(
+        [*opens, *command("run", "tree.yaml", "--report", "report.json", *look.split())],
+        cwd=place.folder,
+        start_new_session=True,
+        env={**os.environ, "TERM": "xterm-256color"},
+    )
+    try:
+        seen = b""
+        while b"ready\r\n" not in seen:
+            seen += os.read(ours, 65536)
+        os.close(theirs)
+        os.close(ours)
+        assert program.wait(WATCHDOG) == 0
+    finally:
+        program.kill()
+        program.wait()
+    assert place.log[-3:] == [f"{each} stopped: shutdown" for each in ("last", "second", "first")]
+    assert (place.report["exit_status"], place.report["reason"]) == (0, "stopped by SIGHUP")
+
+
+def test_sigquit_shows_what_everybody_is_doing_and_the_tree_goes_on(place: Workplace, begin: Begin) -> None:
+    place.write(
+        "name: stuck\nchildren:\n"
+        '  - {worker: good, start: "work:Steady", args: {name: good}, name: good}\n'
+        '  - {worker: bad, start: "work:Hung", name: bad, shutdown: brutal_kill}\n'
+    )
+    program = begin("run", "tree.yaml", "--report", "report.json")
+    until(program, "ready")
+    for _ in range(2):
+        program.send_signal(signal.SIGQUIT)
+        text = shown(program)
+        assert re.search(
+            r"<0\.\d+ good>: server of class Steady, name 'good', waiting, 0 in its mailbox", text
+        )
+        assert re.search(r"<0\.\d+ bad>: server of class Hung, name 'bad', running, 1 in its mailbox", text)
+        assert "in hangs_here\n" in text.partition("Threads")[0]
+        assert re.search(r"\d+ 'MainThread'.*:\n", text.partition("Threads")[2])
+    program.send_signal(signal.SIGTERM)
+    status, _, err = finish(program)
+    assert (status, err) == (0, "")
+    assert place.report["reason"] == "stopped by SIGTERM"
+    assert place.log[-1] == "good stopped: shutdown"
 
 
 # run, to a bad end
@@ -552,6 +694,23 @@ def test_chaos_takes_down_every_kind_and_lists_how_each_came_back(
     times = [crash["seconds_until_serving"] for crash in report["crashes"]]
     assert all(0 <= seconds < WATCHDOG for seconds in times)
     assert "30 of 30, seed 7" in ended.stdout
+
+
+def test_chaos_takes_down_what_the_program_starts_unless_nobody_starts_it_again(
+    place: Workplace, resprout: Resprout
+) -> None:
+    dynamic = (
+        "  - {dynamic_supervisor: partitions, max_restarts: 1000}\n"
+        '  - {worker: starter, start: "work:Starter", args: {under: partitions}}\n'
+    )
+    place.write(DIGGING.replace("children:\n", f"children:\n{dynamic}", 1))
+    ended = resprout("run", "tree.yaml", "--chaos", 40, "--seed", 7, "--report", "report.json")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    taken = [crash for crash in place.report["crashes"] if crash["child"].startswith("partitions/")]
+    assert len(taken) == 10
+    assert {crash["child"] for crash in taken} == {f"partitions/reader #{number}" for number in (1, 2, 3)}
+    assert {crash["how"] for crash in taken} == {"exception", "kill"}
+    assert all(0 <= crash["seconds_until_serving"] < WATCHDOG for crash in taken)
 
 
 def test_chaos_leaves_alone_who_is_spared(place: Workplace, resprout: Resprout) -> None:

@@ -223,7 +223,7 @@ class Ledger(Shared):
             return
         full = self.max_waiting is not None and len(self.line) >= self.max_waiting
         if full and not self._fits(claim, now):
-            claim.refuse(QueueFull(self.name))
+            claim.refuse(QueueFull(self.name, self.max_waiting))
             if self.report is not None:
                 self.report(WaiterShed(self.state()))
             return

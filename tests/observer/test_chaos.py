@@ -4,6 +4,7 @@ import random
 from collections import Counter
 from itertools import pairwise
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -81,6 +82,24 @@ def test_only_makes_a_single_worker_a_victim_and_nobody_else() -> None:
 
 def test_a_supervisor_is_never_a_victim() -> None:
     assert not is_victim(Child(("s",), "supervisor", process=1, group=("s",)), Rules(only=frozenset({"s"})))
+
+
+def test_what_the_program_starts_is_a_victim_unless_nobody_starts_it_again() -> None:
+    reader = attrs.evolve(leaf("partitions/reader"), dynamic=True)
+    assert is_victim(reader, ANYBODY)
+    assert not is_victim(reader, Rules(spare=frozenset({"reader"})))
+    gone = attrs.evolve(reader, temporary=True)
+    for rules in (ANYBODY, Rules(only=frozenset({"reader"}))):
+        assert not is_victim(gone, rules)
+    assert not is_victim(attrs.evolve(leaf("consumers/consumer-3", replicas=16), temporary=True), ANYBODY)
+
+
+def test_who_is_down_is_known_by_its_place_though_its_path_changes() -> None:
+    first = attrs.evolve(leaf("p/reader #1"), dynamic=True, place=("p", 1))
+    second = attrs.evolve(leaf("p/reader #2"), dynamic=True, place=("p", 2))
+    toll = Toll().after(Takedown(("p", "reader"), ("p", "reader"), "worker", 1, "kill", place=("p", 1)))
+    assert victims(Snapshot("x", children=(first, second)), ANYBODY, toll.down) == [second]
+    assert toll.recovered(("p", 1)).down == frozenset()
 
 
 def test_who_has_no_process_or_is_still_down_is_no_victim() -> None:

@@ -85,6 +85,22 @@ def test_dynamic_children_of_one_id_are_told_apart_and_are_replicas() -> None:
     assert found[0].group == ("sync",)
 
 
+def test_the_numbers_of_dynamic_children_stay_when_others_go() -> None:
+    all_three = [node("sync", number=number, restart="permanent") for number in (4, 5, 6)]
+    services = look(node("services", None, *all_three))
+    assert [child.id for child in services[0].children] == ["sync #4", "sync #5", "sync #6"]
+    assert {(child.dynamic, child.temporary) for child in services[0].children} == {(True, False)}
+    fewer = look(node("services", None, *all_three[1:]))[0].children
+    alone = look(node("services", None, all_three[2]))[0].children
+    assert [child.place for child in fewer] == [("services", 5), ("services", 6)]
+    assert (alone[0].id, alone[0].place) == ("sync", ("services", 6))
+
+
+def test_a_child_that_nobody_starts_again_is_marked() -> None:
+    (child,) = look(node("x", restart="temporary"))
+    assert (child.temporary, child.dynamic, child.place) == (True, False, ("x",))
+
+
 def test_a_process_whose_supervisor_has_not_heard_of_its_death_is_restarting() -> None:
     (child,) = look(node("x", FakePid(Worker(), alive=False), restarts=3))
     assert (child.state, child.process, child.restarts) == ("restarting", None, 3)

@@ -100,6 +100,24 @@ def test_who_is_down_is_not_taken_down_again_until_it_serves() -> None:
     assert tree.taken[2][0] == "1'"
 
 
+def test_a_dynamic_child_is_seen_to_be_back_though_its_path_has_changed() -> None:
+    tree = ScriptedTree()
+    tree.children = {"a": Child(("a #1",), process=1, group=("a",), dynamic=True, place=(1,))}
+    saboteur = tree.saboteur(1)
+    saboteur.step()
+    tree.done, tree.now = 100, 2.0
+    saboteur.step()
+    # Another one of that id comes, at the old path.
+    tree.children["b"] = Child(("a #1",), process=2, group=("a",), dynamic=True, place=(2,))
+    tree.now = 2.25
+    saboteur.step()
+    assert saboteur.crashes[0].seconds_until_serving is None
+    tree.set(1, state="running", process="1'", path=("a #2",), started=2.5)
+    tree.now = 2.75
+    saboteur.step()
+    assert saboteur.crashes[0].seconds_until_serving == 0.5
+
+
 def test_the_time_until_it_serves_is_measured() -> None:
     tree = ScriptedTree()
     tree.start()

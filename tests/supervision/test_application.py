@@ -61,6 +61,11 @@ class Worker(GenServer):
                 os.kill(os.getpid(), signal.SIGTERM)
             case "interrupt":
                 os.kill(os.getpid(), signal.SIGINT)
+            case "hang up":
+                os.kill(os.getpid(), signal.SIGHUP)
+            case "show":
+                os.kill(os.getpid(), signal.SIGQUIT)
+                os.kill(os.getpid(), signal.SIGHUP)
         return NoReply(state)
 
     def terminate(self, reason, state):
@@ -128,6 +133,14 @@ def work(done):
 async def awork(done):
     told.put(("worked", done, process.current().name))
 '''
+
+
+@pytest.fixture(autouse=True)
+def hangups_are_not_ignored() -> Iterator[None]:
+    """Whoever runs the tests may have them ignored (nohup), which programs that they start would inherit."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 @pytest.fixture
@@ -304,13 +317,42 @@ class TestJob:
 
 
 class TestRun:
-    @pytest.mark.parametrize("do", ["terminate", "interrupt"])
+    @pytest.mark.parametrize("do", ["terminate", "interrupt", "hang up"])
     def test_a_signal_stops_the_tree_in_reverse_order(self, load, do: str) -> None:
-        before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+        before = [signal.getsignal(number) for number in signal.valid_signals()]
         application = load("children:\n" + worker("a") + worker("b", do=do) + worker("c"))
         assert application.run() == 0
         assert told()[3:] == [("stopped", "c"), ("stopped", "b"), ("stopped", "a")]
-        assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+        assert [signal.getsignal(number) for number in signal.valid_signals()] == before
+
+    def test_a_hangup_that_is_ignored_stays_ignored(self, load) -> None:
+        application = load("children:\n" + worker("a", do="hang up") + worker("b", name="b"))
+        events: SimpleQueue[object] = sys.modules["appmod"].told
+
+        def then_terminate() -> None:
+            assert [events.get(timeout=5), events.get(timeout=5)] == [("started", "a"), ("started", "b")]
+            process.send("b", "terminate")
+
+        thread = threading.Thread(target=then_terminate)
+        before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        try:
+            thread.start()
+            assert application.run() == 0
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+        finally:
+            signal.signal(signal.SIGHUP, before)
+            thread.join()
+
+    def test_sigquit_shows_what_everybody_does_and_the_tree_goes_on(
+        self, load, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        shown: list[object] = []
+        monkeypatch.setattr("resprout.supervision.application.dump_processes", shown.append)
+        before = signal.getsignal(signal.SIGQUIT)
+        assert load("children:\n" + worker("a") + worker("b", do="show")).run() == 0
+        assert len(shown) == 1
+        assert told()[2:] == [("stopped", "b"), ("stopped", "a")]
+        assert signal.getsignal(signal.SIGQUIT) is before
 
     def test_a_signal_during_the_start_is_obeyed_after_it(self, load) -> None:
         application = load("children:\n- {worker: s, start: 'appmod:Slow'}\n" + worker("b"))
