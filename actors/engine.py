@@ -7,6 +7,7 @@ Everything else they take from ``resprout.actors``, as users do.
 from .atomic import remove, remove_all, remove_empty, replace
 from .bursts import Bursts, Summary
 from .context import current, former_of
+from .forks import lock
 from .kernel import Alarm, Kernel, kernel
 from .local import ThreadState, local, peek, task_of
 from .mailbox import Cast
@@ -28,6 +29,7 @@ __all__ = [
     "former_of",
     "kernel",
     "local",
+    "lock",
     "park",
     "peek",
     "remove",
