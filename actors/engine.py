@@ -5,6 +5,7 @@ Everything else they take from ``resprout.actors``, as users do.
 """
 
 from .atomic import remove, remove_all, remove_empty, replace
+from .bells import Bells, bells_of, finish, in_step_of
 from .bursts import Bursts, Summary
 from .context import current, former_of
 from .forks import lock
@@ -16,6 +17,7 @@ from .waiting import LoopBell, Waiter, check_timeout, park
 
 __all__ = [
     "Alarm",
+    "Bells",
     "Bursts",
     "Cast",
     "Kernel",
@@ -24,9 +26,12 @@ __all__ = [
     "ThreadState",
     "Waiter",
     "Worker",
+    "bells_of",
     "check_timeout",
     "current",
+    "finish",
     "former_of",
+    "in_step_of",
     "kernel",
     "local",
     "lock",
