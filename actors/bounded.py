@@ -241,12 +241,18 @@ class BoundedMixin(RunnablePid):
             except ValueError:
                 pass
 
-        while not got and not self._fate:
-            left = None if deadline is None else deadline - time.monotonic()
-            if left is not None and left <= 0:
-                raise CallTimeout(f"the mailbox of {self} had no room in time")
-            park(register, unregister, left)
-        return True
+        try:
+            while not got and not self._fate:
+                left = None if deadline is None else deadline - time.monotonic()
+                if left is not None and left <= 0:
+                    raise CallTimeout(f"the mailbox of {self} had no room in time")
+                park(register, unregister, left)
+            return True
+        finally:
+            # However it ended: it may have been woken for a place that it did not take, or for another than
+            # it took. Whoever comes first in the line looks.
+            if self._room and self._senders:
+                self._wake_one()
 
     def _wake_one(self) -> None:
         try:

@@ -17,6 +17,7 @@ from concurrent.futures.thread import _worker as _executor_worker
 from typing import TYPE_CHECKING, Any
 
 from .atomic import remove, replace
+from .bells import bells_of, when_closed, when_stopped
 from .errors import ServerExit
 from .kernel import kernel
 from .local import local, task_of, tasks
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from _thread import LockType
     from collections.abc import Callable, Sequence
 
+    from .bells import Bells
     from .pid import Pid
 
 
@@ -139,12 +141,13 @@ class TaskPid(MailboxPid):
     fewer objects for the garbage collector to look at.
     """
 
-    __slots__ = ("_former", "_loop", "_task")
+    __slots__ = ("_bells", "_former", "_task")
     kind = "task"
 
     def __init__(self, task: asyncio.Task[Any], former: TaskPid | None = None) -> None:
         self._former = former
-        self._loop = task.get_loop()
+        # Nothing here keeps the task or its loop alive.
+        self._bells = bells_of(task.get_loop()).ref
         self._task = ref = TaskRef(task, _destroyed)
         ref.key = id(task)
         super().__init__()
@@ -179,7 +182,7 @@ class TaskPid(MailboxPid):
             if task is not None:
                 # A closed loop runs nothing that could be cancelled.
                 try:
-                    self._loop.call_soon_threadsafe(task.cancel)
+                    task.get_loop().call_soon_threadsafe(task.cancel)
                 except RuntimeError:
                     pass
 
@@ -294,6 +297,51 @@ def process_of(task: asyncio.Task[Any]) -> Pid | None:
         return None
     return fresh
 
+
+class _Late:
+    """A task of the pool: an asyncio task is done, and its loop will not call back."""
+
+    __slots__ = ("_task",)
+
+    def __init__(self, task: asyncio.Task[Any]) -> None:
+        self._task = task
+
+    def run(self, worker: object) -> None:
+        _done(self._task)
+
+
+def _loop_closed(bells: weakref.ref[Bells]) -> None:
+    """None of a loop's tasks takes another step, so all of its processes have ended; this may be inside a
+    finalizer.
+    """
+    for pid in _tasks_of(bells):
+        task = pid.task()
+        if task is not None and task.done():
+            # Its reason may be to be reported.
+            kernel.pool.submit(_Late(task))
+        elif remove(tasks, pid._task.key, pid):
+            _ended(pid, pid.formers(), NORMAL)
+
+
+def _loop_stopped(bells: weakref.ref[Bells]) -> None:
+    """Some of its tasks may be done whose done callbacks come when it runs again, if it ever does."""
+    for pid in _tasks_of(bells):
+        task = pid.task()
+        if task is not None and task.done():
+            kernel.pool.submit(_Late(task))
+
+
+def _tasks_of(bells: weakref.ref[Bells]) -> list[TaskPid]:
+    """Find the processes of a loop's tasks.
+
+    Among those of all loops, as ``asyncio.run`` does at its end: so no task pays for a list of its own at its
+    start and end.
+    """
+    return [pid for pid in list(tasks.values()) if pid.__class__ is TaskPid and pid._bells is bells]
+
+
+when_closed.append(_loop_closed)
+when_stopped.append(_loop_stopped)
 
 LOOK = 0.1
 """Seconds between two looks at whether a thread that ``threading`` does not know still exists."""

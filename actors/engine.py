@@ -5,10 +5,12 @@ Everything else they take from ``resprout.actors``, as users do.
 """
 
 from .atomic import remove, remove_all, remove_empty, replace
+from .bells import Bells, bells_of, finish, in_step_of
 from .bounded import has_room, offer, when_room
 from .bridge import constructed_by
 from .bursts import Bursts, Summary
 from .context import current, former_of
+from .forks import lock
 from .kernel import Alarm, Kernel, kernel
 from .library_server import LibraryServer
 from .local import ThreadState, local, peek, task_of, tasks
@@ -20,6 +22,7 @@ from .waiting import LoopBell, Waiter, check_timeout, park
 
 __all__ = [
     "Alarm",
+    "Bells",
     "Bursts",
     "Cast",
     "Kernel",
@@ -31,14 +34,18 @@ __all__ = [
     "ThreadState",
     "Waiter",
     "Worker",
+    "bells_of",
     "call",
     "check_timeout",
     "constructed_by",
     "current",
+    "finish",
     "former_of",
     "has_room",
+    "in_step_of",
     "kernel",
     "local",
+    "lock",
     "offer",
     "owner",
     "park",

@@ -263,26 +263,14 @@ class Future(FutureBase[T]):
             return
         if self._box:
             return
-        loop = asyncio.get_running_loop()
-        bell: asyncio.Future[None] = loop.create_future()
-
-        def ring(_future: object) -> None:
-            if _get_running_loop() is loop:
-                _finish(bell)
-            else:
-                # A loop that has been closed has nobody left who waits.
-                try:
-                    loop.call_soon_threadsafe(_finish, bell)
-                except RuntimeError:
-                    pass
-
-        self._callbacks.append(ring)
+        bell = LoopBell(asyncio.get_running_loop())
+        self._callbacks.append(bell)
         if self._box:
             self._call_back()
         try:
-            yield from bell
+            yield from bell.__await__()
         except BaseException:
-            self._unregister(cast("Waiter", ring))
+            self._unregister(cast("Waiter", bell))
             self.cancel()
             raise
 
@@ -351,11 +339,6 @@ def _after_all(sources: tuple[Any, ...], then: Callable[[], object]) -> None:
         then()
     for source in sources:
         source.add_done_callback(one)
-
-
-def _finish(bell: asyncio.Future[None]) -> None:
-    if not bell.done():
-        bell.set_result(None)
 
 
 def _error_of(

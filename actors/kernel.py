@@ -21,6 +21,8 @@ from .pool import Pool
 
 logger = logging.getLogger("resprout")
 _order = itertools.count()
+SWEEP = 64
+"""So many cancelled alarms are always borne; and as many as there are pending ones."""
 
 
 class Alarm:
@@ -49,16 +51,25 @@ class Alarm:
         if not self.claim():
             return False
         self._fire = _nothing
-        self.kernel.cancelled += 1
+        kernel = self.kernel
+        number = next(kernel._cancels)
+        # Once in a while, whoever cancels looks whether there is so much to be thrown away that the thread
+        # should do it.
+        if not number % SWEEP and kernel._is_littered(number):
+            kernel._littered = True
+            kernel.ring()
         return True
 
     @property
     def pending(self) -> bool:
         return bool(self._once)
 
-    def fire(self) -> None:
-        if self.claim():
-            self._fire()
+    def fire(self) -> bool:
+        """Have it happen; False when it was cancelled before."""
+        if not self.claim():
+            return False
+        self._fire()
+        return True
 
 
 def _nothing() -> None:
@@ -70,7 +81,12 @@ class Kernel:
 
     def __init__(self) -> None:
         self.pool = Pool(self.ring)
-        self.cancelled = 0
+        self._cancels = itertools.count(1)
+        """How many alarms were ever cancelled, plus one; counted in one step, by whoever cancels."""
+        self._discarded = 0
+        """How many of those have been thrown away, by the thread."""
+        self._littered = False
+        """The thread is to throw away what was cancelled."""
         self.exiting = False
         """Whether the interpreter is going down, when no thread can be started any more."""
         self.posted: deque[Callable[[], object]] = deque()
@@ -117,15 +133,13 @@ class Kernel:
         alarm = Alarm(self, when, fire)
         self._new.append(alarm)
         # The thread sleeps until the earliest alarm it knows; only an earlier one needs to wake it.
-        alarms = self._alarms
-        if not alarms or when < alarms[0][0]:
+        try:
+            sooner = when < self._alarms[0][0]
+        except IndexError:
+            sooner = True
+        if sooner:
             self.ring()
         return alarm
-
-    @property
-    def alarms(self) -> int:
-        """Pending alarms, about (those cancelled and not swept yet excluded)."""
-        return max(0, len(self._alarms) + len(self._new) - self.cancelled)
 
     def _main(self) -> None:
         while True:
@@ -151,26 +165,40 @@ class Kernel:
             return pause
         return again if pause is None else min(again, pause)
 
+    def _is_littered(self, cancels: int) -> bool:
+        """Whether more than half of the alarms are cancelled ones, after so many cancels."""
+        return (cancels - self._discarded) * 2 > len(self._alarms) + len(self._new)
+
     def _ring_alarms(self) -> float | None:
         alarms, new = self._alarms, self._new
-        while new:
-            alarm = new.popleft()
-            heapq.heappush(alarms, (alarm.at, next(_order), alarm))
-        if self.cancelled > 64 and self.cancelled * 2 > len(alarms):
-            # Sweep lazily, so that a cancel is O(1) and the heap stays at most twice too large.
-            self.cancelled = 0
-            alarms[:] = [entry for entry in alarms if entry[2].pending]
-            heapq.heapify(alarms)
+        while True:
+            if self._littered:
+                self._littered = False
+                before = len(alarms)
+                alarms[:] = [entry for entry in alarms if entry[2].pending]
+                heapq.heapify(alarms)
+                self._discarded += before - len(alarms)
+            while new:
+                alarm = new.popleft()
+                if alarm.pending:
+                    heapq.heappush(alarms, (alarm.at, next(_order), alarm))
+                else:
+                    self._discarded += 1
+            pause = self._fire_due()
+            # Last: who has set an alarm meanwhile may have seen one before it that is gone by now, and has
+            # not rung the bell.
+            if not new:
+                return pause
+
+    def _fire_due(self) -> float | None:
+        """Fire what is due; seconds until the next, None when there is none."""
+        alarms = self._alarms
         while alarms:
             now = time.monotonic()
             if alarms[0][0] > now:
                 return alarms[0][0] - now
-            alarm = heapq.heappop(alarms)[2]
-            if not alarm.pending:
-                self.cancelled = max(0, self.cancelled - 1)
-            alarm.fire()
-        # Between the last look at `new` and now one may have come and, seeing an empty heap, has rung the
-        # bell.
+            if not heapq.heappop(alarms)[2].fire():
+                self._discarded += 1
         return None
 
 

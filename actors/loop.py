@@ -6,7 +6,9 @@ import asyncio
 import inspect
 import threading
 
-_lock = threading.Lock()
+from .forks import lock
+
+_lock = lock()
 _loop: asyncio.AbstractEventLoop | None = None
 
 
@@ -61,9 +63,8 @@ def close_loop(timeout: float = 5.0) -> None:
 
 def forget_loop() -> None:
     """After a fork: the loop's thread is in the parent."""
-    global _loop, _lock
+    global _loop
     _loop = None
-    _lock = threading.Lock()
 
 
 def makes_coroutine(function: object) -> bool:

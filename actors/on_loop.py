@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import sys
-from asyncio import _get_running_loop
 from typing import TYPE_CHECKING, Any
 
+from .bells import in_step_of
 from .local import adopt_task, disown_task
 from .loop import runtime_loop
 from .messages import NOTHING
@@ -34,7 +34,7 @@ class LoopPid(RunnablePid):
 
     def _submit(self) -> None:
         loop = runtime_loop()
-        if _get_running_loop() is loop:
+        if in_step_of(loop):
             loop.call_soon(self._begin, context=self._context)
         else:
             loop.call_soon_threadsafe(self._begin, context=self._context)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import reprlib
 import sys
-import threading
 import time
 import traceback
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ import attrs
 from . import telemetry
 from .bursts import Bursts
 from .errors import brief
+from .forks import lock
 from .kernel import kernel
 from .reasons import Crash
 
@@ -35,7 +35,7 @@ _repr.maxother = _repr.maxstring = _repr.maxlong = SCREEN
 
 
 _bursts = Bursts(quiet_for=QUIET, free=FREE)
-_books = threading.Lock()
+_books = lock()
 
 
 @attrs.frozen
@@ -183,9 +183,8 @@ def _sum_up(kind: object, count: int) -> None:
 
 
 def forget_held() -> None:
-    """After a fork: what was held back is the parent's to tell, and nobody holds the books."""
-    global _books, _bursts
-    _books = threading.Lock()
+    """After a fork: what was held back is the parent's to tell."""
+    global _bursts
     _bursts = Bursts(quiet_for=QUIET, free=FREE)
 
 

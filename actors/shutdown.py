@@ -81,8 +81,8 @@ atexit.register(_at_exit)
 
 def _after_fork_in_child() -> None:
     """The child has one thread: none of the runtime's, and no process but that thread."""
+    from . import bells, loop, names, stragglers
     from . import kernel as kernel_module
-    from . import loop, names, stragglers
     from .local import local, tasks
 
     for each in list(table.values()):
@@ -96,6 +96,7 @@ def _after_fork_in_child() -> None:
     reports.forget_held()
     names.reset_names()
     kernel_module.kernel.reset()
+    bells.begin_anew()
     loop.forget_loop()
     local.state.__init__()  # type: ignore[misc]  # begin anew in place
 

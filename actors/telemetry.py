@@ -7,13 +7,13 @@ is detached and reported, as in ``:telemetry``, so that an observer can never br
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any, TypeAlias
 
 import attrs
 
 from .errors import Killed, ResproutError
+from .forks import rlock
 
 Event: TypeAlias = tuple[str, ...]
 Handler: TypeAlias = Callable[[Event, Mapping[str, Any], Mapping[str, Any]], object]
@@ -30,7 +30,7 @@ class _Attached:
 
 # Replaced whole on every change, so that emit reads one consistent tuple without a lock; changes take turns.
 _attached: tuple[_Attached, ...] = ()
-_changes = threading.RLock()
+_changes = rlock()
 _on_change: list[Callable[[], object]] = []
 
 

@@ -8,9 +8,10 @@ import _thread
 import asyncio
 import time
 from asyncio import _get_running_loop
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Generator
+from typing import Any, Protocol
 
+from .bells import bells_of, finish, in_step_of
 from .errors import BlockingInLoop
 from .kernel import kernel
 from .local import local, peek
@@ -160,18 +161,31 @@ def _wait_and_help(waiter: Waiter, timeout: float | None) -> bool:
 
 
 class LoopBell:
-    """One wait of a coroutine: like a Waiter, on a loop. ``wake`` may be called by anybody, from anywhere."""
+    """One wait of a coroutine: like a Waiter, on a loop. ``wake`` may be called by anybody, from anywhere.
 
-    __slots__ = ("_future", "_loop")
+    Whoever keeps one keeps neither the task nor the loop.
+    """
+
+    __slots__ = ("_bells", "_rung")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._future: asyncio.Future[None] = loop.create_future()
+        self._bells = bells_of(loop).ref
+        self._rung = False
 
     def wake(self, _answer: object = None) -> None:
+        # First; who begins to wait looks afterwards.
+        self._rung = True
+        bells = self._bells()
+        if bells is None or (bell := bells.waiting.get(self)) is None:
+            # Nobody waits yet, or any more.
+            return
+        loop = bells.loop
+        if in_step_of(loop):
+            finish(bell)
+            return
         # A loop that has been closed has nobody left who waits.
         try:
-            self._loop.call_soon_threadsafe(self._ring)
+            loop.call_soon_threadsafe(finish, bell)
         except RecursionError:
             # No room on the stack even for this; it is a RuntimeError, too.
             raise
@@ -180,11 +194,24 @@ class LoopBell:
 
     __call__ = wake
 
-    def _ring(self) -> None:
-        if not self._future.done():
-            self._future.set_result(None)
+    def __await__(self) -> Generator[Any, None, None]:
+        bells = self._bells()
+        assert bells is not None, "its loop runs"
+        bells.waiting[self] = bell = bells.make()
+        try:
+            if not self._rung:
+                yield from bell
+        finally:
+            bells.waiting.pop(self, None)
 
     async def wait(self, timeout: float | None) -> bool:
         """Sleep until woken; False when the time is over."""
-        done, _ = await asyncio.wait({self._future}, timeout=timeout)
-        return bool(done)
+        bells = self._bells()
+        assert bells is not None, "its loop runs"
+        bells.waiting[self] = bell = bells.make()
+        try:
+            if not self._rung:
+                await asyncio.wait({bell}, timeout=timeout)
+        finally:
+            bells.waiting.pop(self, None)
+        return self._rung

@@ -28,6 +28,7 @@ from ..actors import (
     is_orderly,
     process,
 )
+from ..actors.engine import lock
 from .master import Life
 from .tree_file import Tree, load_tree
 
@@ -96,8 +97,8 @@ class Application:
 
     def __init__(self, tree: Tree) -> None:
         self.tree = tree
-        self._starting = threading.Lock()
-        self._making_job = threading.Lock()
+        self._starting = lock()
+        self._making_job = lock()
         self._job: Any = None
         self._life: Life | None = None
 

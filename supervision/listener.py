@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
-import threading
+
+from ..actors.engine import lock
 
 
 class Listener:
@@ -23,7 +24,7 @@ class Listener:
         self._host = host
         self._port = port
         self._backlog = backlog
-        self._lock = threading.Lock()
+        self._lock = lock()
         self._socket: socket.socket | None = None
 
     def open(self) -> socket.socket:

@@ -13,11 +13,13 @@ from asyncio import _get_running_loop
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
-from ..actors.engine import Waiter, task_of
+from ..actors.engine import Bells, Waiter, bells_of, finish, in_step_of, task_of
 from .claim import Claim, Hold
 
 if TYPE_CHECKING:
     from _thread import LockType
+    from collections.abc import Awaitable, Generator
+    from weakref import ref
 
     from ..actors import Pid
     from .book import Book
@@ -129,9 +131,12 @@ class ThreadCaller(Caller):
 
 
 class TaskCaller(Caller):
-    """Waits in a coroutine, for a bell. Whoever grants in the same loop rings it without leaving that."""
+    """Waits in a coroutine, for a bell. Whoever grants in the same loop rings it without leaving that.
 
-    __slots__ = ("_loop", "bell")
+    The bell is the loop's, under this claim: who has the claim keeps neither the task nor the loop.
+    """
+
+    __slots__ = ("_bells",)
 
     def __init__(self, name: str, pid: Pid, priority: int, weight: int, release_on_kill: bool) -> None:
         # Claim.__init__ written out: this runs once a wait.
@@ -149,69 +154,101 @@ class TaskCaller(Caller):
             self.release_on_kill = True
         # A task knows its loop. (Asking for the running one is a system call on Python 3.11 and before.)
         try:
-            loop = pid._loop  # type: ignore[attr-defined]  # of a TaskPid
+            self._bells: ref[Bells] = pid._bells  # type: ignore[attr-defined]  # of a TaskPid
         except AttributeError:
-            loop = asyncio.get_running_loop()
-        self._loop: asyncio.AbstractEventLoop = loop
-        self.bell: asyncio.Future[None] = loop.create_future()
+            self._bells = bells_of(asyncio.get_running_loop()).ref
+
+    @property
+    def bell(self) -> Awaitable[None]:
+        """What to await until there is an answer."""
+        bells = self._bells()
+        assert bells is not None, "its loop runs"
+        bells.waiting[self] = bell = bells.make()
+        # Whoever answers does so first, and looks for a bell afterwards.
+        if self.answer is None:
+            return bell
+        bells.waiting.pop(self, None)
+        return RUNG
 
     def ring(self) -> bool:
-        loop = self._loop
-        if in_step_of(loop):
-            finish(self.bell)
-            return True
-        try:
-            loop.call_soon_threadsafe(finish, self.bell)
-        except RecursionError:
-            raise
-        except RuntimeError:
-            # It has been closed.
+        bells = self._bells()
+        if bells is None:
+            # The loop is gone.
             return False
+        loop = bells.loop
+        bell = bells.waiting.get(self)
+        if bell is None:
+            # The task does not sleep yet, or has been woken, and will look.
+            return not loop.is_closed()
+        if in_step_of(loop):
+            finish(bell)
+        else:
+            try:
+                loop.call_soon_threadsafe(finish, bell)
+            except RecursionError:
+                raise
+            except RuntimeError:
+                # It has been closed.
+                return False
+        # Last, so that a step which is cut before this rings once more. From now on the loop has the rest.
+        bells.waiting.pop(self, None)
         return True
 
     def offer(self, hold: Hold) -> bool:
+        bells = self._bells()
         # in_step_of(), written out.
-        loop = self._loop
-        if hold is not self or _get_running_loop() is not loop or task_of(loop) is None:
+        if (
+            hold is not self
+            or bells is None
+            or _get_running_loop() is not (loop := bells.loop)
+            or task_of(loop) is None
+        ):
             return Caller.offer(self, hold)
         # Written out, as this is every hand-over within a loop.
         self.answer = GRANTED
         if self.depth <= 0:
             return False
+        waiting = bells.waiting
         try:
-            self.bell.set_result(None)
-        except asyncio.InvalidStateError:
-            # It has rung, or the task is being cancelled, and will leave.
+            waiting[self].set_result(None)
+            del waiting[self]
+        except KeyError:
+            # As in ring().
             pass
+        except asyncio.InvalidStateError:
+            # Its time is over, or the task is being cancelled, and will leave.
+            waiting.pop(self, None)
         return True
 
-    def renew(self) -> None:
-        self.answer = None
-        self.bell = self._loop.create_future()
+    def leave(self) -> bool:
+        bells = self._bells()
+        if bells is not None:
+            bells.waiting.pop(self, None)
+        return Caller.leave(self)
 
     async def rung(self, seconds: float | None) -> None:
         """Wait for the bell, or until the time is over."""
-        if seconds is None:
-            await self.bell
+        bell = self.bell
+        if seconds is None or not isinstance(bell, asyncio.Future):
+            await bell
             return
-        timer = self._loop.call_later(seconds, finish, self.bell)
+        timer = bell.get_loop().call_later(seconds, finish, bell)
         try:
-            await self.bell
+            await bell
         finally:
             timer.cancel()
 
 
-def in_step_of(loop: asyncio.AbstractEventLoop) -> bool:
-    """Tell whether a step of one of the loop's tasks is under way here, so that the loop looks at once after
-    it for what is ready. (A signal handler may run here while the loop sleeps, and would not wake it.)
-    """
-    return _get_running_loop() is loop and task_of(loop) is not None
+class _Rung:
+    """A bell that has rung."""
+
+    __slots__ = ()
+
+    def __await__(self) -> Generator[None, None, None]:
+        yield from ()
 
 
-def finish(bell: asyncio.Future[None]) -> None:
-    """Ring it, unless it has rung."""
-    if not bell.done():
-        bell.set_result(None)
+RUNG: Final = _Rung()
 
 
 def thread_caller(name: str, pid: Pid, priority: int, weight: int, release_on_kill: bool) -> ThreadCaller:

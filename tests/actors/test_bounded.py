@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from typing import Any
 
 import pytest
@@ -18,9 +19,11 @@ from resprout.actors import (
     NoReply,
     Ok,
     Reply,
+    ServerExit,
     process,
     sys,
     telemetry,
+    waiting,
 )
 from resprout.actors.engine import Notice, has_room, offer, when_room
 
@@ -410,3 +413,63 @@ def test_who_asks_for_room_is_told_of_the_end_instead(way):
     when_room(pid, lambda: told.put("over"))
     process.exit(pid, "kill")
     assert told.get(timeout=WATCHDOG) == "over"
+
+
+@pytest.mark.parametrize("how", ["a timeout", "an exit signal", "an interrupt"])
+def test_a_sender_that_gives_up_passes_on_the_place_that_it_was_woken_for(how, monkeypatch):
+    """It gives up at the very moment at which it has been told of a place, and another sleeps beside it."""
+    pid = bounded(Server, 1, "block")
+    pid.cast("first")
+    asleep = threading.Semaphore(0)
+    ended: queue.Queue[str] = queue.Queue()
+    woken, goes_on = threading.Event(), threading.Event()
+    real = waiting.Waiter.wait
+
+    def wait(self: Any, timeout: float | None) -> bool:
+        asleep.release()
+        if threading.current_thread().name != "hasty" or woken.is_set():
+            return real(self, timeout)
+        # Woken for certain, but it does not come to itself before the test says so.
+        real(self, None)
+        woken.set()
+        assert goes_on.wait(WATCHDOG)
+        if how == "an interrupt":
+            raise KeyboardInterrupt
+        return True
+
+    monkeypatch.setattr(waiting.Waiter, "wait", wait)
+    hasties: list[Any] = []
+    # Over as soon as it has slept.
+    deadline = time.monotonic() + 0.05 if how == "a timeout" else None
+
+    def hasty() -> None:
+        hasties.append(process.current())
+        try:
+            pid._wait_for_place(deadline)
+        except (CallTimeout, ServerExit, KeyboardInterrupt):
+            ended.put("gave up")
+
+    def patient() -> None:
+        pid.cast("patient")
+        ended.put("sent")
+
+    threads = []
+    for body in (hasty, patient):
+        threads.append(threading.Thread(target=body, name=body.__name__, daemon=True))
+        threads[-1].start()
+        assert asleep.acquire(timeout=WATCHDOG)
+    # The only place comes free, and the first in the line is woken for it.
+    sys.resume(pid)
+    assert woken.wait(WATCHDOG)
+    while deadline is not None and time.monotonic() <= deadline:
+        threading.Event().wait(0.001)
+    if how == "an exit signal":
+        process.exit(hasties[0], "enough")
+    goes_on.set()
+    assert {ended.get(timeout=WATCHDOG) for _ in range(2)} == {"gave up", "sent"}
+    for thread in threads:
+        thread.join(WATCHDOG)
+        assert not thread.is_alive()
+    monkeypatch.undo()
+    assert "patient" in pid.call("seen")
+    pid.stop()

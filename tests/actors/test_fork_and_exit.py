@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import textwrap
 import time
+from pathlib import Path
 
 import pytest
+
+import resprout.actors
 
 PRELUDE = """
 import atexit, os, sys, threading, time
@@ -311,3 +315,150 @@ def test_a_process_that_forks_inside_a_callback_is_the_childs_thread(program):
             """
         )
     )
+
+
+@needs_fork
+def test_every_lock_that_another_thread_held_is_free_in_a_forks_child(program):
+    """Found by walking all modules, so a new one cannot be forgotten."""
+    found = program(
+        FORK
+        + textwrap.dedent(
+            """
+            import _thread, importlib, pkgutil, signal
+            import resprout
+            from resprout import throttle
+            from resprout.actors import telemetry
+            from resprout.supervision.listener import Listener
+
+            for room in ("actors", "registry", "supervision", "throttle", "observer"):
+                package = importlib.import_module("resprout." + room)
+                for module in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
+                    importlib.import_module(module.name)
+            LOCKS = (type(_thread.allocate_lock()), type(threading.RLock()))
+
+            def attributes(thing):
+                slots = [slot for kind in type(thing).__mro__ for slot in vars(kind).get("__slots__", ())]
+                names = [*getattr(thing, "__dict__", ()), *([slots] if isinstance(slots, str) else slots)]
+                return {name: getattr(thing, name) for name in names if hasattr(thing, name)}
+
+            def walk(path, thing, depth):
+                if isinstance(thing, (*LOCKS, threading.Condition, threading.Event, threading.Semaphore)):
+                    yield path
+                elif depth and type(thing).__module__.startswith("resprout.") and not isinstance(thing, type):
+                    for name, value in attributes(thing).items():
+                        yield from walk((*path, name), value, depth - 1)
+
+            def resolve(path):
+                thing = sys.modules[path[0]]
+                for name in path[1:]:
+                    thing = getattr(thing, name)
+                return thing
+
+            listener = Listener("127.0.0.1", 0)
+            paths = [
+                each
+                for name, module in sorted(sys.modules.items())
+                if name.split(".")[0] == "resprout"
+                for key, value in sorted(vars(module).items())
+                for each in walk((name, key), value, 3)
+                if not isinstance(value, type(sys))
+            ]
+            paths += [each for each in walk(("__main__", "listener"), listener, 1)]
+
+            # The kernel's bell is no lock that somebody holds for a while: it is taken while nobody rings.
+            taken_at_rest = {path for path in paths if not isinstance(resolve(path), LOCKS[1:])
+                             and resolve(path).locked()}
+            print(sorted(".".join(path[:2]) for path in paths))
+            process.current()
+            held = threading.Event()
+            def hold():
+                for path in paths:
+                    resolve(path).acquire(blocking=False)
+                held.set()
+                time.sleep(1000)
+            threading.Thread(target=hold, daemon=True).start()
+            assert held.wait(10)
+            before = {path: resolve(path) for path in paths}
+
+            def child():
+                signal.alarm(20)
+                for path in paths:
+                    there = resolve(path)
+                    if path in taken_at_rest:
+                        assert there is not before[path], path
+                    else:
+                        assert there.acquire(blocking=False), path
+                        there.release()
+                telemetry.attach("child", ("resprout",), lambda *_: None)
+                assert telemetry.detach("child")
+                assert Server.start().call(1, timeout=5) == 1
+                assert OnLoop.start().call(1, timeout=5) == 1
+                throttle.new("child", 1)
+                assert throttle.execute("child", len, "four").result(5) == 4
+                listener.open().close()
+                print("used")
+            forked(child)
+            os._exit(0)
+            """
+        )
+    )
+    assert found[-1] == "used"
+    for known in (
+        "resprout.actors.telemetry._changes",
+        "resprout.actors.loop._lock",
+        "resprout.actors.reports._books",
+        "resprout.actors.kernel.kernel",
+        "__main__.listener",
+    ):
+        assert known in found[0]
+
+
+@needs_fork
+def test_a_fork_while_another_thread_attaches_lets_the_child_attach(program):
+    assert program(
+        FORK
+        + textwrap.dedent(
+            """
+            import signal
+            from resprout.actors import telemetry
+            inside, go_on = threading.Event(), threading.Event()
+            class Slow:
+                '''An id that keeps whoever compares it inside attach.'''
+                def __eq__(self, other):
+                    inside.set()
+                    assert go_on.wait(10)
+                    return self is other
+                __hash__ = object.__hash__
+            telemetry.attach(Slow(), ("a",), print)
+            attaching = threading.Thread(target=telemetry.attach, args=("b", ("b",), print))
+            attaching.start()
+            assert inside.wait(10)
+            def child():
+                signal.alarm(10)
+                go_on.set()
+                telemetry.attach("c", ("c",), print)
+                print("attached")
+            forked(child)
+            go_on.set()
+            attaching.join()
+            """
+        )
+    ) == ["attached"]
+
+
+def test_locks_are_made_where_a_fork_finds_them():
+    """Or where a fork makes them anew with their owner."""
+    rooms = Path(resprout.actors.__file__).parent.parent
+    makers = ("Lock", "RLock", "Condition", "Semaphore", "BoundedSemaphore")
+    wrong = [
+        f"{path.relative_to(rooms)}:{node.lineno}"
+        for room in ("actors", "registry", "supervision", "throttle", "observer")
+        for path in (rooms / room).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Attribute)
+        and node.attr in makers
+        and isinstance(node.value, ast.Name)
+        and node.value.id == "threading"
+    ]
+    allowed = ("actors/forks.py", "actors/kernel.py", "throttle/tree.py")
+    assert [each for each in wrong if not each.startswith(allowed)] == []

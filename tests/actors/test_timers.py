@@ -156,6 +156,69 @@ def test_cancelled_timers_leave_nothing():
     assert len(kernel._alarms) + len(kernel._new) <= before + 200
 
 
+def test_timers_that_are_cancelled_at_once_are_thrown_away_though_none_is_due():
+    """A program that gives each of a million waits a timeout would otherwise keep a million timers."""
+    me = process.current()
+    # What wakes the kernel thread for other reasons is not counted on.
+    keeps_it_asleep = process.send_after(me, "never", 1000)
+    process.send_after(me, "barrier", 0)
+    process.receive(timeout=WATCHDOG)
+    before = _alarms()
+    most = 0
+    for n in range(20):
+        for _ in range(1000):
+            process.cancel_timer(process.send_after(me, n, 2000))
+        swept = threading.Event()
+        # In its queue before the sweep, and so done after an earlier one at the latest.
+        kernel.posted.append(swept.set)
+        while not swept.is_set():
+            # Cancelling is all that wakes it.
+            process.cancel_timer(process.send_after(me, n, 2000))
+        most = max(most, _alarms() - before)
+    assert most < 2000
+    process.cancel_timer(keeps_it_asleep)
+
+
+def _alarms() -> int:
+    return len(kernel._alarms) + len(kernel._new)
+
+
+def test_half_of_the_timers_may_be_cancelled_ones():
+    """A sweep costs as much as there are timers, so it waits until it is worth it."""
+    me = process.current()
+    kept = [process.send_after(me, n, 1000) for n in range(1000)]
+    before = kernel._discarded
+    for n in range(400):
+        process.cancel_timer(process.send_after(me, n, 2000))
+    assert kernel._discarded == before
+    for timer in kept:
+        process.cancel_timer(timer)
+    process.send_after(me, "barrier", 0)
+    process.receive(timeout=WATCHDOG)
+    assert kernel._discarded - before > 1000
+
+
+def test_a_timer_that_is_set_while_the_last_one_is_about_to_fire_is_not_forgotten(monkeypatch):
+    """It sees an earlier one, for which the kernel thread will wake, and does not wake it itself."""
+    me = process.current()
+    real = kernel._fire_due
+    late: list[bool] = []
+
+    def slowly() -> float | None:
+        if kernel._alarms and not late and threading.current_thread().name == "resprout-kernel":
+            # Another thread comes in here.
+            late.append(True)
+            soon = kernel._alarms[0][0] + 0.01
+            kernel.at(soon, lambda: me.send("late"))
+        return real()
+
+    monkeypatch.setattr(kernel, "_fire_due", slowly)
+    process.send_after(me, "early", 0.001)
+    assert process.receive(timeout=WATCHDOG) == "early"
+    assert process.receive(timeout=WATCHDOG) == "late"
+    assert late
+
+
 def test_timers_set_by_many_threads_all_fire():
     me = process.current()
     setting = [

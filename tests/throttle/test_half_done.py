@@ -250,6 +250,8 @@ def test_a_lock_that_ends_while_a_job_runs_leaves_the_table_with_the_job(
     name = "ends while a job runs"
     supervisor = supervised(name)
     begun, go = threading.Event(), threading.Event()
+    grant = throttle.acquire(name)
+    throttle.resize(name, 2)
 
     def job() -> str:
         begun.set()
@@ -258,10 +260,18 @@ def test_a_lock_that_ends_while_a_job_runs_leaves_the_table_with_the_job(
 
     running = throttle.execute(name, job)
     assert begun.wait(SOON)
-    Supervisor.terminate_child(supervisor, name)
+    book = books[name]
+    end = threading.Thread(target=Supervisor.terminate_child, args=(supervisor, name))
+    end.start()
+    while not book.draining:
+        assert end.is_alive()
+    with pytest.raises(LockNotFound, match="is being drained"):
+        throttle.execute(name, job)
+    go.set()
+    end.join(SOON)
+    assert running.result(SOON) == "done"
     with pytest.raises(LockNotFound):
         throttle.acquire(name)
     assert name in books, "its holder is still at work"
-    go.set()
-    assert running.result(SOON) == "done"
+    grant.release()
     assert name not in books
