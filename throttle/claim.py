@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from .values import Grant
+from ..actors import NotHeld
+from .values import Grant, Outcome
 
 if TYPE_CHECKING:
     from types import CodeType
@@ -46,6 +47,14 @@ class Hold(Grant):
     straggler: bool = False
     job: Work | None = None
     """What is done with it, if that was handed to somebody by ``execute``."""
+
+    outcome: Outcome = "success"
+    """What an adaptive lock learns from it."""
+
+    def _say(self, outcome: Outcome) -> None:
+        if self.depth <= 0:
+            raise NotHeld(self.name)
+        self.outcome = outcome
 
     if not TYPE_CHECKING:
         # Made empty: a constructor in Python would cost as much again.

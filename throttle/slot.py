@@ -92,6 +92,8 @@ class slot:  # noqa: N801  # used as a function: with slot("name"):
             depth = hold.depth
             if depth > 0:
                 try:
+                    if error is not None:
+                        self._book.ledger.judge(hold, error)
                     self._book.give_back(hold)
                 except BaseException:
                     if hold.depth == depth:
@@ -171,6 +173,8 @@ class slot:  # noqa: N801  # used as a function: with slot("name"):
             depth = hold.depth
             if depth > 0:
                 try:
+                    if error is not None:
+                        self._book.ledger.judge(hold, error)
                     self._book.give_back(hold)
                 except BaseException:
                     if hold.depth == depth:

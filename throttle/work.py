@@ -185,6 +185,7 @@ class Job(Claim):
         try:
             value = self.context.run(self.call)
         except (Exception, asyncio.CancelledError) as error:
+            self.book.ledger.judge(hold, error)
             self._done(hold)
             future.try_set_exception(error)
         else:
@@ -204,6 +205,7 @@ class Job(Claim):
         try:
             value = await self.call()
         except Exception as error:
+            self.book.ledger.judge(hold, error)
             hold.job = None
             self.book.give_back(hold)
             self.future.try_set_exception(error)
@@ -275,6 +277,7 @@ def _dispatch(job: Job) -> None:
             job.hand = hand = Hand(job.book)
             pid = start_worker(SlotWorker, hand)
     except Exception as error:
+        hold.outcome = "ignored"
         job.book.give_back(hold)
         job.fail(error)
         return
