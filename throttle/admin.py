@@ -42,7 +42,7 @@ def new(
             come again before those who wait, a millisecond at most; much faster under contention.
 
         rate: how often slots may be granted, on top of how many: ``"100/s"``, grants a second, or a Rate.
-        adaptive: finds the number of slots from how long they are held: ``"gradient"``, ``"aimd"``, or a
+        adaptive: finds the number of slots from how the work ends, and when: ``"gradient"``, ``"aimd"``, or a
             Gradient or Aimd; num_slots is what it begins with.
 
     Returns:
