@@ -51,6 +51,7 @@ CORES = [
     "supervision/bursts.py",
     "registry/index.py",
     "throttle/ledger.py",
+    "throttle/limits.py",
     "throttle/line.py",
     "observer/chaos.py",
 ]

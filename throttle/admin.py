@@ -45,7 +45,7 @@ def new(
             come again before those who wait, a millisecond at most; much faster under contention.
 
         rate: how often slots may be granted, on top of how many: ``"100/s"``, grants a second, or a Rate.
-        adaptive: finds the number of slots from how long they are held: ``"gradient"``, ``"aimd"``, or a
+        adaptive: finds the number of slots from how the work ends, and when: ``"gradient"``, ``"aimd"``, or a
             Gradient or Aimd; num_slots is what it begins with.
         fork: what a forked child finds under this name: ``"renew"``: the same lock made anew when it is first
             used there, since this is a declaration (holders, line and tokens are the parent's); ``"error"``:

@@ -48,4 +48,5 @@ class Attempt:
         if hold.depth > 1:
             hold.depth -= 1
         else:
+            hold.outcome = "ignored"
             self._ledger.release(hold, monotonic())

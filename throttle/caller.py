@@ -64,6 +64,8 @@ class Caller(Claim):
         now = monotonic()
         ledger.withdraw(self, now)
         if ledger.holders.get(self.key) is self:
+            # Nothing was done with it.
+            self.outcome = "ignored"
             ledger.release(self, now)
         counted = self.counted
         if counted is not None:

@@ -6,7 +6,7 @@ import itertools
 from typing import TYPE_CHECKING, Protocol
 
 from ..actors import NotHeld
-from .values import Grant
+from .values import Grant, Outcome
 
 if TYPE_CHECKING:
     import weakref
@@ -72,6 +72,14 @@ class Hold(Grant):
     """Of a guest: the hold in whose slots it works."""
     guests: tuple[Hold, ...] = ()
     """Who works in its slots besides its own process; when it is given back, the first of them takes over."""
+
+    outcome: Outcome = "success"
+    """What an adaptive lock learns from it."""
+
+    def _say(self, outcome: Outcome) -> None:
+        if self.depth <= 0:
+            raise NotHeld(self.name)
+        (self.host or self).outcome = outcome
 
     if not TYPE_CHECKING:
         # Made empty: a constructor in Python would cost as much again.

@@ -22,6 +22,8 @@ counts the one who is served as waiting. Beyond ex_sleeplock, with the same meta
     adapted   {"num_slots", "seconds", "running", "waiting", "used"}    by an adaptive lock; seconds: the hold
     it learned from
 
+The metadata of ``hold`` has, of an adaptive lock, also the ``"outcome"``: success, dropped or ignored.
+
 Handlers run outside the gate, in the thread whose step it was or one that passes by, in the order of the
 steps.
 """
@@ -85,7 +87,7 @@ def tell(event: telemetry.Event, state: LockState, name: str, num_slots: int) ->
 def emit(fact: Fact, name: str, num_slots: int) -> None:
     """Emit what a step reported."""
     state = fact.state
-    info = {"name": name, "num_slots": num_slots}
+    info: dict[str, object] = {"name": name, "num_slots": num_slots}
     plain = {"running": state.running, "waiting": state.waiting}
     match fact:
         case LockAcquired(waited=seconds):
@@ -93,8 +95,10 @@ def emit(fact: Fact, name: str, num_slots: int) -> None:
             telemetry.emit(WAIT, {"seconds": seconds, **_state(state)}, info)
         case LockWaiting():
             telemetry.emit(WAITING, plain, info)
-        case LockReleased(held=seconds):
+        case LockReleased(held=seconds, outcome=outcome):
             telemetry.emit(RELEASED, plain, info)
+            if outcome is not None:
+                info = {**info, "outcome": outcome}
             telemetry.emit(HOLD, {"seconds": seconds, **_state(state)}, info)
         case WaiterShed():
             telemetry.emit(SHED, _state(state), info)

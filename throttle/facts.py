@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 import attrs
 
-from .values import LockState
+from .values import LockState, Outcome
 
 
 @attrs.frozen
@@ -30,6 +30,8 @@ class LockReleased:
 
     state: LockState
     held: float
+    outcome: Outcome | None
+    """Of an adaptive lock; others do not ask."""
 
 
 @attrs.frozen

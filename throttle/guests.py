@@ -41,6 +41,7 @@ class Shared:
             heir.token = hold.token
             heir.weight = hold.weight
             heir.since = hold.since
+            heir.outcome = hold.outcome
             if heir.key != hold.key:
                 self.used += hold.weight
             self.holders[heir.key] = heir
@@ -84,6 +85,8 @@ class Shared:
             return False
         heir, *others = guests
         heir.weight = host.weight
+        heir.since = host.since
+        heir.outcome = host.outcome
         heir.host = None
         heir.guests = tuple(others)
         for each in others:

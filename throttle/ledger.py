@@ -20,10 +20,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from ..actors import LockNotFound, QueueFull
-from .adaptive import Limit
 from .claim import Claim, Hold
 from .facts import Fact, LockAcquired, LockReleased, LockWaiting, SlotsAdapted, WaiterShed
 from .guests import Shared
+from .limits import Limit, judge
 from .line import Line
 from .rate import Meter
 from .values import Fairness, LockState, heavier_than_held, too_heavy
@@ -360,7 +360,7 @@ class Ledger(Shared):
             # A guest has gone, or one goes on in these slots.
             return False
         if self.limit is not None:
-            slots = self.limit.released(now - hold.since, len(self.holders) + 1)
+            slots = self.limit.released(hold.since, now, self.used + hold.weight, hold.outcome)
             if slots != self.num_slots:
                 self.num_slots = slots
                 if self.report is not None:
@@ -371,8 +371,22 @@ class Ledger(Shared):
             head = self.line.head()
             if head is not None and self._room(head.weight):
                 state = LockState(state.running, state.waiting - 1, state.used)
-            self.report(LockReleased(state, now - hold.since))
+            outcome = None if self.limit is None else hold.outcome
+            self.report(LockReleased(state, now - hold.since, outcome))
         return True
+
+    def judge(self, hold: Hold, error: BaseException) -> None:
+        """Have an adaptive lock learn what an exception says; not inside the gate, by the holder's own code.
+
+        What was said by hand stands. Of a nested acquire or a guest, whose exception may be handled before
+        the hold ends, only a drop counts.
+        """
+        nested = hold.depth > 1 or hold.host is not None
+        hold = hold.host or hold
+        if self.limit is not None and hold.outcome == "success":
+            outcome = judge(error, self.limit.dropped)
+            if outcome == "dropped" or not nested:
+                hold.outcome = outcome
 
     def release(self, hold: Hold, now: float) -> bool:
         """Take a hold out and serve the next."""
@@ -448,6 +462,9 @@ class Ledger(Shared):
         hold = self.holders.get(key)
         if hold is not None:
             hold.straggler = True
+            if hold.depth > 0 and hold.outcome == "success":
+                # How long it was held says when its holder died.
+                hold.outcome = "ignored"
             if hold.release_on_kill:
                 self.give_back(hold, now)
         self.serve(now)
@@ -466,6 +483,8 @@ class Ledger(Shared):
     def resize(self, num_slots: int, now: float) -> None:
         """Change the number of slots; fewer than are used drain, nothing is cancelled."""
         self.num_slots = num_slots
+        if self.limit is not None:
+            self.limit.resized(num_slots, now)
         for claim in [claim for claim in self.line if claim.weight > num_slots]:
             claim.refuse(too_heavy(self.name, claim.weight, num_slots))
             self.line.remove(claim)

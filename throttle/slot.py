@@ -123,6 +123,8 @@ class slot:  # noqa: N801  # used as a function: with slot("name"):
             depth = hold.depth
             if depth > 0:
                 try:
+                    if error is not None:
+                        hold.book.ledger.judge(hold, error)
                     hold.book.give_back(hold)
                 except BaseException:
                     if hold.depth == depth:
@@ -208,6 +210,8 @@ class slot:  # noqa: N801  # used as a function: with slot("name"):
             depth = hold.depth
             if depth > 0:
                 try:
+                    if error is not None:
+                        hold.book.ledger.judge(hold, error)
                     hold.book.give_back(hold)
                 except BaseException:
                     if hold.depth == depth:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 Fairness = Literal["strict", "eventual"]
 Fork = Literal["renew", "error"]
 OnKill = Literal["hold", "release"]
+Outcome = Literal["success", "dropped", "ignored"]
+"""What became of the work that was done with a grant, for locks that adapt."""
 
 
 # Made on every acquire, so mutable (0.3 us less than a frozen one) and treated as immutable.
@@ -80,6 +82,32 @@ class Grant:
             TypeError: pid is no Pid.
         """
         raise NotHeld(self.name)
+
+    def dropped(self) -> None:
+        """Say that the resource behind an adaptive lock was asked for too much, so that the lock shrinks.
+
+        For what no exception says: an answer with the status 429 or 503, a timeout that was caught. The last
+        word said while it is held counts, whatever exception the block then ends with; nested grants are one.
+        With a lock that does not adapt it changes nothing.
+
+        Raises:
+            NotHeld: the grant was given back already; say it inside the block.
+        """
+        self._say("dropped")
+
+    def ignored(self) -> None:
+        """Say that an adaptive lock is to learn nothing from this work, neither its end nor how long it took.
+
+        For work that says nothing about the resource: an answer from a cache, a slot held while a user
+        thinks.
+
+        Raises:
+            NotHeld: the grant was given back already; say it inside the block.
+        """
+        self._say("ignored")
+
+    def _say(self, outcome: Outcome) -> None:
+        raise NotImplementedError
 
     def __repr__(self) -> str:
         return f"Grant(name={self.name!r}, token={self.token}, pid={self.pid})"

@@ -188,6 +188,7 @@ class Job(Claim):
         try:
             value = check_finished(self.context.run(self.call), self.call, "execute")
         except (Exception, asyncio.CancelledError) as error:
+            self.book.ledger.judge(hold, error)
             self._done(hold)
             future.try_set_exception(error)
         else:
@@ -209,6 +210,7 @@ class Job(Claim):
         try:
             value = check_finished(await self.call(), self.call, "execute")
         except Exception as error:
+            self.book.ledger.judge(hold, error)
             hold.job = None
             self.book.give_back(hold)
             self.future.try_set_exception(error)
@@ -280,6 +282,7 @@ def _dispatch(job: Job) -> None:
             job.hand = hand = Hand(job.book)
             pid = start_worker(SlotWorker, hand)
     except Exception as error:
+        hold.outcome = "ignored"
         job.book.give_back(hold)
         job.fail(error)
         return

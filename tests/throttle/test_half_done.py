@@ -271,7 +271,7 @@ def test_a_lock_that_ends_while_a_job_runs_leaves_the_table_with_the_job(
     end.join(SOON)
     assert running.result(SOON) == "done"
     with pytest.raises(LockNotFound):
-        throttle.acquire(name)
+        throttle.lock_state(name)
     assert name in books, "its holder is still at work"
     grant.release()
     assert name not in books
