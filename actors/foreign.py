@@ -18,9 +18,9 @@ from .call import Call
 from .context import current
 from .errors import NoProcess, ServerExit
 from .kernel import kernel
-from .mailbox import MailboxPid
+from .mailbox import MailboxPid, System
 from .pid import Pid
-from .reasons import KILLED, NORMAL, Crash
+from .reasons import KILLED, NORMAL, SHUTDOWN, Crash
 from .waiting import check_timeout, forbid_loop
 
 _STAND_IN = "_resprout_stand_in"
@@ -91,7 +91,12 @@ class ForeignPid(ForeignRef, MailboxPid):
 
     def deliver(self, item: Any) -> None:
         """Messages go on to the actor; nobody is told when it has stopped meanwhile, as with any send."""
-        if not self._fate:
+        if isinstance(item, System):
+            # A request to stop; others are made of our own servers only. Its answer is the death.
+            self.end(SHUTDOWN)
+            if self.dead:
+                kernel.post(self.look)
+        elif not self._fate:
             with contextlib.suppress(pykka.ActorDeadError):
                 self.ref.tell(item)
 

@@ -19,7 +19,6 @@ from .mailbox import System
 from .messages import NoReply, Ok, Stop
 from .pid import Pid
 from .resolving import no_process, resolve
-from .runnable import RunnablePid
 from .starting import astart_server, start_server
 from .waiting import check_timeout, forbid_loop
 
@@ -188,7 +187,7 @@ class GenServer(ActorBase):
             raise SelfCall(
                 f"{pid} calls itself and would wait for its own answer; call a function instead, or cast"
             )
-        call: Call = _runnable(pid).request(message)
+        call: Call = pid.request(message)
         return await call.await_answer(timeout)
 
     @staticmethod
@@ -211,7 +210,7 @@ class GenServer(ActorBase):
             failed: Future[Any] = Future()
             failed.set_exception(error)
             return failed
-        return _runnable(pid).request(message)
+        return pid.request(message)
 
     @staticmethod
     def reply(from_: Any, value: Any) -> None:
@@ -314,9 +313,3 @@ def _check_stopped(pid: Pid, reason: object) -> None:
         same = False
     if not same:
         raise ServerExit(ended, pid, ("stop", reason))
-
-
-def _runnable(pid: Pid) -> RunnablePid:
-    if not isinstance(pid, RunnablePid):
-        raise TypeError(f"{pid} is a {pid.kind}, which answers no calls; send it a message instead")
-    return pid

@@ -21,6 +21,7 @@ from resprout.actors import (
     ServerExit,
     process,
 )
+from resprout.actors import sys as actor_sys
 from resprout.supervision import Supervisor
 
 WATCHDOG = 20.0
@@ -199,6 +200,19 @@ def test_what_waits_when_the_actor_stops_hears_of_it(old: Any) -> None:
     down = process.receive(lambda message: getattr(message, "ref", None) == waited, WATCHDOG)
     assert type(down.reason.exception) is ServerExit
     assert isinstance(down.reason.exception.reason.exception, RuntimeError)
+
+
+def test_the_functions_of_a_server_reach_it(old: Any) -> None:
+    assert GenServer.send_request(old, "x").result(WATCHDOG) == "x"
+
+    async def main() -> object:
+        return await GenServer.acall(old, "y", WATCHDOG)
+
+    assert asyncio.run(main()) == "y"
+    with pytest.raises(TypeError, match="is a pykka, which answers no system requests"):
+        actor_sys.get_state(old)
+    GenServer.stop(old, timeout=WATCHDOG)
+    assert not old.is_alive()
 
 
 def test_the_dead_are_dead_in_every_form(supervisor: Pid) -> None:
