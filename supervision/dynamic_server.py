@@ -51,7 +51,7 @@ class DynamicSupervisorServer(FamilyServer):
 
     def terminate(self, reason: object, state: Family) -> None:
         """Tells all children to stop, then waits for them all, each with its own time."""
-        self.stopping = True
+        self.ending = True
         children = state.table.snapshot()
         self._tell_shutting_down(reason, children)
         self.stop_at_once(children)
@@ -97,11 +97,11 @@ class DynamicSupervisorServer(FamilyServer):
         child = self.family.table.by_pid(pid)
         if child is None:
             return self._not_found(pid)
-        self.stopping_for_good = child.last
+        self.ends_for_good = child.last
         try:
             self.stop_children((child,), drain=True)
             self.family.table.forget(child)
             give_up_child(child.spec, self.extra_arguments, child.last)
         finally:
-            self.stopping_for_good = None
+            self.ends_for_good = None
         return None

@@ -40,9 +40,9 @@ def reviver(pid: Pid, above: tuple[Pid, ...]) -> Pid | None:
     for each in above:
         server = each.actor
         if not each.dead and isinstance(server, FamilyServer):
-            if below is server.stopping_for_good:
+            if below is server.ends_for_good:
                 return None
-            if not server.stopping:
+            if not server.ending:
                 return each
         below = each
     return None

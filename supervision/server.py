@@ -52,9 +52,9 @@ class FamilyServer(LibraryServer):
     family: Family
     extra_arguments: tuple[Any, ...] = ()
     reporter: Reporter
-    stopping: bool = False
+    ending: bool = False
     """It is on its way out, with all its children; whoever is above may start it again."""
-    stopping_for_good: Pid | None = None
+    ends_for_good: Pid | None = None
     """The child that it stops and will not start again by itself."""
 
     @classmethod
@@ -288,7 +288,7 @@ def seconds_of(shutdown: ShutdownTime) -> float | None:
     """A shutdown time as seconds; None for any number."""
     if shutdown is INFINITY:
         return None
-    return 0.0 if shutdown is BRUTAL_KILL else float(shutdown)  # type: ignore[arg-type]  # a number
+    return 0.0 if shutdown is BRUTAL_KILL else float(shutdown)
 
 
 def child_info(id: Any, child: Child) -> ChildInfo:

@@ -56,7 +56,7 @@ class SupervisorServer(FamilyServer):
 
     def terminate(self, reason: object, state: Family) -> None:
         """Stops the children in reverse start order, one by one."""
-        self.stopping = True
+        self.ending = True
         order = list(reversed(state.table))
         self._tell_shutting_down(reason, order)
         self.stop_children(order, drain=True)
@@ -134,12 +134,12 @@ class SupervisorServer(FamilyServer):
         child = self.family.table.get(id)
         if child is None:
             return self._not_found(id)
-        self.stopping_for_good = child.last
+        self.ends_for_good = child.last
         try:
             self.stop_children((child,), drain=True)
             give_up_child(child.spec, self.extra_arguments, child.last)
         finally:
-            self.stopping_for_good = None
+            self.ends_for_good = None
         return None
 
     def _delete(self, id: Any) -> Any:

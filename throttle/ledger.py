@@ -69,10 +69,6 @@ class Slots(Protocol):
 
     def pause(self, paused: bool, answered: bool, now: float) -> None:
         """Grant nothing to anybody new until it is over; ``answered``: a lock process is there."""
-        self.paused = paused
-        self.granting = answered and not paused and not self.closed
-        self.settle()
-        self.serve(now)
 
     def suspend(self) -> None:
         """The lock process has died: nobody is granted until the next one adopts."""
