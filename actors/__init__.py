@@ -49,6 +49,7 @@ from .errors import (
     StartError,
     UnknownMessage,
 )
+from .forked import after_fork
 from .future import Future
 from .genserver import GenServer
 from .messages import IGNORE, NOTHING, TIMEOUT, Down, Exited, Named, NoReply, Ok, Ref, Reply, Resource, Stop
@@ -122,6 +123,7 @@ __all__ = [
     "Task",
     "TaskExit",
     "UnknownMessage",
+    "after_fork",
     "at_exit",
     "begin_task",
     "child_spec",

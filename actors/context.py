@@ -384,6 +384,8 @@ def _ambient(loop: asyncio.AbstractEventLoop | None) -> Pid:
     st = local.state
     if st.process is None:
         kernel.ensure()
+    # In a forked child, that may have run code which has made it one.
+    if st.process is None:
         local.end = ThreadEnd()
         st.process = local.end.pid
         _watch_crash(local.end.crash)

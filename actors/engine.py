@@ -10,6 +10,8 @@ from .bounded import has_room, offer, when_room
 from .bridge import constructed_by
 from .bursts import Bursts, Summary
 from .context import current, former_of
+from .forked import ADVICE as FORK_ADVICE
+from .forked import first_use, remember, was_there
 from .forks import lock
 from .kernel import Alarm, Kernel, kernel
 from .library_server import LibraryServer
@@ -21,6 +23,7 @@ from .pool import Worker
 from .waiting import LoopBell, Waiter, check_timeout, park
 
 __all__ = [
+    "FORK_ADVICE",
     "Alarm",
     "Bells",
     "Bursts",
@@ -40,6 +43,7 @@ __all__ = [
     "constructed_by",
     "current",
     "finish",
+    "first_use",
     "former_of",
     "has_room",
     "in_step_of",
@@ -50,6 +54,7 @@ __all__ = [
     "owner",
     "park",
     "peek",
+    "remember",
     "remove",
     "remove_all",
     "remove_empty",
@@ -57,5 +62,6 @@ __all__ = [
     "stay",
     "task_of",
     "tasks",
+    "was_there",
     "when_room",
 ]

@@ -91,7 +91,8 @@ class StalePid(NoProcess):
     def __str__(self) -> str:
         return (
             f"{self.target} was started before this process was forked: it runs in the parent only; "
-            f"start what you need in the child, after the fork"
+            f"start what you need in the child, after the fork (resprout.after_fork(fn) has that done on "
+            f"first use)"
         )
 
 

@@ -17,6 +17,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
+from .forked import first_use
 from .pool import Pool
 
 logger = logging.getLogger("resprout")
@@ -114,6 +115,7 @@ class Kernel:
                     thread = threading.Thread(target=self._main, name="resprout-kernel", daemon=True)
                     thread.start()
                     self._thread = thread
+            first_use()
 
     def ring(self) -> None:
         """Make the thread look around; safe anywhere."""

@@ -7,6 +7,7 @@ from typing import NoReturn
 from .bridge import is_foreign
 from .errors import NoProcess, StalePid
 from .foreign import stand_in
+from .forked import first_use, was_there
 from .messages import Named
 from .names import names
 from .pid import Pid
@@ -35,8 +36,10 @@ def resolve(server: object) -> Pid:
     if isinstance(server, Pid):
         return server
     pid = whereis(server)
+    if pid is None and first_use():
+        pid = whereis(server)
     if pid is None:
-        raise NoProcess(server)
+        raise StalePid(server) if was_there("process", server) else NoProcess(server)
     return pid
 
 

@@ -81,7 +81,7 @@ atexit.register(_at_exit)
 
 def _after_fork_in_child() -> None:
     """The child has one thread: none of the runtime's, and no process but that thread."""
-    from . import bells, loop, names, stragglers
+    from . import bells, forked, loop, names, stragglers
     from . import kernel as kernel_module
     from .local import local, tasks
 
@@ -94,6 +94,7 @@ def _after_fork_in_child() -> None:
     _trees.clear()
     stragglers._since.clear()
     reports.forget_held()
+    forked.remember("process", names.names)
     names.reset_names()
     kernel_module.kernel.reset()
     bells.begin_anew()

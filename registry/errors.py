@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Iterable
 
 from ..actors import NotFound
+from ..actors.engine import FORK_ADVICE
 
 
 class UnknownRegistry(NotFound):
@@ -15,8 +16,14 @@ class UnknownRegistry(NotFound):
         name: the name that was asked for.
     """
 
-    def __init__(self, name: object, known: Iterable[str] = ()) -> None:
+    def __init__(self, name: object, known: Iterable[str] = (), forked: bool = False) -> None:
         self.name = name
+        if forked:
+            super().__init__(
+                f"registry {name!r} was started before this process was forked: it runs in the parent only; "
+                f"{FORK_ADVICE}"
+            )
+            return
         names = sorted(known)
         near = difflib.get_close_matches(name, names, 1) if isinstance(name, str) else []
         hint = f"; did you mean {near[0]!r}?" if near else ""

@@ -19,6 +19,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from typing import Any
 
 from ..actors import AlreadyRegistered, NotFound, Pid, telemetry
+from ..actors.engine import first_use, remember, was_there
 from .atomic import remove
 from .errors import UnknownRegistry
 from .index import DuplicateIndex, Entry, Index, UniqueIndex
@@ -320,10 +321,17 @@ def find(registry: object) -> Table:
     else:
         raise TypeError(f"expected registry to be a registry's name or Pid, got: {registry!r}")
     if table is None:
-        raise UnknownRegistry(registry, tables)
+        if first_use():
+            return find(registry)
+        raise UnknownRegistry(registry, tables, forked=was_there("registry", registry))
     return table
 
 
-# A fork takes the memory along and none of the processes.
+def _begin_anew() -> None:
+    """A fork takes the memory along and none of the processes."""
+    remember("registry", tables)
+    tables.clear()
+
+
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=tables.clear)
+    os.register_at_fork(after_in_child=_begin_anew)

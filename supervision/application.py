@@ -21,6 +21,7 @@ from ..actors import (
     CallTimeout,
     Crash,
     Pid,
+    StalePid,
     StartError,
     at_exit,
     dump_processes,
@@ -172,9 +173,12 @@ class Application:
         Raises:
             CallTimeout: It has not ended within that time.
             RuntimeError: The application was never started.
+            StalePid: It was started before this process was forked; it runs in the parent only.
         """
         if self._life is None:
             raise RuntimeError(f"application {self.name} was not started")
+        if not self._life.is_here:
+            raise StalePid(f"application {self.name}")
         return self._life.ended.result(timeout)
 
     def run(self) -> int:

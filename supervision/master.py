@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -44,6 +45,7 @@ class Life:
         self.root: Pid | None = None
         self.ended: Future[object] = Future()
         self.unrecovered = Unrecovered()
+        self._os_pid = os.getpid()
         self._begun: Future[None] = Future()
         self._abandoned = False
 
@@ -67,8 +69,15 @@ class Life:
         self.master = master
         return not self._abandoned
 
+    @property
+    def is_here(self) -> bool:
+        """Whether this very operating system process has started it, and is not a fork of that one."""
+        return self._os_pid == os.getpid()
+
     def stop(self, reason: object, timeout: float | None) -> None:
         """Stops the root and waits until all is cleaned up; should it be starting, waits for that first."""
+        if not self.is_here:
+            return
         self._begun.result(timeout)
         if self.root is None:
             return

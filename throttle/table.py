@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ..actors import LockNotFound, telemetry
+from ..actors.engine import first_use
 from .book import Book
 from .settings import Settings
 from .values import check_name
@@ -10,13 +13,19 @@ from .values import check_name
 books: dict[str, Book] = {}
 
 
+def _nothing(name: str) -> None:
+    """Stand for the renewal of locks, where there is nothing to renew."""
+
+
 class Table:
     """Lock-free: a change is one operation on a dict or list; a book is only forgotten inside its gate."""
 
-    __slots__ = ("_tokens",)
+    __slots__ = ("_tokens", "renew")
 
     def __init__(self) -> None:
         self._tokens: list[int] = [0]
+        self.renew: Callable[[str], Book | None] = _nothing
+        """In a forked child: makes a lock anew that its parent had (see tree)."""
 
     def find(self, name: str) -> Book:
         """Return the book of a lock.
@@ -26,7 +35,11 @@ class Table:
         """
         book = books.get(name)
         if book is None or book.ledger.closed:
-            raise LockNotFound(check_name(name))
+            if first_use():
+                return self.find(name)
+            book = self.renew(check_name(name))
+            if book is None:
+                raise LockNotFound(name)
         return book
 
     def open(self, settings: Settings) -> Book:

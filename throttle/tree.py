@@ -27,6 +27,7 @@ from ..actors import (
     AlreadyStarted,
     ChildSpec,
     GenServer,
+    LockNotFound,
     NoProcess,
     NotFound,
     Pid,
@@ -35,12 +36,13 @@ from ..actors import (
     at_exit,
     process,
 )
-from ..actors.engine import Worker, kernel
+from ..actors.engine import FORK_ADVICE, Worker, kernel, lock
 from ..supervision import DynamicSupervisor, Supervisor
+from .book import Book
 from .crew import Hand
 from .server import start_lock
 from .settings import Life, Settings
-from .table import books
+from .table import books, table
 
 T = TypeVar("T")
 logger = logging.getLogger("resprout.throttle")
@@ -84,7 +86,7 @@ def _children() -> list[ChildSpec]:
     ]
 
 
-_starting = threading.Lock()
+_starting = lock()
 
 
 def ensure(name: str) -> Pid:
@@ -206,12 +208,49 @@ def in_thread(fn: Callable[[], T]) -> T:
     return answer[0]
 
 
+_inherited: dict[str, Settings] = {}
+"""Of a forked child: the locks that its parent had, until they are made anew."""
+
+
+def _renew(name: str) -> Book | None:
+    """In a forked child: make a lock anew that was declared by ``new`` before the fork.
+
+    Raises:
+        LockNotFound: it is not to be made anew, and the error says why there is none.
+    """
+    settings = _inherited.get(name)
+    if settings is None:
+        return None
+    if not settings.home:
+        raise LockNotFound(
+            name,
+            f"lock {name!r} was declared in a tree that was started before this process was forked, and that "
+            f"runs in the parent only; {FORK_ADVICE}",
+        )
+    if settings.fork == "error":
+        raise LockNotFound(
+            name,
+            f"lock {name!r} was made before this process was forked, with fork='error'; make it in the "
+            f"child, after the fork, or with fork='renew'",
+        )
+    try:
+        start_home(settings)
+    except AlreadyStarted:
+        # Another thread of the child was faster, if it is a lock.
+        pass
+    _inherited.pop(name, None)
+    return books.get(name)
+
+
+table.renew = _renew
+
+
 def _begin_anew() -> None:
     """After a fork, in the child: its runtime is empty, so no lock has a process there."""
-    global _starting
+    _inherited.update(
+        {name: book.settings for name, book in books.items() if not (book.ended or book.ledger.closed)}
+    )
     books.clear()
-    # Another thread of the parent may have held it.
-    _starting = threading.Lock()
 
 
 if hasattr(os, "register_at_fork"):
