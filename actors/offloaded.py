@@ -74,7 +74,9 @@ def owner(me: Pid) -> Pid:
     if not me.pooled:
         return me
     task = caller()
-    return me if task is None else process_of(task) or me
+    whose = None if task is None else process_of(task)
+    # One that an exit signal has ended is none of these, though its task may go on.
+    return me if whose is None or whose.dead else whose
 
 
 def _submitting() -> bool:

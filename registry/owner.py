@@ -1,17 +1,29 @@
-"""Who owns what is registered here and now: the one place that decides it."""
+"""Who owns what is registered here and now: the one place that decides it.
+
+The current process; but what a thread of a pool registers for an asyncio task that waits for it (a
+synchronous handler under FastAPI, a call of ``asyncio.to_thread``) belongs to the task. The thread goes on
+with other people's calls and would keep the key, while the task ends with the request that wanted it.
+
+A lock by key (``Registry.lock``) is the thread's own even so: it is held while a function runs there,
+whatever becomes of the task meanwhile.
+"""
 
 from __future__ import annotations
 
-from ..actors.engine import current
+from typing import TYPE_CHECKING
 
-owner_here = current
-"""The process that registers, unregisters, updates and locks: the current one.
+from ..actors.engine import current, owner
 
-Everything in this room that acts for an owner asks this, so a different answer (for a function on the thread
-of a pool, say) is given here and nowhere else. An alias, as a function of its own would be a hop on every
-registration.
+if TYPE_CHECKING:
+    from ..actors import Pid
 
-Raises:
-    Killed: the code belongs to a process that is dead.
-    ServerExit: this thread or task got an exit signal (once; then it goes on as a new process).
-"""
+
+def owner_here() -> Pid:
+    """Return the process that registers, unregisters and updates here.
+
+    Raises:
+        Killed: the code belongs to a process that is dead.
+        ServerExit: this thread or task got an exit signal (once; then it goes on as a new process).
+    """
+    me = current()
+    return owner(me) if me.pooled else me

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from ..actors import NOTHING, CallTimeout, ChildSpec, NotFound, Pid, forbid_loop, process
-from ..actors.engine import LoopBell, check_timeout, kernel
+from ..actors.engine import LoopBell, check_timeout, current, kernel
 from .index import Entry
 from .locks import Ticket
 from .owner import owner_here
@@ -141,7 +141,9 @@ class Registry:
     def register(registry: str | Pid, key: Hashable, value: Any = None) -> Pid:
         """Register the current process under a key.
 
-        Under duplicate keys the same process may register several times.
+        Under duplicate keys the same process may register several times. On the thread of a pool that works
+        for an asyncio task (a synchronous handler of a web framework), the owner is the task: the key goes
+        when the task ends, and may be unregistered from any thread that works for it.
 
         Args:
             registry: its name.
@@ -149,7 +151,7 @@ class Registry:
             value: anything; best something immutable.
 
         Returns:
-            The owner, which is the current process.
+            The owner: the current process, or the task that this thread of a pool works for.
 
         Raises:
             AlreadyRegistered: a unique key has an owner; maybe the current process itself.
@@ -509,10 +511,13 @@ def _pid(pid: object) -> Pid:
 
 
 def _ticket(table: Table, key: Any) -> Ticket | None:
-    """A place in the queue of a lock for the current process; None when that holds it already."""
-    me = owner_here()
+    """A place in the queue of a lock for the current process; None when that holds it already, or the task
+    does that this thread of a pool works for.
+    """
+    me = current()
     ident = table.locks.keyring.take(key)
-    if table.locks.holder(ident) is me:
+    holder = table.locks.holder(ident)
+    if holder is not None and (holder is me or (me.pooled and holder is owner_here())):
         return None
     ticket = Ticket(table.locks, ident, me)
     me.attach(ticket)

@@ -9,8 +9,8 @@ from typing import Any, Protocol, runtime_checkable
 import attrs
 
 from ..actors import Pid
+from ..actors.engine import current
 from .errors import UnknownRegistry
-from .owner import owner_here
 from .table import Table, find
 
 
@@ -138,7 +138,7 @@ def register_self(table: Table, pid: Pid, key: Any, value: Any) -> None:
     Raises:
         ValueError: it is another one: nobody registers somebody else.
     """
-    me = owner_here()
+    me = current()
     if me is not pid:
         raise ValueError(f"a process registers only itself: {me} cannot register {pid} under {key!r}")
     table.register(pid, key, value)
