@@ -39,6 +39,7 @@ from .errors import (
     NoProcess,
     NotFound,
     NotHeld,
+    NotOwned,
     ProcessExit,
     QueueFull,
     ResproutError,
@@ -54,6 +55,7 @@ from .messages import IGNORE, NOTHING, TIMEOUT, Down, Exited, Named, NoReply, Ok
 from .pid import Pid
 from .reasons import Crash, Shutdown, is_orderly
 from .reports import CrashReport
+from .resources import await_heirs, limit_closing
 from .server import BadReturn
 from .shutdown import at_exit
 from .task import NotOwner, Task, TaskExit, begin_task, make_stream
@@ -96,6 +98,7 @@ __all__ = [
     "NoReply",
     "NotFound",
     "NotHeld",
+    "NotOwned",
     "NotOwner",
     "Ok",
     "OnExhausted",
@@ -120,10 +123,12 @@ __all__ = [
     "Task",
     "TaskExit",
     "at_exit",
+    "await_heirs",
     "begin_task",
     "child_spec",
     "forbid_loop",
     "is_orderly",
+    "limit_closing",
     "make_stream",
     "one_of",
     "process",

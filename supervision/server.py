@@ -180,7 +180,9 @@ class FamilyServer(GenServer):
 
     def _restart(self, effect: Restart) -> Effects:
         self._announce(effect.child, 0.0, effect.stop)
+        former = [child.pid for child in (*effect.stop, *effect.start) if child.pid is not None]
         self.stop_children(effect.stop)
+        stopping.await_what_is_closed(former)
         for place, child in enumerate(effect.start):
             outcome = self.start_process(child)
             if isinstance(outcome, starting.Failed):
@@ -197,6 +199,7 @@ class FamilyServer(GenServer):
             outcome = readiness.await_ready(outcome, child.spec, child.spec.ready_timeout)
         match outcome:
             case starting.Started(pid):
+                stopping.limit_closing_of(pid, child.spec.shutdown)
                 if self.family.table.by_pid(pid) not in (None, child):
                     return starting.odd_result(child.spec, pid)
                 self.family.started(child, pid, time.monotonic())
