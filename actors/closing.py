@@ -7,9 +7,13 @@ import concurrent.futures
 import contextlib
 import inspect
 import socket
+import threading
 from asyncio import _get_running_loop
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .pid import Pid
 
 GRACE = 2.0
 """Seconds that a program has to end after it was told to, before it is killed; at most a quarter of the
@@ -96,7 +100,7 @@ async def _awaited(made: Any) -> None:
     await made
 
 
-def owning_of(thing: object, close: Callable[..., Any] | None) -> Owning:
+def owning_of(thing: object, close: Callable[..., Any] | None, owner: Pid) -> Owning:
     """Find out how a thing is closed.
 
     Raises:
@@ -104,7 +108,7 @@ def owning_of(thing: object, close: Callable[..., Any] | None) -> Owning:
     """
     loop = _get_running_loop()
     if close is None:
-        call, is_async = _default_of(thing, loop is not None)
+        call, is_async = _default_of(thing, loop is not None, owner)
     else:
         call, is_async = _given(thing, close), inspect.iscoroutinefunction(close)
     if is_async and loop is None:
@@ -151,10 +155,12 @@ def _takes(signature: inspect.Signature, *args: object) -> bool:
     return True
 
 
-def _default_of(thing: Any, in_loop: bool) -> tuple[Close, bool]:
+def _default_of(thing: Any, in_loop: bool, owner: Pid) -> tuple[Close, bool]:
     kind = type(thing)
     if isinstance(thing, socket.socket):
         return lambda left: _close_socket(thing), False
+    if _is_kafka_consumer(kind):
+        return lambda left: _close_consumer(thing, owner), False
     ends = getattr(kind, "wait", None) or getattr(kind, "join", None)
     if (
         callable(getattr(kind, "terminate", None))
@@ -185,6 +191,24 @@ def _close_socket(thing: socket.socket) -> None:
     with contextlib.suppress(OSError):
         thing.shutdown(socket.SHUT_RDWR)
     thing.close()
+
+
+def _is_kafka_consumer(kind: type) -> bool:
+    """Whether it is confluent-kafka's. None of its functions come through while another thread polls it in a
+    loop, and a close beside a poll waits for a notice that the poll has taken.
+    """
+    ours = any(each.__module__.partition(".")[0] in ("confluent_kafka", "cimpl") for each in kind.__mro__)
+    return ours and hasattr(kind, "subscribe") and hasattr(kind, "poll")
+
+
+def _close_consumer(consumer: Any, owner: Pid) -> None:
+    """Close it when its dead owner's code has left: its poll has returned, and the next call into
+    resprout has met the death.
+    """
+    pause = threading.Event()
+    while owner.dead and not owner.left:
+        pause.wait(0.005)
+    consumer.close()
 
 
 def _end_program(program: Any, left: float) -> None:

@@ -48,6 +48,8 @@ SHORTEST = 0.1
 """Seconds that they may take at least: a child that is given no time to end has things to close all the
 same.
 """
+PATIENCE = 0.25
+"""Seconds that the pool's threads have, at the interpreter's exit, before the main thread does their work."""
 UNBOUNDED = 86400.0
 """What a close is told to be left when its time is not limited."""
 _estates: dict[int, Estate] = {}
@@ -57,9 +59,13 @@ NOT_CLOSED = ("resprout", "process", "not_closed")
 
 def own(thing: T, close: Callable[..., Any] | None = None) -> T:
     """See ``process.own``."""
-    owning = owning_of(thing, close)
     pid = peek() or current()
+    owning = owning_of(thing, close, pid)
     kernel.ensure()
+    kernel.pool.reserved = _anything_owned
+    if not kernel.pool.workers:
+        # At the interpreter's exit, when no thread can be started, one is there.
+        kernel.pool.submit(_Nothing())
     estate: Estate = pid._ties.get(ESTATE) or pid._ties.setdefault(ESTATE, Estate(pid))
     estate.entries[owning.key] = owning
     _estates[pid.id] = estate
@@ -76,6 +82,8 @@ def disown(thing: object) -> None:
     key = ("number", thing) if type(thing) is int else id(thing)
     if estate is None or estate.entries.pop(key, None) is None:
         raise NotOwned(pid, thing, owned_by(pid))
+    if not (estate.entries or pid._fate):
+        _estates.pop(pid.id, None)
 
 
 def owned_by(pid: Pid) -> tuple[object, ...]:
@@ -150,11 +158,20 @@ def close_all(deadline: float) -> None:
     pending = [estate for _, estate in sorted(_estates.items(), reverse=True)]
     for estate in pending:
         estate.begin(max(0.0, deadline - time.monotonic()))
+    seen: object = None
+    since = 0.0
     while any(estate.to_wait_for for estate in pending):
-        if time.monotonic() > deadline:
+        now = time.monotonic()
+        if now > deadline:
             break
-        if not kernel.pool.help():
+        # The pool's own threads first, as this one would be stuck in a close that is.
+        head = kernel.pool.backlog[0] if kernel.pool.backlog else None
+        if head is None or head is not seen or now - since < PATIENCE:
+            if head is not seen:
+                seen, since = head, now
             time.sleep(0.005)
+        else:
+            kernel.pool.help()
 
 
 class Estate:
@@ -305,6 +322,17 @@ class Estate:
         self._turn = None
         self._right.append(True)
         kernel.pool.submit(self)
+
+
+class _Nothing:
+    """A task of the pool that makes it start a thread."""
+
+    def run(self, worker: object) -> None:
+        """Nothing has to be done."""
+
+
+def _anything_owned() -> bool:
+    return bool(_estates)
 
 
 class _Turn:
