@@ -177,8 +177,8 @@ def _default_of(thing: Any, in_loop: bool, owner: Pid) -> tuple[Close, bool]:
             continue
         is_async = inspect.iscoroutinefunction(call) or name in ("aclose", "__aexit__")
         if name.startswith("__"):
-            return lambda left, call=call: call(thing, None, None, None), is_async  # type: ignore[misc]  # bound now
-        return lambda left, call=call: call(), is_async  # type: ignore[misc]  # bound now
+            return lambda left, call=call: call(thing, None, None, None), is_async
+        return lambda left, call=call: call(), is_async
     raise TypeError(
         f"expected a thing with close, aclose, dispose, __exit__, shutdown, or terminate and kill, "
         f"got: {thing!r}; say how it is closed: own(thing, close=function)"
