@@ -157,7 +157,8 @@ def close_all(deadline: float) -> None:
     """
     pending = [estate for _, estate in sorted(_estates.items(), reverse=True)]
     for estate in pending:
-        estate.begin(max(0.0, deadline - time.monotonic()))
+        # Some time is left to say what did not close.
+        estate.begin(max(SHORTEST, deadline - time.monotonic() - 4 * PATIENCE))
     seen: object = None
     since = 0.0
     while any(estate.to_wait_for for estate in pending):
