@@ -92,6 +92,12 @@ def owned_by(pid: Pid) -> tuple[object, ...]:
     return () if estate is None else tuple(each.thing for each in list(estate.entries.values()))
 
 
+def still_closing(pid: Pid) -> bool:
+    """Whether something that a dead process owned is not closed yet, and is waited for."""
+    estate: Estate | None = pid._ties.get(ESTATE)
+    return estate is not None and estate.to_wait_for
+
+
 def limit_closing(pid: Pid, seconds: float | None) -> None:
     """Say how long the closings may hold up the news of a death; None for as long as they take."""
     if seconds != DEFAULT_LIMIT:

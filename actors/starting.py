@@ -15,7 +15,7 @@ from .local import peek
 from .on_loop import LoopPid
 from .pid import Pid
 from .pooled import PooledPid
-from .resources import owned_by
+from .resources import still_closing
 from .runnable import RunnablePid
 from .server import Boot, BootCall
 from .waiting import check_timeout, forbid_loop
@@ -42,7 +42,7 @@ def start_server(
             boot.wait(timeout)
         except CallTimeout:
             give_up_start(pid)
-            if owned_by(pid):
+            if still_closing(pid):
                 boot.wait(None)  # for a time that is limited: until that is closed
             raise StartError("timeout") from None
     return booted(boot)
@@ -60,7 +60,7 @@ async def astart_server(
     boot = send_boot(pid, arg, name, link=link)
     if not await boot.wait_async(timeout):
         give_up_start(pid)
-        if owned_by(pid):
+        if still_closing(pid):
             await boot.wait_async(None)
         raise StartError("timeout")
     return booted(boot)

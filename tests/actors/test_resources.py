@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from resprout.actors import GenServer, Killed, NoReply, NotOwned, Ok, Reply, Stop, process
+from resprout.actors import GenServer, Killed, NoReply, NotOwned, Ok, Reply, StartError, Stop, process
 from resprout.supervision import Supervisor
 
 WATCHDOG = 20.0
@@ -297,6 +297,20 @@ def test_a_starter_hears_of_a_failed_init_when_what_it_opened_is_closed():
 
     with pytest.raises(Exception, match="no"):
         Fails.start()
+    assert thing.closed == ["thing"]
+
+
+def test_a_start_that_takes_too_long_is_over_when_what_it_opened_is_closed(gate):
+    thing, never = Thing(), gate()
+
+    class Slow(GenServer):
+        def init(self, arg: Any) -> Any:
+            self.own(thing)
+            self.own(Thing(), close=lambda: threading.Event().wait(0.1))
+            never()
+
+    with pytest.raises(StartError, match="timeout"):
+        Slow.start(timeout=0.2)
     assert thing.closed == ["thing"]
 
 
