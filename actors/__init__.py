@@ -39,6 +39,7 @@ from .errors import (
     NoProcess,
     NotFound,
     NotHeld,
+    NotOwned,
     ProcessExit,
     QueueFull,
     ResproutError,
@@ -56,6 +57,7 @@ from .messages import IGNORE, NOTHING, TIMEOUT, Down, Exited, Named, NoReply, Ok
 from .pid import Pid
 from .reasons import Crash, Shutdown, is_orderly
 from .reports import CrashReport
+from .resources import await_heirs, limit_closing
 from .server import BadReturn
 from .shutdown import at_exit
 from .stacks import dump_processes
@@ -99,6 +101,7 @@ __all__ = [
     "NoReply",
     "NotFound",
     "NotHeld",
+    "NotOwned",
     "NotOwner",
     "Ok",
     "OnExhausted",
@@ -125,11 +128,13 @@ __all__ = [
     "UnknownMessage",
     "after_fork",
     "at_exit",
+    "await_heirs",
     "begin_task",
     "child_spec",
     "dump_processes",
     "forbid_loop",
     "is_orderly",
+    "limit_closing",
     "make_stream",
     "one_of",
     "process",

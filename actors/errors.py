@@ -14,6 +14,7 @@
     ├── AlreadyRegistered(pid)          the name or key belongs to somebody else
     ├── NotFound, Running, MaxChildren  answers of supervisors
     ├── LockNotFound(name), NotHeld(name), QueueFull(name)
+    ├── NotOwned(pid, thing)            a process disowns what it does not own
     ├── MailboxFull(pid)                a bounded mailbox rejected the message
     ├── BlockingInLoop                  a blocking form was used inside a running event loop
     ├── SelfCall                        a process tried to wait for an answer of its own
@@ -180,6 +181,24 @@ class NotHeld(ResproutError):
     def __init__(self, name: object) -> None:
         self.name = name
         super().__init__(f"lock {name!r} is not held by this process")
+
+
+class NotOwned(ResproutError):
+    """A process disowns what it does not own.
+
+    Attributes:
+        pid: the process.
+        thing: what it does not own.
+    """
+
+    def __init__(self, pid: Pid, thing: object, owned: tuple[object, ...] = ()) -> None:
+        self.pid = pid
+        self.thing = thing
+        listed = ", ".join(map(brief, owned)) or "nothing"
+        super().__init__(
+            f"expected a thing that {pid} owns ({listed}), got: {brief(thing)}; "
+            f"only the process that called own may disown, once"
+        )
 
 
 class QueueFull(ResproutError):

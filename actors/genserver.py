@@ -19,6 +19,7 @@ from .mailbox import System
 from .messages import NoReply, Ok, Stop
 from .pid import Pid
 from .resolving import no_process, resolve
+from .resources import disown, own, when_closed
 from .starting import astart_server, start_server
 from .waiting import check_timeout, forbid_loop
 
@@ -125,6 +126,13 @@ class GenServer(ActorBase):
     def format_status(self, state: Any) -> Any:
         """What crash reports and ``sys.get_status`` show for the state; override it to hide secrets."""
         return state
+
+    own = staticmethod(own)
+    """What the server opens and holds dies with it: ``GenServer.own(thing, close=None) -> thing``, in a
+    callback; see ``process.own``.
+    """
+    disown = staticmethod(disown)
+    """See ``process.disown``."""
 
     # -- starting ------------------------------------------------------------
 
@@ -300,7 +308,7 @@ class _StopCall(Call):
     __slots__ = ()
 
     def fail(self, pid: Pid) -> None:
-        self.try_set(None)
+        when_closed(pid, lambda: self.try_set(None))
 
 
 def _check_stopped(pid: Pid, reason: object) -> None:

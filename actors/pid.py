@@ -459,8 +459,9 @@ class Pid(RefBase):
     def die(self, reason: object) -> bool:
         """Die now; False when it was dead already.
 
-        The order: flagged; name and resources gone; waiting callers answered; `exited` emitted; links and
-        monitors told; its own wait ended; and, if nothing of it runs, left.
+        The order: flagged; name and resources gone; waiting callers answered; what it owns closed (by other
+        threads, and the rest after that); `exited` emitted; links and monitors told; its own wait ended; and,
+        if nothing of it runs, left.
         """
         try:
             if not self.flag(reason):
@@ -521,6 +522,13 @@ class Pid(RefBase):
         # Whoever delivers later finds it dead, and sees to it.
         if self._inbox or self._saved or self._calls:
             self._flush()
+        # What it owns is closed before anybody else is told (see resources.py), by the pool, which then comes
+        # here again.
+        if "estate" in self._ties and self._ties["estate"].holds():
+            if self.parked is not None:
+                self.parked.wake()
+            self._after_death()
+            return
         if telemetry._attached and not self._told:
             telemetry.emit(EXITED, {}, {"pid": self, "reason": reason, "name": self.name, "kind": self.kind})
         # From here on, whoever links or monitors answers for the new entry itself.

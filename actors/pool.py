@@ -95,6 +95,12 @@ class Worker:
             return False
         while not self.wake.acquire(timeout=LINGER):
             if pool.unpark(self):
+                if pool.reserved() and not pool.idle and self.task is None and not pool.backlog:
+                    # The last one stays: at the interpreter's exit there will be no other.
+                    pool.park(self)
+                    if pool.backlog and pool.unpark(self):
+                        return False
+                    continue
                 return self.task is None and not pool.backlog
         self.parked = False
         return False
@@ -114,6 +120,8 @@ class Pool:
         self.workers: dict[int, Worker] = {}
         self.waiting: dict[int, Worker | None] = {}
         """Threads known to wait inside resprout, by thread id."""
+        self.reserved: Callable[[], bool] = bool
+        """Whether a thread must be there although nobody needs one now."""
         self._seen_head: object = None
         self._seen_at = 0.0
         self._burst = 1

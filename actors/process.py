@@ -13,7 +13,7 @@ from typing import Any, NoReturn, TypeVar, overload
 
 import attrs
 
-from . import context
+from . import context, resources
 from .errors import CallTimeout, NoProcess
 from .inline import InlinePid
 from .kernel import Alarm, kernel
@@ -40,11 +40,13 @@ __all__ = [
     "cancel_timer",
     "current",
     "demonitor",
+    "disown",
     "exit",
     "info",
     "inject",
     "link",
     "monitor",
+    "own",
     "processes",
     "receive",
     "register",
@@ -261,6 +263,60 @@ def trap_exit(value: bool = True) -> bool:
     return before
 
 
+def own(thing: T, close: Callable[..., Any] | None = None) -> T:
+    """Tie a thing to the current process: it is closed when that process ends, in whatever way.
+
+    Use it for what would outlive a killed process: sockets, programs, clients, pools. What a ``with`` block
+    can close is better off there as long as nobody kills the process.
+
+    Args:
+        thing: anything; held until the process ends or disowns it. The same thing again is still one, closed
+            by the newest ``close``.
+        close: what closes it, called without arguments or, if it needs one, with the thing; may be a
+            coroutine function. By default the thing's own ``close``, ``aclose``, ``dispose``, ``__exit__`` or
+            ``shutdown`` (inside an event loop ``aclose`` comes first); a socket is shut down first, so that
+            who is blocked in its ``accept`` wakes; a program (``Popen``) is terminated, killed if it does not
+            end, and waited for.
+
+    Returns:
+        The thing.
+
+    Raises:
+        TypeError: there is nothing to close it with; the error says what to give.
+        Killed: the process is dead already; the thing is closed at once.
+
+    Runs on a thread of the pool, or on the event loop in which ``own`` was called if the thing belongs to
+    one; the newest first, one at a time, at once even if the process's own code is stuck. Links and monitors
+    hear of the death after that, or when its time is over (the shutdown time of a supervised process, else
+    5 seconds); then a warning names what has not closed. A close that raises is reported with the thing's
+    name and keeps nothing else open.
+
+    Semantics: Erlang's ports, which close when their owner terminates (Reference Manual, "Ports").
+    Differs from OTP: closing takes time, so the death is told when it is over.
+
+    Example:
+        >>> import socket
+        >>> listener = own(socket.create_server(("127.0.0.1", 0)))
+        >>> info(current()).owned == (listener,)
+        True
+        >>> disown(listener)
+        >>> listener.close()
+    """
+    return resources.own(thing, close)
+
+
+def disown(thing: object) -> None:
+    """Take a thing out of the current process's hands: its end does not close it any more.
+
+    Args:
+        thing: as it was given to ``own``.
+
+    Raises:
+        NotOwned: this process does not own it.
+    """
+    resources.disown(thing)
+
+
 def alive(pid: object) -> bool:
     """Whether a process lives."""
     return _whereis(pid) is not None
@@ -406,6 +462,7 @@ class Info:
         trap_exit: whether it traps exits.
         parent: who started it.
         busy: whether its code runs right now, be it that it waits for something in there.
+        owned: what it owns, the oldest first; closed when it ends.
     """
 
     pid: Pid
@@ -419,6 +476,7 @@ class Info:
     trap_exit: bool
     parent: Pid | None
     busy: bool
+    owned: tuple[object, ...] = ()
 
 
 def info(pid: Pid) -> Info | None:
@@ -439,6 +497,7 @@ def info(pid: Pid) -> Info | None:
         trap_exit=pid.trap_exit,
         parent=pid.parent,
         busy=not pid._run,
+        owned=resources.owned_by(pid),
     )
 
 

@@ -27,6 +27,7 @@ FREE = 25
 QUIET = 5.0
 """Seconds after which the count is logged."""
 CRASHED = ("resprout", "process", "crashed")
+CLOSE_FAILED = ("resprout", "process", "close_failed")
 SCREEN = 2000
 """Characters after which a value is cut."""
 
@@ -49,6 +50,7 @@ class CrashReport:
         last_message: what it was handling, cut to a screen.
         state: its state's summary, as ``format_status`` shows it.
         links: who was linked to it.
+        owned: what it owned, which is closed now.
     """
 
     pid: Pid
@@ -59,6 +61,7 @@ class CrashReport:
     last_message: str
     state: str
     links: tuple[Pid, ...]
+    owned: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         lines = [f"{self.kind} {self.pid} ended: {_describe(self.reason)}"]
@@ -68,6 +71,8 @@ class CrashReport:
             lines.append(f"  last message: {self.last_message}")
         if self.state:
             lines.append(f"  state: {self.state}")
+        if self.owned:
+            lines.append("  owned: " + ", ".join(self.owned))
         if isinstance(self.reason, Crash):
             error = self.reason.exception
             lines.append(
@@ -101,18 +106,59 @@ def crashed(pid: Any, reason: object, item: object) -> None:
         report = CrashReport(
             pid=pid,
             name=pid.name,
-            kind=_class_of(pid),
+            kind=class_of(pid),
             parents=ancestors(pid),
             reason=reason,
             last_message=_message_of(item),
             state=_state_of(pid),
             links=tuple(pid._links.copy().values()),
+            owned=_owned_by(pid),
         )
         telemetry.emit(CRASHED, {}, {"report": report, "pid": pid, "reason": reason})
         if before is not None:
             logger.error("%s", report, extra={"crash_report": report})
     except Exception:
         sys.stderr.write(f"the crash report of {pid} could not be made:\n")
+        traceback.print_exc()
+
+
+def _owned_by(pid: Pid) -> tuple[str, ...]:
+    estate = pid._ties.get("estate")
+    return () if estate is None else tuple(brief(each.thing) for each in list(estate.entries.values()))
+
+
+def close_failed(pid: Pid, kind: str, thing: object, error: BaseException, left: tuple[object, ...]) -> None:
+    """Report that what a dead process owned could not be closed.
+
+    Args:
+        pid, kind: the process, and what it was.
+        thing: what it was.
+        error: what its close raised.
+        left: what is closed after it.
+    """
+    try:
+        report = CrashReport(
+            pid=pid,
+            name=pid.name,
+            kind=kind,
+            parents=ancestors(pid),
+            reason=Crash(error),
+            last_message=f"closing {brief(thing)}",
+            state="",
+            links=(),
+            owned=tuple(brief(each) for each in left),
+        )
+        telemetry.emit(CLOSE_FAILED, {}, {"report": report, "pid": pid, "thing": thing, "error": error})
+        logger.error(
+            "what %s (dead: %r) owned could not be closed: %s\n%s",
+            pid,
+            pid.exit_reason,
+            brief(thing),
+            "".join(traceback.format_exception(type(error), error, error.__traceback__)).rstrip(),
+            extra={"crash_report": report},
+        )
+    except Exception:
+        sys.stderr.write(f"the report that something of {pid} could not be closed could not be made:\n")
         traceback.print_exc()
 
 
@@ -129,18 +175,19 @@ class Kind:
         return f"{self.who} ended: {self.what}{where}"
 
 
-def _class_of(pid: Any) -> str:
+def class_of(pid: Any) -> str:
+    """What a process is called among its like: the class of its server."""
     return type(pid.actor).__name__ if pid.actor is not None else str(pid.kind)
 
 
 def _kind_of(pid: Any, reason: object) -> Kind:
     if not isinstance(reason, Crash):
-        return Kind(_class_of(pid), brief(reason), None)
+        return Kind(class_of(pid), brief(reason), None)
     trace = reason.exception.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
     where = None if trace is None else (trace.tb_frame.f_code.co_filename, trace.tb_lineno)
-    return Kind(_class_of(pid), type(reason.exception).__name__, where)
+    return Kind(class_of(pid), type(reason.exception).__name__, where)
 
 
 def _to_log(kind: Kind) -> int | None:

@@ -23,6 +23,7 @@ from .messages import IGNORE, NOTHING, TIMEOUT, Down, Exited, NoReply, Ok, Reply
 from .names import take_name
 from .pid import Pid
 from .reasons import NORMAL, Crash, is_orderly
+from .resources import when_closed
 
 if TYPE_CHECKING:
     from .genserver import GenServer
@@ -73,7 +74,8 @@ class BootCall(Call):
         # Who has made a verdict gives it when the burial is over: the starter must not act before others
         # know of the death.
         if self.verdict is None:
-            super().fail(pid)
+            # Nor before what its init has opened is closed, or the next attempt would find it taken.
+            when_closed(pid, lambda: Call.fail(self, pid))
 
 
 class Boot(System):
@@ -349,9 +351,9 @@ class ServerPid(Pid):
             # The starter gets an error to handle, so it gets no exit signal besides.
             self.remove_link(boot.link)
         # The starter is told when the process is dead, so that it may take the name again.
-        boot.answer.verdict = (None, error)
+        verdict = boot.answer.verdict = (None, error)
         self.die(reason)
-        boot.answer._complete(boot.answer.verdict)
+        when_closed(self, lambda: boot.answer._complete(verdict))
 
     # -- Pykka's own messages --------------------------------------------------
 

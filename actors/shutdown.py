@@ -11,10 +11,11 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from . import reports
+from . import reports, resources
 from .context import current
 from .kernel import kernel
 from .pid import table
@@ -40,8 +41,6 @@ def at_exit(pid: Pid, *, last: bool = False) -> None:
 
 def stop_trees() -> None:
     """Stop every registered tree, the last one first, as its parent would."""
-    import time
-
     from .errors import CallTimeout, ProcessExit
     from .messages import Down, Ref
     from .process import demonitor, monitor, receive
@@ -73,6 +72,8 @@ def _at_exit() -> None:
         with contextlib.suppress(Exception):
             current()
             stop_trees()
+    with contextlib.suppress(Exception):
+        resources.close_all(time.monotonic() + AT_EXIT)
     reports.tell_held()
 
 
@@ -96,6 +97,7 @@ def _after_fork_in_child() -> None:
     reports.forget_held()
     forked.remember("process", names.names)
     names.reset_names()
+    resources._estates.clear()
     kernel_module.kernel.reset()
     bells.begin_anew()
     loop.forget_loop()

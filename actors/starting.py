@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextvars
-from typing import TYPE_CHECKING, NoReturn, cast
+from typing import TYPE_CHECKING, cast
 
 from .bounded import make_bounded
 from .call import Call
@@ -15,6 +15,7 @@ from .local import peek
 from .on_loop import LoopPid
 from .pid import Pid
 from .pooled import PooledPid
+from .resources import still_closing
 from .runnable import RunnablePid
 from .server import Boot, BootCall
 from .waiting import check_timeout, forbid_loop
@@ -41,6 +42,9 @@ def start_server(
             boot.wait(timeout)
         except CallTimeout:
             give_up_start(pid)
+            if still_closing(pid):
+                boot.wait(None)  # for a time that is limited: until that is closed
+            raise StartError("timeout") from None
     return booted(boot)
 
 
@@ -56,15 +60,17 @@ async def astart_server(
     boot = send_boot(pid, arg, name, link=link)
     if not await boot.wait_async(timeout):
         give_up_start(pid)
+        if still_closing(pid):
+            await boot.wait_async(None)
+        raise StartError("timeout")
     return booted(boot)
 
 
-def give_up_start(pid: Pid) -> NoReturn:
+def give_up_start(pid: Pid) -> None:
     """Kill a server whose init takes too long, as OTP does."""
     if pid.parent is not None:
         pid.remove_link(pid.parent)
     pid.signal(None, "kill", direct=True)
-    raise StartError("timeout")
 
 
 def booted(boot: Call) -> Pid | None:

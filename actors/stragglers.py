@@ -45,7 +45,10 @@ class Straggler:
 
 def straggles(pid: Pid) -> None:
     """Note that a process died while its code ran."""
-    _since[pid.id] = (pid, time.monotonic())
+    since = (pid, time.monotonic())
+    if _since.setdefault(pid.id, since) is not since:
+        # Its burial has come here before, and was waiting for what it owns to be closed.
+        return
     if pid.left:
         # It left between the failed try for its run right and the line above.
         _since.pop(pid.id, None)

@@ -183,7 +183,9 @@ class FamilyServer(LibraryServer):
 
     def _restart(self, effect: Restart) -> Effects:
         self._announce(effect.child, 0.0, effect.stop)
+        former = [child.pid for child in (*effect.stop, *effect.start) if child.pid is not None]
         self.stop_children(effect.stop)
+        stopping.await_what_is_closed(former)
         for place, child in enumerate(effect.start):
             outcome = self.start_process(child)
             if isinstance(outcome, starting.Failed):
@@ -200,6 +202,7 @@ class FamilyServer(LibraryServer):
             outcome = readiness.await_ready(outcome, child.spec, child.spec.ready_timeout)
         match outcome:
             case starting.Started(pid):
+                stopping.limit_closing_of(pid, child.spec.shutdown)
                 if self.family.table.by_pid(pid) not in (None, child):
                     return starting.odd_result(child.spec, pid)
                 child.last = pid
