@@ -52,6 +52,7 @@ class Desk(Teller):
             fairness=settings.fairness,
             token=token,
         )
+        self.ledger.paused = settings.paused
         self.gate = gate = Gate(self._mend)
         # For the steps that write the way in and out of the gate once more.
         self.turn = gate.turn
@@ -376,7 +377,10 @@ class Desk(Teller):
             self.attach(pid)
         attempt = Attempt(self.ledger, pid, weight)
         try:
-            return self.decide(attempt)
+            hold = self.decide(attempt)
+            if hold is not None:
+                hold.book = self  # type: ignore[assignment]  # as well
+            return hold
         except BaseException:
             # Through the gate's queue, since the step above may still be in it.
             self.step(attempt.undo)
