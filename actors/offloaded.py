@@ -42,15 +42,6 @@ _ITEM = executors._WorkItem.run.__code__
 _ANYIO = "anyio._backends._asyncio"
 
 
-def caller() -> asyncio.Task[Any] | None:
-    """Return the task that this thread works for; None where there is none, or none that can be found.
-
-    Costs a walk of the stack, so ask only on a thread of a pool (``ThreadPid.pooled``).
-    """
-    future = call()
-    return None if future is None else _waiting_for(future)
-
-
 def call() -> Any:
     """Return the future of the call that this thread of a pool is doing; None on other threads."""
     anyio = sys.modules.get(_ANYIO)
@@ -70,11 +61,26 @@ def call() -> Any:
 def owner(me: Pid) -> Pid:
     """Return the process that what is taken here should belong to: the task that this thread of a pool works
     for, or else the current process itself.
+
+    Costs a walk of the stack. A task that was found once and has been cancelled meanwhile no longer waits for
+    the call, which goes on all the same: what it takes then belongs to that task still, though it is dead.
     """
     if not me.pooled:
         return me
-    task = caller()
-    return me if task is None else process_of(task) or me
+    future = call()
+    if future is None:
+        return me
+    task = _waiter(future, FAR)
+    if task is None:
+        served, pid = local.served
+        if served() is future:
+            return pid  # type: ignore[no-any-return]  # the storage knows no Pid
+        task = _waiting_for(future)
+    pid = None if task is None else process_of(task)
+    if pid is None:
+        return me
+    local.served = (weakref.ref(future), pid)
+    return pid
 
 
 def _submitting() -> bool:

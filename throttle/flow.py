@@ -190,13 +190,16 @@ def keep_for_flow(hold: Hold, me: Pid, whose: Pid | None = None) -> None:
         whose = owner(me)
     if whose is me:
         return
+    # Before it is the task's: that may have ended, and then this is what the hold lasts for.
+    hold.leaving = stay(whose, me, partial(_call_over, weakref.ref(hold)))
     if hold.host is None:
         hold.book.set_aside(hold, whose)
-    hold.leaving = stay(whose, me, partial(_call_over, hold.book, hold.key))
 
 
-def _call_over(book: Book, key: int, _leaving: Any) -> None:
-    book.call_over(key)
+def _call_over(taken: weakref.ref[Hold], _leaving: Any) -> None:
+    hold = taken()
+    if hold is not None:
+        hold.book.call_over(hold.key)
 
 
 def held_by(book: Book, me: Pid) -> Hold | None:

@@ -321,6 +321,39 @@ def test_what_a_pools_thread_took_for_a_task_outlives_the_call_and_ends_with_the
     assert used(name) == 0
 
 
+@pytest.mark.parametrize("how", [asyncio.to_thread, anyio.to_thread.run_sync])
+def test_a_slot_that_comes_when_its_task_was_cancelled_is_free_when_the_call_is_over(
+    lock: Lock, how: Callable[..., Any]
+) -> None:
+    """Nobody learns of it: as in a dependency of a request that is cancelled while it waits in line."""
+    name = lock(1)
+    block = throttle.slot(name)
+    entered = threading.Event()
+
+    def enter() -> None:
+        block.__enter__()
+        # The task is dead, but this works with its slot.
+        assert [holder.straggler for holder in throttle.holders(name)] == [True]
+        entered.set()
+
+    async def main() -> None:
+        async with throttle.slot(name):
+            task = asyncio.create_task(how(enter))
+            while not throttle.lock_state(name).waiting:
+                await asyncio.sleep(0)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert throttle.lock_state(name).waiting == 1
+        async with throttle.slot(name, timeout=SOON):
+            assert entered.is_set()
+            block.__exit__(None, None, None)
+            assert used(name) == 1
+
+    asyncio.run(main())
+    assert used(name) == 0
+
+
 def test_a_thread_that_ends_does_not_end_the_flow_that_it_began(lock: Lock) -> None:
     name = lock(1)
 
