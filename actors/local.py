@@ -61,7 +61,8 @@ class Local(threading.local):
 
     Attributes:
         alone: refers to the call on a pool's thread of which it is known that no task waits for it.
-        served: refers to the call on a pool's thread for which a task was found last, and that task's process.
+        served: refers to the call on a pool's thread for which a task was found last; with that task's
+            process.
         end: what notices the end of the thread by dying with this storage. Nothing else may ever refer to
             it: a traceback that somebody keeps would keep it, and with it the thread's names and locks.
     """

@@ -22,6 +22,7 @@ from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any
 
 from .context import process_of
+from .kernel import kernel
 from .local import local
 
 if TYPE_CHECKING:
@@ -44,16 +45,20 @@ _ANYIO = "anyio._backends._asyncio"
 
 def call() -> Any:
     """Return the future of the call that this thread of a pool is doing; None on other threads."""
+    return _call_in(sys._getframe(1))
+
+
+def _call_in(frame: FrameType | None, own: bool = True) -> Any:
+    """Return the future of the call that a thread is doing, from its innermost frame."""
     anyio = sys.modules.get(_ANYIO)
     worker: CodeType | None = getattr(
         getattr(getattr(anyio, "WorkerThread", None), "run", None), "__code__", None
     )
-    frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         if frame.f_code is _ITEM:
-            return getattr(_local(frame, "self"), "future", None)
+            return getattr(_local(frame, "self", own), "future", None)
         if frame.f_code is worker:
-            return _local(frame, "future")
+            return _local(frame, "future", own)
         frame = frame.f_back
     return None
 
@@ -99,12 +104,13 @@ def _submitting() -> bool:
     return False
 
 
-def _local(frame: FrameType, name: str) -> Any:
-    """Read a local variable of a frame of this thread."""
+def _local(frame: FrameType, name: str, own: bool) -> Any:
+    """Read a local variable of a frame, of this thread if it is its ``own``."""
     found = frame.f_locals
     value = found.get(name)
-    if sys.version_info < (3, 13):
-        # A copy that the frame keeps, and with it the call's context, for as long as it runs.
+    if own and sys.version_info < (3, 13):
+        # A copy that the frame keeps, and with it the call's context, for as long as it runs. (What another
+        # thread's frame keeps may be in use by its debugger.)
         found.clear()
     return value
 
@@ -161,39 +167,72 @@ def _futures_in(callback: Any) -> list[Any]:
 
 
 class Stay:
-    """Lasts as long as one call on a pool's thread, since only that call's context refers to it."""
+    """Lasts as long as one call on a pool's thread, since only that call's context refers to it; unless
+    somebody keeps that, such as a traceback of the task that was cancelled.
+    """
 
-    __slots__ = ("__weakref__", "owner", "thread")
+    __slots__ = ("__weakref__", "_ident", "call", "owner", "thread")
 
-    def __init__(self, owner: Pid, thread: Pid) -> None:
+    def __init__(self, owner: Pid, thread: Pid, call: weakref.ref[Any]) -> None:
         self.owner = owner
         self.thread = thread
+        self.call = call
+        self._ident = _thread.get_ident()
+
+    def goes_on(self) -> bool:
+        """Tell whether the thread is doing that call. Looks at the stacks of all threads."""
+        future = self.call()
+        return future is not None and _call_in(sys._current_frames().get(self._ident), False) is future
 
 
 _stay: contextvars.ContextVar[Stay | None] = contextvars.ContextVar("resprout.stay", default=None)
 
 
+LOOK = 0.1
+"""Seconds between two looks at whether a call whose owner has ended is over."""
+
+
 class Leaving(weakref.ref[Stay]):
     """Knows whether a call on a pool's thread goes on, and has something done when it is over."""
 
-    __slots__ = ()
+    __slots__ = ("_followed", "_left")
+    _followed: bool
+    _left: Callable[[Leaving], object]
 
     @property
     def over(self) -> bool:
-        return self() is None
+        here = self()
+        return here is None or not here.goes_on()
+
+    def follow(self) -> None:
+        """The end of the call is all that something waits for: have it looked for, too."""
+        if not self._followed:
+            self._followed = True
+            kernel.at(time.monotonic() + LOOK, self._look)
+
+    def _look(self) -> None:
+        if self.over:
+            self._left(self)
+        else:
+            kernel.at(time.monotonic() + LOOK, self._look)
 
 
 def stay(owner: Pid, thread: Pid, left: Callable[[Leaving], object]) -> Leaving:
     """Note that this call works for ``owner``, and have ``left`` called when the call is over.
 
     Where a pool runs its calls in copies of their callers' contexts, that is when the call's copy is gone;
-    where it does not, it is when the thread works for somebody else, or ends.
+    where it does not, it is when the thread does another such call, or ends. Whoever needs to know for
+    certain asks it to ``follow``.
 
     Args:
         left: may be called anywhere, even in a finalizer, so it only appends and returns.
     """
+    future = call()
     here = _stay.get()
-    if here is None or here.owner is not owner or here.thread is not thread:
-        here = Stay(owner, thread)
+    if here is None or here.owner is not owner or here.thread is not thread or here.call() is not future:
+        here = Stay(owner, thread, weakref.ref(future))
         _stay.set(here)
-    return Leaving(here, left)
+    leaving = Leaving(here, left)
+    leaving._followed = False
+    leaving._left = left
+    return leaving

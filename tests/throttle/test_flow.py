@@ -322,16 +322,23 @@ def test_what_a_pools_thread_took_for_a_task_outlives_the_call_and_ends_with_the
 
 
 @pytest.mark.parametrize("how", [asyncio.to_thread, anyio.to_thread.run_sync])
+@pytest.mark.parametrize("keeps", [False, True])
 def test_a_slot_that_comes_when_its_task_was_cancelled_is_free_when_the_call_is_over(
-    lock: Lock, how: Callable[..., Any]
+    lock: Lock, how: Callable[..., Any], keeps: bool
 ) -> None:
-    """Nobody learns of it: as in a dependency of a request that is cancelled while it waits in line."""
+    """Nobody learns of it: as in a dependency of a request that is cancelled while it waits in line.
+
+    Some keep the call's context; a traceback does, too.
+    """
     name = lock(1)
+    kept: list[contextvars.Context] = []
     block = throttle.slot(name)
     entered = threading.Event()
 
     def enter() -> None:
         block.__enter__()
+        if keeps:
+            kept.append(contextvars.copy_context())
         # The task is dead, but this works with its slot.
         assert [holder.straggler for holder in throttle.holders(name)] == [True]
         entered.set()
