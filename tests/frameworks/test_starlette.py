@@ -13,6 +13,7 @@ import pytest
 from anyio.to_thread import current_default_thread_limiter
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask
+from starlette.concurrency import iterate_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
@@ -204,6 +205,29 @@ def test_a_slot_that_is_taken_in_a_coroutine_keeps_no_thread_waiting(
         # A thread for each who has a slot is enough.
         current_default_thread_limiter().total_tokens = 2
         answers = await asyncio.gather(*[visitor(app, version=version).get() for _ in range(50)])
+        assert [answer.body for answer in answers] == [b"".join(ROWS)] * 50
+        assert exports.empty
+
+    asyncio.run(main())
+    assert exports.most == 2
+    assert exports.visits == 50
+
+
+def test_a_sync_stream_in_a_crowd_waits_in_the_loop(room: MakeRoom, visitor: MakeVisitor) -> None:
+    """What the documentation advises: an async generator holds the slot around the steps on threads."""
+    exports = room(2)
+
+    async def rows() -> AsyncIterator[bytes]:
+        async with throttle.slot(exports.name):
+            async for row in iterate_in_threadpool(limited_rows(exports)):
+                yield row
+
+    app = streaming(rows)
+
+    async def main() -> None:
+        # A thread for each who has a slot is enough.
+        current_default_thread_limiter().total_tokens = 2
+        answers = await asyncio.gather(*[visitor(app).get() for _ in range(50)])
         assert [answer.body for answer in answers] == [b"".join(ROWS)] * 50
         assert exports.empty
 
