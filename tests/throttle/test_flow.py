@@ -15,6 +15,8 @@ import pytest
 
 from resprout import throttle
 from resprout.actors import CallTimeout, NoProcess, NotHeld, Pid, process
+from resprout.throttle.flow import look_again
+from resprout.throttle.table import books
 
 Lock = Callable[..., str]
 InThread = Callable[..., "Future[Any]"]
@@ -154,6 +156,26 @@ def test_calls_on_other_threads_at_once_are_not_all_in_one_slot(lock: Lock) -> N
             await asyncio.gather(*[loop.run_in_executor(None, work) for _ in range(2)])
             assert grant.token in inside
             assert len(set(inside)) == 2
+
+    asyncio.run(main())
+    assert used(name) == 0
+
+
+def test_a_thread_that_looks_whom_it_waits_for_does_not_nest_in_the_slot_that_it_is_granted_meanwhile(
+    lock: Lock,
+) -> None:
+    """It would leave the line then, and give that slot back."""
+    name = lock(1)
+
+    def look() -> None:
+        granted = throttle.acquire(name)
+        me = process.current()
+        assert look_again(books[name], me, 1) is None
+        granted.release()
+        assert not granted.held
+
+    async def main() -> None:
+        await asyncio.to_thread(look)
 
     asyncio.run(main())
     assert used(name) == 0
