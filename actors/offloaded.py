@@ -13,6 +13,7 @@ from __future__ import annotations
 import _thread
 import asyncio
 import contextvars
+import queue
 import sys
 import time
 import weakref
@@ -40,6 +41,7 @@ SHORT = 0.0001
 
 _SUBMIT = asyncio.BaseEventLoop.run_in_executor.__code__
 _ITEM = executors._WorkItem.run.__code__
+_GET = queue.Queue.get.__code__
 _ANYIO = "anyio._backends._asyncio"
 
 
@@ -54,13 +56,23 @@ def _call_in(frame: FrameType | None, own: bool = True) -> Any:
     worker: CodeType | None = getattr(
         getattr(getattr(anyio, "WorkerThread", None), "run", None), "__code__", None
     )
+    inner = None
     while frame is not None:
         if frame.f_code is _ITEM:
             return getattr(_local(frame, "self", own), "future", None)
         if frame.f_code is worker:
-            return _local(frame, "future", own)
+            # Older versions keep the last call while they wait for the next.
+            return None if not own and _waits_for_calls(inner, frame) else _local(frame, "future", own)
+        inner = frame
         frame = frame.f_back
     return None
+
+
+def _waits_for_calls(inner: FrameType | None, worker: FrameType) -> bool:
+    """Tell whether what anyio's worker has called is the ``get`` of its own queue."""
+    if inner is None or inner.f_code is not _GET:
+        return False
+    return _local(inner, "self", False) is getattr(_local(worker, "self", False), "queue", None)
 
 
 def owner(me: Pid) -> Pid:
