@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from celery import Celery
 from celery.contrib.testing.worker import start_worker
+from celery.signals import setup_logging
 
 from resprout import throttle
 
@@ -21,14 +22,20 @@ CROWD = 30
 
 
 @pytest.fixture
-def app() -> Celery:
+def app() -> Iterator[Celery]:
     app = Celery("tests", broker="memory://", backend="cache+memory://", set_as_current=False)
     app.conf.update(
         broker_transport_options={"polling_interval": 0.005},
-        worker_hijack_root_logger=False,
         worker_redirect_stdouts=False,
     )
-    return app
+    # With somebody else in charge of logging, Celery leaves the levels and handlers of all others alone.
+    setup_logging.connect(leave_alone)
+    yield app
+    setup_logging.disconnect(leave_alone)
+
+
+def leave_alone(**_: Any) -> None:
+    """Set nothing up."""
 
 
 @contextmanager
@@ -87,6 +94,23 @@ def test_a_worker_with_more_threads_than_slots_has_as_many_tasks_at_work_as_ther
         assert results_of(calls) == ["done"] * CROWD
     assert db.most == 2
     assert db.visits == CROWD
+    assert db.empty
+
+
+def test_what_a_task_calls_is_nested_in_its_slot(room: MakeRoom, app: Celery) -> None:
+    db = room(1)
+    db.open.set()
+    task = app.task(name=f"nested in {db.name}")
+    by_coroutine = coroutine(db)
+
+    @task
+    @throttle.limited(db.name)
+    def work() -> list[Any]:
+        return [throttle.run(db.name, db.work), by_coroutine(None), db.state.used]
+
+    with worker_of(app):
+        assert results_of([work.delay() for _ in range(CROWD)]) == [["done", "done", 1]] * CROWD
+    assert db.most == 1
     assert db.empty
 
 

@@ -31,7 +31,9 @@ SHORT = 0.05
 ROWS = [f"{number}\n".encode() for number in range(5)]
 
 if not settings.configured:
-    settings.configure(ALLOWED_HOSTS=["*"], SECRET_KEY="for tests", ROOT_URLCONF=__name__)
+    settings.configure(
+        ALLOWED_HOSTS=["*"], SECRET_KEY="for tests", ROOT_URLCONF=__name__, LOGGING_CONFIG=None
+    )
     django.setup()
 
 

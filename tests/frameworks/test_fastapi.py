@@ -372,6 +372,10 @@ def test_limited_endpoints_and_dependencies_keep_their_signatures(room: MakeRoom
     def connection(weight: int = 1) -> Iterator[int]:
         yield weight
 
+    @throttle.limited(db.name)
+    async def aconnection(weight: int = 1) -> AsyncIterator[int]:
+        yield weight
+
     @app.get("/sync/{number}")
     @throttle.limited(db.name)
     def handler(number: int, times: int = 2):
@@ -389,9 +393,14 @@ def test_limited_endpoints_and_dependencies_keep_their_signatures(room: MakeRoom
         db.work()
         return number * weight
 
+    @app.get("/adependency/{number}")
+    def adepends(number: int, weight=Depends(aconnection)):
+        db.work()
+        return number * weight
+
     async def main() -> None:
         async with client_of(app) as client:
-            for kind in ["sync", "async", "dependency"]:
+            for kind in ["sync", "async", "dependency", "adependency"]:
                 db.open.clear()
                 path = f"/{kind}/21?times=2&weight=2"
                 answers = await db.crowd(30, lambda path=path: client.get(path))
@@ -401,4 +410,4 @@ def test_limited_endpoints_and_dependencies_keep_their_signatures(room: MakeRoom
 
     asyncio.run(main())
     assert db.most == 2
-    assert db.visits == 90
+    assert db.visits == 120

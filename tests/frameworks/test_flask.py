@@ -70,8 +70,7 @@ def test_a_view_is_nested_in_the_slot_that_its_request_has_from_beginning_to_tea
     for number in range(CROWD):
         assert get(f"/{number}").status == (500 if number % 3 == 0 else 200)
         assert db.empty
-    with app.test_client() as client:
-        assert client.get("/1").data == b"1"
+    assert app.test_client().get("/1").data == b"1"
     assert db.empty
     assert db.visits == CROWD + 1
 
