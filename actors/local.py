@@ -61,6 +61,8 @@ class Local(threading.local):
 
     Attributes:
         alone: refers to the call on a pool's thread of which it is known that no task waits for it.
+        served: refers to the call on a pool's thread for which a task was found last; with that task's
+            process.
         end: what notices the end of the thread by dying with this storage. Nothing else may ever refer to
             it: a traceback that somebody keeps would keep it, and with it the thread's names and locks.
     """
@@ -69,6 +71,7 @@ class Local(threading.local):
         self.state = ThreadState()
         self.end: Any = None
         self.alone: Callable[[], Any] = _nobody
+        self.served: tuple[Callable[[], Any], Any] = (_nobody, None)
 
 
 local = Local()

@@ -13,6 +13,7 @@ from __future__ import annotations
 import _thread
 import asyncio
 import contextvars
+import queue
 import sys
 import time
 import weakref
@@ -22,6 +23,7 @@ from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any
 
 from .context import process_of
+from .kernel import kernel
 from .local import local
 
 if TYPE_CHECKING:
@@ -39,44 +41,63 @@ SHORT = 0.0001
 
 _SUBMIT = asyncio.BaseEventLoop.run_in_executor.__code__
 _ITEM = executors._WorkItem.run.__code__
+_GET = queue.Queue.get.__code__
 _ANYIO = "anyio._backends._asyncio"
-
-
-def caller() -> asyncio.Task[Any] | None:
-    """Return the task that this thread works for; None where there is none, or none that can be found.
-
-    Costs a walk of the stack, so ask only on a thread of a pool (``ThreadPid.pooled``).
-    """
-    future = call()
-    return None if future is None else _waiting_for(future)
 
 
 def call() -> Any:
     """Return the future of the call that this thread of a pool is doing; None on other threads."""
+    return _call_in(sys._getframe(1))
+
+
+def _call_in(frame: FrameType | None, own: bool = True) -> Any:
+    """Return the future of the call that a thread is doing, from its innermost frame."""
     anyio = sys.modules.get(_ANYIO)
     worker: CodeType | None = getattr(
         getattr(getattr(anyio, "WorkerThread", None), "run", None), "__code__", None
     )
-    frame: FrameType | None = sys._getframe(1)
+    inner = None
     while frame is not None:
         if frame.f_code is _ITEM:
-            return getattr(_local(frame, "self"), "future", None)
+            return getattr(_local(frame, "self", own), "future", None)
         if frame.f_code is worker:
-            return _local(frame, "future")
+            # Older versions keep the last call while they wait for the next.
+            return None if not own and _waits_for_calls(inner, frame) else _local(frame, "future", own)
+        inner = frame
         frame = frame.f_back
     return None
+
+
+def _waits_for_calls(inner: FrameType | None, worker: FrameType) -> bool:
+    """Tell whether what anyio's worker has called is the ``get`` of its own queue."""
+    if inner is None or inner.f_code is not _GET:
+        return False
+    return _local(inner, "self", False) is getattr(_local(worker, "self", False), "queue", None)
 
 
 def owner(me: Pid) -> Pid:
     """Return the process that what is taken here should belong to: the task that this thread of a pool works
     for, or else the current process itself.
+
+    Costs a walk of the stack. A task that was found once and has been cancelled meanwhile no longer waits for
+    the call, which goes on all the same: what it takes then belongs to that task still, though it is dead.
     """
     if not me.pooled:
         return me
-    task = caller()
-    whose = None if task is None else process_of(task)
-    # One that an exit signal has ended is none of these, though its task may go on.
-    return me if whose is None or whose.dead else whose
+    future = call()
+    if future is None:
+        return me
+    task = _waiter(future, FAR)
+    if task is None:
+        served, pid = local.served
+        if served() is future:
+            return pid  # type: ignore[no-any-return]  # the storage knows no Pid
+        task = _waiting_for(future)
+    pid = None if task is None else process_of(task)
+    if pid is None:
+        return me
+    local.served = (weakref.ref(future), pid)
+    return pid
 
 
 def _submitting() -> bool:
@@ -95,12 +116,13 @@ def _submitting() -> bool:
     return False
 
 
-def _local(frame: FrameType, name: str) -> Any:
-    """Read a local variable of a frame of this thread."""
+def _local(frame: FrameType, name: str, own: bool) -> Any:
+    """Read a local variable of a frame, of this thread if it is its ``own``."""
     found = frame.f_locals
     value = found.get(name)
-    if sys.version_info < (3, 13):
-        # A copy that the frame keeps, and with it the call's context, for as long as it runs.
+    if own and sys.version_info < (3, 13):
+        # A copy that the frame keeps, and with it the call's context, for as long as it runs. (What another
+        # thread's frame keeps may be in use by its debugger.)
         found.clear()
     return value
 
@@ -157,39 +179,72 @@ def _futures_in(callback: Any) -> list[Any]:
 
 
 class Stay:
-    """Lasts as long as one call on a pool's thread, since only that call's context refers to it."""
+    """Lasts as long as one call on a pool's thread, since only that call's context refers to it; unless
+    somebody keeps that, such as a traceback of the task that was cancelled.
+    """
 
-    __slots__ = ("__weakref__", "owner", "thread")
+    __slots__ = ("__weakref__", "_ident", "call", "owner", "thread")
 
-    def __init__(self, owner: Pid, thread: Pid) -> None:
+    def __init__(self, owner: Pid, thread: Pid, call: weakref.ref[Any]) -> None:
         self.owner = owner
         self.thread = thread
+        self.call = call
+        self._ident = _thread.get_ident()
+
+    def goes_on(self) -> bool:
+        """Tell whether the thread is doing that call. Looks at the stacks of all threads."""
+        future = self.call()
+        return future is not None and _call_in(sys._current_frames().get(self._ident), False) is future
 
 
 _stay: contextvars.ContextVar[Stay | None] = contextvars.ContextVar("resprout.stay", default=None)
 
 
+LOOK = 0.1
+"""Seconds between two looks at whether a call whose owner has ended is over."""
+
+
 class Leaving(weakref.ref[Stay]):
     """Knows whether a call on a pool's thread goes on, and has something done when it is over."""
 
-    __slots__ = ()
+    __slots__ = ("_followed", "_left")
+    _followed: bool
+    _left: Callable[[Leaving], object]
 
     @property
     def over(self) -> bool:
-        return self() is None
+        here = self()
+        return here is None or not here.goes_on()
+
+    def follow(self) -> None:
+        """The end of the call is all that something waits for: have it looked for, too."""
+        if not self._followed:
+            self._followed = True
+            kernel.at(time.monotonic() + LOOK, self._look)
+
+    def _look(self) -> None:
+        if self.over:
+            self._left(self)
+        else:
+            kernel.at(time.monotonic() + LOOK, self._look)
 
 
 def stay(owner: Pid, thread: Pid, left: Callable[[Leaving], object]) -> Leaving:
     """Note that this call works for ``owner``, and have ``left`` called when the call is over.
 
     Where a pool runs its calls in copies of their callers' contexts, that is when the call's copy is gone;
-    where it does not, it is when the thread works for somebody else, or ends.
+    where it does not, it is when the thread does another such call, or ends. Whoever needs to know for
+    certain asks it to ``follow``.
 
     Args:
         left: may be called anywhere, even in a finalizer, so it only appends and returns.
     """
+    future = call()
     here = _stay.get()
-    if here is None or here.owner is not owner or here.thread is not thread:
-        here = Stay(owner, thread)
+    if here is None or here.owner is not owner or here.thread is not thread or here.call() is not future:
+        here = Stay(owner, thread, weakref.ref(future))
         _stay.set(here)
-    return Leaving(here, left)
+    leaving = Leaving(here, left)
+    leaving._followed = False
+    leaving._left = left
+    return leaving

@@ -26,4 +26,8 @@ def owner_here() -> Pid:
         ServerExit: this thread or task got an exit signal (once; then it goes on as a new process).
     """
     me = current()
-    return owner(me) if me.pooled else me
+    if not me.pooled:
+        return me
+    whose = owner(me)
+    # What the dead register is gone at once.
+    return me if whose.dead else whose

@@ -133,6 +133,7 @@ class Book(Desk):
         hold = self.apart.get(key)
         if hold is not None and hold.leaving is not None and not hold.leaving.over:
             # A pool's thread goes on with the work of a task that has ended.
+            hold.leaving.follow()
             return
         hold = self.ledger.holder_left(key, monotonic())
         self.apart.pop(key, None)

@@ -87,7 +87,21 @@ def nest(book: Book, me: Pid, weight: int, guests: bool = True) -> Hold | None:
     Raises:
         ValueError: the weight is above what is held.
     """
-    whose = owner(me)
+    hold = nest_in_flow(book, me, owner(me), weight, guests)
+    if hold is not None:
+        return hold
+    held = book.ledger.holders.get(me.id)
+    if held is None or held.depth <= 0:
+        return None
+    if held.of_a_block:
+        # Another flow that ran on this thread has it.
+        book.set_aside(held)
+        return None
+    return again(held, weight)
+
+
+def nest_in_flow(book: Book, me: Pid, whose: Pid, weight: int, guests: bool = True) -> Hold | None:
+    """Nest in what this flow has of a lock, whatever this process has; otherwise as ``nest``."""
     hold = found(book, me, whose)
     if hold is not None:
         opener = hold.opener or hold.pid
@@ -99,20 +113,16 @@ def nest(book: Book, me: Pid, weight: int, guests: bool = True) -> Hold | None:
             if guest is not None:
                 keep_for_flow(guest, me, whose)
                 return guest
-    held = book.ledger.holders.get(me.id)
-    if held is None or held.depth <= 0:
-        return None
-    if held.of_a_block:
-        # Another flow that ran on this thread has it.
-        book.set_aside(held)
-        return None
-    return again(held, weight)
+    return None
 
 
 def look_again(book: Book, me: Pid, weight: int) -> Hold | None:
-    """While a pool's thread waits for slots: whoever it works for may be known by now, and have some."""
+    """While a pool's thread waits for slots: whoever it works for may be known by now, and have some.
+
+    What the thread itself has by now is what it waits for.
+    """
     whose = owner(me)
-    return None if whose is me else nest(book, me, weight)
+    return None if whose is me else nest_in_flow(book, me, whose, weight)
 
 
 def nest_within(grant: Hold, me: Pid, weight: int) -> Hold:
@@ -190,13 +200,16 @@ def keep_for_flow(hold: Hold, me: Pid, whose: Pid | None = None) -> None:
         whose = owner(me)
     if whose is me:
         return
+    # Before it is the task's: that may have ended, and then this is what the hold lasts for.
+    hold.leaving = stay(whose, me, partial(_call_over, weakref.ref(hold)))
     if hold.host is None:
         hold.book.set_aside(hold, whose)
-    hold.leaving = stay(whose, me, partial(_call_over, hold.book, hold.key))
 
 
-def _call_over(book: Book, key: int, _leaving: Any) -> None:
-    book.call_over(key)
+def _call_over(taken: weakref.ref[Hold], _leaving: Any) -> None:
+    hold = taken()
+    if hold is not None:
+        hold.book.call_over(hold.key)
 
 
 def held_by(book: Book, me: Pid) -> Hold | None:

@@ -15,6 +15,8 @@ import pytest
 
 from resprout import throttle
 from resprout.actors import CallTimeout, NoProcess, NotHeld, Pid, process
+from resprout.throttle.flow import look_again
+from resprout.throttle.table import books
 
 Lock = Callable[..., str]
 InThread = Callable[..., "Future[Any]"]
@@ -154,6 +156,26 @@ def test_calls_on_other_threads_at_once_are_not_all_in_one_slot(lock: Lock) -> N
             await asyncio.gather(*[loop.run_in_executor(None, work) for _ in range(2)])
             assert grant.token in inside
             assert len(set(inside)) == 2
+
+    asyncio.run(main())
+    assert used(name) == 0
+
+
+def test_a_thread_that_looks_whom_it_waits_for_does_not_nest_in_the_slot_that_it_is_granted_meanwhile(
+    lock: Lock,
+) -> None:
+    """It would leave the line then, and give that slot back."""
+    name = lock(1)
+
+    def look() -> None:
+        granted = throttle.acquire(name)
+        me = process.current()
+        assert look_again(books[name], me, 1) is None
+        granted.release()
+        assert not granted.held
+
+    async def main() -> None:
+        await asyncio.to_thread(look)
 
     asyncio.run(main())
     assert used(name) == 0
@@ -316,6 +338,46 @@ def test_what_a_pools_thread_took_for_a_task_outlives_the_call_and_ends_with_the
         async with throttle.slot(name, timeout=SOON):
             assert not ended.alive
         assert not kept[1].held
+
+    asyncio.run(main())
+    assert used(name) == 0
+
+
+@pytest.mark.parametrize("how", [asyncio.to_thread, anyio.to_thread.run_sync])
+@pytest.mark.parametrize("keeps", [False, True])
+def test_a_slot_that_comes_when_its_task_was_cancelled_is_free_when_the_call_is_over(
+    lock: Lock, how: Callable[..., Any], keeps: bool
+) -> None:
+    """Nobody learns of it: as in a dependency of a request that is cancelled while it waits in line.
+
+    Some keep the call's context; a traceback does, too.
+    """
+    name = lock(1)
+    kept: list[contextvars.Context] = []
+    block = throttle.slot(name)
+    entered = threading.Event()
+
+    def enter() -> None:
+        block.__enter__()
+        if keeps:
+            kept.append(contextvars.copy_context())
+        # The task is dead, but this works with its slot.
+        assert [holder.straggler for holder in throttle.holders(name)] == [True]
+        entered.set()
+
+    async def main() -> None:
+        async with throttle.slot(name):
+            task = asyncio.create_task(how(enter))
+            while not throttle.lock_state(name).waiting:
+                await asyncio.sleep(0)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert throttle.lock_state(name).waiting == 1
+        async with throttle.slot(name, timeout=SOON):
+            assert entered.is_set()
+            block.__exit__(None, None, None)
+            assert used(name) == 1
 
     asyncio.run(main())
     assert used(name) == 0
