@@ -42,6 +42,14 @@ OPTIONAL = {
     "opentelemetry",
     "prometheus_client",
     "psycopg",
+    "anyio",
+    "fastapi",
+    "django",
+    "flask",
+    "celery",
+    "confluent_kafka",
+    "asyncpg",
+    "aiohttp",
 }
 # The cores: they decide, and know no thread, no clock, no log and nobody who has one.
 CORES = [
