@@ -122,6 +122,7 @@ def _start() -> Pid:
         raise NoProcess(ROOT)
     # It belongs to nobody: whoever was the first to need it may end before it.
     process.unlink(root)
+    root.parent = None
     at_exit(root, last=True)
     root.attach(_rebuild)
     return root
