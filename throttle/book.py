@@ -42,6 +42,9 @@ class Table(Protocol):
     def forget(self, book: Book) -> None:
         """Have it found no more. Called inside the book's gate."""
 
+    def orphaned(self, book: Book) -> None:
+        """Have its process started again, which nobody above does. Called inside the book's gate."""
+
 
 class Book(Desk):
     """See the module. The methods are in the order of a lock's life."""
@@ -322,8 +325,11 @@ class Book(Desk):
         if hope is not None:
             # Who is dead by now tells this once more.
             hope.attach(self._above)
-        elif not (self.settings.home and not kernel.exiting):
-            # (The library's own tree is always started again.)
+        elif self.settings.home and not kernel.exiting:
+            # The library's own tree is always started again; but it may have been so already, and have taken
+            # this process for alive.
+            self._table.orphaned(self)
+        else:
             self._close()
 
     def lost(self, pid: Pid) -> None:

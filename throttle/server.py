@@ -142,7 +142,8 @@ def start_lock(settings: Settings) -> Pid | None:
         pid = LockServer.start_link(settings, name=settings.name)
     except AlreadyStarted as taken:
         book = books.get(settings.name)
-        if book is None or book.ledger.closed or book.process is not None:
+        ours = isinstance(taken.pid.actor, LockServer)
+        if book is None or book.ledger.closed or book.process is not None or ours:
             raise
         logger.error(
             "the name of lock %r was taken by %s while the lock process was being restarted; the lock goes "

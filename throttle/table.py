@@ -17,15 +17,21 @@ def _nothing(name: str) -> None:
     """Stand for the renewal of locks, where there is nothing to renew."""
 
 
+def _nothing_to_restore(book: Book) -> None:
+    """Stand for the restoration of locks, before there is a tree for them."""
+
+
 class Table:
     """Lock-free: a change is one operation on a dict or list; a book is only forgotten inside its gate."""
 
-    __slots__ = ("_tokens", "renew")
+    __slots__ = ("_tokens", "renew", "restore")
 
     def __init__(self) -> None:
         self._tokens: list[int] = [0]
         self.renew: Callable[[str], Book | None] = _nothing
         """In a forked child: makes a lock anew that its parent had (see tree)."""
+        self.restore: Callable[[Book], object] = _nothing_to_restore
+        """Starts the process of a lock again that belongs to the library's own tree (see tree)."""
 
     def find(self, name: str) -> Book:
         """Return the book of a lock.
@@ -63,6 +69,10 @@ class Table:
     def keep(self, book: Book) -> None:
         """Have it found by its name."""
         books[book.settings.name] = book
+
+    def orphaned(self, book: Book) -> None:
+        """Have its process started again."""
+        self.restore(book)
 
     def forget(self, book: Book) -> None:
         """Have it found no more, if it is found."""

@@ -25,19 +25,22 @@ import attrs
 from ..actors import (
     IGNORE,
     AlreadyStarted,
+    CallTimeout,
     ChildSpec,
+    Down,
     GenServer,
     LockNotFound,
     NoProcess,
     NotFound,
     Pid,
     ProcessExit,
+    Shutdown,
     StartError,
     at_exit,
     process,
 )
 from ..actors.engine import FORK_ADVICE, Worker, kernel, lock
-from ..supervision import DynamicSupervisor, Supervisor
+from ..supervision import DynamicSupervisor, FailedToStartChild, Supervisor
 from .book import Book
 from .crew import Hand
 from .server import start_lock
@@ -51,6 +54,8 @@ LOCKS = "resprout.throttle.locks"
 WORKERS = "resprout.throttle.workers"
 MAX_RESTARTS = 1000
 MAX_SECONDS = 1.0
+END_SECONDS = 10.0
+"""How long the next root waits for the children of one that was killed."""
 
 
 class Restorer(GenServer):
@@ -58,13 +63,13 @@ class Restorer(GenServer):
 
     def init(self, arg: object) -> Any:
         for book in list(books.values()):
-            if book.settings.home and not book.ended and (book.process is None or book.process.dead):
+            if _waits(book):
                 try:
-                    DynamicSupervisor.start_child(LOCKS, spec_of(book.settings))
+                    _restore(LOCKS, book)
                 except StartError:
                     # That one's trouble is not the others'.
-                    logger.exception("lock %r did not start again", book.settings.name)
-                    book.close()
+                    logger.exception("lock %r did not start again; another try follows", book.settings.name)
+                    kernel.pool.submit(_rebuild)
         return IGNORE
 
 
@@ -107,25 +112,50 @@ def ensure(name: str) -> Pid:
 
 
 def _start() -> Pid:
-    root: Pid | None
-    try:
-        root = Supervisor.start_link(
-            _children(),
-            strategy="rest_for_one",
-            max_restarts=MAX_RESTARTS,
-            max_seconds=MAX_SECONDS,
-            name=ROOT,
-        )
-    except AlreadyStarted:
-        root = process.whereis(ROOT)
-    if root is None:
-        raise NoProcess(ROOT)
+    root: Pid | None = None
+    while root is None:
+        try:
+            root = Supervisor.start_link(
+                _children(),
+                strategy="rest_for_one",
+                max_restarts=MAX_RESTARTS,
+                max_seconds=MAX_SECONDS,
+                name=ROOT,
+            )
+        except AlreadyStarted:
+            root = process.whereis(ROOT)
+        except StartError as error:
+            orphan = _orphan(error)
+            if orphan is None:
+                raise
+            # A child of a root that was killed has its name until it has come to its end, too.
+            await_end(orphan, END_SECONDS)
     # It belongs to nobody: whoever was the first to need it may end before it.
     process.unlink(root)
     root.parent = None
     at_exit(root, last=True)
     root.attach(_rebuild)
     return root
+
+
+def _orphan(error: StartError) -> Pid | None:
+    """Return the process that still has the name of a child that did not start."""
+    why = error.reason.detail if isinstance(error.reason, Shutdown) else None
+    taken = why.reason if isinstance(why, FailedToStartChild) else None
+    return taken.pid if isinstance(taken, AlreadyStarted) else None
+
+
+def await_end(pid: Pid, timeout: float) -> None:
+    """Wait until a process is dead.
+
+    Raises:
+        CallTimeout: it lives on.
+    """
+    ref = process.monitor(pid)
+    try:
+        process.receive(lambda message: isinstance(message, Down) and message.ref is ref, timeout)
+    finally:
+        process.demonitor(ref, flush=True)
 
 
 class _Rebuild:
@@ -140,11 +170,41 @@ class _Rebuild:
 
     def run(self, worker: Worker) -> None:
         """As a task of the pool: start the tree in a process that may wait."""
-        if any(book.settings.home for book in list(books.values())):
-            process.spawn(ensure, ROOT)
+        process.spawn(_build_again)
 
 
 _rebuild = _Rebuild()
+
+
+def _build_again() -> None:
+    """Start the tree, and the locks that it does not know of, as long as there are any that wait for it."""
+    pause = 0.001
+    while not kernel.exiting and (waiting := [book for book in list(books.values()) if _waits(book)]):
+        try:
+            locks = ensure(LOCKS)
+            for book in waiting:
+                # Its restorer has dealt with most of them.
+                if _waits(book):
+                    _restore(locks, book)
+            return
+        except (StartError, ProcessExit, CallTimeout):
+            # Ended once more, before it was complete.
+            logger.exception("the supervisors of the locks did not start again; another try in %g s", pause)
+        process.sleep(pause)
+        pause = min(2 * pause, 1.0)
+
+
+def _waits(book: Book) -> bool:
+    """Tell whether a lock of this tree has no process."""
+    return book.settings.home and not book.ended and (book.process is None or book.process.dead)
+
+
+def _restore(locks: Pid | str, book: Book) -> None:
+    try:
+        DynamicSupervisor.start_child(locks, spec_of(book.settings))
+    except AlreadyStarted:
+        # By somebody who was faster.
+        pass
 
 
 def start_home(settings: Settings) -> Pid:
@@ -244,6 +304,7 @@ def _renew(name: str) -> Book | None:
 
 
 table.renew = _renew
+table.restore = lambda book: kernel.pool.submit(_rebuild)
 
 
 def _begin_anew() -> None:

@@ -84,6 +84,9 @@ def sample(cls: type[BaseException], pid: Pid) -> BaseException:
         "value": 3,
         "what": ("key", 1),
         "why": "lock 'boks' is being drained",
+        "forked": True,
+        "thing": "a socket",
+        "owned": ("a file",),
     }  # fmt: skip
     if not inspect.isfunction(cls.__init__):
         return cls("what went wrong, and what to do")  # Python's own, which takes anything
