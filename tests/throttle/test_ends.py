@@ -153,6 +153,22 @@ def test_the_end_of_the_librarys_own_supervisors_ends_no_lock(
     assert throttle.execute(name, lambda: "works").result(SOON) == "works"
 
 
+def test_locks_work_after_any_number_of_ends_of_their_supervisors_at_any_moment(lock: Any) -> None:
+    name = lock(1)
+    for number in range(60):
+        for who in (ROOT, LOCKS)[: 1 + number % 2]:
+            pid = process.whereis(who)
+            if pid is not None:
+                process.exit(pid, "kill")
+        if number % 3 == 0:
+            assert throttle.run(name, int, number) == number
+    assert throttle.execute(name, lambda: "works").result(SOON) == "works"
+    # Nothing is left of those before.
+    assert len([child for child in Supervisor.which_children(ROOT) if child.pid is not None]) == 2
+    pids = [child.pid for child in DynamicSupervisor.which_children(LOCKS)]
+    assert len(pids) == len(set(throttle.locks()))
+
+
 def nested(name: str, **options: Any) -> tuple[Pid, Pid]:
     """A supervisor with a supervisor of a lock; returns both."""
     inner = ChildSpec(
