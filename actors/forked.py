@@ -34,7 +34,7 @@ _calling = lock()
 _caller: int | None = None
 """The thread that calls them."""
 _flow: ContextVar[object] = ContextVar("resprout.after_fork", default=None)
-"""The list that is being called in this flow: it goes along into the tasks and threads that a function starts."""
+"""The list that is being called in this flow; it goes along into the tasks that a function starts."""
 
 ADVICE = (
     "start what you need in the child, after the fork (resprout.after_fork(fn) has that done on first use)"

@@ -29,7 +29,7 @@ def renew(name: str) -> Book | None:
     if not is_renewable(settings):
         raise LockNotFound(name, _why_not(settings))
     try:
-        # With the settings as they are: should another thread have made it and ended it meanwhile, they say so.
+        # With the settings as they are: they say so should another thread have made and ended it meanwhile.
         start_in_home(settings)
     except AlreadyStarted as taken:
         # Another thread was faster, unless it is something else that has the name.

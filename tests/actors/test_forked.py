@@ -308,7 +308,9 @@ def test_a_child_of_multiprocessing_calls_them(forking):
     assert forking(
         """
         import multiprocessing
-        after_fork(lambda: Agent.start(lambda: "of " + multiprocessing.current_process().name, name="settings"))
+        @after_fork
+        def begin():
+            Agent.start(lambda: "of " + multiprocessing.current_process().name, name="settings")
         def work(number):
             return Agent.get("settings", str), number
         with multiprocessing.get_context("fork").Pool(1) as pool:
