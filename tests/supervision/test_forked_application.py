@@ -90,15 +90,23 @@ def test_one_that_was_never_started_is_started_in_each_child_only(shop: Forking)
     ) == ["1", "1", "RuntimeError: application shop was not started None"]
 
 
-def test_run_serves_in_the_child_until_a_signal(shop: Forking) -> None:
+def test_run_serves_in_the_child_until_a_signal_whichever_thread_gets_that(shop: Forking) -> None:
     assert shop(
-        "import signal\n"
+        "import logging, signal\n"
         "app.start()\n"
         "def child():\n"
+        "    runs = threading.Event()\n"
+        "    logger = logging.getLogger('resprout.application')\n"
+        "    logger.setLevel(logging.INFO)\n"
+        "    logger.addFilter(lambda record: runs.set())\n"
         "    def end():\n"
-        "        while process.whereis('till') is None: time.sleep(0)\n"
+        "        runs.wait()\n"
         "        print(GenServer.call('till', 1))\n"
-        "        os.kill(os.getpid(), signal.SIGTERM)\n"
+        "        # Nothing tells that the main thread waits.\n"
+        "        while where() not in ('_serve', '_next'): time.sleep(0)\n"
+        "        signal.pthread_kill(threading.get_ident(), signal.SIGTERM)\n"
+        "    main = threading.get_ident()\n"
+        "    where = lambda: sys._current_frames()[main].f_code.co_name\n"
         "    ending = threading.Thread(target=end)\n"
         "    ending.start()\n"
         "    print(app.run())\n"
