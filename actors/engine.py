@@ -20,6 +20,7 @@ from .mailbox import Cast
 from .messages import Notice
 from .offloaded import Leaving, call, owner, stay
 from .pool import Worker
+from .resolving import nobody
 from .waiting import LoopBell, Waiter, check_timeout, park
 
 __all__ = [
@@ -50,6 +51,7 @@ __all__ = [
     "kernel",
     "local",
     "lock",
+    "nobody",
     "offer",
     "owner",
     "park",

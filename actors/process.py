@@ -23,7 +23,7 @@ from .messages import NOTHING, Down, Ref
 from .names import names, remove_name, take_name
 from .pid import Pid, table
 from .reasons import FORKED
-from .resolving import no_process, resolve
+from .resolving import no_process, nobody, resolve
 from .resolving import whereis as _whereis
 from .runnable import RunnablePid
 from .server import ExitRequest, ServerPid
@@ -354,7 +354,7 @@ def unregister(name: str) -> None:
     """
     pid = names.get(name)
     if pid is None or not remove_name(name, pid):
-        raise NoProcess(name)
+        raise nobody(name)
     pid.name = None
 
 

@@ -36,17 +36,24 @@ def resolve(server: object) -> Pid:
     if isinstance(server, Pid):
         return server
     pid = whereis(server)
-    if pid is None and first_use():
-        pid = whereis(server)
     if pid is None:
-        raise StalePid(server) if was_there("process", server) else NoProcess(server)
+        raise nobody(server)
     return pid
+
+
+def nobody(server: object) -> NoProcess:
+    """Make the error for a server argument behind which there is no living process."""
+    if isinstance(server, Pid):
+        return no_process(server)
+    return StalePid(server) if was_there("process", server) else NoProcess(server)
 
 
 def whereis(server: object) -> Pid | None:
     """Find the living process behind a name; None when there is none."""
     if isinstance(server, str):
         pid = names.get(server)
+        if pid is None and first_use():
+            pid = names.get(server)
         return pid if pid is not None and not pid.dead else None
     if isinstance(server, Pid):
         return server if server.alive else None

@@ -329,7 +329,7 @@ def find(registry: object) -> Table:
 
 def _begin_anew() -> None:
     """A fork takes the memory along and none of the processes."""
-    remember("registry", tables)
+    remember("registry", (*tables, *(each.server for each in tables.values())))
     tables.clear()
 
 

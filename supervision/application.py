@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from types import FrameType
 from typing import Any, Final, TypeAlias, cast
 
@@ -35,6 +35,8 @@ from .tree_file import Tree, load_tree
 
 logger: Final = logging.getLogger("resprout.application")
 
+_LOOK: Final = 0.5
+"""Seconds after which the main thread notices a signal at the latest."""
 _SAME_SIGNAL: Final = 0.05
 _SAME_HANGUP: Final = 1.0
 """A closed terminal sends SIGHUP, its shell sends it, too, and so does the shell's end."""
@@ -238,7 +240,7 @@ class Application:
         started = False
         signalled: Signalled | None = None
         while True:
-            happening = inbox.get()
+            happening = _next(inbox)
             match happening:
                 case Started():
                     started = True
@@ -301,6 +303,16 @@ def _signals_to(inbox: SimpleQueue[Happening]) -> Iterator[None]:
     finally:
         for number, old in before.items():
             signal.signal(number, signal.SIG_DFL if old is None else old)
+
+
+def _next(inbox: SimpleQueue[Happening]) -> Happening:
+    """Waits for what happens next."""
+    while True:
+        try:
+            return inbox.get(timeout=_LOOK)
+        except Empty:
+            # A signal that another thread got, or that came just before the wait, does not end the wait.
+            continue
 
 
 def _show(number: int, frame: FrameType | None) -> None:

@@ -25,6 +25,8 @@ from .tree_file import Tree
 from .unrecovered import Unrecovered
 
 _EVENTS: Final = ("resprout", "supervisor")
+_following: dict[tuple[str, Pid], None] = {}
+"""The telemetry handlers of applications that run."""
 
 
 class Life:
@@ -141,7 +143,9 @@ class Master(LibraryServer):
         """Starts the whole tree."""
         if not arg.may_begin(self.pid):
             return Stop("killed")
-        telemetry.attach(("resprout.application", self.pid), _EVENTS, arg.follow)
+        follower = ("resprout.application", self.pid)
+        telemetry.attach(follower, _EVENTS, arg.follow)
+        _following[follower] = None
         try:
             root = self._start_root(arg.tree)
         except StartError as error:
@@ -174,5 +178,17 @@ class Master(LibraryServer):
         return super().handle_info(message, state)
 
     def _leave(self, run: Life) -> None:
-        telemetry.detach(("resprout.application", self.pid))
+        follower = ("resprout.application", self.pid)
+        telemetry.detach(follower)
+        _following.pop(follower, None)
         run.tree.close()
+
+
+def _begin_anew() -> None:
+    """In a forked child: no application runs. (Handlers that the user attached stay.)"""
+    while _following:
+        telemetry.detach(_following.popitem()[0])
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_anew)

@@ -8,7 +8,8 @@ from typing import Any
 
 import attrs
 
-from ..actors import NoProcess, Pid, process
+from ..actors import NoProcess, Pid, StalePid, process
+from ..actors.engine import nobody
 from .child_spec import ChildSpec, SpecError, child_spec, whole_number
 from .lineage import above
 from .options import Strategy, SupervisorSpec
@@ -119,6 +120,9 @@ class PartitionSupervisor:
         name, key = term
         try:
             table = _server(name).family.table
+        except StalePid:
+            # As a Via of a registry from before a fork does.
+            raise
         except NoProcess:
             return None
         number = abs(key) if isinstance(key, int) else hash(key)
@@ -153,5 +157,5 @@ def _server(supervisor: Any) -> FamilyServer:
     pid = supervisor if isinstance(supervisor, Pid) else process.whereis(supervisor)
     actor = None if pid is None else pid.actor
     if not isinstance(actor, SupervisorServer):
-        raise NoProcess(supervisor)
+        raise nobody(supervisor)
     return actor

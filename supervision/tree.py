@@ -13,7 +13,8 @@ from typing import Any, Literal, TypeAlias
 
 import attrs
 
-from ..actors import NoProcess, Pid, process
+from ..actors import Pid, process
+from ..actors.engine import nobody
 from .child_spec import ChildType, RestartType
 from .server import FamilyServer
 from .table import Child
@@ -84,7 +85,7 @@ def tree(supervisor: Any) -> TreeNode:
     """
     pid = supervisor if isinstance(supervisor, Pid) else process.whereis(supervisor)
     if pid is None or not pid.alive:
-        raise NoProcess(supervisor)
+        raise nobody(supervisor)
     kind: ChildType = "supervisor" if _server(pid) is not None else "worker"
     return _node(pid.name, kind, pid, 0, None, time.monotonic())
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import dis
 import faulthandler
+import os
+import subprocess
 import sys
+import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -201,3 +204,51 @@ def _gone(left_over: Callable[[], list[object] | list[str]]) -> bool:
             return False
         pause.wait(0.001)
     return True
+
+
+FORKING = """
+from resprout import *
+import asyncio, os, sys, threading, time, warnings
+# Python 3.12 and later warn of every fork of a process with threads, and the runtime has some.
+warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
+
+def forked(child):
+    sys.stdout.flush()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            child()
+        except BaseException as error:
+            print("child failed:", repr(error), flush=True)
+            os._exit(1)
+        sys.stdout.flush()
+        os._exit(0)
+    _, status = os.waitpid(pid, 0)
+    assert status == 0, status
+
+def said(fn, *args, **kwargs):
+    try:
+        return fn(*args, **kwargs)
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+"""
+
+
+@pytest.fixture
+def forking() -> Callable[[str], list[str]]:
+    """Run a program that forks, in an interpreter of its own; the lines that it and its children print."""
+    if not hasattr(os, "fork"):
+        pytest.skip("there is no fork here")
+
+    def run(source: str) -> list[str]:
+        done = subprocess.run(
+            [sys.executable, "-W", "error", "-c", FORKING + textwrap.dedent(source)],
+            capture_output=True,
+            text=True,
+            timeout=30.0,
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
+        return done.stdout.splitlines()
+
+    return run

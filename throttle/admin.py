@@ -6,13 +6,15 @@ from asyncio import _get_running_loop
 from typing import TYPE_CHECKING
 
 from ..actors import AlreadyStarted, GenServer, NotFound, Pid, ProcessExit, process
+from ..actors.engine import first_use
 from ..supervision import DynamicSupervisor, Supervisor
 from . import events
 from .adaptive import Adaptive
+from .forked import is_renewable
 from .lock import known
 from .rate import Rate
 from .server import is_lock, settings_of
-from .table import books
+from .table import books, table
 from .tree import in_thread, start_home, stop_home
 from .values import Fairness, Fork, Holder, LockInfo, LockState, Waiter, check_positive
 
@@ -206,5 +208,7 @@ def waiters(name: str) -> list[Waiter]:
 
 
 def locks() -> list[str]:
-    """List the names of all locks, sorted."""
-    return sorted(name for name, book in list(books.items()) if not book.ledger.closed)
+    """List the names of all locks, sorted; in a forked child also those that are made anew on first use."""
+    first_use()
+    renewable = {name for name, settings in list(table.inherited.items()) if is_renewable(settings)}
+    return sorted(renewable.union(name for name, book in list(books.items()) if not book.ledger.closed))

@@ -24,12 +24,14 @@ def _nothing_to_restore(book: Book) -> None:
 class Table:
     """Lock-free: a change is one operation on a dict or list; a book is only forgotten inside its gate."""
 
-    __slots__ = ("_tokens", "renew", "restore")
+    __slots__ = ("_tokens", "inherited", "renew", "restore")
 
     def __init__(self) -> None:
         self._tokens: list[int] = [0]
+        self.inherited: dict[str, Settings] = {}
+        """In a forked child: the locks that its parent had, until there is one of that name here."""
         self.renew: Callable[[str], Book | None] = _nothing
-        """In a forked child: makes a lock anew that its parent had (see tree)."""
+        """In a forked child: makes one of those anew (see forked)."""
         self.restore: Callable[[Book], object] = _nothing_to_restore
         """Starts the process of a lock again that belongs to the library's own tree (see tree)."""
 
@@ -69,6 +71,7 @@ class Table:
     def keep(self, book: Book) -> None:
         """Have it found by its name."""
         books[book.settings.name] = book
+        self.inherited.pop(book.settings.name, None)
 
     def orphaned(self, book: Book) -> None:
         """Have its process started again."""
@@ -78,8 +81,12 @@ class Table:
         """Have it found no more, if it is found."""
         name = book.settings.name
         if books.get(name) is book:
-            self._tokens.append(book.ledger.token)
+            self.note_token(book)
             del books[name]
+
+    def note_token(self, book: Book) -> None:
+        """Have those of later locks be higher than what this one has given."""
+        self._tokens.append(book.ledger.token)
 
 
 table = Table()

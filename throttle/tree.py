@@ -14,10 +14,10 @@ interpreter and not before: should somebody end its root, it is started again.
 from __future__ import annotations
 
 import logging
-import os
 import threading
 from asyncio import _get_running_loop
 from collections.abc import Callable
+from contextvars import copy_context
 from typing import Any, TypeVar
 
 import attrs
@@ -29,7 +29,6 @@ from ..actors import (
     ChildSpec,
     Down,
     GenServer,
-    LockNotFound,
     NoProcess,
     NotFound,
     Pid,
@@ -39,7 +38,7 @@ from ..actors import (
     at_exit,
     process,
 )
-from ..actors.engine import FORK_ADVICE, Worker, kernel, lock
+from ..actors.engine import Worker, kernel, lock
 from ..supervision import DynamicSupervisor, FailedToStartChild, Supervisor
 from .book import Book
 from .crew import Hand
@@ -213,10 +212,18 @@ def start_home(settings: Settings) -> Pid:
     Raises:
         AlreadyStarted: there is a process of that name.
     """
-    settings = attrs.evolve(settings, home=True, life=Life())
-    pid = _asked(lambda: DynamicSupervisor.start_child(ensure(LOCKS), spec_of(settings)))
+    pid = start_in_home(attrs.evolve(settings, home=True, life=Life()))
     assert pid is not None
     return pid
+
+
+def start_in_home(settings: Settings) -> Pid | None:
+    """Start a lock of this tree; None when this very life of it was ended already.
+
+    Raises:
+        AlreadyStarted: there is a process of that name.
+    """
+    return _asked(lambda: DynamicSupervisor.start_child(ensure(LOCKS), spec_of(settings)))
 
 
 def stop_home(pid: Pid | None) -> None:
@@ -254,10 +261,12 @@ def in_thread(fn: Callable[[], T]) -> T:
     """Call a function in a thread and wait for it: quick requests to supervisors from an event loop."""
     answer: list[T] = []
     error: list[BaseException] = []
+    # The thread goes on with what was begun here (see after_fork).
+    context = copy_context()
 
     def call() -> None:
         try:
-            answer.append(fn())
+            answer.append(context.run(fn))
         except BaseException as problem:
             error.append(problem)
 
@@ -269,51 +278,4 @@ def in_thread(fn: Callable[[], T]) -> T:
     return answer[0]
 
 
-_inherited: dict[str, Settings] = {}
-"""Of a forked child: the locks that its parent had, until they are made anew."""
-
-
-def _renew(name: str) -> Book | None:
-    """In a forked child: make a lock anew that was declared by ``new`` before the fork.
-
-    Raises:
-        LockNotFound: it is not to be made anew, and the error says why there is none.
-    """
-    settings = _inherited.get(name)
-    if settings is None:
-        return None
-    if not settings.home:
-        raise LockNotFound(
-            name,
-            f"lock {name!r} was declared in a tree that was started before this process was forked, and that "
-            f"runs in the parent only; {FORK_ADVICE}",
-        )
-    if settings.fork == "error":
-        raise LockNotFound(
-            name,
-            f"lock {name!r} was made before this process was forked, with fork='error'; make it in the "
-            f"child, after the fork, or with fork='renew'",
-        )
-    try:
-        start_home(settings)
-    except AlreadyStarted:
-        # Another thread of the child was faster, if it is a lock.
-        pass
-    _inherited.pop(name, None)
-    return books.get(name)
-
-
-table.renew = _renew
 table.restore = lambda book: kernel.pool.submit(_rebuild)
-
-
-def _begin_anew() -> None:
-    """After a fork, in the child: its runtime is empty, so no lock has a process there."""
-    _inherited.update(
-        {name: book.settings for name, book in books.items() if not (book.ended or book.ledger.closed)}
-    )
-    books.clear()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_begin_anew)
