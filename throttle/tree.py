@@ -53,6 +53,8 @@ LOCKS = "resprout.throttle.locks"
 WORKERS = "resprout.throttle.workers"
 MAX_RESTARTS = 1000
 MAX_SECONDS = 1.0
+RETRIES = 10
+"""How often a slot worker is asked for, of a supervisor that is ended meanwhile."""
 END_SECONDS = 10.0
 """How long the next root waits for the children of one that was killed."""
 
@@ -242,9 +244,15 @@ def start_worker(worker: type[GenServer], hand: Hand) -> Pid:
     """Start a slot worker. One that dies is not restarted: the next job that needs it starts another."""
     id = f"worker of {hand.book.settings.name}"
     spec = ChildSpec(id, (worker.start_link, (hand,), {}), restart="temporary")
-    pid = DynamicSupervisor.start_child(ensure(WORKERS), spec)
-    assert pid is not None
-    return pid
+    for _ in range(RETRIES):
+        try:
+            pid = DynamicSupervisor.start_child(ensure(WORKERS), spec)
+        except ProcessExit:
+            # The supervisor was just ended; the next one is asked.
+            continue
+        assert pid is not None
+        return pid
+    raise NoProcess(WORKERS)
 
 
 def _asked(ask: Callable[[], T]) -> T:
