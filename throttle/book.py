@@ -77,8 +77,9 @@ class Book(Desk):
         """The supervisors above the lock process, the nearest first."""
         self.ended = False
         """Stopped for good by ``stop_lock``."""
-        self.draining = 0
-        """So many bring its jobs to an end; meanwhile no new ones are taken. Changed inside the gate."""
+        self.draining: list[list[Any]] = []
+        """The jobs that each drain under way waits for; meanwhile no new ones are taken. Changed inside the
+        gate."""
         self.crew: deque[Hand] | None = None
         """Idle slot workers, from the first ``execute`` on."""
         self.apart: dict[int, Hold] = {}
@@ -181,8 +182,8 @@ class Book(Desk):
             self._key_left(key)
             self._retire()
 
-    def admit(self, host: Hold, pid: Pid) -> Hold | None:
-        """Let a process work in the slots of a hold; None when that is over."""
+    def admit(self, host: Hold, pid: Pid, alone: bool) -> Hold | None:
+        """Let a process work in the slots of a hold, be it ``alone`` or not; None when it can't."""
         self.attach(pid)
         guest = Hold()
         guest.book = self
@@ -193,7 +194,7 @@ class Book(Desk):
         guest.depth = 1
         self.apart[key] = guest
         try:
-            admitted = self.decide(partial(self.ledger.admit, host, guest, monotonic()))
+            admitted = self.decide(partial(self.ledger.admit, host, guest, monotonic(), alone))
         except BaseException:
             self.give_back(guest)
             self.apart.pop(key, None)

@@ -70,6 +70,8 @@ class Hold(Grant):
     """When the call on a pool's thread is over that took it for a task."""
     host: Hold | None = None
     """Of a guest: the hold in whose slots it works."""
+    inviter: Hold | None = None
+    """Of a guest: the hold whose flow it carries on; its host, or another guest of that."""
     guests: tuple[Hold, ...] = ()
     """Who works in its slots besides its own process; when it is given back, the first of them takes over."""
 

@@ -62,12 +62,13 @@ def drain(name: str, timeout: float | None = None) -> DrainReport:
 def drain_book(book: Book, timeout: float | None) -> DrainReport:
     """Do that, for whoever has the book."""
     deadline = None if timeout is None else monotonic() + timeout
-    jobs = book.decide(partial(_begin, book)) or []
+    jobs: list[Job] = []
+    book.decide(partial(_begin, book, jobs))
     try:
         late = [job for job in jobs if not _ends(job, deadline)]
         dropped = sum([_drop(job) for job in late])
     finally:
-        book.decide(partial(_end, book))
+        book.decide(partial(_end, book, jobs))
     if dropped:
         logger.warning(
             "lock %r: %d of %d jobs were dropped, as there was no time left for them",
@@ -78,14 +79,21 @@ def drain_book(book: Book, timeout: float | None) -> DrainReport:
     return DrainReport(len(jobs) - dropped, dropped)
 
 
-def _begin(book: Book) -> list[Job]:
-    book.draining += 1
-    at_work = [hold.job for hold in book.ledger.holders.values() if isinstance(hold.job, Job)]
-    return at_work + [claim for claim in book.ledger.waiting() if isinstance(claim, Job)]
+def _begin(book: Book, jobs: list[Job]) -> bool:
+    """List the jobs that there are, and have new ones refused. Inside the gate; may be repeated.
+
+    Order: the list is there before it is filled. A job that is given to a worker at once is noted in its hold
+    first, and looks for drains then. So either it is listed, or it sees the drain and asks whether it is.
+    """
+    if not any(each is jobs for each in book.draining):
+        book.draining.append(jobs)
+    jobs[:] = [hold.job for hold in book.ledger.holders.values() if isinstance(hold.job, Job)]
+    jobs += [claim for claim in book.ledger.waiting() if isinstance(claim, Job)]
+    return True
 
 
-def _end(book: Book) -> bool:
-    book.draining -= 1
+def _end(book: Book, jobs: list[Job]) -> bool:
+    book.draining[:] = [each for each in book.draining if each is not jobs]
     return True
 
 

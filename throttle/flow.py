@@ -109,7 +109,7 @@ def nest_in_flow(book: Book, me: Pid, whose: Pid, weight: int, guests: bool = Tr
             return again(hold, weight)
         if guests and may_be_guest(me, whose, hold, opener):
             check_weight(hold, weight)
-            guest = book.admit(hold, whose)
+            guest = book.admit(hold, whose, alone=True)
             if guest is not None:
                 keep_for_flow(guest, me, whose)
                 return guest
@@ -137,7 +137,7 @@ def nest_within(grant: Hold, me: Pid, weight: int) -> Hold:
     if found(book, me, whose) is grant and (grant.opener or grant.pid) is me:
         return again(grant, weight)
     check_weight(grant, weight)
-    guest = book.admit(grant, whose)
+    guest = book.admit(grant, whose, alone=False)
     if guest is None:
         raise NotHeld(grant.name)
     keep_for_flow(guest, me, whose)
@@ -171,9 +171,10 @@ def check_weight(hold: Hold, weight: int) -> None:
 
 
 def may_be_guest(me: Pid, whose: Pid, host: Hold, opener: Pid) -> bool:
-    """Tell whether this process carries on the flow of another one, which waits for it."""
-    if host.guests:
-        return False
+    """Tell whether this process carries on the flow of another one, which waits for it.
+
+    That nobody else does at the same time is seen to where it is admitted.
+    """
     if me.kind == "task":
         # The thread runs this very loop meanwhile, as in `with slot(...): asyncio.run(...)`.
         return opener is local.state.process

@@ -55,17 +55,25 @@ class Shared:
             host.guests = (*host.guests, heir)
         self.drop(hold)
 
-    def admit(self, host: Hold, guest: Hold, now: float) -> Hold | None:
+    def admit(self, host: Hold, guest: Hold, now: float, alone: bool) -> Hold | None:
         """Let somebody else work in the slots of a hold, without any of their own; None when it is over.
 
         Order: the guest is listed with the host before it counts, so that the host's end finds it. May be
         repeated.
+
+        Args:
+            alone: None also when somebody carries on the flow of this hold already. Decided here and nowhere
+                before, so that of two who come at once only one is let in.
         """
         if self.holders.get(guest.key) is guest:
             return guest
+        guest.inviter = inviter = host
         while host.host is not None:
             host = host.host
         if host.depth <= 0 or self.holders.get(host.key) is not host:
+            return None
+        others = [each for each in host.guests if each is not guest and each.depth > 0]
+        if alone and any(each.inviter is inviter for each in others):
             return None
         guest.name = self.name
         guest.token = host.token

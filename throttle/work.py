@@ -380,16 +380,14 @@ def _at_once(book: Book, job: Job) -> bool:
     if hold is None:
         crew.append(hand)
         return False
-    if book.draining:
-        # Looked at with the slot in hand: whoever drains has seen this job, or is seen here.
-        book.give_back(hold)
-        crew.append(hand)
-        raise _drained(book)
     try:
         job.claim()
         job.sent = True
         job.hold = hold
         hold.job = job
+        # In this order: see drain._begin.
+        if book.draining and not book.decide(partial(_is_listed, book, job)):
+            raise _drained(book)
         job.hand = hand
         hand.give(job)
     except BaseException:
@@ -408,6 +406,11 @@ def _join(book: Book, job: Job) -> bool:
     else:
         book.ledger.join(job, monotonic())
     return True
+
+
+def _is_listed(book: Book, job: Job) -> bool:
+    """Tell whether every drain under way waits for a job. Inside the gate, so none is about to list it."""
+    return all(any(each is job for each in jobs) for jobs in book.draining)
 
 
 def _drained(book: Book) -> LockNotFound:

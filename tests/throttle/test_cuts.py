@@ -520,7 +520,7 @@ def hold_of(key: int) -> Hold:
 
 
 def admitted(ledger: Ledger, host: Hold, guest: Hold) -> None:
-    assert ledger.admit(host, guest, 1.0) is guest
+    assert ledger.admit(host, guest, 1.0, True) is guest
 
 
 def host_ends(ledger: Ledger, host: Hold, guest: Hold) -> None:
@@ -554,7 +554,7 @@ def test_a_step_of_a_shared_hold_cut_at_any_bytecode_never_gives_its_slots_to_an
     while True:
         ledger, host, guest = shared_desk()
         if guest_first:
-            ledger.admit(host, guest, 0.5)
+            ledger.admit(host, guest, 0.5, True)
         was_cut = cut_at(cuts + 1, lambda a=ledger, b=host, c=guest: step(a, b, c))
         assert ledger.used >= 2
         if was_cut:
@@ -574,3 +574,23 @@ def test_a_step_of_a_shared_hold_cut_at_any_bytecode_never_gives_its_slots_to_an
             break
         cuts += 1
     assert cuts > 20
+
+
+def test_one_guest_at_a_time_carries_on_a_flow_however_it_came_to_be() -> None:
+    ledger, host, first = shared_desk()
+    second, named, deeper, deepest, last = (hold_of(key) for key in (-2, -3, -4, -5, -6))
+    assert ledger.admit(host, first, 1.0, True) is first
+    assert ledger.admit(host, second, 1.0, True) is None
+    # Who names the grant need not be alone.
+    assert ledger.admit(host, named, 1.0, False) is named
+    # A guest may have one of its own, and no second.
+    assert ledger.admit(first, deeper, 1.0, True) is deeper
+    assert ledger.admit(first, deepest, 1.0, True) is None
+    assert ledger.state() == LockState(1, 1, 2)
+    ledger.release(named, 2.0)
+    ledger.release(first, 2.0)
+    assert ledger.admit(host, last, 2.0, True) is last
+    for hold in (host, deeper, last):
+        assert ledger.used == 2
+        ledger.release(hold, 3.0)
+    assert list(ledger.holders) == [2]

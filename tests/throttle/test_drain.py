@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
@@ -24,7 +25,8 @@ from resprout.actors import (
     process,
     telemetry,
 )
-from resprout.throttle import DrainReport
+from resprout.throttle import DrainReport, work
+from resprout.throttle.crew import Hand
 from resprout.throttle.table import books
 
 Lock = Callable[..., str]
@@ -172,6 +174,44 @@ def test_what_there_is_no_time_for_is_dropped_and_told_in_one_line(
     go_on.set()
     with throttle.slot(name, timeout=SOON):
         pass
+
+
+@pytest.mark.parametrize("when", ["before it is noted", "after it was noted"])
+def test_a_drain_that_begins_while_a_job_is_given_to_an_idle_worker_sees_it_or_is_seen(
+    lock: Lock, in_thread: InThread, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    name = lock(2)
+    book = books[name]
+    together, go_on = threading.Barrier(2), threading.Event()
+    for each in [throttle.execute(name, together.wait, SOON) for _ in range(2)]:
+        each.result(SOON)
+    while book.crew is None or len(book.crew) < 2:
+        # Nothing tells that a worker is idle.
+        time.sleep(0)
+    running = throttle.execute(name, go_on.wait, SOON)
+    drained: list[Future[DrainReport]] = []
+
+    def begin() -> None:
+        if not drained:
+            drained.append(in_thread(throttle.drain, name, SOON))
+            while not book.draining:
+                assert not drained[0].done()
+
+    claim, give = work.Job.claim, Hand.give
+    if when == "before it is noted":
+        monkeypatch.setattr(work.Job, "claim", lambda job: (begin(), claim(job))[1])
+        with pytest.raises(LockNotFound, match="is being drained"):
+            throttle.execute(name, go_on.wait, SOON)
+    else:
+        monkeypatch.setattr(Hand, "give", lambda hand, job: (begin(), give(hand, job))[1])
+        other = throttle.execute(name, go_on.wait, SOON)
+    go_on.set()
+    done = 1 if when == "before it is noted" else 2
+    assert drained[0].result(SOON) == DrainReport(done, 0)
+    assert running.result(SOON)
+    if done == 2:
+        assert other.done()
+    assert throttle.lock_state(name) == throttle.LockState(0, 0, 0)
 
 
 def test_callers_who_work_here_are_not_drained(lock: Lock) -> None:

@@ -15,6 +15,7 @@ import pytest
 
 from resprout import throttle
 from resprout.actors import CallTimeout, NoProcess, NotHeld, Pid, process
+from resprout.throttle import flow
 from resprout.throttle.flow import look_again
 from resprout.throttle.table import books
 
@@ -179,6 +180,54 @@ def test_a_thread_that_looks_whom_it_waits_for_does_not_nest_in_the_slot_that_it
 
     asyncio.run(main())
     assert used(name) == 0
+
+
+def test_of_two_calls_that_come_at_once_only_one_is_let_into_the_slot_of_their_task(
+    lock: Lock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both look while nobody is there, and then both go in."""
+    name = lock(2)
+    looked, go_on, thread = threading.Barrier(2), threading.Event(), threading.local()
+    inside: list[int] = []
+    look = flow.may_be_guest
+
+    def look_together(*args: Any) -> bool:
+        may = look(*args)
+        if not hasattr(thread, "looked"):
+            thread.looked = True
+            looked.wait(SOON)
+        return may
+
+    def work() -> int:
+        with throttle.slot(name) as grant:
+            inside.append(grant.token)
+            assert go_on.wait(SOON)
+            return grant.token
+
+    async def host(pool: ThreadPoolExecutor) -> list[int]:
+        async with throttle.slot(name) as mine:
+            loop = asyncio.get_running_loop()
+            tokens = await asyncio.gather(*[loop.run_in_executor(pool, work) for _ in range(2)])
+            return [mine.token, *tokens]
+
+    async def main() -> None:
+        other = await throttle.aacquire(name)
+        with ThreadPoolExecutor(2) as pool:
+            waiting = asyncio.create_task(host(pool))
+            # One in the slot and one in the line; or, were it wrong, two in the slot.
+            while throttle.lock_state(name).waiting + len(inside) < 2:
+                assert not waiting.done()
+                await asyncio.sleep(0)
+            assert len(inside) == 1
+            other.release()
+            go_on.set()
+            mine, *tokens = await waiting
+            assert inside[0] == mine
+            assert len({*tokens}) == 2
+
+    monkeypatch.setattr(flow, "may_be_guest", look_together)
+    asyncio.run(main())
+    assert throttle.lock_state(name) == throttle.LockState(0, 0, 0)
 
 
 def test_a_task_that_another_one_begins_inside_its_slot_takes_one_of_its_own(lock: Lock) -> None:
