@@ -7,10 +7,12 @@ import concurrent.futures
 import contextlib
 import inspect
 import socket
-import threading
+import subprocess
 from asyncio import _get_running_loop
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
+
+from .waiting import Waiter
 
 if TYPE_CHECKING:
     from .pid import Pid
@@ -205,10 +207,24 @@ def _close_consumer(consumer: Any, owner: Pid) -> None:
     """Close it when its dead owner's code has left: its poll has returned, and the next call into
     resprout has met the death.
     """
-    pause = threading.Event()
-    while owner.dead and not owner.left:
-        pause.wait(0.005)
+    if owner.dead:
+        departure = _Departure()
+        owner.attach(departure)
+        departure.waiter.wait(None)
     consumer.close()
+
+
+class _Departure:
+    """A resource of a dead process: its code has left."""
+
+    def __init__(self) -> None:
+        self.waiter = Waiter()
+
+    def owner_died(self, pid: Pid, reason: object) -> None:
+        """Nothing: that is known."""
+
+    def owner_left(self, pid: Pid) -> None:
+        self.waiter.wake()
 
 
 def _end_program(program: Any, left: float) -> None:
@@ -217,13 +233,15 @@ def _end_program(program: Any, left: float) -> None:
     with contextlib.suppress(ProcessLookupError):
         program.terminate()
     try:
-        # A Popen raises when the time is over, a multiprocessing.Process returns.
-        with contextlib.suppress(Exception):
-            wait(timeout=min(GRACE, left / 4))
-        if _runs(program):
-            with contextlib.suppress(ProcessLookupError):
-                program.kill()
-        wait()
+        try:
+            # A Popen raises when the time is over, a multiprocessing.Process returns.
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                wait(timeout=min(GRACE, left / 4))
+        finally:
+            if _runs(program):
+                with contextlib.suppress(ProcessLookupError):
+                    program.kill()
+            wait()
     finally:
         for pipe in (getattr(program, name, None) for name in ("stdin", "stdout", "stderr")):
             if pipe is not None:

@@ -95,12 +95,6 @@ class Worker:
             return False
         while not self.wake.acquire(timeout=LINGER):
             if pool.unpark(self):
-                if pool.reserved() and not pool.idle and self.task is None and not pool.backlog:
-                    # The last one stays: at the interpreter's exit there will be no other.
-                    pool.park(self)
-                    if pool.backlog and pool.unpark(self):
-                        return False
-                    continue
                 return self.task is None and not pool.backlog
         self.parked = False
         return False
@@ -120,8 +114,6 @@ class Pool:
         self.workers: dict[int, Worker] = {}
         self.waiting: dict[int, Worker | None] = {}
         """Threads known to wait inside resprout, by thread id."""
-        self.reserved: Callable[[], bool] = bool
-        """Whether a thread must be there although nobody needs one now."""
         self._seen_head: object = None
         self._seen_at = 0.0
         self._burst = 1
@@ -187,7 +179,7 @@ class Pool:
             if now - self._seen_at < TICK:
                 return TICK
             # Nothing moved for a tick: every thread is blocked. Twice as many as the last time, so that a
-            # crowd of # blocking handlers is served within a few ticks.
+            # crowd of blocking handlers is served within a few ticks.
             for _ in range(self._burst):
                 if not self._start():
                     return TICK

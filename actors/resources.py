@@ -1,10 +1,10 @@
 """What a process owns dies with it, as a port closes with its owner on the BEAM.
 
-A process that owns something has an *estate*, which is closed when it dies: on a thread of the pool, never in
-a finalizer, a dying thread or the kernel thread, the newest thing first. The death waits for that in one
-place: after its name, its keys and its callers are dealt with, and before ``exited``, links and monitors are
-told, so after ``Down`` nothing is left and a supervisor starts the successor then. The order, for a process
-with an estate (one without never comes here):
+A process that owns something has an *estate*, which is closed when it dies: on a thread of the pool (at the
+interpreter's exit on one of ``closers``), never in a finalizer, a dying thread or the kernel thread, the
+newest thing first. The death waits for that in one place: after its name, its keys and its callers are dealt
+with, and before ``exited``, links and monitors are told, so after ``Down`` nothing is left and a supervisor
+starts the successor then. The order, for a process with an estate (one without never comes here):
 
 1. ``Pid._bury`` comes to ``holds``, which hands the estate to the pool and says yes; the burial ends there,
    after whoever waits in the process was woken.
@@ -21,11 +21,13 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from . import reports, telemetry
+from .closers import closers
 from .closing import Owning, owning_of
 from .context import current
 from .errors import NotOwned, brief
@@ -49,7 +51,9 @@ SHORTEST = 0.1
 same.
 """
 PATIENCE = 0.25
-"""Seconds that the pool's threads have, at the interpreter's exit, before the main thread does their work."""
+"""Seconds that a pool's thread has, at the interpreter's exit, to say that the time is over, before the main
+thread does.
+"""
 UNBOUNDED = 86400.0
 """What a close is told to be left when its time is not limited."""
 _estates: dict[int, Estate] = {}
@@ -62,15 +66,12 @@ def own(thing: T, close: Callable[..., Any] | None = None) -> T:
     pid = peek() or current()
     owning = owning_of(thing, close, pid)
     kernel.ensure()
-    kernel.pool.reserved = _anything_owned
-    if not kernel.pool.workers:
-        # At the interpreter's exit, when no thread can be started, one is there.
-        kernel.pool.submit(_Nothing())
+    closers.ensure()
     estate: Estate = pid._ties.get(ESTATE) or pid._ties.setdefault(ESTATE, Estate(pid))
     estate.entries[owning.key] = owning
     _estates[pid.id] = estate
     if pid._fate:
-        kernel.pool.submit(estate)
+        _have_closed(estate)
         pid.meet_death()
     return thing
 
@@ -165,20 +166,31 @@ def close_all(deadline: float) -> None:
     for estate in pending:
         # Some time is left to say what did not close.
         estate.begin(max(SHORTEST, deadline - time.monotonic() - 4 * PATIENCE))
-    seen: object = None
-    since = 0.0
-    while any(estate.to_wait_for for estate in pending):
-        now = time.monotonic()
-        if now > deadline:
-            break
-        # The pool's own threads first, as this one would be stuck in a close that is.
-        head = kernel.pool.backlog[0] if kernel.pool.backlog else None
-        if head is None or head is not seen or now - since < PATIENCE:
-            if head is not seen:
-                seen, since = head, now
-            time.sleep(0.005)
-        else:
-            kernel.pool.help()
+    for estate in pending:
+        closed = threading.Event()
+        when_closed(estate.pid, closed.set)
+        until = deadline if estate.deadline is None else min(deadline, estate.deadline + PATIENCE)
+        if not _wait_at_exit(closed, until):
+            _TimeIsOver(estate).run(None)
+
+
+def _wait_at_exit(closed: threading.Event, until: float) -> bool:
+    while not closed.wait(0.0):
+        left = until - time.monotonic()
+        if left <= 0:
+            return False
+        if closers.ensure():
+            closed.wait(left)
+        elif not kernel.pool.help():
+            # Something was owned for the first time at the exit.
+            closed.wait(min(left, 0.01))
+    return True
+
+
+def _have_closed(estate: Estate) -> None:
+    """Hand it to a thread."""
+    if not (kernel.exiting and closers.submit(estate)):
+        kernel.pool.submit(estate)
 
 
 class Estate:
@@ -242,7 +254,7 @@ class Estate:
                 self.deadline = now + limit
                 self._alarm = kernel.at(now + limit / 2, self._look)
             self._begun = True
-        kernel.pool.submit(self)
+        _have_closed(self)
 
     def run(self, worker: object) -> None:
         """Close one thing after another, unless another thread is at it."""
@@ -328,18 +340,7 @@ class Estate:
         self.stuck.append(at)
         self._turn = None
         self._right.append(True)
-        kernel.pool.submit(self)
-
-
-class _Nothing:
-    """A task of the pool that makes it start a thread."""
-
-    def run(self, worker: object) -> None:
-        """Nothing has to be done."""
-
-
-def _anything_owned() -> bool:
-    return bool(_estates)
+        _have_closed(self)
 
 
 class _Turn:

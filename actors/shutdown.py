@@ -9,13 +9,14 @@ threads are daemons: the interpreter never waits for them.
 from __future__ import annotations
 
 import atexit
-import contextlib
+import logging
 import os
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from . import reports, resources
+from .closers import closers
 from .context import current
 from .kernel import kernel
 from .pid import table
@@ -24,6 +25,7 @@ from .reasons import FORKED, SHUTDOWN
 if TYPE_CHECKING:
     from .pid import Pid
 
+logger = logging.getLogger("resprout")
 AT_EXIT = 10.0
 """Seconds that all trees together have to stop when the interpreter exits."""
 _trees: list[Pid] = []
@@ -68,12 +70,16 @@ def stop_trees() -> None:
 
 def _at_exit() -> None:
     kernel.exiting = True
-    if _trees:
-        with contextlib.suppress(Exception):
+    try:
+        if _trees:
             current()
             stop_trees()
-    with contextlib.suppress(Exception):
+    except Exception:
+        logger.exception("not every tree was stopped in order when the interpreter exited")
+    try:
         resources.close_all(time.monotonic() + AT_EXIT)
+    except Exception:
+        logger.exception("not everything that processes own was closed when the interpreter exited")
     reports.tell_held()
 
 
@@ -98,6 +104,7 @@ def _after_fork_in_child() -> None:
     forked.remember("process", names.names)
     names.reset_names()
     resources._estates.clear()
+    closers.reset()
     kernel_module.kernel.reset()
     bells.begin_anew()
     loop.forget_loop()

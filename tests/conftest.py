@@ -19,7 +19,7 @@ WATCHDOG = 100.0
 """Seconds after which a test's threads are shown; pytest-timeout ends it a little later."""
 PATIENCE = 5.0
 """Seconds that what a test has stopped may take to be gone."""
-RUNTIME_THREADS = ("resprout-kernel", "pytest_timeout")
+RUNTIME_THREADS = ("resprout-kernel", "resprout-closer", "pytest_timeout")
 """Threads that serve all tests."""
 
 
@@ -206,9 +206,7 @@ def _gone(left_over: Callable[[], list[object] | list[str]]) -> bool:
     return True
 
 
-FORKING = """
-from resprout import *
-import asyncio, os, sys, threading, time, warnings
+FORKED = """
 # Python 3.12 and later warn of every fork of a process with threads, and the runtime has some.
 warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
 
@@ -225,13 +223,24 @@ def forked(child):
         os._exit(0)
     _, status = os.waitpid(pid, 0)
     assert status == 0, status
+"""
 
+FORKING = f"""
+from resprout import *
+import asyncio, os, sys, threading, time, warnings
+{FORKED}
 def said(fn, *args, **kwargs):
     try:
         return fn(*args, **kwargs)
     except Exception as error:
-        return f"{type(error).__name__}: {error}"
+        return f"{{type(error).__name__}}: {{error}}"
 """
+
+
+@pytest.fixture
+def forked_source() -> str:
+    """The source of a function that calls another one in a forked child, and waits for that."""
+    return FORKED
 
 
 @pytest.fixture

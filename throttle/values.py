@@ -107,7 +107,8 @@ class Grant:
         self._say("ignored")
 
     def _say(self, outcome: Outcome) -> None:
-        raise NotImplementedError
+        # One that was made by hand: no lock has it.
+        raise NotHeld(self.name)
 
     def __repr__(self) -> str:
         return f"Grant(name={self.name!r}, token={self.token}, pid={self.pid})"

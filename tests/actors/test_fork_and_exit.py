@@ -13,7 +13,7 @@ import pytest
 import resprout.actors
 
 PRELUDE = """
-import atexit, os, sys, threading, time
+import atexit, os, sys, threading, time, warnings
 from resprout.actors import GenServer, NoReply, Reply, StalePid, at_exit, process
 
 class Server(GenServer):
@@ -43,10 +43,10 @@ needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no for
 
 
 @pytest.fixture
-def program(script):
+def program(script, forked_source):
     def run(source: str) -> list[str]:
         begin = time.monotonic()
-        done = script(PRELUDE + textwrap.dedent(source))
+        done = script(PRELUDE + forked_source + textwrap.dedent(source))
         assert done.returncode == 0, done.stderr
         assert done.stderr == "", done.stderr
         assert time.monotonic() - begin < 15
@@ -163,31 +163,9 @@ def test_a_program_that_never_starts_a_process_starts_no_thread(program):
 # -- fork ------------------------------------------------------------------------------------
 
 
-FORK = """
-import warnings
-warnings.simplefilter("ignore", DeprecationWarning)  # 3.12 warns of any fork with threads
-def forked(child):
-    sys.stdout.flush()
-    pid = os.fork()
-    if pid == 0:
-        try:
-            child()
-        except BaseException as error:
-            print("child failed:", repr(error), flush=True)
-            os._exit(1)
-        sys.stdout.flush()
-        os._exit(0)
-    _, status = os.waitpid(pid, 0)
-    assert status == 0, status
-"""
-
-
 @needs_fork
 def test_a_forks_child_has_an_empty_runtime(program):
-    assert program(
-        FORK
-        + textwrap.dedent(
-            """
+    assert program("""
             pids = [kind.start(name=kind.__name__) for kind in (Server, Quick, OnLoop)]
             me = process.current()
             process.register(me, "main")
@@ -197,9 +175,7 @@ def test_a_forks_child_has_an_empty_runtime(program):
                 print(process.current() is not me)
             forked(child)
             print([pid.alive for pid in pids], sorted(process.registered()))
-            """
-        )
-    ) == [
+            """) == [
         "[False, False, False] [] True []",
         "True",
         "[True, True, True] ['OnLoop', 'Quick', 'Server', 'main']",
@@ -208,10 +184,7 @@ def test_a_forks_child_has_an_empty_runtime(program):
 
 @needs_fork
 def test_a_forks_child_can_begin_anew(program):
-    assert program(
-        FORK
-        + textwrap.dedent(
-            """
+    assert program("""
             before = [kind.start() for kind in (Server, Quick, OnLoop)]
             for pid in before:
                 pid.call(1)
@@ -223,17 +196,16 @@ def test_a_forks_child_can_begin_anew(program):
                 thread = threading.Thread(target=process.current); thread.start(); thread.join()
             forked(child)
             print([pid.call("parent goes on", timeout=5) for pid in before])
-            """
-        )
-    ) == ["['hello'] ['hello', 'hello']", "timer", "['parent goes on', 'parent goes on', 'parent goes on']"]
+            """) == [
+        "['hello'] ['hello', 'hello']",
+        "timer",
+        "['parent goes on', 'parent goes on', 'parent goes on']",
+    ]
 
 
 @needs_fork
 def test_a_pid_from_before_the_fork_says_so(program):
-    lines = program(
-        FORK
-        + textwrap.dedent(
-            """
+    lines = program("""
             pids = [kind.start() for kind in (Server, Quick, OnLoop)]
             def child():
                 for pid in pids:
@@ -246,19 +218,14 @@ def test_a_pid_from_before_the_fork_says_so(program):
                         else:
                             print(use, "said nothing")
             forked(child)
-            """
-        )
-    )
+            """)
     assert lines == []
 
 
 @needs_fork
 def test_a_fork_in_the_middle_of_everything_leaves_the_child_usable(program):
     """Other threads hold every lock that there is when the fork happens."""
-    assert program(
-        FORK
-        + textwrap.dedent(
-            """
+    assert program("""
             stop = threading.Event()
             shared = [kind.start(name=kind.__name__) for kind in (Server, Quick, OnLoop)]
             def busy():
@@ -277,17 +244,12 @@ def test_a_fork_in_the_middle_of_everything_leaves_the_child_usable(program):
             stop.set()
             for each in threads: each.join()
             print("done")
-            """
-        )
-    ) == ["done"]
+            """) == ["done"]
 
 
 @needs_fork
 def test_a_forks_child_stops_only_its_own_trees(program):
-    assert program(
-        FORK
-        + textwrap.dedent(
-            """
+    assert program("""
             at_exit(Server.start("parent"))
             sys.stdout.flush()
             pid = os.fork()
@@ -295,35 +257,25 @@ def test_a_forks_child_stops_only_its_own_trees(program):
                 at_exit(Server.start("child"))
                 sys.exit(0)
             os.waitpid(pid, 0)
-            """
-        )
-    ) == ["terminate child shutdown", "terminate parent shutdown"]
+            """) == ["terminate child shutdown", "terminate parent shutdown"]
 
 
 @needs_fork
 def test_a_process_that_forks_inside_a_callback_is_the_childs_thread(program):
-    program(
-        FORK
-        + textwrap.dedent(
-            """
+    program("""
             def child():
                 process.send(process.current(), "mail")
                 assert process.receive(timeout=5) == "mail"
                 assert Server.start().call("x", timeout=5) == "x"
             Server.start().call(lambda server: forked(child))
             Quick.start().call(lambda server: forked(child))
-            """
-        )
-    )
+            """)
 
 
 @needs_fork
 def test_every_lock_that_another_thread_held_is_free_in_a_forks_child(program):
     """Found by walking all modules, so a new one cannot be forgotten."""
-    found = program(
-        FORK
-        + textwrap.dedent(
-            """
+    found = program("""
             import _thread, importlib, pkgutil, signal
             import resprout
             from resprout import throttle
@@ -375,7 +327,7 @@ def test_every_lock_that_another_thread_held_is_free_in_a_forks_child(program):
                 for path in paths:
                     resolve(path).acquire(blocking=False)
                 held.set()
-                time.sleep(1000)
+                threading.Event().wait()  # for ever
             threading.Thread(target=hold, daemon=True).start()
             assert held.wait(10)
             before = {path: resolve(path) for path in paths}
@@ -399,9 +351,7 @@ def test_every_lock_that_another_thread_held_is_free_in_a_forks_child(program):
                 print("used")
             forked(child)
             os._exit(0)
-            """
-        )
-    )
+            """)
     assert found[-1] == "used"
     for known in (
         "resprout.actors.telemetry._changes",
@@ -415,10 +365,7 @@ def test_every_lock_that_another_thread_held_is_free_in_a_forks_child(program):
 
 @needs_fork
 def test_a_fork_while_another_thread_attaches_lets_the_child_attach(program):
-    assert program(
-        FORK
-        + textwrap.dedent(
-            """
+    assert program("""
             import signal
             from resprout.actors import telemetry
             inside, go_on = threading.Event(), threading.Event()
@@ -441,9 +388,7 @@ def test_a_fork_while_another_thread_attaches_lets_the_child_attach(program):
             forked(child)
             go_on.set()
             attaching.join()
-            """
-        )
-    ) == ["attached"]
+            """) == ["attached"]
 
 
 def test_locks_are_made_where_a_fork_finds_them():

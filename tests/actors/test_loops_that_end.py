@@ -91,8 +91,8 @@ def holding(slot: Slot, then: Callable[[], Any]) -> tuple[asyncio.AbstractEventL
     loop = asyncio.new_event_loop()
     loop.create_task(work())  # noqa: RUF006  # nobody refers to it
     while not seen:
+        # A turn of the loop.
         loop.run_until_complete(asyncio.sleep(0))
-    loop.run_until_complete(asyncio.sleep(0.001))
     return loop, seen[0]
 
 
@@ -101,6 +101,7 @@ def waits(silent: Pid) -> dict[str, Callable[[], Any]]:
     future: Future[Any] = Future()
     kept = {"a future": future}
     return {
+        # Nobody waits for it: it is what the task is at when its loop ends, with a timer of the loop's own.
         "a sleep": lambda: asyncio.sleep(1000),
         "a future": lambda: kept["a future"],
         "a call": lambda: GenServer.acall(silent, "never", timeout=None),
@@ -259,7 +260,7 @@ def test_a_loop_that_is_closed_behind_our_back_is_found(look):
     async def work() -> None:
         seen.append(process.current())
         process.current().attach(slot)
-        await asyncio.sleep(1000)
+        await asyncio.Event().wait()  # for ever
 
     loop = Stubborn()
     task = loop.create_task(work())
@@ -298,7 +299,7 @@ def test_links_and_monitors_of_a_closed_loops_task_go_with_it(kill):
     async def tie() -> None:
         process.link(me)
         process.monitor(watched)
-        await asyncio.sleep(1000)
+        await asyncio.Event().wait()  # for ever
 
     loop, pid = holding(Slot(), tie)
     assert pid in process.info(watched).monitored_by

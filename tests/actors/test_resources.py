@@ -348,14 +348,58 @@ def test_a_killed_supervisors_successor_waits_for_what_its_orphans_own(await_dow
     Supervisor.stop(top)
 
 
-def test_at_exit_everything_is_closed_and_a_stuck_close_does_not_keep_it(script):
+AT_EXIT = (
+    "import threading\n"
+    "from resprout import process\n"
+    "from resprout.actors import GenServer, Ok, shutdown\n"
+    "shutdown.AT_EXIT = 2.0\n"
+    "def say(): print('closed', flush=True)\n"
+)
+
+
+@pytest.mark.parametrize("stuck", [1, 2, 3])
+def test_at_exit_everything_is_closed_and_a_stuck_close_does_not_keep_it(script, stuck):
     done = script(
-        "import time; from resprout import process\n"
-        "process.own(object(), close=lambda: time.sleep(1000))\n"
-        "process.own(object(), close=lambda: print('closed', flush=True))\n"
+        f"{AT_EXIT}"
+        f"process.own(open({os.devnull!r}), close=lambda file: (file.close(), say()))\n"
+        f"for _ in range({stuck}): process.own(object(), close=threading.Event().wait)\n"
+        f"process.own(object(), close=say)\n"
     )
-    assert done.stdout == "closed\n"
+    # Two threads close: behind two that are stuck, the oldest is not come to.
+    assert done.stdout == ("closed\n" * 2 if stuck == 1 else "closed\n"), done.stderr
+    assert done.returncode == 0
     assert "not waited for any longer" in done.stderr
+    assert done.stderr.count("<object object") == stuck, done.stderr
+
+
+def test_what_is_owned_for_the_first_time_at_exit_is_closed(script):
+    done = script(
+        f"{AT_EXIT}"
+        "class Late(GenServer):\n"
+        "    trap_exit = True\n"
+        "    def init(self, state):\n"
+        "        return Ok(state)\n"
+        "    def terminate(self, reason, state):\n"
+        "        process.own(object(), close=say)\n"
+        "shutdown.at_exit(Late.start(None))\n"
+    )
+    assert (done.stdout, done.stderr) == ("closed\n", "")
+
+
+def test_a_tree_that_owns_something_stuck_is_stopped_at_exit(script):
+    done = script(
+        f"{AT_EXIT}"
+        "class Owner(GenServer):\n"
+        "    def init(self, state):\n"
+        "        self.own(object(), close=threading.Event().wait)\n"
+        "        self.own(object(), close=say)\n"
+        "        return Ok(state)\n"
+        "shutdown.at_exit(Owner.start(None))\n"
+        "Owner.start(None)\n"
+    )
+    assert done.stdout == "closed\n" * 2, done.stderr
+    assert done.returncode == 0
+    assert done.stderr.count("<object object") == 2, done.stderr
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")

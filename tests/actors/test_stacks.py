@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import re
 import sys
@@ -13,7 +12,7 @@ from typing import Any
 import pykka
 import pytest
 
-from resprout.actors import GenServer, Ok, Reply, dump_processes, process
+from resprout.actors import Future, GenServer, Ok, Reply, dump_processes, process
 from resprout.actors.stacks import processes_as_text
 
 WATCHDOG = 20.0
@@ -23,11 +22,18 @@ class Gate:
     """A message that keeps whoever handles it where it is."""
 
     def __init__(self) -> None:
-        self.reached, self.open = threading.Event(), threading.Event()
+        self.reached = threading.Event()
+        self.opened: Future[None] = Future()
+
+    def let_go(self) -> None:
+        self.opened.try_set(None)
 
     def stand_here(self) -> None:
         self.reached.set()
-        assert self.open.wait(WATCHDOG)
+        # Not by the future, which would be a wait of the library's.
+        opened = threading.Event()
+        self.opened.add_done_callback(lambda _: opened.set())
+        assert opened.wait(WATCHDOG)
 
 
 class Pooled(GenServer):
@@ -50,8 +56,7 @@ class OnLoop(Pooled):
 
     async def in_a_coroutine(self, gate: Gate) -> None:
         gate.reached.set()
-        while not gate.open.is_set():
-            await asyncio.sleep(0.001)
+        await gate.opened
 
 
 class Old(pykka.ThreadingActor):
@@ -63,7 +68,7 @@ class Old(pykka.ThreadingActor):
 def gate() -> Iterator[Gate]:
     gate = Gate()
     yield gate
-    gate.open.set()
+    gate.let_go()
 
 
 def seen() -> tuple[dict[str, str], str]:
@@ -86,7 +91,7 @@ def test_a_server_is_shown_where_its_callback_is(kind: type[Pooled], gate: Gate)
     assert shown.startswith(f"server of class {kind.__name__}, name 'held up', running, 0 in its mailbox\n")
     assert "in stand_here\n" in shown or "in in_a_coroutine\n" in shown
     assert "in <module>" not in shown, "its own part of the stack only"
-    gate.open.set()
+    gate.let_go()
     caller.join()
     pid.stop()
 
@@ -103,7 +108,7 @@ def test_messages_that_wait_are_counted(gate: Gate) -> None:
     assert gate.reached.wait(WATCHDOG)
     waiting = [pid.request(gate) for _ in range(3)]
     assert ", running, 3 in its mailbox\n" in seen()[0][str(pid)]
-    gate.open.set()
+    gate.let_go()
     assert waiting[-1].result(WATCHDOG) == "done"
     pid.stop()
 
@@ -114,7 +119,7 @@ def test_a_spawned_function_is_shown_where_it_is(gate: Gate) -> None:
     shown = seen()[0][str(pid)]
     assert shown.startswith("spawned, running, 0 in its mailbox, started by <0.")
     assert "in stand_here\n" in shown
-    gate.open.set()
+    gate.let_go()
     process.receive(lambda message: message.ref == ref, WATCHDOG)
 
 
@@ -150,7 +155,7 @@ def test_a_thread_is_shown_with_the_processes_that_it_runs(gate: Gate) -> None:
     assert f"is thread {caller.ident} 'the caller', see there\n" in processes[str(mine[0])]
     (line,) = (line for line in threads.splitlines() if line.startswith(f"  {caller.ident} "))
     assert {str(pid), str(mine[0])} == set(line.partition(", runs ")[2].rstrip(":").split(", "))
-    gate.open.set()
+    gate.let_go()
     caller.join()
     pid.stop()
 
@@ -165,7 +170,7 @@ def test_who_waits_for_a_server_is_not_shown_as_running_it(gate: Gate) -> None:
     while not pid.mailbox_length():
         pass  # until its call has been sent
     assert f"on thread {first.ident} " in seen()[0][str(pid)]
-    gate.open.set()
+    gate.let_go()
     for each in (first, second):
         each.join()
     pid.stop()
@@ -181,7 +186,7 @@ def test_pykkas_actors_are_shown_and_their_inbox_is_not_waited_for(gate: Gate) -
         shown = seen()[0][str(ref.target)]
     assert shown.startswith("pykka, running, 1 in its mailbox\n")
     assert "in stand_here\n" in shown
-    gate.open.set()
+    gate.let_go()
     actor.stop()
 
 
@@ -193,7 +198,7 @@ def test_the_dead_whose_code_goes_on_are_shown(gate: Gate) -> None:
     shown = seen()[0][str(pid)]
     assert "dead ('killed'), its code goes on" in shown
     assert "in stand_here\n" in shown
-    gate.open.set()
+    gate.let_go()
 
 
 def test_it_is_written_at_once_and_takes_no_buffer_of_stderr(gate: Gate) -> None:
@@ -216,7 +221,7 @@ def test_it_is_written_at_once_and_takes_no_buffer_of_stderr(gate: Gate) -> None
     finally:
         sys.stderr = before
         os.close(writer)
-        gate.open.set()
+        gate.let_go()
         stuck.join()
     assert re.match(r"== resprout: \d+ processes, \d+ threads in program \d+ ==\n", lines[0])
     assert any("in stand_here\n" in line for line in lines)
