@@ -11,6 +11,7 @@ from .bridge import constructed_by
 from .bursts import Bursts, Summary
 from .child_spec import split_fields, without_arguments
 from .context import current, former_of
+from .deaths import Deaths
 from .forked import ADVICE as FORK_ADVICE
 from .forked import first_use, remember, was_there
 from .forks import lock
@@ -30,6 +31,7 @@ __all__ = [
     "Bells",
     "Bursts",
     "Cast",
+    "Deaths",
     "Kernel",
     "Leaving",
     "LibraryServer",
