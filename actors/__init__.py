@@ -8,6 +8,7 @@ from .bounded import Bounded
 from .child_spec import (
     BRUTAL_KILL,
     INFINITY,
+    UNDEFINED,
     Backoff,
     BadCombination,
     BrutalKill,
@@ -70,6 +71,7 @@ __all__ = [
     "INFINITY",
     "NOTHING",
     "TIMEOUT",
+    "UNDEFINED",
     "Agent",
     "AlreadyPresent",
     "AlreadyRegistered",

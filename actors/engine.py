@@ -9,7 +9,9 @@ from .bells import Bells, bells_of, finish, in_step_of
 from .bounded import has_room, offer, when_room
 from .bridge import constructed_by
 from .bursts import Bursts, Summary
+from .child_spec import split_fields, without_arguments
 from .context import current, former_of
+from .deaths import Deaths
 from .forked import ADVICE as FORK_ADVICE
 from .forked import first_use, remember, was_there
 from .forks import lock
@@ -29,6 +31,7 @@ __all__ = [
     "Bells",
     "Bursts",
     "Cast",
+    "Deaths",
     "Kernel",
     "Leaving",
     "LibraryServer",
@@ -61,9 +64,11 @@ __all__ = [
     "remove_all",
     "remove_empty",
     "replace",
+    "split_fields",
     "stay",
     "task_of",
     "tasks",
     "was_there",
     "when_room",
+    "without_arguments",
 ]

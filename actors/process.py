@@ -9,11 +9,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from typing import Any, NoReturn, TypeVar, overload
+from typing import Any, NoReturn, TypeVar, cast, overload
 
 import attrs
 
 from . import context, resources
+from .deaths import Deaths
 from .errors import CallTimeout, NoProcess
 from .inline import InlinePid
 from .kernel import Alarm, kernel
@@ -493,7 +494,7 @@ def info(pid: Pid) -> Info | None:
         message_queue_len=pid.mailbox_length(),
         links=tuple(sorted(pid._links.copy().values())),
         monitors=tuple(ref.target for ref in list(pid._watching.values())),
-        monitored_by=tuple(ref.watcher for ref in list(pid._monitors.values())),
+        monitored_by=tuple(_who_watches(ref.watcher) for ref in list(pid._monitors.values())),
         trap_exit=pid.trap_exit,
         parent=pid.parent,
         busy=not pid._run,
@@ -501,12 +502,16 @@ def info(pid: Pid) -> Info | None:
     )
 
 
+def _who_watches(watcher: Any) -> Pid:
+    return watcher.pid if isinstance(watcher, Deaths) else cast("Pid", watcher)
+
+
 def status(pid: Pid) -> str:
     """See Info.status."""
     if isinstance(pid, ServerPid):
         if pid._suspended:
             return "suspended"
-        if pid.receiver is not None:
+        if pid.receiver is not None or pid.parked is not None:
             return "waiting"
         if not pid._run:
             return "running"

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import difflib
 import inspect
 import os
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping
 from functools import partial
 from typing import Any, TypeVar
 
-from ..actors import NOTHING, CallTimeout, ChildSpec, NotFound, Pid, forbid_loop, process
-from ..actors.engine import LoopBell, check_timeout, current, kernel
+import attrs
+
+from ..actors import NOTHING, CallTimeout, ChildSpec, NotFound, Pid, child_spec, forbid_loop, process
+from ..actors.engine import LoopBell, check_timeout, current, kernel, split_fields
 from .index import Entry
 from .locks import Ticket
 from .owner import owner_here
@@ -116,11 +119,17 @@ class Registry:
 
         Args:
             options: those of `start_link`, as a mapping, so that ``(Registry, {"keys": "unique", "name":
-                "users"})`` is a child; or as keyword arguments.
+                "users"})`` is a child.
+            more: the same, as keyword arguments, and fields of the spec.
+
+        Raises:
+            TypeError, ValueError: one is wrong, missing or unknown.
         """
-        given = {**(options or {}), **more}
+        if not isinstance(options, (Mapping, type(None))):
+            raise TypeError(f"expected the options of a registry to be a mapping, got: {options!r}")
+        given, fields = split_fields({**(options or {}), **more}, ())
         checked = options_of(given)
-        return ChildSpec(id=checked.name, start=(Registry.start_link, (), given))
+        return child_spec({"id": checked.name, "start": (Registry.start_link, (), given), **fields})
 
     @staticmethod
     def stop(registry: str | Pid, reason: object = "normal", timeout: float | None = None) -> None:
@@ -488,10 +497,14 @@ def options_of(given: Mapping[str, Any]) -> Options:
         TypeError, ValueError: one is wrong, missing or unknown.
     """
     allowed = {"partitions": 1, "listeners": (), "meta": None, "linger": False}
-    unknown = sorted(set(given) - {*allowed, "keys", "name"})
+    unknown = sorted(str(name) for name in set(given) - {*allowed, "keys", "name"})
     missing = [name for name in ("keys", "name") if name not in given]
     if unknown or missing:
-        wrong = f"got: {unknown[0]!r}" if unknown else f"{missing[0]!r} is missing"
+        wrong = f"{missing[0]!r} is missing" if missing else ""
+        if unknown:
+            fields = [field.name for field in attrs.fields(ChildSpec)]
+            near = difflib.get_close_matches(unknown[0], [*allowed, "keys", "name", *fields], 1)
+            wrong = f"got: {unknown[0]!r}" + (f"; did you mean {near[0]!r}?" if near else "")
         raise TypeError(f"expected the options of a registry to be keys, name, {', '.join(allowed)}; {wrong}")
     complete = {**allowed, **given}
     listeners = complete["listeners"]

@@ -6,6 +6,7 @@ from .application import STOP_SIGNALS, Application
 from .child_spec import (
     BRUTAL_KILL,
     INFINITY,
+    UNDEFINED,
     Backoff,
     BadCombination,
     ChildSpec,
@@ -37,6 +38,7 @@ __all__ = [
     "BRUTAL_KILL",
     "INFINITY",
     "STOP_SIGNALS",
+    "UNDEFINED",
     "Application",
     "Backoff",
     "BadCombination",

@@ -7,6 +7,7 @@ be supervised), so they live one layer down; see ``resprout.actors``.
 from ..actors import (
     BRUTAL_KILL,
     INFINITY,
+    UNDEFINED,
     Backoff,
     BadCombination,
     BrutalKill,
@@ -28,6 +29,7 @@ from ..actors import (
 __all__ = [
     "BRUTAL_KILL",
     "INFINITY",
+    "UNDEFINED",
     "Backoff",
     "BadCombination",
     "BrutalKill",

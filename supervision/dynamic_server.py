@@ -12,7 +12,7 @@ from typing_extensions import assert_never
 from ..actors import MaxChildren, NotFound, Ok, Stop
 from .child_spec import ChildSpec, SpecError
 from .family import Family
-from .options import DynamicSpec
+from .options import DynamicSpec, refuse_significance
 from .server import FamilyServer, child_info
 from .starting import Failed, Ignored, Started, give_up_child
 from .values import (
@@ -79,6 +79,10 @@ class DynamicSupervisorServer(FamilyServer):
         return Refused(NotFound(f"supervisor {self.pid} has no child {pid!r}"))
 
     def _start(self, spec: ChildSpec) -> Any:
+        try:
+            refuse_significance(spec)
+        except SpecError as error:
+            return Refused(error)
         if self.max_children is not None and len(self.family.table) >= self.max_children:
             return Refused(MaxChildren(f"supervisor {self.pid} has {self.max_children} children already"))
         child = self.family.add(next(self.numbers), spec)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Literal, cast
+from typing import Any, Final, Literal, cast
 
 from ..actors import GenServer, NotFound, Pid, process
-from .child_spec import ChildSpec, child_spec
+from .child_options import STARTING, read_options, refuse_beside_init, refuse_beside_spec, spec_of_module
+from .child_spec import ChildSpec, SpecError, child_spec
 from .dynamic_server import DynamicSupervisorServer
 from .lineage import above
 from .options import DynamicSpec
@@ -21,6 +22,8 @@ from .values import (
     TerminateChild,
     WhichChildren,
 )
+
+_OPTIONS: Final = ("strategy", "max_children", "max_restarts", "max_seconds", "extra_arguments")
 
 
 class DynamicSupervisor:
@@ -92,7 +95,8 @@ class DynamicSupervisor:
         """Starts a supervisor without children, linked to the current process.
 
         Args:
-            arg: For a class with an `init` of its own, what that is called with.
+            arg: For a class with an `init` of its own, what that is called with; for others nothing, or a
+                `DynamicSpec` instead of the options.
             strategy: `"one_for_one"`, the only one there is.
             max_children: How many children there may be at once; None, the default, means any number.
             max_restarts: How many restarts are fine ... (3 by default)
@@ -130,16 +134,29 @@ class DynamicSupervisor:
         return await DynamicSupervisorServer.alaunch(origin, name=name, timeout=timeout)
 
     @classmethod
-    def child_spec(cls, arg: Any = None, **overrides: Any) -> ChildSpec:
+    def child_spec(cls, arg: Any = None, **options: Any) -> ChildSpec:
         """The spec of this supervisor as a child of another one.
 
         Args:
-            arg: What its `init` is called with.
-            overrides: Fields of the spec to replace; `name` names the process.
+            arg: A mapping of options, so that `(DynamicSupervisor, {"name": "sessions", "max_children": 2})`
+                is a child. For a class with an `init` of its own, what that is called with.
+            options: What `start_link` takes, as keyword arguments, and fields of the spec. What both have
+                (`max_restarts`, `max_seconds`) is for `start_link`. The id is the `name`, if one is given,
+                or else the name of the class.
+
+        Raises:
+            SpecError: An option is unknown or wrong; the message names it.
+            TypeError: An option is for the `init` of the class to give.
         """
-        named = {"name": overrides.pop("name")} if "name" in overrides else {}
-        spec = ChildSpec(cls.__name__, (cls.start_link, (arg,), named), type="supervisor")
-        return child_spec(spec, **overrides)
+        if cls.init is not DynamicSupervisor.init:
+            return spec_of_module(cls, DynamicSupervisor, arg, options, _OPTIONS)
+        if isinstance(arg, DynamicSpec):
+            given = read_options(cls.__name__, None, options, (*_OPTIONS, *STARTING))
+            refuse_beside_spec(cls, arg, list(given.only(_OPTIONS)))
+            return given.spec(cls.start_link, arg)
+        given = read_options(cls.__name__, arg, options, (*_OPTIONS, *STARTING))
+        DynamicSpec(**given.only(_OPTIONS))
+        return given.spec(cls.start_link)
 
     @staticmethod
     def start_child(supervisor: Any, spec: object) -> Pid | None:
@@ -200,11 +217,16 @@ class DynamicSupervisor:
 
 def _origin(cls: type[DynamicSupervisor], arg: Any, options: dict[str, Any]) -> Origin:
     if cls.init is DynamicSupervisor.init:
-        spec = arg if isinstance(arg, DynamicSpec) else DynamicSpec(**options)
+        if isinstance(arg, DynamicSpec):
+            refuse_beside_spec(cls, arg, list(options))
+        elif arg is not None:
+            problem = f"{cls.__name__} has no init that takes it: give the options as keyword arguments"
+            raise SpecError(
+                cls.__name__, "arg", f"expected a DynamicSpec or nothing, got: {arg!r}; {problem}"
+            )
+        spec = DynamicSpec(**options) if arg is None else arg
         return Origin(cls, None, spec, above(cls, None))
-    if options:
-        where = "to DynamicSupervisor.init_spec there"
-        raise TypeError(f"{cls.__name__} has an init of its own: give {next(iter(options))!r} {where}")
+    refuse_beside_init(cls, DynamicSupervisor, list(options))
     return Origin(cls, arg, None, above(cls, arg))
 
 

@@ -51,6 +51,20 @@ def check_significance(spec: ChildSpec, auto_shutdown: AutoShutdown) -> None:
         raise BadCombination(spec.id, wrong, "a permanent child never ends: make it transient or temporary")
 
 
+def refuse_significance(spec: ChildSpec) -> None:
+    """Refuses a significant child of a dynamic supervisor, which never shuts down by itself.
+
+    Raises:
+        SpecError: It is one.
+    """
+    if spec.significant:
+        problem = (
+            "expected False under a dynamic supervisor, which has no auto_shutdown and ends for no child, "
+            "got: True; a child whose end is to end its supervisor goes under a Supervisor"
+        )
+        raise SpecError(spec.id, "significant", problem)
+
+
 @attrs.frozen
 class SupervisorSpec:
     """What a supervisor with static children is.

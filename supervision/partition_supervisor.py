@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final, cast
 
 import attrs
 
 from ..actors import NoProcess, Pid, StalePid, process
 from ..actors.engine import nobody
+from .child_options import STARTING, read_options
 from .child_spec import ChildSpec, SpecError, child_spec, whole_number
 from .lineage import above
 from .options import Strategy, SupervisorSpec
-from .server import FamilyServer, Origin
-from .static_server import SupervisorServer
-from .supervisor import Supervisor
-from .values import ChildInfo, Counts
+from .partition_server import PartitionServer
+from .server import Origin
+from .supervisor import Supervisor, ask
+from .values import ChildInfo, Counts, Resize
 
 WithArguments = Callable[[list[Any], int], "list[Any] | tuple[Any, ...]"]
+
+_OWNER: Final = "partition supervisor"
+_OWN: Final = ("child_spec", "name", "partitions", "with_arguments")
+_FAMILY: Final = ("strategy", "max_restarts", "max_seconds")
 
 
 class PartitionSupervisor:
@@ -75,16 +80,12 @@ class PartitionSupervisor:
             StartError: A partition did not start.
             AlreadyStarted: The name is taken.
         """
+        read = _checked(child_spec, name, partitions, with_arguments)
         count = (os.cpu_count() or 1) if partitions is None else partitions
-        whole_number("partition supervisor", "partitions", count, least=1)
-        if name is None:
-            raise SpecError(
-                "partition supervisor", "name", "expected a name by which the partitions are found"
-            )
-        children = [_partition(child_spec, number, with_arguments) for number in range(count)]
+        children = [_partition(read, number, with_arguments) for number in range(count)]
         spec = SupervisorSpec(children, strategy=strategy, max_restarts=max_restarts, max_seconds=max_seconds)
         origin = Origin(cls, None, spec, above(cls, spec))
-        return SupervisorServer.launch(origin, name=name, timeout=timeout)
+        return PartitionServer.launch(origin, name=name, timeout=timeout)
 
     @classmethod
     def child_spec(cls, options: Mapping[str, Any] | None = None, /, **more: Any) -> ChildSpec:
@@ -92,19 +93,54 @@ class PartitionSupervisor:
 
         Args:
             options: What its `start_link` is called with, as in `(PartitionSupervisor, {"name": ...})`.
-            more: The same, as keyword arguments.
+            more: The same, as keyword arguments, and fields of the spec. What both have (`max_restarts`,
+                `max_seconds`) is for `start_link`.
+
+        Raises:
+            SpecError: An option is unknown, missing or wrong; the message names it.
         """
-        given = {**(options or {}), **more}
-        return ChildSpec(given.get("name", cls.__name__), (cls.start_link, (), given), type="supervisor")
+        given = read_options(cls.__name__, options, more, (*_OWN, *_FAMILY, *STARTING))
+        _checked(*(given.options.get(name) for name in _OWN))
+        SupervisorSpec((), **given.only(_FAMILY))
+        return given.spec(cls.start_link)
 
     @staticmethod
     def partitions(supervisor: Any) -> int:
-        """How many partitions there are.
+        """How many partitions there are to which keys belong; asks nobody.
 
         Raises:
             NoProcess: There is no such supervisor.
         """
-        return len(_server(supervisor).family.table)
+        return _server(supervisor).partitions
+
+    @staticmethod
+    def resize(supervisor: Any, partitions: int) -> int:
+        """Changes the number of partitions while they are used.
+
+        Fewer: keys belong to those that are left at once, then the others are stopped in reverse order. More:
+        those that were stopped are started anew, then keys belong to them, too. Keys move, also between
+        those that stay: the place of a key depends on the number.
+
+        Args:
+            supervisor: Its name or Pid.
+            partitions: From 0 (no key has a partition) to the number that it was started with. It is started
+                with that again when its own supervisor restarts it.
+
+        Returns:
+            The number before.
+
+        Raises:
+            SpecError: It can't have that many.
+            StartError: A partition did not start. The number is as before, and those that were just started
+                are stopped again.
+            NoProcess: There is no such supervisor.
+
+        Semantics: Elixir's `PartitionSupervisor.resize!/2`.
+        Differs from OTP: a partition that is stopped stays so when a sibling crashes under `one_for_all`; a
+        failed start leaves no partition running to which no key belongs.
+        """
+        whole_number(_OWNER, "partitions", partitions)
+        return cast("int", ask(_server(supervisor).pid, Resize(partitions)))
 
     @staticmethod
     def whereis_name(term: tuple[Any, Any]) -> Pid | None:
@@ -115,18 +151,18 @@ class PartitionSupervisor:
                 anything else by its hash.
 
         Returns:
-            Its Pid; None while it is being restarted, or if there is no such supervisor.
+            Its Pid; None while it is being restarted, or if there is no such supervisor or no partition.
         """
         name, key = term
         try:
-            table = _server(name).family.table
+            server = _server(name)
         except StalePid:
             # As a Via of a registry from before a fork does.
             raise
         except NoProcess:
             return None
-        number = abs(key) if isinstance(key, int) else hash(key)
-        child = table.get(number % len(table))
+        number, count = abs(key) if isinstance(key, int) else hash(key), server.partitions
+        child = server.family.table.get(number % count) if count else None
         return None if child is None or child.state != "running" else child.pid
 
     @staticmethod
@@ -145,17 +181,38 @@ class PartitionSupervisor:
         Supervisor.stop(supervisor, reason, timeout)
 
 
-def _partition(spec: object, number: int, with_arguments: WithArguments | None) -> ChildSpec:
-    read = child_spec(spec)
-    start, args, kwargs = read.start
+def _checked(spec: object, name: Any, partitions: object, with_arguments: object) -> ChildSpec:
+    """The spec of the partitions, if it and the other options can be what they are meant for.
+
+    Raises:
+        SpecError: One is wrong or missing.
+    """
+    if spec is None:
+        raise SpecError(_OWNER, "child_spec", "expected the spec of the partitions, got none")
+    if name is None:
+        raise SpecError(_OWNER, "name", "expected a name by which the partitions are found")
+    if partitions is not None:
+        whole_number(_OWNER, "partitions", partitions, least=1)
+    if with_arguments is not None and not callable(with_arguments):
+        problem = f"expected a function (arguments, number) -> arguments, got: {with_arguments!r}"
+        raise SpecError(_OWNER, "with_arguments", problem)
+    return child_spec(spec)
+
+
+def _partition(spec: ChildSpec, number: int, with_arguments: WithArguments | None) -> ChildSpec:
+    start, args, kwargs = spec.start
     if with_arguments is not None:
-        args = tuple(with_arguments(list(args), number))
-    return attrs.evolve(read, id=number, start=(start, args, kwargs))
+        made: Any = with_arguments(list(args), number)
+        if not isinstance(made, (list, tuple)):
+            problem = f"expected it to return a list of arguments for partition {number}, got: {made!r}"
+            raise SpecError(_OWNER, "with_arguments", problem)
+        args = tuple(made)
+    return attrs.evolve(spec, id=number, start=(start, args, kwargs))
 
 
-def _server(supervisor: Any) -> FamilyServer:
+def _server(supervisor: Any) -> PartitionServer:
     pid = supervisor if isinstance(supervisor, Pid) else process.whereis(supervisor)
     actor = None if pid is None else pid.actor
-    if not isinstance(actor, SupervisorServer):
+    if not isinstance(actor, PartitionServer):
         raise nobody(supervisor)
     return actor

@@ -15,7 +15,7 @@ import attrs
 from typing_extensions import assert_never
 
 from ..actors import IGNORE, Exited, GenServer, NoReply, Ok, Pid, Reply, Stop, at_exit, is_orderly, process
-from ..actors.engine import LibraryServer
+from ..actors.engine import LibraryServer, without_arguments
 from . import events, readiness, starting, stopping
 from .child_spec import BRUTAL_KILL, INFINITY, ShutdownTime
 from .family import Abandon, Effect, Effects, Family, GiveUp, Restart, ShutDown, TryAgain, Wait
@@ -206,6 +206,9 @@ class FamilyServer(LibraryServer):
                 if self.family.table.by_pid(pid) not in (None, child):
                     return starting.odd_result(child.spec, pid)
                 child.last = pid
+                if child.spec.restart == "temporary":
+                    # Nobody starts it again, and it may live for long.
+                    child.spec = without_arguments(child.spec)
                 self.family.started(child, pid, time.monotonic())
                 if events.wanted(events.ChildStarted):
                     events.emit(events.ChildStarted(self.pid, child.spec.id, pid, child.restarts))

@@ -1,7 +1,8 @@
 """Stopping children: told to, waited for, and killed when their time is over.
 
 A child is unlinked before it is told to stop, and watched by a monitor instead: whatever becomes of the
-supervisor meanwhile, the child goes on with its end, and no notice of it is left in the mailbox.
+supervisor meanwhile, the child goes on with its end. The mailbox is not looked at: what waits there costs a
+stop nothing, and the exit of a child that had ended before it was unlinked means nothing when it is read.
 
 Semantics: OTP supervisor(3), the `shutdown` key; Elixir's DynamicSupervisor for many at once.
 """
@@ -14,7 +15,8 @@ from collections.abc import Sequence
 
 import attrs
 
-from ..actors import CallTimeout, Down, Exited, Pid, Ref, await_heirs, limit_closing, process
+from ..actors import Pid, await_heirs, limit_closing, process
+from ..actors.engine import Deaths
 from .child_spec import BRUTAL_KILL, INFINITY, ShutdownTime
 from .reports import logger
 from .stack import stack_of
@@ -67,38 +69,25 @@ def stop_all(children: Sequence[tuple[Pid, ShutdownTime]]) -> list[Stopped]:
     Returns:
         How it went, in the order in which they ended.
     """
+    deaths = Deaths()
     leaving: dict[int, _Leaving] = {}
-    gone = frozenset(pid for pid, _ in children)
     # One moment for all, so that those with the same shutdown time are overdue together.
     now = time.monotonic()
     for pid, shutdown in children:
         process.unlink(pid)
-        leaving[process.monitor(pid).id] = _Leaving(pid, shutdown, now)
+        leaving[deaths.watch(pid).id] = _Leaving(pid, shutdown, now)
     for one in leaving.values():
         process.exit(one.pid, "kill" if one.shutdown is BRUTAL_KILL else "shutdown")
-
-    def concerns_us(message: object) -> bool:
-        # Also takes the exits of those that had ended before they were unlinked, which nobody wants any more.
-        # (Anybody may have sent a Down or an Exited with whatever in it.)
-        if message.__class__ is Down:
-            return isinstance(message.ref, Ref) and message.ref.id in leaving
-        return message.__class__ is Exited and isinstance(message.pid, Pid) and message.pid in gone
-
     done: list[Stopped] = []
     deadline = min((one.deadline for one in leaving.values()), default=math.inf)
     while leaving:
-        timeout = None if deadline == math.inf else max(0.0, deadline - time.monotonic())
-        try:
-            message = process.receive(matching=concerns_us, timeout=timeout)
-        except CallTimeout:
+        down = deaths.take(None if deadline == math.inf else max(0.0, deadline - time.monotonic()))
+        if down is None:
             _kill_overdue(leaving)
             deadline = min((one.deadline for one in leaving.values()), default=math.inf)
             continue
-        if isinstance(message, Down):
-            one = leaving.pop(message.ref.id)
-            done.append(
-                Stopped(one.pid, message.reason, one.overdue, time.monotonic() - one.told_at, one.stack)
-            )
+        one = leaving.pop(down.ref.id)
+        done.append(Stopped(one.pid, down.reason, one.overdue, time.monotonic() - one.told_at, one.stack))
     return done
 
 

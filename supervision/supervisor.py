@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any, cast
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, cast
 
 from ..actors import GenServer, NotFound, Pid, forbid_loop
-from .child_spec import ChildSpec, child_spec
+from .child_options import STARTING, read_options, refuse_beside_init, refuse_beside_spec, spec_of_module
+from .child_spec import ChildSpec, SpecError, child_spec
 from .lineage import above, check_cycles
 from .options import AutoShutdown, Strategy, SupervisorSpec
 from .server import Origin
@@ -19,14 +20,17 @@ from .values import (
     GetChildSpec,
     Refused,
     Request,
+    Resize,
     RestartChild,
     StartChild,
     TerminateChild,
     WhichChildren,
 )
 
+_OPTIONS: Final = ("strategy", "max_restarts", "max_seconds", "auto_shutdown")
 
-def ask(server: Any, request: Request) -> Any:
+
+def ask(server: Any, request: Request | Resize) -> Any:
     """Sends a supervisor a request and waits for the answer, for as long as it takes to start or stop a
     child.
 
@@ -151,16 +155,38 @@ class Supervisor:
         return await SupervisorServer.alaunch(origin, name=name, timeout=timeout)
 
     @classmethod
-    def child_spec(cls, arg: Any = None, **overrides: Any) -> ChildSpec:
+    def child_spec(cls, arg: Any = None, **options: Any) -> ChildSpec:
         """The spec of this supervisor as a child of another one.
 
         Args:
-            arg: What its `start_link` is called with.
-            overrides: Fields of the spec to replace; `name` names the process.
+            arg: The list of its children; or a mapping of options, of which `children` is one, so that
+                `(Supervisor, {"children": [...], "strategy": "one_for_all"})` is a child. For a class with
+                an `init` of its own, what that is called with.
+            options: What `start_link` takes, as keyword arguments, and fields of the spec. What both have
+                (`max_restarts`, `max_seconds`) is for `start_link`. The id is the `name`, if one is given,
+                or else the name of the class.
+
+        Raises:
+            SpecError: An option is unknown or wrong; the message names it.
+            TypeError: An option is for the `init` of the class to give.
         """
-        named = {"name": overrides.pop("name")} if "name" in overrides else {}
-        spec = ChildSpec(cls.__name__, (cls.start_link, (arg,), named), type="supervisor")
-        return child_spec(spec, **overrides)
+        if cls.init is not Supervisor.init:
+            return spec_of_module(cls, Supervisor, arg, options, _OPTIONS)
+        allowed = ("children", *_OPTIONS, *STARTING)
+        if isinstance(arg, Mapping):
+            given = read_options(cls.__name__, arg, options, allowed)
+            arg = given.options.pop("children", None)
+        else:
+            given = read_options(cls.__name__, None, options, allowed)
+            if "children" in given.options:
+                if arg is not None:
+                    raise SpecError(cls.__name__, "children", f"expected them once, got {arg!r}, too")
+                arg = given.options.pop("children")
+        if isinstance(arg, SupervisorSpec):
+            refuse_beside_spec(cls, arg, list(given.only(_OPTIONS)))
+        else:
+            SupervisorSpec((), **given.only(_OPTIONS))
+        return given.spec(cls.start_link, arg)
 
     @staticmethod
     def which_children(supervisor: Any) -> list[ChildInfo]:
@@ -288,12 +314,12 @@ def _plain(cls: type, children: Any, options: dict[str, Any]) -> Origin:
     children = () if children is None else children
     if isinstance(children, (list, tuple)):
         check_cycles(children, _is_plain)
+    if isinstance(children, SupervisorSpec):
+        refuse_beside_spec(cls, children, list(options))
     spec = children if isinstance(children, SupervisorSpec) else SupervisorSpec(children, **options)
     return Origin(cls, None, spec, above(cls, spec))
 
 
 def _of_module(cls: type, arg: Any, options: dict[str, Any]) -> Origin:
-    if options:
-        name = next(iter(options))
-        raise TypeError(f"{cls.__name__} has an init of its own: give {name!r} to Supervisor.init_spec there")
+    refuse_beside_init(cls, Supervisor, list(options))
     return Origin(cls, arg, None, above(cls, arg))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from ..actors import Pid, ServerExit, Task, TaskExit, begin_task, make_stream, process
+from .child_options import read_options
 from .child_spec import ChildSpec, RestartType
 from .dynamic_server import DynamicSupervisorServer
 from .dynamic_supervisor import DynamicSupervisor
@@ -14,6 +15,7 @@ from .lineage import above
 from .options import DynamicSpec
 from .server import Origin
 
+_OPTIONS: Final = ("max_children", "max_restarts", "max_seconds")
 _CPUS: Final = os.cpu_count() or 1
 
 
@@ -61,9 +63,23 @@ class TaskSupervisor:
         return DynamicSupervisorServer.launch(origin, name=name)
 
     @classmethod
-    def child_spec(cls, name: Any = None, **options: Any) -> ChildSpec:
-        """The spec of a task supervisor as a child of another supervisor."""
-        return ChildSpec(name or cls.__name__, (cls.start_link, (name,), options), type="supervisor")
+    def child_spec(cls, options: Any = None, /, **more: Any) -> ChildSpec:
+        """The spec of a task supervisor as a child of another supervisor.
+
+        Args:
+            options: A mapping of what `start_link` takes, so that
+                `(TaskSupervisor, {"name": "tasks", "max_children": 2})` is a child; or just the name.
+            more: The same, as keyword arguments, and fields of the spec. What both have (`max_restarts`,
+                `max_seconds`) is for `start_link`. The id is the `name`, if one is given.
+
+        Raises:
+            SpecError: An option is unknown or wrong; the message names it.
+        """
+        if not isinstance(options, (Mapping, type(None))):
+            options = {"name": options}
+        given = read_options(cls.__name__, options, more, ("name", *_OPTIONS))
+        DynamicSpec(**given.only(_OPTIONS))
+        return given.spec(cls.start_link)
 
     @staticmethod
     def async_(supervisor: Any, function: Callable[..., Any], *args: Any) -> Task:

@@ -106,6 +106,13 @@ class CountChildren:
     """Count the children."""
 
 
+@attrs.frozen
+class Resize:
+    """Change the number of partitions."""
+
+    partitions: int
+
+
 Request: TypeAlias = (
     StartChild | TerminateChild | RestartChild | DeleteChild | GetChildSpec | WhichChildren | CountChildren
 )

@@ -189,6 +189,14 @@ def test_operations_refuse_what_cannot_be(start: Any) -> None:
     GenServer.stop(stranger)
 
 
+@pytest.mark.parametrize("begin", [DynamicSupervisor.start_child, Supervisor.start_child])
+def test_a_significant_child_is_refused_as_no_end_of_one_ends_it(start: Any, begin: Any) -> None:
+    supervisor = start()
+    with pytest.raises(SpecError, match=r"'significant'.*dynamic supervisor.*no auto_shutdown"):
+        begin(supervisor, ChildSpec("q", Quiet.start_link, restart="transient", significant=True))
+    assert listed(supervisor) == []
+
+
 def test_a_failed_start_is_an_error_and_forgotten(start: Any) -> None:
     class Refusing(GenServer):
         def init(self, arg: Any) -> Any:

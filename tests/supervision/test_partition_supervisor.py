@@ -5,13 +5,15 @@ from typing import Any
 
 import pytest
 
-from resprout.actors import GenServer, NoProcess, Pid, Reply, process
+from resprout.actors import ChildSpec, GenServer, NoProcess, Pid, Reply, StartError, process
 from resprout.registry import Via
 from resprout.supervision import (
+    Counts,
     DynamicSupervisor,
     PartitionSupervisor,
     SpecError,
     Supervisor,
+    child_spec,
     quiesce,
 )
 
@@ -78,6 +80,112 @@ def test_a_crashed_partition_comes_back_in_its_place(start: Any) -> None:
     assert again is not None
     assert again is not first
     assert PartitionSupervisor.whereis_name(("counters", 1)) is other
+
+
+def pids(name: Any) -> list[Any]:
+    return [info.pid for info in PartitionSupervisor.which_children(name)]
+
+
+def test_a_partition_supervisor_has_fewer_and_more_partitions_while_it_runs(start: Any) -> None:
+    start(child_spec=(Counter, 0), name="counters", partitions=4)
+    first = pids("counters")
+    expected = 4
+    for number in [*range(4, -1, -1), *range(5), 0, 4, 4, 1]:
+        assert PartitionSupervisor.resize("counters", number) == expected
+        assert PartitionSupervisor.partitions("counters") == number
+        assert PartitionSupervisor.count_children("counters") == Counts(4, number, 0, 4)
+        found = {PartitionSupervisor.whereis_name(("counters", key)) for key in range(10)}
+        assert found == (set(pids("counters")[:number]) or {None})
+        expected = number
+    assert not any(pid.alive for pid in first)
+
+
+def test_no_key_has_a_partition_where_there_is_none(start: Any) -> None:
+    start(child_spec=(Counter, 0), name="counters", partitions=2)
+    assert PartitionSupervisor.resize("counters", 0) == 2
+    for key in (0, 7, "user 42"):
+        assert PartitionSupervisor.whereis_name(("counters", key)) is None
+    with pytest.raises(NoProcess):
+        GenServer.call(Via(PartitionSupervisor, ("counters", 0)), "get")
+
+
+@pytest.mark.parametrize("wrong", [-1, 5, 1.5, True, "2", None])
+def test_there_are_at_most_as_many_partitions_as_it_was_started_with(start: Any, wrong: Any) -> None:
+    start(child_spec=(Counter, 0), name="counters", partitions=4)
+    before = pids("counters")
+    with pytest.raises(SpecError, match=f"'partitions'.*got: {wrong!r}"):
+        PartitionSupervisor.resize("counters", wrong)
+    assert pids("counters") == before
+
+
+def test_only_a_partition_supervisor_is_resized() -> None:
+    other = Supervisor.start_link([Counter])
+    for nobody in ("nobody", other):
+        with pytest.raises(NoProcess):
+            PartitionSupervisor.resize(nobody, 1)
+    Supervisor.stop(other)
+
+
+@pytest.mark.parametrize("restart", ["permanent", "temporary"])
+def test_a_partition_that_was_stopped_stays_so_whatever_its_siblings_do(start: Any, restart: Any) -> None:
+    spec = child_spec((Counter, 0), restart=restart)
+    start(child_spec=spec, name="counters", partitions=3, strategy="one_for_all")
+    PartitionSupervisor.resize("counters", 2)
+    process.exit(pids("counters")[0], "kill")
+    quiesce()
+    assert PartitionSupervisor.count_children("counters").active == (2 if restart == "permanent" else 1)
+    assert PartitionSupervisor.resize("counters", 3) == 2
+    assert PartitionSupervisor.whereis_name(("counters", 2)).alive  # type: ignore[union-attr]
+
+
+def test_one_that_was_started_by_hand_is_not_started_again(start: Any) -> None:
+    supervisor = start(child_spec=(Counter, 0), name="counters", partitions=2)
+    PartitionSupervisor.resize("counters", 1)
+    by_hand = Supervisor.restart_child(supervisor, 1)
+    process.exit(by_hand, "kill")
+    quiesce()
+    assert pids("counters")[1] is None
+    assert Supervisor.restart_child(supervisor, 1) is not None
+    assert PartitionSupervisor.resize("counters", 2) == 1
+
+
+def test_a_partition_that_does_not_start_leaves_the_number_as_it_was(start: Any) -> None:
+    broken = False
+
+    def start_one(number: int) -> Any:
+        if broken and number == 2:
+            raise RuntimeError("broken")
+        return Counter.start_link(number)
+
+    spec = ChildSpec("c", (start_one, ()))
+    start(child_spec=spec, name="counters", partitions=3, with_arguments=lambda args, number: [number])
+    PartitionSupervisor.resize("counters", 1)
+    broken = True
+    with pytest.raises(StartError, match="broken"):
+        PartitionSupervisor.resize("counters", 3)
+    assert PartitionSupervisor.partitions("counters") == 1
+    assert PartitionSupervisor.count_children("counters").active == 1
+    broken = False
+    assert PartitionSupervisor.resize("counters", 3) == 1
+    assert PartitionSupervisor.count_children("counters").active == 3
+
+
+def test_a_restarted_partition_supervisor_has_all_its_partitions() -> None:
+    top = Supervisor.start_link(
+        [(PartitionSupervisor, {"child_spec": Counter, "name": "c", "partitions": 2})]
+    )
+    PartitionSupervisor.resize("c", 1)
+    process.exit(process.whereis("c"), "kill")
+    quiesce()
+    assert PartitionSupervisor.partitions("c") == 2
+    Supervisor.stop(top)
+
+
+@pytest.mark.parametrize("wrong", [123, lambda args, number: number])
+def test_with_arguments_that_gives_no_arguments_is_named(wrong: Any) -> None:
+    with pytest.raises(SpecError, match="'with_arguments'"):
+        PartitionSupervisor.start_link(child_spec=Counter, name="counters", with_arguments=wrong)
+    assert process.whereis("counters") is None
 
 
 def test_there_is_nobody_behind_the_key_of_a_supervisor_that_is_gone() -> None:

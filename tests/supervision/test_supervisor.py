@@ -690,3 +690,88 @@ def test_a_dynamic_supervisor_tells_it_too(stopped: list[Pid], log: list[Any]) -
     assert log == ["first"]
     DynamicSupervisor.terminate_child(pid, second)
     assert log == ["first", "second"]
+
+
+class Looked:
+    """A message that counts how often somebody looks what it is."""
+
+    looks = 0
+
+    @property
+    def __class__(self) -> type:  # type: ignore[override]
+        Looked.looks += 1
+        return Looked
+
+
+@pytest.mark.parametrize("kind", [Supervisor, DynamicSupervisor])
+def test_what_waits_in_its_mailbox_costs_a_supervisor_nothing_while_it_stops_its_children(kind: Any) -> None:
+    class Polite(GenServer):
+        trap_exit = True
+
+        def terminate(self, reason: Any, state: Any) -> None:
+            if self.talks:
+                for _ in range(10):
+                    process.send(self.pid.parent, Looked())
+                Looked.looks = 0
+
+        def init(self, arg: Any) -> Any:
+            self.talks = arg
+            return Ok()
+
+    supervisor = kind.start_link()
+    children = [
+        Supervisor.start_child(supervisor, ChildSpec(number, (Polite.start_link, (number == 49,))))
+        for number in range(50)
+    ]
+    Supervisor.stop(supervisor)
+    assert not any(pid.alive for pid in children if pid is not None)
+    assert Looked.looks <= 20
+
+
+def test_the_exit_of_a_child_that_had_ended_before_it_was_stopped_means_nothing_later() -> None:
+    gate, begun = threading.Event(), threading.Event()
+
+    class Leaving(GenServer):
+        blocking = False
+
+    def start_slowly() -> None:
+        begun.set()
+        gate.wait(30)
+
+    specs = [ChildSpec(name, Leaving.start_link) for name in "ab"]
+    supervisor = Supervisor.start_link(specs, strategy="one_for_all", max_restarts=1)
+    slow = ChildSpec("slow", start_slowly, restart="temporary")
+    busy = threading.Thread(target=Supervisor.start_child, args=(supervisor, slow))
+    busy.start()
+    assert begun.wait(30)
+    for node in tree(supervisor).children[:2]:
+        process.exit(node.pid, "kill")
+    gate.set()
+    busy.join()
+    quiesce()
+    assert [node.restarts for node in tree(supervisor).children] == [1, 0]
+    assert Supervisor.count_children(supervisor).active == 2
+    Supervisor.stop(supervisor)
+
+
+def test_a_child_that_is_being_stopped_is_monitored_by_its_supervisor() -> None:
+    gate, begun = threading.Event(), threading.Event()
+
+    class Slow(GenServer):
+        trap_exit = True
+
+        def terminate(self, reason: Any, state: Any) -> None:
+            begun.set()
+            gate.wait(30)
+
+    supervisor = Supervisor.start_link([ChildSpec("s", Slow.start_link)])
+    (info,) = Supervisor.which_children(supervisor)
+    stopper = threading.Thread(target=Supervisor.stop, args=(supervisor,))
+    stopper.start()
+    assert begun.wait(30)
+    assert process.info(info.pid).monitored_by == (supervisor,)  # type: ignore[union-attr,arg-type]
+    while (seen := process.info(supervisor)) is not None and seen.status != "waiting":
+        pass
+    assert seen is not None
+    gate.set()
+    stopper.join()
