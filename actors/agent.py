@@ -15,6 +15,7 @@ import attrs
 
 from .genserver import GenServer
 from .library_server import LibraryServer
+from .local import look
 from .messages import NoReply, Ok, Reply
 
 
@@ -115,6 +116,7 @@ class Agent(LibraryServer):
 
 
 def _callable(function: Any) -> Any:
+    look()
     if not callable(function):
         raise TypeError(f"expected a function, got: {function!r}")
     return function

@@ -222,8 +222,8 @@ class BoundedMixin(RunnablePid):
 
     def _tell(self, what: str, item: Any) -> None:
         event = ("resprout", "mailbox", what)
-        if telemetry.enabled(event):
-            telemetry.emit(event, {"count": 1}, {"pid": self, "message": getattr(item, "message", item)})
+        if telemetry.heard(event):
+            telemetry.tell(event, {"count": 1}, {"pid": self, "message": getattr(item, "message", item)})
 
     def _wait_for_place(self, deadline: float | None) -> bool:
         forbid_loop(f"sending to {self}, whose mailbox is full,", "asyncio.to_thread(server.send, message)")

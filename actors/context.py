@@ -20,7 +20,7 @@ from .atomic import remove, replace
 from .bells import bells_of, when_closed, when_stopped
 from .errors import ServerExit
 from .kernel import kernel
-from .local import local, task_of, tasks
+from .local import local, task_of, tasks, unmet
 from .mailbox import MailboxPid
 from .pid import table
 from .reasons import NORMAL, Crash
@@ -60,6 +60,7 @@ class ThreadPid(MailboxPid):
         """The exit signal takes effect: the old process is told to its thread once, which goes on as a new
         one.
         """
+        unmet.pop(self.id, None)
         end = local.end
         if end is not None:
             if end.pid is self:
@@ -67,6 +68,8 @@ class ThreadPid(MailboxPid):
             if local.state.process is self:
                 # Also when an interrupt came between the two before.
                 local.state.process = end.pid
+        # Whoever keeps the error keeps this frame, and would keep the thread's process from ending with it.
+        del end
         raise ServerExit(self.exit_reason, self, "a call into resprout: this thread got an exit signal")
 
 
@@ -187,6 +190,7 @@ class TaskPid(MailboxPid):
                     pass
 
     def meet_death(self) -> Any:
+        unmet.pop(self.id, None)
         task = self._task()
         if task is not None and not task.done():
             _become(task, self)

@@ -17,7 +17,7 @@ from .forked import first_use, remember, was_there
 from .forks import lock
 from .kernel import Alarm, Kernel, kernel
 from .library_server import LibraryServer
-from .local import ThreadState, local, peek, task_of, tasks
+from .local import ThreadState, local, look, peek, task_of, tasks, unmet
 from .mailbox import Cast
 from .messages import Notice
 from .offloaded import Leaving, call, owner, stay
@@ -54,6 +54,7 @@ __all__ = [
     "kernel",
     "local",
     "lock",
+    "look",
     "nobody",
     "offer",
     "owner",
@@ -68,6 +69,7 @@ __all__ = [
     "stay",
     "task_of",
     "tasks",
+    "unmet",
     "was_there",
     "when_room",
     "without_arguments",

@@ -18,6 +18,7 @@ from .call import Call
 from .context import current
 from .errors import NoProcess, ServerExit
 from .kernel import kernel
+from .local import look
 from .mailbox import MailboxPid, System
 from .pid import Pid
 from .reasons import KILLED, NORMAL, SHUTDOWN, Crash
@@ -104,6 +105,7 @@ class ForeignPid(ForeignRef, MailboxPid):
         """Ask the actor; the answer comes in the future, as does a NoProcess when it is dead or ends
         first.
         """
+        look()
         call = Asked(message, self, current())
         if self.dead:
             self.look()
@@ -124,6 +126,7 @@ class ForeignPid(ForeignRef, MailboxPid):
             NoProcess: it was dead already.
             ServerExit: it ended before it answered.
         """
+        look()
         check_timeout(timeout)
         forbid_loop(f"a call to {self}", "pid.ask(message, block=False)")
         if self.dead:
@@ -142,6 +145,7 @@ class ForeignPid(ForeignRef, MailboxPid):
 
     def stop_later(self, timeout: float | None) -> bool:
         """Have it stop, and wait for that."""
+        look()
         stopped: bool = self.ref.stop(timeout=timeout)
         return stopped
 
@@ -150,10 +154,12 @@ class ForeignPid(ForeignRef, MailboxPid):
 
     def mailbox_length(self) -> int:
         """How many messages wait in the actor's own inbox; asks for no lock of that."""
+        look()
         return len(getattr(self.ref.actor_inbox, "queue", ()))
 
     def cast(self, message: object) -> None:
         """Tell the actor."""
+        look()
         self.deliver(message)
 
     def end(self, reason: object) -> None:

@@ -15,6 +15,7 @@ from .child_spec import ChildSpec, child_spec
 from .context import current
 from .errors import NoProcess, SelfCall, ServerExit
 from .future import Future
+from .local import look, unmet
 from .mailbox import System
 from .messages import NoReply, Ok, Stop
 from .pid import Pid
@@ -152,6 +153,7 @@ class GenServer(ActorBase):
             StartError: init failed, with its reason.
             AlreadyStarted: the name is taken.
         """
+        look()
         return start_server(cls(), arg, name, timeout, link=False)
 
     @classmethod
@@ -160,16 +162,19 @@ class GenServer(ActorBase):
 
         Differs from OTP: when init fails, the starter gets the StartError only, and no exit signal besides.
         """
+        look()
         return start_server(cls(), arg, name, timeout, link=True)
 
     @classmethod
     async def astart(cls, arg: Any = None, *, name: Any = None, timeout: float | None = None) -> Any:
         """The form of start for coroutines."""
+        look()
         return await astart_server(cls(), arg, name, timeout, link=False)
 
     @classmethod
     async def astart_link(cls, arg: Any = None, *, name: Any = None, timeout: float | None = None) -> Any:
         """The form of start_link for coroutines."""
+        look()
         return await astart_server(cls(), arg, name, timeout, link=True)
 
     # -- the client side -----------------------------------------------------
@@ -177,6 +182,8 @@ class GenServer(ActorBase):
     @staticmethod
     def call(server: Any, message: Any, timeout: float | None = 5.0) -> Any:
         """Send a request and wait for the answer; see ``Pid.call``."""
+        if unmet:
+            look()
         return resolve(server).call(message, timeout)
 
     @staticmethod
@@ -187,6 +194,7 @@ class GenServer(ActorBase):
         Raises:
             CallTimeout, NoProcess, ServerExit: as for call.
         """
+        look()
         check_timeout(timeout)
         pid = resolve(server)
         if pid.dead:
@@ -201,6 +209,8 @@ class GenServer(ActorBase):
     @staticmethod
     def cast(server: Any, message: Any) -> None:
         """Send a request without waiting. To nobody is no error, as in Elixir."""
+        if unmet:
+            look()
         try:
             pid = resolve(server)
         except NoProcess:
@@ -212,6 +222,8 @@ class GenServer(ActorBase):
         """Send a request; the answer comes in the future, as does a ProcessExit when the server dies
         first.
         """
+        if unmet:
+            look()
         try:
             pid = resolve(server)
         except NoProcess as error:
@@ -225,6 +237,7 @@ class GenServer(ActorBase):
         """Answer a call from anywhere; the second answer, and one that nobody waits for any more, are
         dropped.
         """
+        look()
         if not isinstance(from_, Call):
             raise TypeError(f"expected from_ as handle_call got it, got: {from_!r}")
         from_.answer(value)
@@ -240,6 +253,7 @@ class GenServer(ActorBase):
             ServerExit: it ended with another reason.
             CallTimeout: it did not end in time; it goes on with that.
         """
+        look()
         if isinstance(self, ActorBase):
             stopping = self._pid
             stopping.deliver(StopRequest(reason))
@@ -257,6 +271,7 @@ class GenServer(ActorBase):
     @staticmethod
     async def astop(server: Any, reason: object = "normal", timeout: float | None = None) -> None:
         """The form of stop for coroutines."""
+        look()
         check_timeout(timeout)
         pid = resolve(server)
         if pid.dead:

@@ -18,9 +18,8 @@ from .call import Call
 from .errors import BlockingInLoop
 from .kernel import kernel
 from .local import ThreadState, local
-from .messages import NOTHING, Ok, Reply
+from .messages import NOTHING, ExitSignal, Ok, Reply
 from .owed import pay_owed
-from .pid import ExitSignal
 from .reasons import Crash
 from .runnable import BUDGET, RunnablePid, begin_call
 from .server import Boot, checked

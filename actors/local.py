@@ -91,6 +91,47 @@ def disown_task(task: asyncio.Task[Any]) -> None:
     tasks.pop(id(task), None)
 
 
+unmet: dict[int, Pid] = {}
+"""The processes that are dead and whose code may still run, by their ids; almost always none.
+
+So an entry of the public API looks at this before it looks for who its caller is: it costs a living caller
+next to nothing.
+"""
+
+
+def note_code(pid: Pid) -> None:
+    """Note that a process has died; if code of it may still run, that is looked for from now on."""
+    if not pid._run and not pid._gone:
+        unmet[pid.id] = pid
+        # It may just have left.
+        if pid._gone:
+            unmet.pop(pid.id, None)
+
+
+def look() -> None:
+    """Have the code of a dead process meet its death: the first step of every entry of the public API.
+
+    Functions that are called a million times a second write ``if unmet: look()``. What a thread does while it
+    carries out somebody's death (telemetry handlers, say) is nobody's code and goes on.
+
+    Raises:
+        Killed: the code belongs to a process that is dead.
+        ServerExit: this thread or task got an exit signal (once; then it goes on as a new process).
+    """
+    if not unmet:
+        return
+    st = local.state
+    if st.burials is not None:
+        return
+    me = peek()
+    if me is None or not me._fate:
+        return
+    if me is not st.process and me.task() is not task_of(_get_running_loop()):  # type: ignore[attr-defined]  # what is among tasks has one
+        # Of a task that is gone, and had the same id.
+        return
+    me.meet_death()
+
+
 def peek() -> Pid | None:
     """The current process if there is one already, dead or alive; makes none."""
     st = local.state

@@ -126,6 +126,15 @@ class Stop:
     reply: Any = NOTHING
 
 
+class ExitSignal:
+    """An exit signal on its way to a process that must die between two messages."""
+
+    __slots__ = ("reason",)
+
+    def __init__(self, reason: object) -> None:
+        self.reason = reason
+
+
 class Resource(Protocol):
     """Something whose life is tied to a process by ``pid.attach``.
 

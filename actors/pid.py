@@ -23,8 +23,8 @@ from .errors import Killed, StalePid
 from .future import Future
 from .kernel import kernel
 from .last_words import INTERRUPTS, tell_link, tell_monitor
-from .local import local, peek
-from .messages import Down, Exited, Ref, Resource
+from .local import local, look, note_code, unmet
+from .messages import Down, Exited, ExitSignal, Ref, Resource
 from .names import give_up_name
 from .owed import pay_owed
 from .reasons import FORKED, KILL, KILLED, NOPROC, NORMAL, SHUTDOWN
@@ -45,15 +45,6 @@ _NO_DICT: dict[int, Any] = {}
 _NO_LIST: list[Any] = []
 _NO_SET: set[int] = set()
 NO_INBOX: deque[Any] = deque()
-
-
-class ExitSignal:
-    """An exit signal on its way to a process that must die between two messages."""
-
-    __slots__ = ("reason",)
-
-    def __init__(self, reason: object) -> None:
-        self.reason = reason
 
 
 class Pid(RefBase):
@@ -199,6 +190,7 @@ class Pid(RefBase):
 
     def is_alive(self) -> bool:
         """The same as alive, said Pykka's way."""
+        look()
         return not self.dead
 
     def meet_death(self) -> NoReturn:
@@ -207,28 +199,31 @@ class Pid(RefBase):
 
     def mailbox_length(self) -> int:
         """How many messages wait."""
+        look()
         return len(self._inbox) + (len(self._saved) if self._saved else 0)
 
     # -- talking -------------------------------------------------------------
 
     def send(self, message: object) -> None:
         """Put a message into its mailbox; to the dead, nothing happens."""
-        if (me := peek()) is not None and me._fate:
-            me.meet_death()
+        look()
         if self._fate and self._fate[0] is FORKED:
             raise StalePid(self, self, FORKED)
         self.deliver(message)
 
     def call(self, message: object, timeout: float | None = 5.0) -> Any:
         """Send a request and wait for its answer; only servers answer."""
+        look()
         raise TypeError(f"{self} is a {self.kind}, which answers no calls; send it a message instead")
 
     def cast(self, message: object) -> None:
         """Send a request without waiting; only servers take them."""
+        look()
         raise TypeError(f"{self} is a {self.kind}, which takes no casts; send it a message instead")
 
     def request(self, message: object) -> Call:
         """Send a request; the answer comes in the future."""
+        look()
         raise TypeError(f"{self} is a {self.kind}, which answers no calls; send it a message instead")
 
     def ask_later(self, message: object) -> Call:
@@ -237,14 +232,13 @@ class Pid(RefBase):
 
     def stop_later(self, timeout: float | None) -> bool:
         """``stop()``: what reads its own mailbox gets an exit signal."""
+        look()
         was_alive = self.alive
         self.signal(None, SHUTDOWN, direct=True)
         return was_alive
 
     def stop_future(self) -> Any:
         """``stop(block=False)``."""
-        from .future import Future
-
         future: Future[bool] = Future()
         future.set(self.stop_later(None))
         return future
@@ -254,6 +248,7 @@ class Pid(RefBase):
         # base class.
         def tell(self, message):
             """Send, Pykka's way: an ActorDeadError where nobody lives, a cast otherwise."""
+            look()
             if self.dead:
                 from .resolving import no_process
 
@@ -471,6 +466,7 @@ class Pid(RefBase):
             # An interrupt: the death stands if it was flagged, and is carried out by the kernel thread.
             if "_fate" in self._ties:
                 self._fate = self._ties["_fate"]
+                note_code(self)
                 kernel.post(self._bury)
             raise
         return True
@@ -480,8 +476,9 @@ class Pid(RefBase):
         bury.
         """
         mine = (reason,)
-        fate = self._ties.setdefault("_fate", mine)
-        self._fate = fate
+        self._fate = fate = self._ties.setdefault("_fate", mine)
+        if fate is mine:
+            note_code(self)
         return fate is mine
 
     def bury(self) -> None:
@@ -530,7 +527,7 @@ class Pid(RefBase):
             self._after_death()
             return
         if telemetry._attached and not self._told:
-            telemetry.emit(EXITED, {}, {"pid": self, "reason": reason, "name": self.name, "kind": self.kind})
+            telemetry.tell(EXITED, {}, {"pid": self, "reason": reason, "name": self.name, "kind": self.kind})
         # From here on, whoever links or monitors answers for the new entry itself.
         self._told = True
         links = self._links
@@ -575,6 +572,7 @@ class Pid(RefBase):
     def leave(self) -> None:
         """No code of this dead process runs any more. By whoever holds the run right; may be repeated."""
         self._gone = True
+        unmet.pop(self.id, None)
         self._depart()
         self._saved = None
         self._context = None

@@ -18,7 +18,7 @@ from .deaths import Deaths
 from .errors import CallTimeout, NoProcess
 from .inline import InlinePid
 from .kernel import Alarm, kernel
-from .local import peek
+from .local import look, unmet
 from .mailbox import System, take_plain
 from .messages import NOTHING, Down, Ref
 from .names import names, remove_name, take_name
@@ -109,6 +109,7 @@ def exit(target: object, reason: object = NOTHING) -> None:
 
     Semantics: Erlang ``exit/2`` and ``exit/1``.
     """
+    look()
     if reason is NOTHING:
         raise ExitRequest(target)
     sender = context.current()
@@ -119,11 +120,13 @@ def exit(target: object, reason: object = NOTHING) -> None:
 
 def link(other: object) -> None:
     """Tie the current process and another: the exit of one is an exit signal for the other."""
+    look()
     context.current().add_link(_not_stale(resolve(other)))
 
 
 def unlink(other: object) -> None:
     """Untie them; an Exited that is in the mailbox already stays."""
+    look()
     me = context.current()
     pid = _whereis(other) if not isinstance(other, Pid) else other
     if pid is not None:
@@ -134,6 +137,7 @@ def monitor(server: object) -> Ref:
     """Be told once, with a ``Down(ref, pid, reason)`` message, when a process is dead; at once
     (``"noproc"``) when it is already.
     """
+    look()
     me = context.current()
     if isinstance(server, Pid):
         pid: Pid | None = server
@@ -157,6 +161,7 @@ def demonitor(ref: Ref, flush: bool = False) -> bool:
     Returns:
         False when it had fired.
     """
+    look()
     if not isinstance(ref, Ref):
         raise TypeError(f"expected ref as monitor returned it, got: {ref!r}")
     stopped = ref.target is not None and ref.target.remove_monitor(ref)
@@ -173,9 +178,8 @@ def send(server: object, message: object) -> None:
 
     Differs from OTP: sending to an unknown *name* is no error either.
     """
-    me = peek()
-    if me is not None and me._fate:
-        me.meet_death()
+    if unmet:
+        look()
     if isinstance(server, Pid):
         server.send(message)
         return
@@ -213,6 +217,7 @@ class Timer:
 
     def cancel(self) -> float | None:
         """Stop it; the seconds that were left, None when it has fired."""
+        look()
         self._interval = None
         alarm = self._alarm
         if alarm is None or not alarm.cancel():
@@ -228,6 +233,7 @@ def send_after(server: object, message: object, delay: float) -> Timer:
         message: anything.
         delay: seconds.
     """
+    look()
     _check_delay("delay", delay)
     _check_server(server)
     kernel.ensure()
@@ -240,6 +246,7 @@ def send_interval(server: object, message: object, interval: float) -> Timer:
     """Send a message again and again, every interval seconds, until the timer is cancelled or the Pid dead
     (``:timer.send_interval``).
     """
+    look()
     _check_delay("interval", interval)
     if interval <= 0:
         raise ValueError(f"expected interval to be more than 0 seconds, got: {interval!r}")
@@ -252,6 +259,7 @@ def send_interval(server: object, message: object, interval: float) -> Timer:
 
 def cancel_timer(timer: Timer) -> float | None:
     """Stop a timer; the seconds that were left, None when it has fired."""
+    look()
     if not isinstance(timer, Timer):
         raise TypeError(f"expected timer as send_after returned it, got: {timer!r}")
     return timer.cancel()
@@ -259,6 +267,7 @@ def cancel_timer(timer: Timer) -> float | None:
 
 def trap_exit(value: bool = True) -> bool:
     """Have exit signals come as ``Exited`` messages instead of dying of them; returns the former setting."""
+    look()
     me = context.current()
     before, me.trap_exit = me.trap_exit, bool(value)
     return before
@@ -315,16 +324,19 @@ def disown(thing: object) -> None:
     Raises:
         NotOwned: this process does not own it.
     """
+    look()
     resources.disown(thing)
 
 
 def alive(pid: object) -> bool:
     """Whether a process lives."""
+    look()
     return _whereis(pid) is not None
 
 
 def whereis(name: object) -> Pid | None:
     """The living process that has a name; None when there is none."""
+    look()
     return _whereis(name)
 
 
@@ -336,6 +348,7 @@ def register(pid: Pid, name: str) -> None:
         NoProcess: pid is dead.
         ValueError: pid has a name already.
     """
+    look()
     if not isinstance(name, str):
         raise TypeError(f"expected name to be a str, got: {name!r}")
     if not isinstance(pid, Pid):
@@ -353,6 +366,7 @@ def unregister(name: str) -> None:
     Raises:
         NoProcess: nobody has it.
     """
+    look()
     pid = names.get(name)
     if pid is None or not remove_name(name, pid):
         raise nobody(name)
@@ -361,11 +375,13 @@ def unregister(name: str) -> None:
 
 def registered() -> list[str]:
     """All local names."""
+    look()
     return [name for name, pid in list(names.items()) if not pid.dead]
 
 
 def processes() -> list[Pid]:
     """All living processes, oldest first."""
+    look()
     return [pid for pid in list(table.values()) if not pid.dead]
 
 
@@ -384,6 +400,7 @@ def receive(matching: Callable[[Any], bool] | None = None, timeout: float | None
         BlockingInLoop: inside an event loop (where a wait would stop it), unless the message is there
         already.
     """
+    look()
     check_timeout(timeout)
     me = context.current()
     deadline = None if timeout is None else time.monotonic() + timeout
@@ -418,6 +435,7 @@ async def areceive(matching: Callable[[Any], bool] | None = None, timeout: float
     Raises:
         CallTimeout: no such message came in time.
     """
+    look()
     check_timeout(timeout)
     me = context.current()
     loop = asyncio.get_running_loop()
@@ -444,6 +462,7 @@ def sleep(seconds: float) -> None:
         Killed: the process died meanwhile.
         BlockingInLoop: inside an event loop.
     """
+    look()
     _check_delay("seconds", seconds)
     forbid_loop("process.sleep", "asyncio.sleep(seconds)")
     context.current()
@@ -482,6 +501,7 @@ class Info:
 
 def info(pid: Pid) -> Info | None:
     """Look at a process without asking it; None when it is dead."""
+    look()
     if not isinstance(pid, Pid):
         raise TypeError(f"expected pid to be a Pid, got: {pid!r}")
     if pid.dead:
@@ -538,6 +558,7 @@ def inject(server: object, error: Exception) -> None:
     A process that reads its own mailbox (a spawned function, a thread) cannot be interrupted; it gets an
     exit signal with the crash for a reason instead.
     """
+    look()
     from .reasons import Crash
 
     if not isinstance(error, Exception):

@@ -114,7 +114,7 @@ def crashed(pid: Any, reason: object, item: object) -> None:
             links=tuple(pid._links.copy().values()),
             owned=_owned_by(pid),
         )
-        telemetry.emit(CRASHED, {}, {"report": report, "pid": pid, "reason": reason})
+        telemetry.tell(CRASHED, {}, {"report": report, "pid": pid, "reason": reason})
         if before is not None:
             logger.error("%s", report, extra={"crash_report": report})
     except Exception:
@@ -148,7 +148,7 @@ def close_failed(pid: Pid, kind: str, thing: object, error: BaseException, left:
             links=(),
             owned=tuple(brief(each) for each in left),
         )
-        telemetry.emit(CLOSE_FAILED, {}, {"report": report, "pid": pid, "thing": thing, "error": error})
+        telemetry.tell(CLOSE_FAILED, {}, {"report": report, "pid": pid, "thing": thing, "error": error})
         logger.error(
             "what %s (dead: %r) owned could not be closed: %s\n%s",
             pid,

@@ -8,6 +8,7 @@ from .bridge import is_foreign
 from .errors import NoProcess, StalePid
 from .foreign import stand_in
 from .forked import first_use, was_there
+from .local import look, unmet
 from .messages import Named
 from .names import names
 from .pid import Pid
@@ -35,6 +36,8 @@ def resolve(server: object) -> Pid:
     """
     if isinstance(server, Pid):
         return server
+    if unmet:
+        look()
     pid = whereis(server)
     if pid is None:
         raise nobody(server)

@@ -374,5 +374,5 @@ class _TimeIsOver:
             names,
         )
         if telemetry._attached:
-            telemetry.emit(NOT_CLOSED, {}, {"pid": estate.pid, "things": open_still})
+            telemetry.tell(NOT_CLOSED, {}, {"pid": estate.pid, "things": open_still})
         estate.finish()

@@ -18,7 +18,7 @@ from .context import current
 from .errors import BlockingInLoop, NoProcess, SelfCall
 from .future import Future
 from .kernel import kernel
-from .local import local
+from .local import look, unmet
 from .mailbox import Cast
 from .pid import Pid
 from .reasons import FORKED
@@ -102,6 +102,8 @@ class RunnablePid(ServerPid):
             SelfCall: it is the caller itself.
             BlockingInLoop: inside an event loop, unless the server runs on the sender's thread.
         """
+        if unmet:
+            look()
         if timeout.__class__ is not float or not timeout >= 0.0:
             check_timeout(timeout)
         if _get_running_loop() is not None:
@@ -117,15 +119,16 @@ class RunnablePid(ServerPid):
 
     def cast(self, message: object) -> None:
         """Send a request without waiting; a dead process gets nothing and nobody is told, as in Erlang."""
-        me = local.state.process
-        if me is not None and me._fate:
-            me.meet_death()
+        if unmet:
+            look()
         if self._fate and self._fate[0] is FORKED:
             raise no_process(self)
         self.deliver(Cast(message))
 
     def request(self, message: object) -> Call:
         """Send a request; the answer comes in the future."""
+        if unmet:
+            look()
         caller = current()
         call = Call(message, self, caller)
         self.deliver(call)
@@ -137,6 +140,8 @@ class RunnablePid(ServerPid):
 
     def ask_later(self, message: object) -> Call:
         """``ask(block=False)``: a dead process's future holds the ActorDeadError."""
+        if unmet:
+            look()
         if self._fate:
             failed = Call(message, self, None)
             failed.answer_error(no_process(self))
@@ -145,6 +150,8 @@ class RunnablePid(ServerPid):
 
     def stop_future(self) -> Future[bool]:
         """``stop(block=False)``."""
+        if unmet:
+            look()
         stopped: Future[bool] = Future()
         asked = self.ask_later(ActorStop())
         asked.add_done_callback(lambda call: stopped.try_set(not isinstance(call.exception(), NoProcess)))
@@ -152,6 +159,8 @@ class RunnablePid(ServerPid):
 
     def stop_later(self, timeout: float | None) -> bool:
         """``stop()``; returns when it is dead."""
+        if unmet:
+            look()
         if current() is self:
             self.ask_later(ActorStop())
             return True

@@ -261,7 +261,7 @@ class ServerPid(Pid):
             return
         if kind is Ok:
             if telemetry._attached:
-                telemetry.emit(STARTED, {}, {"pid": self, "name": self.name, "kind": self.kind})
+                telemetry.tell(STARTED, {}, {"pid": self, "name": self.name, "kind": self.kind})
             item.answer.answer(self)
         if result.continue_with is not NOTHING:
             # To the front of what is read next: it comes before any message, and a chain of them does not

@@ -90,7 +90,7 @@ def _after_fork_in_child() -> None:
     """The child has one thread: none of the runtime's, and no process but that thread."""
     from . import bells, forked, loop, names, stragglers
     from . import kernel as kernel_module
-    from .local import local, tasks
+    from .local import local, tasks, unmet
 
     for each in list(table.values()):
         # Their code runs in the parent; here they are dead, and say why.
@@ -98,6 +98,7 @@ def _after_fork_in_child() -> None:
         each._run.clear()
     table.clear()
     tasks.clear()
+    unmet.clear()
     _trees.clear()
     stragglers._since.clear()
     reports.forget_held()

@@ -13,7 +13,7 @@ from . import reports, telemetry
 from .context import current
 from .errors import Killed
 from .kernel import kernel
-from .local import adopt_task, disown_task, local, peek
+from .local import adopt_task, disown_task, local, look, peek
 from .loop import makes_coroutine, runtime_loop
 from .mailbox import MailboxPid
 from .messages import Ref
@@ -54,6 +54,7 @@ class SpawnedPid(MailboxPid):
         before = local.state.process
         local.state.process = self
         function, context = self._function, self._context
+        reason: object = NORMAL
         try:
             if self._fate or function is None or context is None:
                 return
@@ -61,13 +62,15 @@ class SpawnedPid(MailboxPid):
                 context.run(function, *self._args)
             except BaseException as error:
                 reason = reason_of(self, error)
-            else:
-                reason = NORMAL
-            del function
             self.die(reason)
         finally:
             local.state.process = before
             self.leave()
+            # The traceback of an error has the frames of the code, and these have this one. With the error or
+            # the process in it that were a cycle, in which all that the code had open (the socket of a client
+            # that waits for its end) would stay open until a collection.
+            reason = function = None
+            del self
 
     def _now_a_straggler(self) -> None:
         if local.state.process is not self:
@@ -129,18 +132,20 @@ class CoroutinePid(MailboxPid):
         adopt_task(task, self)
 
     async def _live(self, function: Callable[..., Any]) -> None:
+        reason: object = NORMAL
         try:
             await function(*self._args)
         except BaseException as error:
             reason = reason_of(self, error)
-        else:
-            reason = NORMAL
         self.die(reason)
         task = self._task
         if task is not None:
             disown_task(task)
         self._task = None
         self.leave()
+        # As above.
+        reason = task = None
+        del self
 
     def end(self, reason: object) -> None:
         if self.die(reason):
@@ -160,6 +165,7 @@ def prepare(
     """Make a process that will run a function, linked or monitored before its first step; ``begin`` starts
     it.
     """
+    look()
     if not callable(function):
         raise TypeError(f"expected a callable to spawn, got: {function!r}")
     parent = current() if link or monitor else peek()
@@ -181,6 +187,6 @@ def spawn(
     """Start a process that runs a function."""
     pid, ref = prepare(function, args, link=link, monitor=monitor)
     if telemetry._attached:
-        telemetry.emit(STARTED, {}, {"pid": pid, "name": None, "kind": pid.kind})
+        telemetry.tell(STARTED, {}, {"pid": pid, "name": None, "kind": pid.kind})
     pid.begin()
     return pid, ref

@@ -16,6 +16,7 @@ import attrs
 
 from . import telemetry
 from .kernel import kernel
+from .local import look
 
 if TYPE_CHECKING:
     from .pid import Pid
@@ -54,7 +55,7 @@ def straggles(pid: Pid) -> None:
         _since.pop(pid.id, None)
         return
     if telemetry._attached:
-        telemetry.emit(("resprout", "process", "straggling"), {}, {"pid": pid, "reason": pid.exit_reason})
+        telemetry.tell(("resprout", "process", "straggling"), {}, {"pid": pid, "reason": pid.exit_reason})
     kernel.at(time.monotonic() + PATIENCE, lambda: _report(pid))
 
 
@@ -80,6 +81,7 @@ def straggling() -> list[Pid]:
 
 def stragglers() -> list[Straggler]:
     """List the dead processes whose code still runs, oldest first."""
+    look()
     now = time.monotonic()
     return [
         Straggler(pid, pid.exit_reason, now - since, _stack_of(pid))

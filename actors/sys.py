@@ -17,6 +17,7 @@ from .call import Call
 from .context import current
 from .errors import SelfCall
 from .inline import InlinePid
+from .local import look
 from .mailbox import System
 from .pid import Pid
 from .process import status
@@ -98,6 +99,7 @@ class _Query(System):
 
 
 def _ask(what: str, server: Any, function: Callable[[Any], Any], timeout: float | None) -> Any:
+    look()
     check_timeout(timeout)
     pid = resolve(server)
     if not isinstance(pid, RunnablePid):
@@ -125,6 +127,7 @@ def replace_state(server: Any, function: Callable[[Any], Any], timeout: float | 
     """Make ``function(state)`` the state and return it. A function that raises changes nothing and raises
     here.
     """
+    look()
     if not callable(function):
         raise TypeError(f"expected a function of the state, got: {function!r}")
 
@@ -172,6 +175,7 @@ def resume(server: Any, timeout: float | None = 5.0) -> None:
 
 def trace(server: Any, flag: bool, timeout: float | None = 5.0) -> None:
     """Log every item that a server handles, through the logger ``resprout.trace`` at INFO, or stop that."""
+    look()
     if not isinstance(flag, bool):
         raise TypeError(f"expected flag to be True or False, got: {flag!r}")
 

@@ -20,6 +20,7 @@ import attrs
 from .context import ThreadPid, current
 from .errors import CallTimeout, ProcessExit, ResproutError, ServerExit
 from .future import Future
+from .local import look
 from .loop import makes_coroutine
 from .mailbox import take_plain
 from .messages import Down, Ref
@@ -68,9 +69,11 @@ class Task:
 
     def done(self) -> bool:
         """Whether its result or its exit is known."""
+        look()
         return self._result.done()
 
     def __await__(self) -> Generator[Any, None, Any]:
+        look()
         value = yield from self._result.__await__()
         self._forget()
         return value
@@ -137,6 +140,7 @@ class Task:
         """Wait for all results, in the order of the tasks, at most timeout seconds together; raises as
         await_.
         """
+        look()
         check_timeout(timeout)
         deadline = None if timeout is None else time.monotonic() + timeout
         return [
@@ -164,6 +168,7 @@ class Task:
         """Wait for several; pairs of task and result, ``TaskExit(reason)`` or None, in the order of the
         tasks.
         """
+        look()
         check_timeout(timeout)
         deadline = None if timeout is None else time.monotonic() + timeout
         pairs: list[tuple[Task, Any]] = []
@@ -284,6 +289,7 @@ def begin_task(
     """Start a computation owned by the current process (or by owner, for a supervisor that starts it on
     somebody's behalf).
     """
+    look()
     if not callable(function):
         raise TypeError(f"expected a function, got: {function!r}")
     owner = current() if owner is None else owner
@@ -314,6 +320,7 @@ def begin_task(
 def _tell(owner: Pid, ref: Ref, value: Any, result: Future[Any]) -> None:
     # The message first, so that whoever has the result finds it in the mailbox and takes it out. (A bounded
     # mailbox takes it, too.)
+    look()
     owner.deliver((ref, value))
     result.try_set(value)
 
@@ -334,6 +341,7 @@ class _Ending:
 
 
 def _owned(task: Task) -> Pid:
+    look()
     if not isinstance(task, Task):
         raise TypeError(f"expected a Task, got: {task!r}")
     me = current()
@@ -352,6 +360,7 @@ def make_stream(
     async_: Callable[[Callable[..., Any], Any], Task],
 ) -> Iterator[Any]:
     """Check the arguments now, not at the first next, and make the stream."""
+    look()
     if isinstance(max_concurrency, bool) or not isinstance(max_concurrency, int) or max_concurrency < 1:
         raise ValueError(f"expected max_concurrency to be a positive integer, got: {max_concurrency!r}")
     if on_timeout not in ("exit", "kill_task"):
@@ -408,6 +417,7 @@ class _Stream:
 
     def _next(self) -> Any:
         """The next result: of the oldest task or, unordered, of the first that is done."""
+        look()
         if self._ordered:
             task, deadline = self._tasks[0]
             _wait_until(task._result, deadline)

@@ -14,6 +14,7 @@ import attrs
 
 from .errors import Killed, ResproutError
 from .forks import rlock
+from .local import look, unmet
 
 Event: TypeAlias = tuple[str, ...]
 Handler: TypeAlias = Callable[[Event, Mapping[str, Any], Mapping[str, Any]], object]
@@ -51,6 +52,7 @@ def attach(id: Hashable, event_or_prefix: Event, handler: Handler) -> None:
         HandlerExists: when the id is in use.
         TypeError: when the event is not a tuple of str or the handler not callable.
     """
+    look()
     global _attached
     if not isinstance(event_or_prefix, tuple) or not all(isinstance(part, str) for part in event_or_prefix):
         raise TypeError(f"expected event to be a tuple of str, got: {event_or_prefix!r}")
@@ -65,6 +67,11 @@ def attach(id: Hashable, event_or_prefix: Event, handler: Handler) -> None:
 
 def detach(id: Hashable) -> bool:
     """Take a handler away; False when there is none of that id."""
+    look()
+    return _detach(id)
+
+
+def _detach(id: Hashable) -> bool:
     global _attached
     with _changes:
         before = _attached
@@ -75,27 +82,41 @@ def detach(id: Hashable) -> bool:
     return gone
 
 
-def on_change(look: Callable[[], object]) -> None:
+def on_change(told: Callable[[], object]) -> None:
     """Have a function called after every attach and detach, for as long as the program runs.
 
     For code so often run that it should not even ask ``enabled``: it keeps the answer, and asks anew in
-    ``look``, which must be quick and must not raise. Two changes at once may call it twice at the same time.
+    ``told``, which must be quick and must not raise. Two changes at once may call it twice at the same time.
     """
-    _on_change.append(look)
+    look()
+    _on_change.append(told)
 
 
 def _tell_change() -> None:
-    for look in _on_change:
-        look()
+    for each in _on_change:
+        each()
 
 
 def enabled(event: Event) -> bool:
     """Tell cheaply whether anybody listens, so that measurements need not be made for nobody."""
+    if unmet:
+        look()
+    return heard(event)
+
+
+def heard(event: Event) -> bool:
+    """Tell it to the runtime, whoever's code this thread runs."""
     return bool(_attached) and any(event[: len(each.prefix)] == each.prefix for each in _attached)
 
 
 def emit(event: Event, measurements: Mapping[str, Any], metadata: Mapping[str, Any]) -> None:
     """Tell everybody who listens."""
+    look()
+    tell(event, measurements, metadata)
+
+
+def tell(event: Event, measurements: Mapping[str, Any], metadata: Mapping[str, Any]) -> None:
+    """Emit an event of the runtime's own, whoever's code this thread runs: it may be that of the dead."""
     for each in _attached:
         if event[: len(each.prefix)] == each.prefix:
             try:
@@ -103,5 +124,5 @@ def emit(event: Event, measurements: Mapping[str, Any], metadata: Mapping[str, A
             except Killed:
                 raise
             except Exception:
-                detach(each.id)
+                _detach(each.id)
                 logger.exception("telemetry handler %r raised at %r and was detached", each.id, event)

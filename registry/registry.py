@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import attrs
 
 from ..actors import NOTHING, CallTimeout, ChildSpec, NotFound, Pid, child_spec, forbid_loop, process
-from ..actors.engine import LoopBell, check_timeout, current, kernel, split_fields
+from ..actors.engine import LoopBell, check_timeout, current, kernel, look, split_fields, unmet
 from .index import Entry
 from .locks import Ticket
 from .owner import owner_here
@@ -93,6 +93,8 @@ class Registry:
             NotFound: no process has a listener's name.
             ValueError, TypeError: an argument is wrong.
         """
+        if unmet:
+            look()
         options = options_of(
             {
                 "keys": keys,
@@ -138,6 +140,8 @@ class Registry:
         Raises:
             UnknownRegistry: it does not run.
         """
+        if unmet:
+            look()
         table = find(registry)
         if table.server is None or not table.server.alive:
             table.end()
@@ -167,6 +171,8 @@ class Registry:
             UnknownRegistry: there is no such registry.
             TypeError: the key is not hashable.
         """
+        if unmet:
+            look()
         try:
             table = tables[registry]  # type: ignore[index]  # anything else than a name ends up in find
         except (KeyError, TypeError):
@@ -181,6 +187,8 @@ class Registry:
     @staticmethod
     def unregister(registry: str | Pid, key: Hashable) -> None:
         """Give up what the current process has under a key. To have nothing there is no error."""
+        if unmet:
+            look()
         try:
             table = tables[registry]  # type: ignore[index]  # anything else than a name ends up in find
         except (KeyError, TypeError):
@@ -190,6 +198,8 @@ class Registry:
     @staticmethod
     def unregister_match(registry: str | Pid, key: Hashable, pattern: Any) -> None:
         """Give up those entries of the current process under a key whose value matches (see `ANY`)."""
+        if unmet:
+            look()
         find(registry).unregister(owner_here(), key, lambda value: matches(pattern, value))
 
     @staticmethod
@@ -208,6 +218,8 @@ class Registry:
             NotFound: the current process does not have the key.
             ValueError: the registry has duplicate keys.
         """
+        if unmet:
+            look()
         return unique(registry).update(owner_here(), key, fn)
 
     # -- finding ------------------------------------------------------------------
@@ -215,6 +227,8 @@ class Registry:
     @staticmethod
     def lookup(registry: str | Pid, key: Hashable) -> Pairs:
         """The living owners of a key with their values; empty when there are none, oldest first."""
+        if unmet:
+            look()
         try:
             table = tables[registry]  # type: ignore[index]  # anything else than a name ends up in find
         except (KeyError, TypeError):
@@ -232,6 +246,8 @@ class Registry:
         Raises:
             ValueError: the registry has duplicate keys.
         """
+        if unmet:
+            look()
         try:
             table = tables[registry]  # type: ignore[index]  # anything else than a name ends up in find
         except (KeyError, TypeError):
@@ -245,11 +261,15 @@ class Registry:
     @staticmethod
     def keys(registry: str | Pid, pid: Pid) -> list[Any]:
         """The keys of a living process, oldest first; a duplicate key as often as it was registered."""
+        if unmet:
+            look()
         return [entry.key for entry in find(registry).of(_pid(pid))]
 
     @staticmethod
     def values(registry: str | Pid, key: Hashable, pid: Pid) -> list[Any]:
         """The values that a process has under a key."""
+        if unmet:
+            look()
         return [entry.value for entry in _living(find(registry), key) if entry.pid is _pid(pid)]
 
     @staticmethod
@@ -262,6 +282,8 @@ class Registry:
             pattern: see `resprout.registry.patterns`: a value, `ANY`, a class, a predicate, or a tuple,
                 list or dict of those.
         """
+        if unmet:
+            look()
         return [
             (each.pid, each.value) for each in _living(find(registry), key) if matches(pattern, each.value)
         ]
@@ -269,6 +291,8 @@ class Registry:
     @staticmethod
     def count_match(registry: str | Pid, key: Hashable, pattern: Any) -> int:
         """How many entries under a key have a value that matches."""
+        if unmet:
+            look()
         return len(Registry.match(registry, key, pattern))
 
     @staticmethod
@@ -285,6 +309,8 @@ class Registry:
             result: what to return for an entry, a function of the same three; by default the tuple ``(key,
                 pid, value)``.
         """
+        if unmet:
+            look()
         rows = ((each.key, each.pid, each.value) for each in find(registry).living())
         if isinstance(pattern, tuple) and len(pattern) == 3:
             found = [row for row in rows if matches(pattern, row)]
@@ -299,11 +325,15 @@ class Registry:
     @staticmethod
     def count_select(registry: str | Pid, pattern: Any = (ANY, ANY, ANY)) -> int:
         """How many entries `select` finds."""
+        if unmet:
+            look()
         return len(Registry.select(registry, pattern))
 
     @staticmethod
     def count(registry: str | Pid) -> int:
         """How many registrations there are, in constant time."""
+        if unmet:
+            look()
         return len(find(registry))
 
     # -- dispatching ----------------------------------------------------------------
@@ -327,6 +357,8 @@ class Registry:
 
         Differs from OTP: without `parallel` it is called once, not once a partition.
         """
+        if unmet:
+            look()
         if not callable(fn) or inspect.iscoroutinefunction(fn):
             raise TypeError(f"expected fn to be a plain function of a list of (pid, value), got: {fn!r}")
         table = find(registry)
@@ -349,6 +381,8 @@ class Registry:
     @staticmethod
     def put_meta(registry: str | Pid, key: Hashable, value: Any) -> None:
         """Store something about the registry itself; it stays as long as its keys do."""
+        if unmet:
+            look()
         find(registry).put_meta(key, value)
 
     @staticmethod
@@ -358,6 +392,8 @@ class Registry:
         Raises:
             NotFound: there is none under this key, and no default was given.
         """
+        if unmet:
+            look()
         table = find(registry)
         found = table.meta.get(table.keyring.find(key), default)
         if found is NOTHING:
@@ -367,6 +403,8 @@ class Registry:
     @staticmethod
     def delete_meta(registry: str | Pid, key: Hashable) -> None:
         """Forget metadata. To forget what is not there is no error."""
+        if unmet:
+            look()
         find(registry).delete_meta(key)
 
     # -- locking ------------------------------------------------------------------------
@@ -390,6 +428,8 @@ class Registry:
             CallTimeout: the lock was not free in time.
             BlockingInLoop: inside an event loop; use `alock`.
         """
+        if unmet:
+            look()
         forbid_loop("Registry.lock", "Registry.alock(...)")
         check_timeout(timeout)
         table = find(registry)
@@ -425,6 +465,8 @@ class Registry:
 
         A cancellation is never lost: one that comes together with the grant gives the lock on, and is raised.
         """
+        if unmet:
+            look()
         check_timeout(timeout)
         table = find(registry)
         ticket = _ticket(table, key)
@@ -455,16 +497,22 @@ class Registry:
     @staticmethod
     def statistics(registry: str | Pid) -> RegistryStatistics:
         """How the registry is doing."""
+        if unmet:
+            look()
         return statistics_of(find(registry))
 
     @staticmethod
     def snapshot(registry: str | Pid) -> Snapshot:
         """The registrations of this moment, to be read page by page."""
+        if unmet:
+            look()
         return snapshot_of(find(registry))
 
     @staticmethod
     def registries() -> list[str]:
         """The names of all registries."""
+        if unmet:
+            look()
         return sorted(tables)
 
     # -- as the module of a Via -------------------------------------------------------------
@@ -472,11 +520,15 @@ class Registry:
     @staticmethod
     def whereis_name(term: tuple[Any, ...]) -> Pid | None:
         """For ``Via(Registry, (registry, key))``, as in Elixir; plain ``Via(registry, key)`` is shorter."""
+        if unmet:
+            look()
         return find_owner(unique(term[0]), term[1])
 
     @staticmethod
     def register_name(term: tuple[Any, ...], pid: Pid) -> None:
         """See `whereis_name`; a third item is the value. A process registers only itself."""
+        if unmet:
+            look()
         register_self(unique(term[0]), pid, term[1], term[2] if len(term) > 2 else None)
 
     @staticmethod

@@ -87,7 +87,7 @@ class RegistryServer(LibraryServer):
             table = tables[arg.name] = arg.table()
         table.adopt(self.pid)
         if table.lives > 1:
-            telemetry.emit(ADOPTED, {"keys": len(table)}, {"registry": arg.name, "pid": self.pid})
+            telemetry.tell(ADOPTED, {"keys": len(table)}, {"registry": arg.name, "pid": self.pid})
         return Ok(table, continue_with=FLUSH)
 
     def handle_continue(self, token: Any, state: Table) -> NoReply:
@@ -120,9 +120,9 @@ def tell(table: Table, event: Change) -> None:
         listener.hear(event)
     began = isinstance(event, Registered)
     name = REGISTERED if began else UNREGISTERED
-    if telemetry.enabled(name):
+    if telemetry.heard(name):
         about = {"registry": event.registry, "key": event.key, "pid": event.pid}
         if isinstance(event, Registered):
             about["value"] = event.value
         # Not len(table), which looks at every thread and task among the owners.
-        telemetry.emit(name, {"keys": len(table.index)}, about)
+        telemetry.tell(name, {"keys": len(table.index)}, about)

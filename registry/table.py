@@ -140,7 +140,7 @@ class Table:
             if not self._is_over(there):
                 holdings.entries.pop(entry, None)
                 raise AlreadyRegistered(there.pid, key)
-            if self.listeners or telemetry.enabled(UNREGISTERED):
+            if self.listeners or telemetry.heard(UNREGISTERED):
                 self.journal.end(there)
             if self.index.replace(there, entry):
                 there.holdings.entries.pop(there, None)
@@ -150,7 +150,7 @@ class Table:
             if self.ended:
                 raise UnknownRegistry(self.name, tables)
             return False
-        if self.listeners or telemetry.enabled(REGISTERED):
+        if self.listeners or telemetry.heard(REGISTERED):
             self.journal.begin(entry)
             self.wake()
         else:
@@ -161,7 +161,7 @@ class Table:
         """Take out the owner's entries of a key (with `wanted`: those whose value it accepts)."""
         for entry in self.under(key):
             if entry.pid is me and (wanted is None or wanted(entry.value)):
-                told = self.listeners or telemetry.enabled(UNREGISTERED)
+                told = self.listeners or telemetry.heard(UNREGISTERED)
                 if told:
                     self.journal.end(entry)
                 self._take_out(entry)
@@ -206,7 +206,7 @@ class Table:
     def sweep(self, holdings: Holdings) -> None:
         """Take out all that an owner had. Steps only: this runs in whatever thread carries a death out."""
         entries = tuple(holdings.entries)
-        told = entries and (self.listeners or telemetry.enabled(UNREGISTERED))
+        told = entries and (self.listeners or telemetry.heard(UNREGISTERED))
         if told:
             for entry in entries:
                 # One that is listed and did not get its key was never there.

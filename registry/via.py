@@ -9,7 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 import attrs
 
 from ..actors import Pid
-from ..actors.engine import current
+from ..actors.engine import current, look
 from .errors import UnknownRegistry
 from .table import Table, find
 
@@ -53,6 +53,7 @@ class Via:
 
     def whereis_name(self) -> Pid | None:
         """The living process that has the key."""
+        look()
         if self._in_a_table():
             return whereis(unique(self.registry), self.key)
         if isinstance(self.registry, NameModule):
@@ -66,6 +67,7 @@ class Via:
             AlreadyRegistered: a living process has it.
             ValueError: the registry has duplicate keys, or the caller is not that process.
         """
+        look()
         if self._in_a_table():
             register_self(unique(self.registry), pid, self.key, self.value)
         else:

@@ -29,7 +29,7 @@ from ..actors import (
     is_orderly,
     process,
 )
-from ..actors.engine import lock
+from ..actors.engine import lock, look
 from .master import Life
 from .tree_file import Tree, load_tree
 
@@ -119,6 +119,7 @@ class Application:
         Raises:
             InvalidTree: The file has mistakes; this `ConfigError` lists all of them with their places.
         """
+        look()
         return cls(load_tree(path, settings))
 
     @property
@@ -146,6 +147,7 @@ class Application:
             AlreadyStarted: It runs.
             StartError: A child did not start; those before it were stopped again.
         """
+        look()
         forbid_loop("Application.start", "asyncio.to_thread(application.start)")
         return self._start(Life(self.tree))
 
@@ -159,6 +161,7 @@ class Application:
         Raises:
             CallTimeout: It takes longer; it goes on stopping.
         """
+        look()
         forbid_loop("Application.stop", "asyncio.to_thread(application.stop)")
         if self._life is not None:
             self._life.stop(reason, timeout)
@@ -177,6 +180,7 @@ class Application:
             RuntimeError: The application was never started.
             StalePid: It was started before this process was forked; it runs in the parent only.
         """
+        look()
         if self._life is None:
             raise RuntimeError(f"application {self.name} was not started")
         if not self._life.is_here:
@@ -202,6 +206,7 @@ class Application:
         Raises:
             AlreadyStarted: It runs.
         """
+        look()
         forbid_loop("Application.run", "asyncio.to_thread(application.run)")
         inbox: SimpleQueue[Happening] = SimpleQueue()
         life = Life(self.tree)

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any, Final, Literal, cast
 
 from ..actors import GenServer, NotFound, Pid, process
+from ..actors.engine import look
 from .child_options import STARTING, read_options, refuse_beside_init, refuse_beside_spec, spec_of_module
 from .child_spec import ChildSpec, SpecError, child_spec
 from .dynamic_server import DynamicSupervisorServer
@@ -114,6 +115,7 @@ class DynamicSupervisor:
             StartError: Its `init` failed.
             AlreadyStarted: The name is taken.
         """
+        look()
         given: dict[str, Any] = {
             "strategy": strategy,
             "max_children": max_children,
@@ -130,6 +132,7 @@ class DynamicSupervisor:
         cls, arg: Any = None, *, name: Any = None, timeout: float | None = None, **options: Any
     ) -> Any:
         """The form of `start_link` for coroutines; the options are the same."""
+        look()
         origin = _origin(cls, arg, options)
         return await DynamicSupervisorServer.alaunch(origin, name=name, timeout=timeout)
 
@@ -174,6 +177,7 @@ class DynamicSupervisor:
             MaxChildren: There are too many already.
             StartError: It did not start.
         """
+        look()
         return cast("Pid | None", ask(supervisor, StartChild(child_spec(spec))))
 
     @staticmethod
@@ -183,6 +187,7 @@ class DynamicSupervisor:
         Raises:
             NotFound: That is not a child of it.
         """
+        look()
         ask(supervisor, TerminateChild(_pid(pid)))
 
     @staticmethod
@@ -202,6 +207,7 @@ class DynamicSupervisor:
         Raises:
             NotFound: That is not a child of it.
         """
+        look()
         return cast("ChildSpec", ask(supervisor, GetChildSpec(_pid(pid))))
 
     @staticmethod

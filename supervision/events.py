@@ -106,13 +106,13 @@ NAMES: Final[dict[type, tuple[str, ...]]] = {
 
 def wanted(kind: type) -> bool:
     """Whether anybody listens to events of that class, so that they need not be made for nobody."""
-    return telemetry.enabled(NAMES[kind])
+    return telemetry.heard(NAMES[kind])
 
 
 def emit(event: SupervisorEvent) -> None:
     """Tells whoever listens."""
     name = NAMES[type(event)]
-    if telemetry.enabled(name):
-        telemetry.emit(
+    if telemetry.heard(name):
+        telemetry.tell(
             name, {"monotonic_time": time.monotonic()}, {"event": event, "supervisor": event.supervisor}
         )

@@ -6,6 +6,7 @@ import time
 from typing import Final
 
 from ..actors import Pid, ResproutError, process
+from ..actors.engine import look
 from .tree import children_of
 
 _LONGEST_PAUSE: Final = 0.002
@@ -31,6 +32,7 @@ def quiesce(timeout: float = 10.0) -> None:
     Raises:
         NotQuiet: Something still goes on.
     """
+    look()
     deadline = time.monotonic() + timeout
     pause = 0.0
     before: dict[Pid, int] | None = None

@@ -12,6 +12,7 @@ from typing import Any
 import attrs
 
 from ..actors import CallTimeout, Exited, Pid, process
+from ..actors.engine import look
 from . import stopping
 from .child_spec import ChildSpec
 from .starting import Failed, Outcome, Started
@@ -83,6 +84,7 @@ def ready(pid: Pid | None = None) -> None:
     Args:
         pid: The child; by default the current process. A thread that works for a child passes the child's.
     """
+    look()
     _waiting.say(process.current() if pid is None else pid)
 
 

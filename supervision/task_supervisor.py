@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from ..actors import Pid, ServerExit, Task, TaskExit, begin_task, make_stream, process
+from ..actors.engine import look
 from .child_options import read_options
 from .child_spec import ChildSpec, RestartType
 from .dynamic_server import DynamicSupervisorServer
@@ -58,6 +59,7 @@ class TaskSupervisor:
             SpecError: An option is wrong. Nothing was started.
             AlreadyStarted: The name is taken.
         """
+        look()
         spec = DynamicSpec(max_children=max_children, max_restarts=max_restarts, max_seconds=max_seconds)
         origin = Origin(cls, None, spec, above(cls, spec))
         return DynamicSupervisorServer.launch(origin, name=name)

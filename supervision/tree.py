@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeAlias
 import attrs
 
 from ..actors import Pid, process
-from ..actors.engine import nobody
+from ..actors.engine import look, nobody
 from .child_spec import ChildType, RestartType
 from .server import FamilyServer
 from .table import Child
@@ -83,6 +83,7 @@ def tree(supervisor: Any) -> TreeNode:
     Raises:
         NoProcess: There is no such process.
     """
+    look()
     pid = supervisor if isinstance(supervisor, Pid) else process.whereis(supervisor)
     if pid is None or not pid.alive:
         raise nobody(supervisor)

@@ -6,7 +6,7 @@ from asyncio import _get_running_loop
 from typing import TYPE_CHECKING
 
 from ..actors import AlreadyStarted, GenServer, NotFound, Pid, ProcessExit, process
-from ..actors.engine import first_use
+from ..actors.engine import first_use, look
 from ..supervision import DynamicSupervisor, Supervisor
 from . import events
 from .adaptive import Adaptive
@@ -63,6 +63,7 @@ def new(
 
     Semantics: ExSleeplock.new/2.
     """
+    look()
     settings = settings_of(
         name,
         num_slots,
@@ -86,6 +87,7 @@ def stop_lock(name: str) -> None:
     Raises:
         LockNotFound: no lock has that name.
     """
+    look()
     book = known(name)
     state = book.state()
     # First of all, so that no restart brings it back, whoever stops its process.
@@ -141,6 +143,7 @@ def resize(name: str, num_slots: int) -> None:
         LockNotFound: no lock has that name.
         ValueError: num_slots is no positive integer.
     """
+    look()
     book = known(name)
     if num_slots == 0 and not isinstance(num_slots, bool):
         raise ValueError(
@@ -159,6 +162,7 @@ def pause(name: str) -> None:
     Raises:
         LockNotFound: no lock has that name.
     """
+    look()
     known(name).pause(True)
 
 
@@ -168,6 +172,7 @@ def resume(name: str) -> None:
     Raises:
         LockNotFound: no lock has that name.
     """
+    look()
     known(name).pause(False)
 
 
@@ -177,6 +182,7 @@ def lock_state(name: str) -> LockState:
     Raises:
         LockNotFound: no lock has that name.
     """
+    look()
     return known(name).state()
 
 
@@ -186,6 +192,7 @@ def lock_info(name: str) -> LockInfo:
     Raises:
         LockNotFound: no lock has that name.
     """
+    look()
     return known(name).info()
 
 
@@ -195,6 +202,7 @@ def holders(name: str) -> list[Holder]:
     Raises:
         LockNotFound: no lock has that name.
     """
+    look()
     return known(name).list_holders()
 
 
@@ -204,11 +212,13 @@ def waiters(name: str) -> list[Waiter]:
     Raises:
         LockNotFound: no lock has that name.
     """
+    look()
     return known(name).list_waiters()
 
 
 def locks() -> list[str]:
     """List the names of all locks, sorted; in a forked child also those that are made anew on first use."""
+    look()
     first_use()
     renewable = {name for name, settings in list(table.inherited.items()) if is_renewable(settings)}
     return sorted(renewable.union(name for name, book in list(books.items()) if not book.ledger.closed))

@@ -12,6 +12,7 @@ from contextlib import aclosing
 from inspect import isawaitable
 from typing import Any, TypeVar, cast
 
+from ..actors.engine import look, unmet
 from .slot import slot
 from .unfinished import (
     check_callable,
@@ -55,6 +56,8 @@ def run(
     Semantics: ExSleeplock.execute/2. Differs: called while the slot is held already, it does not free that
         slot at its end.
     """
+    if unmet:
+        look()
     check_callable(fn, "run")
     with slot(name, timeout, priority):
         return check_finished(fn(*args, **kwargs), fn, "run")
@@ -73,6 +76,8 @@ async def arun(
 
     A plain function is called, and blocks the event loop for as long as it takes.
     """
+    if unmet:
+        look()
     check_callable(coro_fn, "arun")
     async with slot(name, timeout, priority):
         result = coro_fn(*args, **kwargs)
@@ -99,6 +104,8 @@ def limited(
         5
         >>> throttle.stop_lock("printer")
     """
+    if unmet:
+        look()
 
     def block() -> slot:
         return slot(name, timeout, priority, weight)

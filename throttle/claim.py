@@ -6,6 +6,7 @@ import itertools
 from typing import TYPE_CHECKING, Protocol
 
 from ..actors import NotHeld
+from ..actors.engine import look
 from .values import Grant, Outcome
 
 if TYPE_CHECKING:
@@ -79,6 +80,7 @@ class Hold(Grant):
     """What an adaptive lock learns from it."""
 
     def _say(self, outcome: Outcome) -> None:
+        look()
         if self.depth <= 0:
             raise NotHeld(self.name)
         (self.host or self).outcome = outcome
@@ -101,6 +103,7 @@ class Hold(Grant):
         self.book.give_back(self)
 
     def transfer(self, pid: Pid) -> Grant:
+        look()
         return self.book.transfer(self, pid)
 
     @property

@@ -9,7 +9,7 @@ from time import monotonic
 import attrs
 
 from ..actors import CallTimeout, LockNotFound, Pid, forbid_loop, process
-from ..actors.engine import check_timeout, kernel
+from ..actors.engine import check_timeout, kernel, look
 from ..supervision.prospects import reviver
 from .book import Book
 from .lock import known
@@ -54,6 +54,7 @@ def drain(name: str, timeout: float | None = None) -> DrainReport:
         LockNotFound: no lock has that name.
         BlockingInLoop: an event loop runs in this thread.
     """
+    look()
     forbid_loop("throttle.drain()", "asyncio.to_thread(throttle.drain, name, timeout)")
     check_timeout(timeout)
     return drain_book(known(name), timeout)

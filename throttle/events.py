@@ -71,17 +71,17 @@ EVENTS = (
 
 def somebody_listens() -> bool:
     """Tell whether any event of ours has a listener."""
-    return any(telemetry.enabled(event) for event in EVENTS)
+    return any(telemetry.heard(event) for event in EVENTS)
 
 
 def created(name: str, num_slots: int) -> None:
     """A lock begins."""
-    telemetry.emit(CREATED, {"value": 1}, {"name": name, "num_slots": num_slots})
+    telemetry.tell(CREATED, {"value": 1}, {"name": name, "num_slots": num_slots})
 
 
 def tell(event: telemetry.Event, state: LockState, name: str, num_slots: int) -> None:
     """Emit an event that measures the state alone."""
-    telemetry.emit(event, _state(state), {"name": name, "num_slots": num_slots})
+    telemetry.tell(event, _state(state), {"name": name, "num_slots": num_slots})
 
 
 def emit(fact: Fact, name: str, num_slots: int) -> None:
@@ -91,21 +91,21 @@ def emit(fact: Fact, name: str, num_slots: int) -> None:
     plain = {"running": state.running, "waiting": state.waiting}
     match fact:
         case LockAcquired(waited=seconds):
-            telemetry.emit(ACQUIRED, plain, info)
-            telemetry.emit(WAIT, {"seconds": seconds, **_state(state)}, info)
+            telemetry.tell(ACQUIRED, plain, info)
+            telemetry.tell(WAIT, {"seconds": seconds, **_state(state)}, info)
         case LockWaiting():
-            telemetry.emit(WAITING, plain, info)
+            telemetry.tell(WAITING, plain, info)
         case LockReleased(held=seconds, outcome=outcome):
-            telemetry.emit(RELEASED, plain, info)
+            telemetry.tell(RELEASED, plain, info)
             if outcome is not None:
                 info = {**info, "outcome": outcome}
-            telemetry.emit(HOLD, {"seconds": seconds, **_state(state)}, info)
+            telemetry.tell(HOLD, {"seconds": seconds, **_state(state)}, info)
         case WaiterShed():
-            telemetry.emit(SHED, _state(state), info)
+            telemetry.tell(SHED, _state(state), info)
         case WaiterTimedOut(waited=seconds):
-            telemetry.emit(TIMEOUT, {"seconds": seconds, **_state(state)}, info)
+            telemetry.tell(TIMEOUT, {"seconds": seconds, **_state(state)}, info)
         case SlotsAdapted(num_slots=slots, held=seconds):
-            telemetry.emit(ADAPTED, {"num_slots": slots, "seconds": seconds, **_state(state)}, info)
+            telemetry.tell(ADAPTED, {"num_slots": slots, "seconds": seconds, **_state(state)}, info)
         case _:
             assert_never(fact)
 

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..actors import LockNotFound, telemetry
+from ..actors.engine import look
 from . import admin, events
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ def opentelemetry(meter: Any = None) -> Detach:
     Raises:
         ImportError: opentelemetry-api is not installed.
     """
+    look()
     from opentelemetry import metrics
 
     meter = meter if meter is not None else metrics.get_meter("resprout.throttle")
@@ -124,6 +126,7 @@ def prometheus(registry: Any = None, *, port: int | None = None) -> Detach:
     Raises:
         ImportError: prometheus-client is not installed.
     """
+    look()
     import prometheus_client
     from prometheus_client.core import GaugeMetricFamily
 

@@ -7,7 +7,7 @@ from sys import _getframe
 from typing import TYPE_CHECKING, Final
 
 from ..actors import NotHeld, forbid_loop
-from ..actors.engine import check_timeout, current, former_of, kernel, local
+from ..actors.engine import check_timeout, current, former_of, kernel, local, look, peek, unmet
 from .caller import TaskCaller
 from .claim import Hold
 from .desk import watched
@@ -56,6 +56,8 @@ def acquire(name: str, timeout: float | None = None, priority: int = 0, weight: 
 
     Differs from ExSleeplock: nesting is counted, so an inner release does not free the outer slot.
     """
+    if unmet:
+        look()
     book: Book | None
     try:
         book = books[name]
@@ -96,6 +98,8 @@ async def aacquire(name: str, timeout: float | None = None, priority: int = 0, w
 
     Args, Returns, Raises: as ``acquire``. Cancelling the await leaves the line, or hands the slot on.
     """
+    if unmet:
+        look()
     book = books.get(name)
     if book is None:
         book = table.find(name)
@@ -129,6 +133,8 @@ def attempt(name: str, weight: int = 1) -> Grant | None:
 
     Semantics: ExSleeplock.attempt/1. While the lock process is being restarted, nothing is granted.
     """
+    if unmet:
+        look()
     book = table.find(name)
     me = current()
     check_request(book, None, 0, weight)
@@ -158,15 +164,19 @@ def release(name: str) -> None:
     except (KeyError, TypeError):
         book = None
     if book is None:
+        look()
         book = table.find(name)
+    # Also the dead give back what they hold, and meet their death where that is nothing.
     me = local.state.process
-    if me is None or me._fate or _get_running_loop() is not None:
-        me = current()
+    if me is None or _get_running_loop() is not None:
+        me = peek() or current()
     hold = book.ledger.holders.get(me.id)
     if hold is None or hold.depth <= 0 or hold.code is None:
         # Not what one acquire of this process has taken.
         hold = held_by(book, me) or _held_before_exit_signal(book, me)
         if hold is None:
+            if me._fate:
+                current()
             if book.ledger.closed:
                 table.find(name)
             raise NotHeld(name)

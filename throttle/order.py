@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Literal
 import attrs
 
 from ..actors import ResproutError
+from ..actors.engine import look
 from .desk import watched
 from .flow import held_by
 from .table import books
@@ -134,6 +135,7 @@ def lock_order(mode: Mode) -> Mode:
     Returns:
         The former mode. What was learned is forgotten.
     """
+    look()
     if mode not in ("off", "warn", "error"):
         raise ValueError(f"expected mode to be 'off', 'warn' or 'error', got: {mode!r}")
     before = watch.mode

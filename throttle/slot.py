@@ -7,7 +7,7 @@ from asyncio import _get_running_loop
 from typing import TYPE_CHECKING
 
 from ..actors import forbid_loop
-from ..actors.engine import current, kernel, local
+from ..actors.engine import current, kernel, local, look, unmet
 from .caller import GRANTED, TaskCaller
 from .claim import Hold
 from .desk import watched
@@ -82,6 +82,8 @@ class slot:  # noqa: N801  # used as a function: with slot("name"):
         self._outer: Hold | None = None
 
     def __enter__(self) -> Grant:
+        if unmet:
+            look()
         if _get_running_loop() is not None:
             forbid_loop("with throttle.slot(...)", "async with throttle.slot(...): ...")
         book = self._open()
@@ -97,9 +99,9 @@ class slot:  # noqa: N801  # used as a function: with slot("name"):
                 hold = book.take(me, self._weight, self._kill)
                 if hold is None:
                     here = local.state
-                    look = functools.partial(look_again, book, me, self._weight) if me.pooled else None
+                    again = functools.partial(look_again, book, me, self._weight) if me.pooled else None
                     hold = queue_up(
-                        book, me, here, self._timeout, self._priority, self._weight, self._kill, look=look
+                        book, me, here, self._timeout, self._priority, self._weight, self._kill, look=again
                     )
                 if me.pooled and hold.opener is None:
                     keep_for_flow(hold, me)
@@ -144,6 +146,8 @@ class slot:  # noqa: N801  # used as a function: with slot("name"):
 
     async def __aenter__(self) -> Grant:
         # _open(), written out.
+        if unmet:
+            look()
         book = books.get(self._name)
         if (
             book is None

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 import attrs
 
 from ..actors import NotHeld
+from ..actors.engine import look
 
 if TYPE_CHECKING:
     from ..actors import Pid
@@ -49,6 +50,7 @@ class Grant:
         Raises:
             NotHeld: it is over.
         """
+        look()
         if not self.held:
             raise NotHeld(self.name)
 

@@ -18,7 +18,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..actors import CallTimeout, Future, LockNotFound, ServerExit, process
-from ..actors.engine import Alarm, check_timeout, current, kernel
+from ..actors.engine import Alarm, check_timeout, current, kernel, look, unmet
 from .claim import Claim, Hold, fresh_key
 from .crew import Hand, SlotWorker
 from .flow import opened
@@ -330,6 +330,8 @@ def execute(
         QueueFull: the lock has ``max_waiting`` waiters already.
         TypeError: fn is not callable, or a generator function.
     """
+    if unmet:
+        look()
     book = table.find(name)
     check_callable(fn, "execute")
     if priority is not ZERO:
@@ -428,6 +430,8 @@ async def aexecute(
     **kwargs: Any,
 ) -> Any:
     """Await what ``execute`` returns. Cancelling the await cancels a job that does not run yet."""
+    if unmet:
+        look()
     return await execute(name, fn, *args, timeout=timeout, priority=priority, **kwargs)
 
 

@@ -4,13 +4,30 @@ thread.
 
 from __future__ import annotations
 
+import asyncio
+import gc
+import logging
 import queue
+import socket
 import threading
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
-from resprout.actors import GenServer, Killed, NoReply, Ok, Pid, Reply, ServerExit, process, telemetry
+from resprout.actors import (
+    GenServer,
+    Killed,
+    NoReply,
+    Ok,
+    Pid,
+    ProcessExit,
+    Reply,
+    ServerExit,
+    Task,
+    process,
+    telemetry,
+)
 
 WATCHDOG = 20.0
 
@@ -376,3 +393,174 @@ def test_a_non_blocking_process_dies_between_two_messages(gate):
     assert slot.left.wait(WATCHDOG)
     assert slot.told == ["died of killed", "left"]
     assert state == [True]
+
+
+def test_a_straggler_that_retries_whatever_process_is_gone_ends_at_its_first_try(straggler) -> None:
+    tries: list[int] = []
+
+    def retry() -> None:
+        while len(tries) < 1000:
+            tries.append(1)
+            try:
+                GenServer.call("stragglers.nobody", "anybody?")
+            except ProcessExit:
+                pass
+
+    _, held, ended = straggler(retry)
+    held.open()
+    assert isinstance(ended.get(timeout=WATCHDOG), Killed)
+    assert len(tries) == 1
+
+
+def test_what_a_task_returns_that_was_killed_meanwhile_reaches_nobody(gate) -> None:
+    held, over = gate(), threading.Event()
+
+    class Late:
+        def __del__(self) -> None:
+            over.set()
+
+    def work() -> object:
+        held()
+        return Late()
+
+    process.trap_exit(True)
+    task = Task.async_(work)
+    held.await_arrival()
+    process.exit(task.pid, "kill")
+    with pytest.raises(ServerExit):
+        Task.await_(task, WATCHDOG)
+    held.open()
+    assert over.wait(WATCHDOG), "somebody has it"
+    assert process.receive(timeout=WATCHDOG).reason == "killed"  # of the link
+    process.trap_exit(False)
+
+
+def test_a_handler_of_the_exited_event_may_look_around_on_the_thread_of_the_dead() -> None:
+    seen: queue.Queue[object] = queue.Queue()
+
+    def look(event: object, measurements: object, metadata: Any) -> None:
+        if metadata["name"] == "stragglers.looked":
+            seen.put((process.whereis("stragglers.looked"), process.alive(metadata["pid"])))
+
+    telemetry.attach("look", ("resprout", "process", "exited"), look)
+    try:
+        Server.start(name="stragglers.looked").stop()
+        assert seen.get(timeout=WATCHDOG) == (None, False)
+    finally:
+        telemetry.detach("look")
+
+
+@pytest.fixture
+def no_collections() -> Iterator[None]:
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+def meets_its_death() -> None:
+    process.current()
+
+
+def fails() -> None:
+    raise ValueError("boom")
+
+
+def fails_because_of_its_death() -> None:
+    try:
+        process.current()
+    except BaseException as death:
+        raise RuntimeError("boom") from death
+
+
+def returns() -> None:
+    """Nothing more comes."""
+
+
+ENDS = (meets_its_death, fails, fails_because_of_its_death, returns)
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("end", ENDS)
+@pytest.mark.parametrize("kind", ["function", "coroutine", "server", "task"])
+def test_what_a_straggler_had_open_is_closed_at_its_end_without_a_collection(
+    kind: str, end: Callable[[], None], gate, kill, no_collections: None
+) -> None:
+    ours, theirs = socket.socketpair()
+    held = gate()
+
+    def serve(connection: socket.socket) -> None:
+        held()
+        end()
+        connection.fileno()
+
+    async def serve_in_a_loop(connection: socket.socket) -> None:
+        arrived = asyncio.get_running_loop().run_in_executor(None, held)
+        while not arrived.done():
+            try:
+                await asyncio.shield(arrived)
+            except asyncio.CancelledError:
+                continue
+        end()
+        connection.fileno()
+
+    match kind:
+        case "function":
+            pid = process.spawn(serve, theirs)
+        case "coroutine":
+            pid = process.spawn(serve_in_a_loop, theirs)
+        case "task":
+            pid = Task.start(serve, theirs)
+        case _:
+            pid = Server.start()
+            # Out of the message, which the server's own frames have.
+            box = [theirs]
+            pid.cast(lambda server: serve(box.pop()))
+    del theirs
+    held.await_arrival()
+    kill(pid)
+    held.open()
+    ours.settimeout(WATCHDOG)
+    assert ours.recv(1) == b""
+    ours.close()
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_what_a_crashed_function_had_open_is_closed_when_nobody_has_its_pid(
+    no_collections: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    # What pytest captures of the report would keep its traceback.
+    caplog.set_level(logging.CRITICAL, "resprout")
+    ours, theirs = socket.socketpair()
+
+    def serve(connection: socket.socket) -> None:
+        raise ValueError("boom")
+
+    process.spawn(serve, theirs)
+    del theirs
+    ours.settimeout(WATCHDOG)
+    assert ours.recv(1) == b""
+    ours.close()
+
+
+def test_an_error_that_somebody_keeps_does_not_keep_the_process_of_an_ended_thread() -> None:
+    kept: list[ServerExit] = []
+    mine: list[Pid] = []
+
+    def body() -> None:
+        process.exit(process.current(), "boom")
+        try:
+            process.whereis("nobody")
+        except ServerExit as error:
+            kept.append(error)
+        mine.append(process.current())
+        process.register(mine[0], "stragglers.thread")
+
+    thread = threading.Thread(target=body)
+    thread.start()
+    thread.join()
+    process.trap_exit(True)
+    process.monitor(mine[0])
+    assert process.receive(timeout=WATCHDOG).pid is mine[0]
+    process.trap_exit(False)
+    assert process.whereis("stragglers.thread") is None

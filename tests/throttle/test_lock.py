@@ -15,6 +15,7 @@ from resprout.actors import (
     BlockingInLoop,
     CallTimeout,
     GenServer,
+    Killed,
     LockNotFound,
     NotHeld,
     Pid,
@@ -336,10 +337,12 @@ def test_a_thread_that_got_an_exit_signal_keeps_its_slot_until_it_releases(
         throttle.acquire(name)
         inside.set()
         go.wait(SOON)
-        with pytest.raises(ServerExit):
-            throttle.release(name)
-        assert throttle.lock_state(name).used == 1
         throttle.release(name)
+        with pytest.raises(ServerExit):
+            throttle.lock_state(name)
+        assert throttle.lock_state(name).used == 0
+        with pytest.raises(NotHeld):
+            throttle.release(name)
         return "released"
 
     thread = in_thread(work)
@@ -351,12 +354,44 @@ def test_a_thread_that_got_an_exit_signal_keeps_its_slot_until_it_releases(
     assert throttle.lock_state(name).used == 0
 
 
+def test_a_killed_process_releases_its_slot_and_meets_its_death_at_the_next_call(lock: Lock) -> None:
+    name = lock(1)
+    met: list[BaseException] = []
+    inside, go, freed, over = (threading.Event() for _ in range(4))
+
+    def work() -> None:
+        throttle.acquire(name)
+        inside.set()
+        go.wait(SOON)
+        try:
+            throttle.release(name)
+            freed.set()
+            throttle.release(name)
+        except BaseException as error:
+            met.append(error)
+            over.set()
+            raise
+
+    pid, ref = process.spawn_monitor(work)
+    assert inside.wait(SOON)
+    process.exit(pid, "kill")
+    assert process.receive(lambda message: getattr(message, "ref", None) is ref, SOON).reason == "killed"
+    assert throttle.lock_state(name).used == 1
+    go.set()
+    assert freed.wait(SOON)
+    assert throttle.run(name, lambda: "free", timeout=SOON) == "free"
+    assert over.wait(SOON)
+    assert [type(each) for each in met] == [Killed]
+
+
 def test_a_slot_block_releases_after_an_exit_signal_to_its_thread(lock: Lock, in_thread: InThread) -> None:
     name = lock(1)
 
     def work() -> int:
         with throttle.slot(name) as grant:
             process.exit(grant.pid, "boom")
+        with pytest.raises(ServerExit):
+            throttle.lock_state(name)
         return throttle.lock_state(name).used
 
     assert in_thread(work).result(SOON) == 0
