@@ -664,9 +664,19 @@ class Halt:
             frame = frame.f_back
         sys.settrace(self.trace)
 
+    def again(self, number: int) -> None:
+        """Have it go on, and halt once more."""
+        self.number = number
+        self.arrived.clear()
+        go_on, self.go_on = self.go_on, threading.Event()
+        go_on.set()
+
     def trace(self, frame: Any, event: str, arg: Any) -> Any:
         name = frame.f_code.co_name
-        if name not in self.functions or self.arrived.is_set():
+        if self.arrived.is_set():
+            sys.settrace(None)
+            return None
+        if name not in self.functions:
             return None
         if event == "line":
             self.number -= 1
@@ -769,29 +779,45 @@ def test_a_process_receives_nothing_that_is_sent_after_an_exit_signal():
     assert sweep(start, "receive", "take_plain") > 10
 
 
+def call_after_exit(pid: Pid, halt: Halt, more: int) -> None:
+    """To a process that is halted, send an exit signal, and call it when it has come to another line."""
+    signalled, go_on = threading.Event(), threading.Event()
+    errors: list[BaseException] = []
+
+    def send() -> None:
+        process.exit(pid, "boom")
+        signalled.set()
+        assert go_on.wait(WATCHDOG)
+        with pytest.raises((NoProcess, ServerExit)) as caught:
+            pid.call("after")
+        errors.append(caught.value)
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    assert signalled.wait(WATCHDOG)
+    halt.again(more)
+    assert halt.arrived.wait(WATCHDOG)
+    go_on.set()
+    while thread.is_alive() and not pid.mailbox_length():
+        threading.Event().wait(0.0001)
+    halt.go_on.set()
+    thread.join()
+    assert len(errors) == 1
+
+
 @pytest.mark.parametrize("kind", [Heard, HeardBounded])
 def test_a_call_after_an_exit_signal_is_not_answered(way, kind):
-    for line in itertools.count(1):
+    pairs = 0
+    for line, more in ((line, more) for line in itertools.count(1) for more in range(1, 12)):
         heard: list[Any] = []
-        errors: list[BaseException] = []
         halt = Halt(line, "drain", "run", "_live")
         pid: Pid = way(kind).start(heard)
         threading.Thread(target=pid.cast, args=(halt,)).start()
         assert halt.arrived.wait(WATCHDOG)
-
-        def call(pid: Pid = pid, errors: list[BaseException] = errors) -> None:
-            process.exit(pid, "boom")
-            with pytest.raises((NoProcess, ServerExit)) as caught:
-                pid.call("after")
-            errors.append(caught.value)
-
-        thread = threading.Thread(target=call)
-        thread.start()
-        while thread.is_alive() and not pid.mailbox_length():
-            threading.Event().wait(0.0001)
-        halt.go_on.set()
-        thread.join()
-        assert (heard, len(errors)) == ([], 1), line
         if halt.missed:
+            process.exit(pid, "kill")
             break
-    assert line > 5
+        call_after_exit(pid, halt, more)
+        assert heard == [], (line, more)
+        pairs += 1
+    assert pairs > 50
