@@ -54,7 +54,21 @@ from .errors import (
 from .forked import after_fork
 from .future import Future
 from .genserver import GenServer
-from .messages import IGNORE, NOTHING, TIMEOUT, Down, Exited, Named, NoReply, Ok, Ref, Reply, Resource, Stop
+from .messages import (
+    IGNORE,
+    NOTHING,
+    TIMEOUT,
+    Down,
+    Exited,
+    Named,
+    NoReply,
+    Ok,
+    Ref,
+    Reply,
+    Resource,
+    Stop,
+    TaskExit,
+)
 from .pid import Pid
 from .reasons import Crash, Shutdown, is_orderly
 from .reports import CrashReport
@@ -62,7 +76,8 @@ from .resources import await_heirs, limit_closing
 from .server import BadReturn
 from .shutdown import at_exit
 from .stacks import dump_processes
-from .task import NotOwner, Task, TaskExit, begin_task, make_stream
+from .stream import StreamOptions, make_stream
+from .task import NotOwner, Task, TaskIgnored, begin_task, start_task
 from .waiting import forbid_loop
 
 __all__ = [
@@ -125,8 +140,10 @@ __all__ = [
     "Start",
     "StartError",
     "Stop",
+    "StreamOptions",
     "Task",
     "TaskExit",
+    "TaskIgnored",
     "UnknownMessage",
     "after_fork",
     "at_exit",
@@ -141,6 +158,7 @@ __all__ = [
     "one_of",
     "process",
     "seconds",
+    "start_task",
     "sys",
     "telemetry",
     "whole_number",

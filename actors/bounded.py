@@ -23,7 +23,7 @@ from .errors import CallTimeout, MailboxFull
 from .inline import InlinePid
 from .local import local
 from .mailbox import Continue, System, Tick
-from .messages import NOTHING, Down, Exited, Notice, Ref
+from .messages import NOTHING, Down, Exited, Notice, TaskReply
 from .on_loop import LoopPid
 from .pooled import PooledPid
 from .runnable import RunnablePid, begin_call
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from .pid import Pid
 
 OnFull: TypeAlias = Literal["reject", "drop_oldest", "drop_newest", "block"]
-_ALWAYS = (System, Down, Exited, Tick, Continue, Notice)
+_ALWAYS = (System, Down, Exited, Tick, Continue, Notice, TaskReply)
 _CHOICES = ("reject", "drop_oldest", "drop_newest", "block")
 
 
@@ -152,15 +152,17 @@ class BoundedMixin(RunnablePid):
 
     def turn(self, budget: int) -> bool:
         while budget:
-            if self._urgent:
-                self._take_signals()
-            if self._fate:
-                return False
             item = self.next_item()
             if item is NOTHING:
+                self._take_signals()
                 return False
             budget -= 1
             self.taken(item)
+            if self._urgent or self._fate:
+                # As in ServerPid.turn.
+                self._take_signals()
+                self._refuse(item)
+                return False
             self.handle(item)
         return True
 
@@ -271,9 +273,7 @@ def _counted(item: Any) -> bool:
     """Whether a message needs a place. Notices of the runtime must arrive, and so must the result of a
     task.
     """
-    if isinstance(item, _ALWAYS):
-        return False
-    return not (type(item) is tuple and len(item) == 2 and type(item[0]) is Ref)
+    return not isinstance(item, _ALWAYS)
 
 
 def offer(pid: Pid, item: Any) -> bool:

@@ -23,6 +23,7 @@ from .messages import Notice
 from .offloaded import Leaving, call, owner, stay
 from .pool import Worker
 from .resolving import nobody
+from .task import work_for
 from .waiting import LoopBell, Waiter, check_timeout, park
 
 __all__ = [
@@ -73,4 +74,5 @@ __all__ = [
     "was_there",
     "when_room",
     "without_arguments",
+    "work_for",
 ]

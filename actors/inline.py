@@ -88,7 +88,8 @@ class InlinePid(RunnablePid):
                 st.loop = before_loop
                 st.depth -= 1
                 self._run.append(True)
-        if self._inbox or self._urgent or self._fate:
+        # What receive passed over in the callback is in _saved.
+        if self._inbox or self._saved or self._urgent or self._fate:
             self.drain()
         if not st.depth and (st.owed or st.interrupt is not None):
             self._after_drain(st)
@@ -104,7 +105,14 @@ class InlinePid(RunnablePid):
             call = begin_call(self, message)
         else:
             call = Call(message, self, caller)
-        if not self.plain or self._inbox or message.__class__ in PYKKA_MESSAGES or st.depth >= DEEPEST:
+        if (
+            not self.plain
+            or self._inbox
+            # Our own exit signal, say, which comes before the call.
+            or self._urgent
+            or message.__class__ in PYKKA_MESSAGES
+            or st.depth >= DEEPEST
+        ):
             return self._call_in_turn(call, st, timeout)
         before, before_loop = st.process, st.loop
         held = False
@@ -141,7 +149,8 @@ class InlinePid(RunnablePid):
                 st.loop = before_loop
                 st.depth -= 1
                 self._run.append(True)
-        if self._inbox or self._urgent or self._fate:
+        # What receive passed over in the callback is in _saved.
+        if self._inbox or self._saved or self._urgent or self._fate:
             self.drain()
         if not st.depth and (st.owed or st.interrupt is not None):
             self._after_drain(st)

@@ -142,3 +142,13 @@ def peek() -> Pid | None:
             found: Pid | None = tasks.get(id(task))
             return found
     return st.process
+
+
+def runs_here(pid: Pid) -> bool:
+    """Whether the code of a process runs on this thread, so that it is at its mailbox nowhere else now."""
+    if local.state.process is pid:
+        return True
+    loop = _get_running_loop()
+    find: Callable[[], asyncio.Task[Any] | None] | None = getattr(pid, "task", None)
+    task = None if loop is None or find is None else find()
+    return task is not None and task.get_loop() is loop

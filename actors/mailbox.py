@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .call import Call
-from .messages import Down, Exited, Ref
+from .messages import Down, Exited, Ref, TaskReply
 from .pid import NO_INBOX, Pid
 
 _NEVER: list[bool] = []
@@ -81,12 +81,19 @@ NOT_FOR_RECEIVE = (Call, Cast, System, Tick)
 
 
 def void(pid: Pid, item: Any) -> bool:
-    """Whether a notice came too late: its monitor was flushed or its link undone while the death was being
-    told. (Anybody may send a Down or an Exited with whatever in it: that is a message like any other.)
+    """Whether a notice came too late: its monitor was flushed, its task let go or its link undone meanwhile.
+
+    Anybody may send a Down or an Exited with whatever in it: that is a message like any other.
     """
     if item.__class__ is Down:
         return isinstance(item.ref, Ref) and item.ref.flushed
-    return item.__class__ is Exited and isinstance(item.pid, Pid) and item.pid.id in pid._unlinked
+    if item.__class__ is TaskReply:
+        return item[0].flushed
+    if item.__class__ is not Exited or not isinstance(item.pid, Pid) or item.pid.id not in pid._unlinked:
+        return False
+    # The only one that the runtime sends; what comes later was made by hand.
+    pid._unlinked.discard(item.pid.id)
+    return True
 
 
 def take_plain(pid: Pid, matching: Callable[[Any], bool] | None) -> tuple[bool, Any]:
@@ -97,12 +104,19 @@ def take_plain(pid: Pid, matching: Callable[[Any], bool] | None) -> tuple[bool, 
         order stays.
     """
     saved = pid._saved
-    if saved:
+    while saved:
         for index, item in enumerate(saved):
-            if not isinstance(item, NOT_FOR_RECEIVE) and (matching is None or matching(item)):
-                del saved[index]
-                pid.taken(item)
-                return True, item
+            if not isinstance(item, NOT_FOR_RECEIVE):
+                if void(pid, item):
+                    # Since it was passed over. The rest is looked at again.
+                    del saved[index]
+                    break
+                if matching is None or matching(item):
+                    del saved[index]
+                    pid.taken(item)
+                    return True, item
+        else:
+            break
     inbox = pid._inbox
     while inbox:
         try:

@@ -71,6 +71,26 @@ class Down:
     reason: object
 
 
+class TaskReply(tuple[Ref, Any]):
+    """The message with a task's result: a plain ``(ref, result)``, of a class of its own so that one which
+    comes after nobody wants it any more can be thrown away on arrival.
+    """
+
+    __slots__ = ()
+
+
+@attrs.frozen
+class TaskExit:
+    """What stands in the place of a result that did not come: ``{:exit, reason}``.
+
+    Attributes:
+        reason: why: an exit reason, or ``"timeout"`` for an item of a stream that took too long. In a stream
+            with ``zip_input_on_exit`` the pair of the item and that.
+    """
+
+    reason: object
+
+
 @attrs.frozen
 class Exited:
     """What an exit signal becomes for a process that traps exits: ``{:EXIT, pid, reason}``."""

@@ -82,6 +82,10 @@ class LoopPid(RunnablePid):
             if item is NOTHING:
                 return
             self.taken(item)
+            if self._fate:
+                # As in ServerPid.turn.
+                self._refuse(item)
+                return
             try:
                 result = self.invoke(item)
                 if hasattr(result, "__await__"):

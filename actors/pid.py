@@ -330,22 +330,6 @@ class Pid(RefBase):
 
     # -- links, monitors, resources -------------------------------------------
 
-    def add_link(self, other: Pid) -> None:
-        """Link two processes; a dead other sends its exit signal at once."""
-        if other is self:
-            return
-        _put(self, "_links", other.id, other)
-        _put(other, "_links", self.id, self)
-        # Dead, but not yet at telling its links: its burial will find the entry, in its order.
-        if other._told and self._links.pop(other.id, None) is not None:
-            other._links.pop(self.id, None)
-            self.signal(other, NOPROC)
-        if self._told:
-            # This one died meanwhile and its burial may have missed the new entry.
-            if other._links.pop(self.id, None) is not None:
-                other.signal(self, self.exit_reason)
-            self._links.pop(other.id, None)
-
     def remove_link(self, other: Pid) -> None:
         """Take the link away, on both sides; afterwards the link has no effect any more."""
         if self._links.pop(other.id, None) is None and other._fate and other.id in table:
@@ -355,8 +339,8 @@ class Pid(RefBase):
 
     def add_monitor(self, ref: Ref) -> None:
         """Watch this process through ref."""
-        _put(self, "_monitors", ref.id, ref)
-        _put(ref.watcher, "_watching", ref.id, ref)
+        put_entry(self, "_monitors", ref.id, ref)
+        put_entry(ref.watcher, "_watching", ref.id, ref)
         if self._told and self._monitors.pop(ref.id, None) is not None:
             ref.watcher._watching.pop(ref.id, None)
             ref.watcher.deliver(Down(ref, self, NOPROC))
@@ -403,7 +387,7 @@ class Pid(RefBase):
                 return
             # Then where the departure looks for it; if that has been, it is told from here. Never left
             # before died.
-            _put(self, "_lingering", key, resource)
+            put_entry(self, "_lingering", key, resource)
             if self._gone:
                 self._depart()
         except INTERRUPTS:
@@ -437,6 +421,8 @@ class Pid(RefBase):
         if self._fate:
             return
         if self._unlinked and not direct and sender is not None and sender.id in self._unlinked:
+            # Its only signal along a link; what comes with its Pid in it from now on was made by hand.
+            self._unlinked.discard(sender.id)
             return
         if direct and isinstance(reason, str) and reason == KILL:
             self.end(KILLED)
@@ -583,7 +569,7 @@ class Pid(RefBase):
         self.actor = None
 
 
-def _put(pid: Pid, slot: str, key: int, value: object) -> None:
+def put_entry(pid: Pid, slot: str, key: int, value: object) -> None:
     """Put an entry into one of a process's tables, making the table if need be."""
     table = getattr(pid, slot)
     if table is _NO_DICT:

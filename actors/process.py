@@ -18,12 +18,13 @@ from .deaths import Deaths
 from .errors import CallTimeout, NoProcess
 from .inline import InlinePid
 from .kernel import Alarm, kernel
+from .links import tie
 from .local import look, unmet
 from .mailbox import System, take_plain
 from .messages import NOTHING, Down, Ref
 from .names import names, remove_name, take_name
 from .pid import Pid, table
-from .reasons import FORKED
+from .reasons import FORKED, NOPROC
 from .resolving import no_process, nobody, resolve
 from .resolving import whereis as _whereis
 from .runnable import RunnablePid
@@ -38,6 +39,7 @@ __all__ = [
     "Timer",
     "alive",
     "areceive",
+    "callers",
     "cancel_timer",
     "current",
     "demonitor",
@@ -49,6 +51,7 @@ __all__ = [
     "monitor",
     "own",
     "processes",
+    "read_timer",
     "receive",
     "register",
     "registered",
@@ -119,9 +122,39 @@ def exit(target: object, reason: object = NOTHING) -> None:
 
 
 def link(other: object) -> None:
-    """Tie the current process and another: the exit of one is an exit signal for the other."""
+    """Tie the current process and another: the exit of one is an exit signal for the other.
+
+    Args:
+        other: a Pid or a name. Linking twice is one link; linking oneself does nothing.
+
+    Raises:
+        NoProcess: it is dead already, or nobody has that name. (A process that traps exits gets the message
+            ``Exited(pid, "noproc")`` instead, if it is a Pid.)
+
+    Semantics: Erlang ``link/1``.
+    """
     look()
-    context.current().add_link(_not_stale(resolve(other)))
+    me = context.current()
+    pid = _not_stale(resolve(other))
+    # The second look is for one that dies in between. One that traps exits may be told the true reason.
+    if (not me.trap_exit and pid is not me and pid.dead) or not tie(me, pid):
+        if not me.trap_exit:
+            raise no_process(pid)
+        me.signal(pid, NOPROC)
+
+
+def callers() -> tuple[Pid, ...]:
+    """On whose behalf the current process works: who started this task, on whose behalf that one works, and
+    so on.
+
+    Returns:
+        The nearest first; empty in a process that is neither a task nor at work for ``throttle.execute``.
+
+    Semantics: Elixir's ``$callers``, which Task keeps (as opposed to ``$ancestors``, who started whom).
+    """
+    look()
+    found: tuple[Pid, ...] = context.current()._ties.get("callers", ())
+    return found
 
 
 def unlink(other: object) -> None:
@@ -224,6 +257,13 @@ class Timer:
             return None
         return max(0.0, self.at - time.monotonic())
 
+    def _left(self) -> float | None:
+        """The seconds until it fires (again), None when it has fired or was cancelled."""
+        alarm = self._alarm
+        if alarm is None or not alarm.pending:
+            return None
+        return max(0.0, self.at - time.monotonic())
+
 
 def send_after(server: object, message: object, delay: float) -> Timer:
     """Send a message later.
@@ -260,9 +300,21 @@ def send_interval(server: object, message: object, interval: float) -> Timer:
 def cancel_timer(timer: Timer) -> float | None:
     """Stop a timer; the seconds that were left, None when it has fired."""
     look()
+    look()
     if not isinstance(timer, Timer):
         raise TypeError(f"expected timer as send_after returned it, got: {timer!r}")
     return timer.cancel()
+
+
+def read_timer(timer: Timer) -> float | None:
+    """The seconds until a timer fires (an interval: fires next), None when it has fired or was cancelled.
+
+    Semantics: Elixir's ``Process.read_timer/1``, in seconds; None for its ``false``.
+    """
+    look()
+    if not isinstance(timer, Timer):
+        raise TypeError(f"expected timer as send_after returned it, got: {timer!r}")
+    return timer._left()
 
 
 def trap_exit(value: bool = True) -> bool:
@@ -407,6 +459,9 @@ def receive(matching: Callable[[Any], bool] | None = None, timeout: float | None
     while True:
         found, message = take_plain(me, matching)
         if found:
+            # Not what was sent after the exit signal that has ended it meanwhile.
+            if me._fate:
+                me.meet_death()
             return message
         left = None if deadline is None else deadline - time.monotonic()
         if left is not None and left <= 0:
@@ -446,6 +501,8 @@ async def areceive(matching: Callable[[Any], bool] | None = None, timeout: float
         try:
             found, message = take_plain(me, matching)
             if found:
+                if me._fate:
+                    me.meet_death()
                 return message
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
             if not await bell.wait(left):

@@ -50,6 +50,7 @@ class CrashReport:
         last_message: what it was handling, cut to a screen.
         state: its state's summary, as ``format_status`` shows it.
         links: who was linked to it.
+        callers: on whose behalf it worked, the nearest first (see ``process.callers``).
         owned: what it owned, which is closed now.
     """
 
@@ -62,11 +63,14 @@ class CrashReport:
     state: str
     links: tuple[Pid, ...]
     owned: tuple[str, ...] = ()
+    callers: tuple[Pid, ...] = ()
 
     def __str__(self) -> str:
         lines = [f"{self.kind} {self.pid} ended: {_describe(self.reason)}"]
         if self.parents:
             lines.append("  parents: " + ", ".join(map(str, self.parents)))
+        if self.callers:
+            lines.append("  callers: " + ", ".join(map(str, self.callers)))
         if self.last_message:
             lines.append(f"  last message: {self.last_message}")
         if self.state:
@@ -113,6 +117,7 @@ def crashed(pid: Any, reason: object, item: object) -> None:
             state=_state_of(pid),
             links=tuple(pid._links.copy().values()),
             owned=_owned_by(pid),
+            callers=pid._ties.get("callers", ()),
         )
         telemetry.tell(CRASHED, {}, {"report": report, "pid": pid, "reason": reason})
         if before is not None:

@@ -17,12 +17,13 @@ from .bridge import PYKKA_MESSAGES, ActorStop
 from .call import Call
 from .errors import AlreadyRegistered, AlreadyStarted, Killed, ResproutError, StartError
 from .kernel import Alarm, kernel
+from .links import tie
 from .local import local
 from .mailbox import Cast, Continue, System, Tick, void
-from .messages import IGNORE, NOTHING, TIMEOUT, Down, Exited, NoReply, Ok, Reply, Stop
+from .messages import IGNORE, NOTHING, TIMEOUT, Down, Exited, NoReply, Ok, Reply, Stop, TaskReply
 from .names import take_name
 from .pid import Pid
-from .reasons import NORMAL, Crash, is_orderly
+from .reasons import NOPROC, NORMAL, Crash, is_orderly
 from .resources import when_closed
 
 if TYPE_CHECKING:
@@ -113,17 +114,21 @@ class ServerPid(Pid):
         """Handle up to budget items as this process; True when there may be more."""
         inbox = self._inbox
         while budget:
-            if self._urgent:
-                self._take_signals()
-            if self._fate:
-                return False
             if self._saved or self._suspended:
                 item = self._next_of_saved()
                 if item is NOTHING:
+                    self._take_signals()
                     return False
             elif inbox:
                 item = inbox.popleft()
             else:
+                self._take_signals()
+                return False
+            # Looked at when the item is out: what a process sent after its exit signal is not handled, as it
+            # sees to it that the signal is known here before it goes on. (What it sent before may be.)
+            if self._urgent or self._fate:
+                self._take_signals()
+                self._refuse(item)
                 return False
             budget -= 1
             kind = item.__class__
@@ -228,7 +233,7 @@ class ServerPid(Pid):
             return self.boot(item)
         if isinstance(item, System):
             return item.handle(self)
-        if (kind is Down or kind is Exited) and void(self, item):
+        if (kind is Down or kind is Exited or kind is TaskReply) and void(self, item):
             return None
         if kind is Exited and item.pid is self.parent and item.pid is not None:
             # The parent of a server that traps exits is the one whose end it does not survive (gen_server).
@@ -336,8 +341,8 @@ class ServerPid(Pid):
             except AlreadyRegistered as taken:
                 self._refuse_boot(boot, AlreadyStarted(taken.pid), NORMAL)
                 return None
-        if boot.link is not None:
-            self.add_link(boot.link)
+        if boot.link is not None and not tie(self, boot.link):
+            self.signal(boot.link, NOPROC)
         return checked(actor.init(boot.arg))
 
     def fail_boot(self, boot: Boot, reason: object) -> None:

@@ -13,6 +13,7 @@ from . import reports, telemetry
 from .context import current
 from .errors import Killed
 from .kernel import kernel
+from .links import tie
 from .local import adopt_task, disown_task, local, look, peek
 from .loop import makes_coroutine, runtime_loop
 from .mailbox import MailboxPid
@@ -174,7 +175,7 @@ def prepare(
     pid = kind(function, args, parent)
     ref = None
     if link and parent is not None:
-        parent.add_link(pid)
+        tie(parent, pid)
     if monitor and parent is not None:
         ref = Ref(parent, pid)
         pid.add_monitor(ref)

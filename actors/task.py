@@ -9,38 +9,31 @@ caller's exit takes it along).
 
 from __future__ import annotations
 
-import os
-import time
-from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Any
 
-import attrs
-
 from .context import ThreadPid, current
+from .ends import Ends, deadline_of, wait_until
 from .errors import CallTimeout, ProcessExit, ResproutError, ServerExit
 from .future import Future
-from .local import look
+from .links import tie
+from .local import look, peek, runs_here
 from .loop import makes_coroutine
 from .mailbox import take_plain
-from .messages import Down, Ref
+from .messages import Down, Exited, Ref, TaskExit, TaskReply
 from .pid import Pid
-from .reasons import SHUTDOWN
+from .reasons import KILL, KILLED, SHUTDOWN, is_orderly
 from .spawned import prepare
+from .stream import CPUS, StreamOptions, make_stream
 from .waiting import check_timeout
-
-CPUS = os.cpu_count() or 1
 
 
 class NotOwner(ResproutError):
     """Only the process that started a task may await it."""
 
 
-@attrs.frozen
-class TaskExit:
-    """What a stream yields in the place of a result that did not come: ``{:exit, reason}``."""
-
-    reason: object
+class TaskIgnored(ResproutError):
+    """The task was let go with ``Task.ignore``: its result is dropped, so nobody can wait for it."""
 
 
 class Task:
@@ -51,21 +44,22 @@ class Task:
     ``await task``.
 
     Attributes:
-        pid: the process that computes.
+        pid: the process that computes; None for ``Task.completed``.
         ref: the owner's monitor of it.
         owner: who started it.
     """
 
-    __slots__ = ("_result", "owner", "pid", "ref")
+    __slots__ = ("_ignored", "_result", "owner", "pid", "ref")
 
-    def __init__(self, pid: Pid, ref: Ref, owner: Pid, result: Future[Any]) -> None:
+    def __init__(self, pid: Pid | None, ref: Ref, owner: Pid, result: Future[Any]) -> None:
         self.pid = pid
         self.ref = ref
         self.owner = owner
         self._result = result
+        self._ignored = False
 
     def __repr__(self) -> str:
-        return f"<Task {self.pid} of {self.owner}>"
+        return f"<Task {self.pid or 'completed'} of {self.owner}>"
 
     def done(self) -> bool:
         """Whether its result or its exit is known."""
@@ -74,9 +68,20 @@ class Task:
 
     def __await__(self) -> Generator[Any, None, Any]:
         look()
-        value = yield from self._result.__await__()
-        self._forget()
-        return value
+        _not_ignored(self)
+        if not self._result.done():
+            # Not the result itself: a wait that is cancelled ends the wait only.
+            bell: Future[None] = Future()
+
+            def ring(_: object) -> None:
+                bell.try_set(None)
+
+            self._result.add_done_callback(ring)
+            try:
+                yield from bell.__await__()
+            finally:
+                self._result.remove_done_callback(ring)
+        return self._take()
 
     # -- starting ------------------------------------------------------------
 
@@ -91,18 +96,32 @@ class Task:
         return begin_task(function, args, link=True)
 
     @staticmethod
+    def completed(value: Any) -> Task:
+        """A task of the current process that has its result already, for code that needs a task in any case.
+
+        Args:
+            value: the result. It is in the mailbox, too, as of any task.
+
+        Semantics: Elixir's ``Task.completed/1``; its pid is None.
+        """
+        owner = current()
+        ref = Ref(owner, None)
+        result: Future[Any] = Future()
+        _tell(None, ref, value, result)
+        return Task(None, ref, owner, result)
+
+    @staticmethod
     def start(function: Callable[..., Any], *args: Any) -> Pid:
         """Start a computation whose result nobody wants, linked to nobody."""
         pid, _ = prepare(function, args)
+        work_for(pid, peek())
         pid.begin()
         return pid
 
     @staticmethod
     def start_link(function: Callable[..., Any], *args: Any) -> Pid:
         """Like start, linked to the current process, as a child of a supervisor is."""
-        pid, _ = prepare(function, args, link=True)
-        pid.begin()
-        return pid
+        return start_task(current(), function, args)
 
     @staticmethod
     def child_spec(function: Callable[..., Any], *args: Any, **overrides: Any) -> Any:
@@ -123,10 +142,15 @@ class Task:
     def await_(task: Task, timeout: float | None = 5.0) -> Any:
         """Wait for the result.
 
+        Args:
+            task: of the current process.
+            timeout: seconds, None for ever.
+
         Raises:
             CallTimeout: it did not come in time; the task goes on, and may be awaited again.
             ServerExit: the task ended without one.
             NotOwner: another process started it.
+            TaskIgnored: it was let go.
         """
         _owned(task)
         try:
@@ -137,16 +161,33 @@ class Task:
 
     @staticmethod
     def await_many(tasks: Iterable[Task], timeout: float | None = 5.0) -> list[Any]:
-        """Wait for all results, in the order of the tasks, at most timeout seconds together; raises as
-        await_.
+        """Wait for all results.
+
+        Args:
+            tasks: of the current process, which is looked at before anything else.
+            timeout: seconds for all of them together, None for ever.
+
+        Returns:
+            The results, in the order of the tasks.
+
+        Raises:
+            ServerExit: a task ended without one; raised as soon as that happens, however long others take.
+            CallTimeout, NotOwner, TaskIgnored: as await_.
         """
         look()
+        tasks = list(tasks)
+        for task in tasks:
+            _owned(task)
         check_timeout(timeout)
-        deadline = None if timeout is None else time.monotonic() + timeout
-        return [
-            Task.await_(task, None if deadline is None else max(0.0, deadline - time.monotonic()))
-            for task in tasks
-        ]
+        with Ends(tasks) as ends:
+            deadline = deadline_of(timeout)
+            for left in range(len(ends.waited_for), 0, -1):
+                ended = ends.next(deadline)
+                if ended is None:
+                    raise CallTimeout(f"{left} of {len(tasks)} tasks gave no result within {timeout:g} s")
+                if ended._result.exception(0.0) is not None:
+                    ended._take()
+        return [task._take() for task in tasks]
 
     @staticmethod
     def yield_(task: Task, timeout: float | None = 5.0) -> Any:
@@ -155,92 +196,176 @@ class Task:
 
         Raises:
             ServerExit: the task ended without a result.
+            NotOwner, TaskIgnored: as await_.
         """
         _owned(task)
-        try:
-            task._result.wait(timeout)
-        except CallTimeout:
-            return None
-        return task._take()
+        check_timeout(timeout)
+        return task._take() if wait_until(task._result, deadline_of(timeout)) else None
 
     @staticmethod
-    def yield_many(tasks: Iterable[Task], timeout: float | None = 5.0) -> list[tuple[Task, Any]]:
-        """Wait for several; pairs of task and result, ``TaskExit(reason)`` or None, in the order of the
-        tasks.
+    def yield_many(
+        tasks: Iterable[Task],
+        timeout: float | None = 5.0,
+        *,
+        on_timeout: str = "nothing",
+        limit: int | None = None,
+    ) -> list[tuple[Task, Any]]:
+        """Wait for several at once, and tell of each.
+
+        Args:
+            tasks: of the current process, which is looked at before anything else.
+            timeout: seconds for all of them together, None for ever.
+            on_timeout: what becomes of those that are not done when the time is over: ``"nothing"`` (they
+                may be awaited again), ``"ignore"`` (see ``ignore``) or ``"kill_task"``.
+            limit: how many to wait for; when that many are done the rest is left as it is, and nothing
+                becomes of it. None waits for all.
+
+        Returns:
+            Pairs of task and result, ``TaskExit(reason)`` or None, in the order of the tasks.
+
+        Semantics: Elixir's ``Task.yield_many/2``.
         """
         look()
-        check_timeout(timeout)
-        deadline = None if timeout is None else time.monotonic() + timeout
-        pairs: list[tuple[Task, Any]] = []
+        tasks = list(tasks)
         for task in tasks:
-            left = None if deadline is None else max(0.0, deadline - time.monotonic())
-            try:
-                pairs.append((task, Task.yield_(task, left)))
-            except ProcessExit as error:
-                pairs.append((task, TaskExit(error.reason)))
-        return pairs
+            _owned(task)
+        check_timeout(timeout)
+        if on_timeout not in _LATE:
+            raise ValueError(
+                f"expected on_timeout to be one of {', '.join(map(repr, _LATE))}, got: {on_timeout!r}"
+            )
+        if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
+            raise ValueError(f"expected limit to be a positive integer or None, got: {limit!r}")
+        deadline = deadline_of(timeout)
+        done: set[Ref] = set()
+        with Ends(tasks) as ends:
+            wanted = len(ends.waited_for) if limit is None else min(limit, len(ends.waited_for))
+            while len(done) < wanted and (ended := ends.next(deadline)) is not None:
+                done.add(ended.ref)
+        late = _LATE[on_timeout] if len(done) < wanted else _leave
+        return [(task, task._outcome() if task.ref in done else late(task)) for task in tasks]
 
     @staticmethod
     def shutdown(task: Task, timeout: float | None = 5.0) -> Any:
-        """End a task; its result if it had one, else None. One that does not end in time (or with
-        ``timeout=0``) is killed.
+        """End a task.
+
+        Args:
+            task: of the current process.
+            timeout: seconds that it may take to end; then it is killed, with 0 at once.
+
+        Returns:
+            Its result if it had one; None if it ended because it was told to; else how it ended:
+            ``TaskExit("normal")`` without a result, ``TaskExit("killed")`` when its time was over, or
+            whatever it exited with that is no fault.
 
         Raises:
             ServerExit: it had crashed by itself.
+            NotOwner, TaskIgnored: as await_.
+
+        Semantics: Elixir's ``Task.shutdown/2``.
         """
         me = _owned(task)
-        me.remove_link(task.pid)
-        if not task.done():
-            task.pid.signal(me, "kill" if timeout == 0 else SHUTDOWN, direct=True)
-            try:
-                task._result.wait(timeout or None)
-            except CallTimeout:
-                task.pid.signal(me, "kill", direct=True)
-                task._result.wait()
+        check_timeout(timeout)
+        expected = KILLED if timeout == 0 else SHUTDOWN
+        pid = task.pid
+        if pid is not None:
+            me.remove_link(pid)
+            if not task.done():
+                pid.signal(me, KILL if timeout == 0 else SHUTDOWN, direct=True)
+                try:
+                    task._result.wait(timeout or None)
+                except CallTimeout:
+                    pid.signal(me, KILL, direct=True)
+                    task._result.wait()
         try:
             return task._take()
         except ServerExit as error:
-            if error.reason in (SHUTDOWN, "killed", "normal"):
+            reason = error.reason
+            if reason == expected:
                 return None
+            if is_orderly(reason) or reason == KILLED:
+                return TaskExit(reason)
             raise
 
     @staticmethod
     def ignore(task: Task) -> Any:
-        """Let a task go on without its owner: unlinked, its result dropped. The result if it is there
-        already, else None.
+        """Let a task go on without its owner: unlinked, its result dropped, no message of it left or to come.
+
+        Returns:
+            The result if it is there already, else None.
+
+        Raises:
+            ServerExit: it had ended without one.
+            NotOwner, TaskIgnored: as await_.
         """
         me = _owned(task)
-        me.remove_link(task.pid)
+        if task.pid is not None:
+            me.remove_link(task.pid)
         if task.done():
             return task._take()
-        task._result.cancel()
+        task._ignored = True
         task._forget()
         return None
 
+    def _outcome(self) -> Any:
+        """The result of one that is done, or ``TaskExit(reason)``."""
+        try:
+            return self._take()
+        except ProcessExit as error:
+            return TaskExit(error.reason)
+
+    def _let_go(self, *, take: bool = True) -> None:
+        """Leave nothing of it with its owner: neither the link nor a message, nor one that is still to come.
+
+        Args:
+            take: False where the owner may be at its mailbox just now, as on another thread or inside the
+                garbage collector. What is in there is then thrown away when its turn comes.
+        """
+        pid, owner = self.pid, self.owner
+        if pid is not None and not owner.dead:
+            if not take and owner.trap_exit and pid.dead and pid.id not in owner._links:
+                # The link has told, or is about to.
+                owner._own("_unlinked", set()).add(pid.id)
+            owner.remove_link(pid)
+            if take:
+                take_plain(owner, lambda message: message.__class__ is Exited and message.pid is pid)
+        self._forget(take=take)
+
+    def _kill(self, *, take: bool = True) -> None:
+        """End it at once, whoever asks, and leave nothing of it with its owner."""
+        self._let_go(take=take)
+        if self.pid is not None:
+            self.pid.signal(self.owner, KILL, direct=True)
+
     def _take(self) -> Any:
         """The result, with what came into the owner's mailbox along with it taken out."""
+        # A coroutine of the owner's thread may wait in the owner's place, as asyncio.gather does.
+        told = self._forget(take=runs_here(self.owner))
+        if told is not None:
+            # Before its end: it may have been killed between telling the two.
+            return told[1]
         try:
-            value = self._result.result(0.0)
+            return self._result.result(0.0)
         except ServerExit:
             # The link has ended an owner that is a thread: the error raised here is how it learns of that.
             if isinstance(self.owner, ThreadPid) and self.owner.dead:
                 self.owner.meet_death()
             raise
-        finally:
-            self._forget()
-        return value
 
-    def _forget(self) -> None:
-        ref = self.ref
-        if self.owner.dead:
-            return
-        if not self.pid.remove_monitor(ref):
-            # The Down may be on its way: it is thrown away on arrival.
-            ref.flushed = True
-        take_plain(self.owner, lambda message: isinstance(message, Down) and message.ref is ref)
-        take_plain(
-            self.owner, lambda message: type(message) is tuple and len(message) == 2 and message[0] is ref
-        )
+    def _forget(self, *, take: bool = True) -> TaskReply | None:
+        """Take its messages out of the owner's mailbox; the one with the result, if it was there."""
+        ref, owner = self.ref, self.owner
+        if owner.dead:
+            return None
+        if self.pid is not None:
+            self.pid.remove_monitor(ref)
+        told = None
+        if take:
+            take_plain(owner, lambda message: message.__class__ is Down and message.ref is ref)
+            _, told = take_plain(owner, lambda message: message.__class__ is TaskReply and message[0] is ref)
+        # What is on its way is thrown away on arrival. (Not before, or it would be thrown away here.)
+        ref.flushed = True
+        return told
 
     # -- streams -------------------------------------------------------------
 
@@ -253,12 +378,14 @@ class Task:
         ordered: bool = True,
         timeout: float | None = 5.0,
         on_timeout: str = "exit",
+        zip_input_on_exit: bool = False,
     ) -> Iterator[Any]:
         """Run ``function(item)`` for each item in a task of its own, at most max_concurrency at once, and
         yield the results.
 
         The iterable may be infinite: an item is taken only when there is room for its task, so never more
         than max_concurrency ahead of what the consumer has taken. Closing the iterator ends the tasks.
+        Whatever happens, no task goes on after the end and no message of one is left in the mailbox.
 
         Args:
             iterable: the items.
@@ -268,14 +395,15 @@ class Task:
             timeout: seconds that one item may take, None for ever.
             on_timeout: ``"exit"`` raises CallTimeout; ``"kill_task"`` ends the task and yields
                 ``TaskExit("timeout")``.
+            zip_input_on_exit: whether a TaskExit has the pair of the item and the reason for its reason.
 
         Raises:
-            ServerExit: a task crashed. (It is linked, as in Elixir.)
+            ServerExit: a task crashed. (It is linked, as in Elixir.) For an owner that traps exits
+                ``TaskExit(reason)`` is yielded instead, and the stream goes on.
             CallTimeout: an item took too long.
         """
-        return make_stream(
-            iterable, function, max_concurrency, ordered, timeout, on_timeout, async_=begin_linked
-        )
+        options = StreamOptions(max_concurrency, ordered, timeout, on_timeout, zip_input_on_exit)
+        return make_stream(iterable, function, options, begin_linked)
 
 
 def begin_linked(function: Callable[..., Any], item: Any) -> Task:
@@ -294,34 +422,51 @@ def begin_task(
         raise TypeError(f"expected a function, got: {function!r}")
     owner = current() if owner is None else owner
     result: Future[Any] = Future()
-    cell: list[Ref] = []
+    cell: list[tuple[Pid, Ref]] = []
     if makes_coroutine(function):
 
         async def compute_async(*args: Any) -> None:
-            _tell(owner, cell[0], await function(*args), result)
+            _tell(*cell[0], await function(*args), result)
 
         pid, _ = prepare(compute_async, args)
     else:
 
         def compute(*args: Any) -> None:
-            _tell(owner, cell[0], function(*args), result)
+            _tell(*cell[0], function(*args), result)
 
         pid, _ = prepare(compute, args)
     ref = Ref(owner, pid)
-    cell.append(ref)
+    cell.append((pid, ref))
+    work_for(pid, owner)
     pid.attach(_Ending(result))
     pid.add_monitor(ref)
     if link:
-        owner.add_link(pid)
+        tie(owner, pid)
     pid.begin()
     return Task(pid, ref, owner, result)
 
 
-def _tell(owner: Pid, ref: Ref, value: Any, result: Future[Any]) -> None:
+def work_for(pid: Pid | None, caller: Pid | None) -> None:
+    """Note on whose behalf a process works (see ``process.callers``)."""
+    if pid is not None and caller is not None:
+        pid._ties["callers"] = (caller, *caller._ties.get("callers", ()))
+
+
+def start_task(caller: Pid, function: Callable[..., Any], args: tuple[Any, ...]) -> Pid:
+    """Start a computation whose result nobody wants, linked to the current process, on behalf of caller."""
+    pid, _ = prepare(function, args, link=True)
+    work_for(pid, caller)
+    pid.begin()
+    return pid
+
+
+def _tell(pid: Pid | None, ref: Ref, value: Any, result: Future[Any]) -> None:
+    # What the dead computed is thrown away.
+    if pid is not None and pid._fate:
+        return
     # The message first, so that whoever has the result finds it in the mailbox and takes it out. (A bounded
-    # mailbox takes it, too.)
-    look()
-    owner.deliver((ref, value))
+    # mailbox takes it, too; one that nobody wants any more is thrown away there.)
+    ref.watcher.deliver(TaskReply((ref, value)))
     result.try_set(value)
 
 
@@ -347,116 +492,35 @@ def _owned(task: Task) -> Pid:
     me = current()
     if me is not task.owner:
         raise NotOwner(f"{task} can be awaited by its owner only, not by {me}")
+    _not_ignored(task)
     return me
 
 
-def make_stream(
-    iterable: Iterable[Any],
-    function: Callable[..., Any],
-    max_concurrency: int,
-    ordered: bool,
-    timeout: float | None,
-    on_timeout: str,
-    async_: Callable[[Callable[..., Any], Any], Task],
-) -> Iterator[Any]:
-    """Check the arguments now, not at the first next, and make the stream."""
-    look()
-    if isinstance(max_concurrency, bool) or not isinstance(max_concurrency, int) or max_concurrency < 1:
-        raise ValueError(f"expected max_concurrency to be a positive integer, got: {max_concurrency!r}")
-    if on_timeout not in ("exit", "kill_task"):
-        raise ValueError(f"expected on_timeout to be 'exit' or 'kill_task', got: {on_timeout!r}")
-    if not callable(function):
-        raise TypeError(f"expected a function, got: {function!r}")
-    check_timeout(timeout)
-    return _Stream(iter(iterable), function, max_concurrency, ordered, timeout, on_timeout, async_).results()
+def _not_ignored(task: Task) -> None:
+    if task._ignored:
+        raise TaskIgnored(f"{task} was let go with Task.ignore, so nobody can wait for it or shut it down")
 
 
-class _Stream:
-    """The state of one async_stream."""
-
-    def __init__(
-        self,
-        items: Iterator[Any],
-        function: Callable[..., Any],
-        room: int,
-        ordered: bool,
-        timeout: float | None,
-        on_timeout: str,
-        async_: Callable[[Callable[..., Any], Any], Task],
-    ) -> None:
-        self._items = items
-        self._function = function
-        self._room = room
-        self._ordered = ordered
-        self._timeout = timeout
-        self._on_timeout = on_timeout
-        self._async = async_
-        self._tasks: deque[tuple[Task, float | None]] = deque()
-        self._more = True
-
-    def results(self) -> Iterator[Any]:
-        try:
-            while True:
-                self._fill()
-                if not self._tasks:
-                    return
-                yield self._next()
-        finally:
-            for task, _ in self._tasks:
-                Task.shutdown(task, 0)
-
-    def _fill(self) -> None:
-        while self._more and len(self._tasks) < self._room:
-            try:
-                item = next(self._items)
-            except StopIteration:
-                self._more = False
-                return
-            deadline = None if self._timeout is None else time.monotonic() + self._timeout
-            self._tasks.append((self._async(self._function, item), deadline))
-
-    def _next(self) -> Any:
-        """The next result: of the oldest task or, unordered, of the first that is done."""
-        look()
-        if self._ordered:
-            task, deadline = self._tasks[0]
-            _wait_until(task._result, deadline)
-            index = 0
-        else:
-            index = self._first_done()
-        task, _ = self._tasks[index]
-        if not task.done():
-            del self._tasks[index]
-            return self._too_late(task)
-        del self._tasks[index]
-        return task._take()
-
-    def _first_done(self) -> int:
-        bell: Future[None] = Future()
-
-        def ring(_: object) -> None:
-            bell.try_set(None)
-
-        for task, _ in self._tasks:
-            task._result.add_done_callback(ring)
-        # Tasks have the same timeout, so the oldest is the first whose time is over.
-        _wait_until(bell, self._tasks[0][1])
-        for task, _ in self._tasks:
-            task._result.remove_done_callback(ring)
-        return next((index for index, (task, _) in enumerate(self._tasks) if task.done()), 0)
-
-    def _too_late(self, task: Task) -> Any:
-        try:
-            Task.shutdown(task, 0)
-        except ServerExit:
-            pass
-        if self._on_timeout == "kill_task":
-            return TaskExit("timeout")
-        raise CallTimeout(f"an item of the stream took more than {self._timeout:g} s")
+def _leave(task: Task) -> None:
+    """Let a task that is late go on as it is."""
 
 
-def _wait_until(future: Future[Any], deadline: float | None) -> None:
+def _kill_late(task: Task) -> Any:
     try:
-        future.wait(None if deadline is None else max(0.0, deadline - time.monotonic()))
-    except CallTimeout:
-        return
+        return Task.shutdown(task, 0)
+    except ServerExit as error:
+        return TaskExit(error.reason)
+
+
+def _ignore_late(task: Task) -> Any:
+    try:
+        return Task.ignore(task)
+    except ServerExit as error:
+        return TaskExit(error.reason)
+
+
+_LATE: dict[str, Callable[[Task], Any]] = {
+    "nothing": _leave,
+    "ignore": _ignore_late,
+    "kill_task": _kill_late,
+}

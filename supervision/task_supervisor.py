@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
-from ..actors import Pid, ServerExit, Task, TaskExit, begin_task, make_stream, process
+from ..actors import Pid, StreamOptions, Task, begin_task, make_stream, process, start_task
 from ..actors.engine import look
 from .child_options import read_options
 from .child_spec import ChildSpec, RestartType
@@ -84,22 +84,34 @@ class TaskSupervisor:
         return given.spec(cls.start_link)
 
     @staticmethod
-    def async_(supervisor: Any, function: Callable[..., Any], *args: Any) -> Task:
+    def async_(supervisor: Any, function: Callable[..., Any], *args: Any, shutdown: Any = None) -> Task:
         """Starts a task that is linked to the caller: if it crashes, so does the caller, and the reverse.
 
+        Args:
+            supervisor: A Pid or a name.
+            function: What it runs.
+            args: What that is called with.
+            shutdown: Its shutdown time, 5.0 seconds by default.
+
         Raises:
             MaxChildren: There are too many tasks already.
         """
-        return _start(supervisor, function, args, link=True)
+        return _start(supervisor, function, args, shutdown, link=True)
 
     @staticmethod
-    def async_nolink(supervisor: Any, function: Callable[..., Any], *args: Any) -> Task:
+    def async_nolink(supervisor: Any, function: Callable[..., Any], *args: Any, shutdown: Any = None) -> Task:
         """Starts a task whose crash the caller only sees when it awaits it, or as a `Down` message.
+
+        Args:
+            supervisor: A Pid or a name.
+            function: What it runs.
+            args: What that is called with.
+            shutdown: Its shutdown time, 5.0 seconds by default.
 
         Raises:
             MaxChildren: There are too many tasks already.
         """
-        return _start(supervisor, function, args, link=False)
+        return _start(supervisor, function, args, shutdown, link=False)
 
     @staticmethod
     def start_child(
@@ -121,7 +133,8 @@ class TaskSupervisor:
         Raises:
             MaxChildren: There are too many tasks already.
         """
-        start = (Task.start_link, (function, *args))
+        # Runs in the supervisor; the task works for who asked for it, also when it is started again.
+        start = (start_task, (process.current(), function, args))
         spec = {"id": Task, "start": start, "restart": restart, "shutdown": shutdown}
         return DynamicSupervisor.start_child(supervisor, spec)
 
@@ -150,13 +163,18 @@ class TaskSupervisor:
         ordered: bool = True,
         timeout: float | None = 5.0,
         on_timeout: str = "exit",
+        zip_input_on_exit: bool = False,
+        shutdown: Any = None,
     ) -> Iterator[Any]:
-        """`Task.async_stream` with tasks of the supervisor; the options are the same."""
+        """`Task.async_stream` with tasks of the supervisor; the options are the same, and `shutdown` is the
+        shutdown time of each task.
+        """
 
         def begin(function: Callable[..., Any], item: Any) -> Task:
-            return _start(supervisor, function, (item,), link=True)
+            return _start(supervisor, function, (item,), shutdown, link=True)
 
-        return make_stream(iterable, function, max_concurrency, ordered, timeout, on_timeout, begin)
+        options = StreamOptions(max_concurrency, ordered, timeout, on_timeout, zip_input_on_exit)
+        return make_stream(iterable, function, options, begin)
 
     @staticmethod
     def async_stream_nolink(
@@ -168,13 +186,18 @@ class TaskSupervisor:
         ordered: bool = True,
         timeout: float | None = 5.0,
         on_timeout: str = "exit",
+        zip_input_on_exit: bool = False,
+        shutdown: Any = None,
     ) -> Iterator[Any]:
         """`async_stream` that goes on when a task crashes, and yields `TaskExit(reason)` in its place."""
 
         def begin(function: Callable[..., Any], item: Any) -> Task:
-            return _Tolerated.of(_start(supervisor, function, (item,), link=False))
+            return _start(supervisor, function, (item,), shutdown, link=False)
 
-        return make_stream(iterable, function, max_concurrency, ordered, timeout, on_timeout, begin)
+        options = StreamOptions(
+            max_concurrency, ordered, timeout, on_timeout, zip_input_on_exit, tolerant=True
+        )
+        return make_stream(iterable, function, options, begin)
 
     @staticmethod
     def stop(supervisor: Any, reason: object = "normal", timeout: float | None = None) -> None:
@@ -182,30 +205,17 @@ class TaskSupervisor:
         DynamicSupervisor.stop(supervisor, reason, timeout)
 
 
-class _Tolerated(Task):
-    """A task whose end without a result is a result, too."""
-
-    __slots__ = ()
-
-    @classmethod
-    def of(cls, task: Task) -> _Tolerated:
-        return cls(task.pid, task.ref, task.owner, task._result)
-
-    def _take(self) -> Any:
-        try:
-            return super()._take()
-        except ServerExit as error:
-            return TaskExit(error.reason)
-
-
-def _start(supervisor: Any, function: Callable[..., Any], args: tuple[Any, ...], *, link: bool) -> Task:
+def _start(
+    supervisor: Any, function: Callable[..., Any], args: tuple[Any, ...], shutdown: Any, *, link: bool
+) -> Task:
     owner = process.current()
     made: list[Task] = []
 
-    def start() -> Pid:
+    def start() -> Pid | None:
         # Runs in the supervisor, which links the task to itself; the result goes to the owner.
         made.append(begin_task(function, args, link=link, owner=owner))
         return made[0].pid
 
-    DynamicSupervisor.start_child(supervisor, ChildSpec(Task, start, restart="temporary"))
+    spec = {"id": Task, "start": (start, ()), "restart": "temporary", "shutdown": shutdown}
+    DynamicSupervisor.start_child(supervisor, spec)
     return made[0]

@@ -88,6 +88,7 @@ class World:
 
 
 Call = Callable[[World], Any]
+OPTIONS = actors.StreamOptions(1, True, None, "exit", False)
 
 CALLS: Mapping[str, Call] = {
     # processes
@@ -103,6 +104,8 @@ CALLS: Mapping[str, Call] = {
     "process.send": lambda w: process.send("nobody", 1),
     "process.send_after": lambda w: process.send_after("nobody", 1, 0.0),
     "process.send_interval": lambda w: process.send_interval("nobody", 1, 1.0),
+    "process.read_timer": lambda w: process.read_timer(w.timer),
+    "process.callers": lambda w: process.callers(),
     "process.cancel_timer": lambda w: process.cancel_timer(w.timer),
     "Timer.cancel": lambda w: w.timer.cancel(),
     "process.trap_exit": lambda w: process.trap_exit(False),
@@ -193,6 +196,7 @@ CALLS: Mapping[str, Call] = {
     "Task.async_": lambda w: Task.async_(print),
     "Task.start": lambda w: Task.start(print),
     "Task.start_link": lambda w: Task.start_link(print),
+    "Task.completed": lambda w: Task.completed(1),
     "Task.await_": lambda w: Task.await_(w.task),
     "Task.await_many": lambda w: Task.await_many([]),
     "Task.yield_": lambda w: Task.yield_(w.task),
@@ -203,7 +207,8 @@ CALLS: Mapping[str, Call] = {
     "Task.__await__": lambda w: next(w.task.__await__()),
     "Task.async_stream": lambda w: Task.async_stream([], print),
     "actors.begin_task": lambda w: actors.begin_task(print, (), link=False),
-    "actors.make_stream": lambda w: actors.make_stream([], print, 1, True, None, "exit", print),  # type: ignore[arg-type]
+    "actors.start_task": lambda w: actors.start_task(w.echo, print, ()),
+    "actors.make_stream": lambda w: actors.make_stream([], print, OPTIONS, print),  # type: ignore[arg-type]
     # supervision
     "Supervisor.start_link": lambda w: Supervisor.start_link([]),
     "Supervisor.astart_link": lambda w: Supervisor.astart_link([]),
@@ -340,7 +345,7 @@ EXCEPTIONS: Mapping[str, str] = {
             Resource.owner_died Resource.owner_left
         """,
         RUNTIME: """
-            Pid.add_link Pid.add_monitor Pid.attach Pid.bury Pid.deliver Pid.deliver_from_afar Pid.detach
+            Pid.add_monitor Pid.attach Pid.bury Pid.deliver Pid.deliver_from_afar Pid.detach
             Pid.die Pid.end Pid.expect Pid.flag Pid.leave Pid.meet_death Pid.remove_link Pid.remove_monitor
             Pid.signal Pid.taken PooledPid.leave RunnablePid.deliver Timer.start
             Future.try_set Future.try_set_exception telemetry.heard telemetry.tell

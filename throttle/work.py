@@ -18,7 +18,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..actors import CallTimeout, Future, LockNotFound, ServerExit, process
-from ..actors.engine import Alarm, check_timeout, current, kernel, look, unmet
+from ..actors.engine import Alarm, check_timeout, current, kernel, local, look, unmet, work_for
 from .claim import Claim, Hold, fresh_key
 from .crew import Hand, SlotWorker
 from .flow import opened
@@ -185,6 +185,8 @@ class Job(Claim):
         # What is opened inside, on whatever thread, is nested in it.
         hold.outer = None
         self.context.run(opened.set, hold)
+        # The worker's; the next job overwrites it.
+        work_for(local.state.process, self.pid)
         try:
             value = check_finished(self.context.run(self.call), self.call, "execute")
         except (Exception, asyncio.CancelledError) as error:
@@ -207,6 +209,7 @@ class Job(Claim):
             variable.set(value)
         hold.outer = None
         opened.set(hold)
+        work_for(current(), self.pid)
         try:
             value = check_finished(await self.call(), self.call, "execute")
         except Exception as error:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
+import sys
 import threading
 from typing import Any
 
 import pytest
 
 from resprout.actors import (
+    Bounded,
     CallTimeout,
     Crash,
     Down,
     Exited,
     GenServer,
+    NoProcess,
     NoReply,
     Ok,
     Pid,
@@ -235,14 +239,32 @@ def test_linking_to_oneself_does_nothing(kill):
     kill(pid)
 
 
-def test_linking_to_the_dead_is_a_noproc_exit_signal(kill, reason_of):
-    dead = Quick.start()
+@pytest.mark.parametrize("kind", [Quick, Quiet])
+def test_linking_to_the_dead_raises_and_can_be_rescued(kind, kill):
+    dead, other = Quick.start(), kind.start()
     kill(dead)
-    trapping, other = Quiet.start(), Quick.start()
+
+    def try_it(server: Any) -> object:
+        process.trap_exit(False)
+        try:
+            process.link(dead)
+        except NoProcess as error:
+            return error.pid, error.reason
+        return "linked"
+
+    assert other.call(try_it) == (dead, "noproc")
+    assert process.info(other).links == ()
+    with pytest.raises(NoProcess):
+        process.link(dead)
+    assert process.current().alive
+    kill(other)
+
+
+def test_linking_to_the_dead_is_a_message_for_one_that_traps_exits(kill):
+    dead, trapping = Quick.start(), Quiet.start()
+    kill(dead)
     trapping.call(lambda server: process.link(dead))
     assert trapping.call("seen") == [Exited(dead, "noproc")]
-    other.cast(lambda server: process.link(dead) or NoReply())
-    assert reason_of(other) == "noproc"
     kill(trapping)
 
 
@@ -614,3 +636,188 @@ def test_an_injected_exception_crashes_a_server_between_two_messages(way, crashe
     assert reason_of(pid) == Crash(LookupError("chaos"))
     with pytest.raises(ServerExit):
         GenServer.send_request(pid, 1).result(WATCHDOG)
+
+
+# -- what one sender sends, in its order ---------------------------------------------------------
+
+
+class Halt:
+    """Halts a thread before the nth line that it comes to in some functions.
+
+    Args:
+        number: n, from 1.
+        functions: their names; when the first one that is on the stack returns before that, it was missed.
+    """
+
+    def __init__(self, number: int, *functions: str) -> None:
+        self.number = number
+        self.functions = functions
+        self.missed = False
+        self.arrived, self.go_on = threading.Event(), threading.Event()
+
+    def begin(self) -> None:
+        """From here on, in this thread."""
+        frame = sys._getframe()
+        while frame is not None:
+            if frame.f_code.co_name in self.functions:
+                frame.f_trace = self.trace
+            frame = frame.f_back
+        sys.settrace(self.trace)
+
+    def again(self, number: int) -> None:
+        """Have it go on, and halt once more."""
+        self.number = number
+        self.arrived.clear()
+        go_on, self.go_on = self.go_on, threading.Event()
+        go_on.set()
+
+    def trace(self, frame: Any, event: str, arg: Any) -> Any:
+        name = frame.f_code.co_name
+        if self.arrived.is_set():
+            sys.settrace(None)
+            return None
+        if name not in self.functions:
+            return None
+        if event == "line":
+            self.number -= 1
+            if not self.number:
+                self.arrived.set()
+                assert self.go_on.wait(WATCHDOG)
+        elif event == "return" and name != "take_plain":
+            self.missed = True
+            self.arrived.set()
+        return self.trace
+
+
+class Heard(Server):
+    """Notes what it handles where it can be read after its death."""
+
+    def init(self, arg: Any) -> Any:
+        return Ok(arg)
+
+    def handle_cast(self, halt: Any, state: Any) -> Any:
+        halt.begin()
+        return NoReply(state)
+
+    def handle_info(self, message: Any, state: Any) -> Any:
+        state.append(message)
+        return NoReply(state)
+
+    def handle_call(self, message: Any, from_: Any, state: Any) -> Any:
+        state.append(message)
+        return Reply(message, state)
+
+
+class HeardBounded(Heard):
+    mailbox = Bounded(100)
+
+
+def send_after_exit(pid: Pid, halt: Halt, line: int) -> bool:
+    """To a process that is halted, send an exit signal and a message, being halted within the latter while
+    the process ends; False when there is no such line in it.
+    """
+    assert halt.arrived.wait(WATCHDOG)
+    process.exit(pid, "boom")
+    sending = Halt(line, "deliver")
+
+    def send() -> None:
+        sending.begin()
+        pid.send("after")
+        sys.settrace(None)
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    assert sending.arrived.wait(WATCHDOG)
+    halt.go_on.set()
+    if not sending.missed:
+        while not pid.left:
+            threading.Event().wait(0.0001)
+    sending.go_on.set()
+    thread.join()
+    return not sending.missed
+
+
+def sweep(start: Any, *functions: str) -> int:
+    """Have both halt at every line; how many pairs of lines there are."""
+    pairs = 0
+    for line in itertools.count(1):
+        for other in itertools.count(1):
+            heard: list[Any] = []
+            halt = Halt(line, *functions)
+            pid = start(halt, heard)
+            found = send_after_exit(pid, halt, other)
+            assert heard == [] or halt.missed, (line, other)
+            if not found:
+                break
+            pairs += 1
+        if halt.missed:
+            return pairs
+    raise AssertionError("never through")
+
+
+@pytest.mark.parametrize("kind", [Heard, HeardBounded])
+def test_a_server_handles_nothing_that_is_sent_after_an_exit_signal(way, kind):
+    def start(halt: Halt, heard: list[Any]) -> Pid:
+        pid: Pid = way(kind).start(heard)
+        threading.Thread(target=pid.cast, args=(halt,)).start()
+        return pid
+
+    assert sweep(start, "turn", "_turn_async") > 10
+
+
+def test_a_process_receives_nothing_that_is_sent_after_an_exit_signal():
+    def start(halt: Halt, heard: list[Any]) -> Pid:
+        def body() -> None:
+            halt.begin()
+            try:
+                heard.append(process.receive(timeout=0))
+            except CallTimeout:
+                process.receive()
+
+        return process.spawn(body)
+
+    assert sweep(start, "receive", "take_plain") > 10
+
+
+def call_after_exit(pid: Pid, halt: Halt, more: int) -> None:
+    """To a process that is halted, send an exit signal, and call it when it has come to another line."""
+    signalled, go_on = threading.Event(), threading.Event()
+    errors: list[BaseException] = []
+
+    def send() -> None:
+        process.exit(pid, "boom")
+        signalled.set()
+        assert go_on.wait(WATCHDOG)
+        with pytest.raises((NoProcess, ServerExit)) as caught:
+            pid.call("after")
+        errors.append(caught.value)
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    assert signalled.wait(WATCHDOG)
+    halt.again(more)
+    assert halt.arrived.wait(WATCHDOG)
+    go_on.set()
+    while thread.is_alive() and not pid.mailbox_length():
+        threading.Event().wait(0.0001)
+    halt.go_on.set()
+    thread.join()
+    assert len(errors) == 1
+
+
+@pytest.mark.parametrize("kind", [Heard, HeardBounded])
+def test_a_call_after_an_exit_signal_is_not_answered(way, kind):
+    pairs = 0
+    for line, more in ((line, more) for line in itertools.count(1) for more in range(1, 12)):
+        heard: list[Any] = []
+        halt = Halt(line, "drain", "run", "_live")
+        pid: Pid = way(kind).start(heard)
+        threading.Thread(target=pid.cast, args=(halt,)).start()
+        assert halt.arrived.wait(WATCHDOG)
+        if halt.missed:
+            process.exit(pid, "kill")
+            break
+        call_after_exit(pid, halt, more)
+        assert heard == [], (line, more)
+        pairs += 1
+    assert pairs > 50

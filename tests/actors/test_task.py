@@ -19,10 +19,14 @@ from resprout.actors import (
     GenServer,
     NoReply,
     Ok,
+    Pid,
     Reply,
     ResproutError,
     ServerExit,
+    Stop,
     Task,
+    TaskExit,
+    TaskIgnored,
     process,
 )
 
@@ -389,7 +393,6 @@ def test_a_slow_item_raises_or_is_killed(gate):
 
 
 def test_an_item_that_crashes_takes_a_thread_out_of_the_stream(crashes):
-    process.trap_exit(True)
     stream = Task.async_stream([1, 0, 2], lambda n: 1 // n, max_concurrency=1, timeout=WATCHDOG)
     assert next(stream) == 1
     with pytest.raises(ServerExit) as caught:
@@ -448,3 +451,282 @@ def test_many_tasks_under_haste(hasty):
             2 * n for n in range(100)
         ]
     no_mail()
+
+
+# -- what Elixir does ------------------------------------------------------------------------
+
+
+def test_shutdown_tells_how_a_task_ended(reason_of):
+    process.trap_exit(True)
+    silent = Task.async_(process.exit, "normal")
+    reason_of(silent.pid)
+    assert Task.shutdown(silent) == TaskExit("normal")
+    stubborn = Task.async_(lambda: process.trap_exit() or process.receive(lambda message: False))
+    while not process.info(stubborn.pid).trap_exit:
+        pass
+    assert Task.shutdown(stubborn, 0.01) == TaskExit("killed")
+    process.receive(lambda message: message == Exited(silent.pid, "normal"), timeout=WATCHDOG)
+    no_mail()
+
+
+def test_await_many_tells_of_a_death_behind_one_that_hangs(crashes):
+    process.trap_exit(True)
+    tasks = [Task.async_(process.receive), Task.async_(process.exit, "boom")]
+    with pytest.raises(ServerExit) as caught:
+        Task.await_many(tasks, None)
+    assert caught.value.reason == "boom"
+    Task.shutdown(tasks[0], 0)
+
+
+def test_await_many_looks_at_the_owner_of_all_first(gate):
+    held = gate()
+    others: queue.Queue[Task] = queue.Queue()
+    pid = process.spawn(lambda: others.put(Task.async_(double, 1)) or process.receive())
+    mine = Task.async_(held)
+    with pytest.raises(ResproutError, match="owner"):
+        Task.await_many([mine, others.get(timeout=WATCHDOG)], None)
+    process.exit(pid, "kill")
+    held.open()
+    Task.await_(mine, WATCHDOG)
+
+
+def test_what_was_ignored_leaves_no_message_and_cannot_be_awaited(gate, reason_of):
+    held = gate()
+    task = Task.async_(held)
+    held.await_arrival()
+    assert Task.ignore(task) is None
+    for wait in (Task.await_, Task.yield_, Task.shutdown, Task.ignore):
+        with pytest.raises(TaskIgnored, match="let go"):
+            wait(task)
+    held.open()
+    assert reason_of(task.pid) == "normal"
+    no_mail()
+
+
+def test_completed_has_its_result_and_its_message():
+    task = Task.completed(42)
+    assert task.done()
+    assert process.receive(timeout=0) == (task.ref, 42)
+    assert Task.await_(task) == 42
+    assert Task.shutdown(Task.completed(1)) == 1
+    assert Task.yield_many([Task.completed(None)])[0][1] is None
+    no_mail()
+
+
+@pytest.mark.parametrize(("on_timeout", "alive"), [("nothing", True), ("ignore", True), ("kill_task", False)])
+def test_yield_many_does_with_the_late_what_it_is_told(on_timeout, alive):
+    tasks = [Task.async_(double, 1), Task.async_(process.receive)]
+    pairs = Task.yield_many(tasks, 0.1, on_timeout=on_timeout)
+    assert pairs == [(tasks[0], 2), (tasks[1], None)]
+    assert process.alive(tasks[1].pid) is alive
+    process.unlink(tasks[1].pid)
+    process.exit(tasks[1].pid, "kill")
+
+
+def test_yield_many_is_content_with_as_many_as_its_limit_says():
+    tasks = [Task.async_(process.receive), Task.async_(double, 1)]
+    assert Task.yield_many(tasks, None, limit=1, on_timeout="kill_task") == [(tasks[0], None), (tasks[1], 2)]
+    assert process.alive(tasks[0].pid)
+    Task.shutdown(tasks[0], 0)
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+def test_a_stream_of_an_owner_that_traps_goes_on_after_a_failure_and_leaves_nothing(ordered, crashes):
+    process.trap_exit(True)
+
+    def work(number: int) -> int:
+        return number if number % 2 else process.exit(("odd", number))
+
+    got = list(Task.async_stream(range(6), work, max_concurrency=3, ordered=ordered, zip_input_on_exit=True))
+    failed = [TaskExit((number, ("odd", number))) for number in (0, 2, 4)]
+    assert sorted(one for one in got if isinstance(one, int)) == [1, 3, 5]
+    assert sorted((one for one in got if isinstance(one, TaskExit)), key=lambda one: one.reason) == failed
+    no_mail()
+    assert process.info(process.current()).links == ()
+
+
+def test_a_stream_ends_all_its_tasks_and_tells_of_the_first_failure(crashes):
+    before = set(process.processes())
+    crash_together = threading.Barrier(2)
+
+    def work(number: int) -> None:
+        if number < 2:
+            crash_together.wait(WATCHDOG)
+            process.exit(("crash", number))
+        process.receive(lambda message: False)
+
+    with pytest.raises(ServerExit) as caught:
+        list(Task.async_stream(range(6), work, max_concurrency=6, timeout=WATCHDOG))
+    assert caught.value.reason[0] == "crash"
+    # The thread has gone on as a new process.
+    assert set(process.processes()) - before <= {process.current()}
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+def test_a_stream_of_an_owner_that_traps_leaves_nothing_of_late_items_and_when_closed(ordered, reason_of):
+    process.trap_exit(True)
+    pids: queue.Queue[Pid] = queue.Queue()
+
+    def work(number: int) -> int:
+        if number:
+            pids.put(process.current())
+            process.receive(lambda message: False)
+        return number
+
+    options: dict[str, Any] = {"max_concurrency": 3, "ordered": ordered}
+    late = list(Task.async_stream([1, 2], work, timeout=0.05, on_timeout="kill_task", **options))
+    assert late == [TaskExit("timeout"), TaskExit("timeout")]
+    no_mail()
+    pids = queue.Queue()
+    stream = Task.async_stream(range(3), work, timeout=None, **options)
+    assert next(stream) == 0
+    at_work = [pids.get(timeout=WATCHDOG) for _ in range(2)]
+    stream.close()
+    assert [reason_of(pid) for pid in at_work] == ["killed"] * 2
+    no_mail()
+    assert process.info(process.current()).links == ()
+
+
+@pytest.mark.parametrize("trap", [True, False])
+def test_a_stream_that_another_thread_closes_leaves_nothing_in_the_owners_mailbox(trap, gate, reason_of):
+    process.trap_exit(trap)
+    held = gate()
+    pids: queue.Queue[Pid] = queue.Queue()
+
+    def work(number: int) -> int:
+        if number == 2:
+            held()
+        pids.put(process.current())
+        return number
+
+    stream = Task.async_stream(range(3), work, max_concurrency=3, timeout=None)
+    assert next(stream) == 0
+    for _ in range(2):  # the second one's messages are in the mailbox by now
+        reason_of(pids.get(timeout=WATCHDOG))
+    process.send(process.current(), "mine")
+    # Passed over, so that they are in the other list.
+    assert process.receive(lambda message: message == "mine", timeout=0) == "mine"
+    thread = threading.Thread(target=stream.close)
+    thread.start()
+    thread.join()
+    held.open()
+    no_mail()
+    assert process.info(process.current()).links == ()
+    assert process.info(process.current()).message_queue_len == 0
+
+
+def test_gathered_tasks_leave_nothing_in_their_owners_mailbox():
+    async def main() -> int:
+        tasks = [Task.async_(double, number) for number in range(3)]
+        assert await asyncio.gather(*tasks) == [0, 2, 4]
+        return process.info(process.current()).message_queue_len
+
+    assert asyncio.run(main()) == 0
+
+
+def test_a_cancelled_await_ends_the_wait_only():
+    async def main() -> None:
+        gate = threading.Event()
+        task = Task.async_(lambda: gate.wait(WATCHDOG) and "done")
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(task, 0.01)
+        gate.set()
+        assert await task == "done"
+
+    asyncio.run(main())
+
+
+def test_callers_are_those_on_whose_behalf_a_task_works():
+    me = process.current()
+    assert process.callers() == ()
+
+    def outer() -> Any:
+        inner = Task.await_(Task.async_(process.callers), WATCHDOG)
+        return process.current(), process.callers(), inner
+
+    pid, mine, inner = Task.await_(Task.async_(outer), WATCHDOG)
+    assert mine == (me,)
+    assert inner == (pid, me)
+    assert GenServer.call(CallersOfServer.start(), "callers") == ()
+
+
+def test_a_timer_can_be_read():
+    timer = process.send_after(process.current(), "late", 60)
+    assert 59 < process.read_timer(timer) <= 60
+    process.cancel_timer(timer)
+    assert process.read_timer(timer) is None
+    again = process.send_interval(process.current(), "again", 0.01)
+    assert process.receive(timeout=WATCHDOG) == "again"
+    assert 0 <= process.read_timer(again) <= 0.01
+    process.cancel_timer(again)
+    with pytest.raises(TypeError, match="send_after"):
+        process.read_timer("timer")
+
+
+def test_a_timer_that_has_fired_has_no_time_left():
+    timer = process.send_after(process.current(), "now", 0)
+    assert process.receive(timeout=WATCHDOG) == "now"
+    assert process.read_timer(timer) is None
+
+
+class CallersOfServer(GenServer):
+    def handle_call(self, message: Any, from_: Any, state: Any) -> Any:
+        return Stop("normal", state, reply=process.callers())
+
+
+class Picky(GenServer):
+    """Takes one message out of the middle of its mailbox during a call."""
+
+    blocking = False
+    trap_exit = True
+
+    def init(self, arg: Any) -> Any:
+        return Ok([])
+
+    def handle_call(self, message: Any, from_: Any, state: Any) -> Any:
+        if message == "pick":
+            for each in ("first", "wanted", "last"):
+                process.send(process.current(), each)
+            process.receive(lambda message: message == "wanted", timeout=0)
+        return Reply(list(state), state)
+
+    def handle_info(self, message: Any, state: Any) -> Any:
+        return NoReply([*state, message])
+
+
+def test_a_server_on_the_senders_thread_handles_what_receive_passed_over():
+    server = Picky.start()
+    GenServer.call(server, "pick")
+    assert process.info(server).message_queue_len == 0
+    assert GenServer.call(server, "seen") == ["first", "last"]
+    GenServer.stop(server)
+
+
+def test_notices_made_by_hand_are_messages_like_any_other(way):
+    server = way(Picky).start()
+    made = [Down("ref", None, "boom"), Exited("pid", "boom"), Down(None, 1, 2), Exited(None, None)]
+    for each in made:
+        server.send(each)
+        process.send(process.current(), each)
+    assert GenServer.call(server, "seen") == made
+    assert [process.receive(timeout=0) for _ in made] == made
+    GenServer.stop(server)
+
+
+def test_notices_of_the_runtime_may_be_sent_on_by_hand(way, kill):
+    server, dead = way(Picky).start(), Picky.start()
+    made = [Down(process.monitor(dead), dead, "boom"), Exited(dead, "boom")]
+    kill(dead)
+    told = process.receive(lambda message: isinstance(message, Down), timeout=WATCHDOG)
+    for each in (*made, told):
+        server.send(each)
+    assert GenServer.call(server, "seen") == [*made, told]
+    GenServer.stop(server)
+
+
+def test_the_report_of_a_task_that_crashes_shows_on_whose_behalf_it_worked(crashes, reason_of):
+    me = process.current()
+    outer = Task.start(lambda: Task.await_(Task.async_(lambda: 1 // 0)))
+    reason_of(outer)
+    report = next(each for each in crashes() if each.callers == (outer, me))
+    assert f"callers: {outer}, {me}" in str(report)

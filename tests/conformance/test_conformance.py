@@ -10,6 +10,7 @@ import pytest
 HERE = Path(__file__).resolve().parent
 CORPUS = HERE / "public.jsonl"
 GENERATED = HERE / "generated.jsonl"
+PROCESSES = HERE / "processes.jsonl"
 
 
 def conformance(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -29,6 +30,25 @@ def test_the_corpus_of_otp_traces_passes(how: tuple[str, ...]) -> None:
 def test_the_generated_scenarios_pass() -> None:
     done = conformance(str(GENERATED))
     assert done.stdout.splitlines()[-1:] == ["200 passed, 0 failed"], done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("switch", [(), ("--switch", "1e-6")], ids=" ".join)
+@pytest.mark.parametrize("way", [(), ("--inline",), ("--coroutines",)], ids=" ".join)
+def test_the_corpus_of_elixir_processes_passes(way: tuple[str, ...], switch: tuple[str, ...]) -> None:
+    done = conformance(str(PROCESSES), *way, *switch)
+    assert done.stdout.splitlines()[-1:] == ["200 passed, 0 failed"], done.stdout + done.stderr
+    assert done.returncode == 0
+
+
+def test_a_process_that_does_something_else_is_shown_and_fails(tmp_path: Path) -> None:
+    wrong = next(line for line in PROCESSES.read_text().splitlines() if '"g221"' in line)
+    file = tmp_path / "wrong.jsonl"
+    file.write_text(wrong.replace('["link", "noproc"]', '["link", "boom"]') + "\n")
+    done = conformance(str(file))
+    assert '["link", "boom"]' in done.stdout
+    assert '["link", "noproc"]' in done.stdout
+    assert done.stdout.splitlines()[-1] == "0 passed, 1 failed"
+    assert done.returncode == 1
 
 
 def test_the_generator_gives_the_same_scenarios_for_the_same_seed() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from resprout.actors import MaxChildren, NotFound, Pid, ServerExit, Task, TaskExit, process
-from resprout.supervision import Supervisor, TaskSupervisor, quiesce
+from resprout.supervision import DynamicSupervisor, Supervisor, TaskSupervisor, quiesce
 
 
 @pytest.fixture
@@ -112,3 +112,48 @@ def test_it_is_a_child_of_a_supervisor() -> None:
     top = Supervisor.start_link([(TaskSupervisor, "tasks")])
     assert Task.await_(TaskSupervisor.async_("tasks", lambda: 42)) == 42
     Supervisor.stop(top)
+
+
+def test_a_task_is_killed_when_its_shutdown_time_is_over(supervisor: Pid) -> None:
+    def stubborn() -> None:
+        process.trap_exit()
+        ready.set()
+        process.receive(lambda message: False)
+
+    ready = threading.Event()
+    task = TaskSupervisor.async_nolink(supervisor, stubborn, shutdown=0.01)
+    assert ready.wait(10)
+    assert task.pid is not None
+    TaskSupervisor.terminate_child(supervisor, task.pid)
+    with pytest.raises(ServerExit, match="killed"):
+        Task.await_(task)
+    ready.clear()
+    pid = TaskSupervisor.start_child(supervisor, stubborn, shutdown=0.01)
+    assert pid is not None
+    assert ready.wait(10)
+    TaskSupervisor.terminate_child(supervisor, pid)
+    assert not process.alive(pid)
+
+
+@pytest.mark.parametrize("stream", [TaskSupervisor.async_stream, TaskSupervisor.async_stream_nolink])
+def test_the_tasks_of_a_stream_have_the_shutdown_time_that_it_says(supervisor: Pid, stream: Any) -> None:
+    found = stream(
+        supervisor, [1], lambda n: DynamicSupervisor.get_child_spec(supervisor, process.current()), shutdown=7
+    )
+    assert next(found).shutdown == 7.0
+    found.close()
+
+
+def test_a_nolink_stream_tells_which_item_failed(supervisor: Pid) -> None:
+    found = TaskSupervisor.async_stream_nolink(supervisor, [1, 2], process.exit, zip_input_on_exit=True)
+    assert list(found) == [TaskExit((1, 1)), TaskExit((2, 2))]
+
+
+def test_a_task_works_for_who_asked_for_it_not_for_the_supervisor(supervisor: Pid) -> None:
+    task = TaskSupervisor.async_nolink(supervisor, process.callers)
+    assert Task.await_(task) == (process.current(),)
+    told: list[object] = []
+    done = threading.Event()
+    TaskSupervisor.start_child(supervisor, lambda: told.append(process.callers()) or done.set())
+    assert done.wait(10)
+    assert told == [(process.current(),)]

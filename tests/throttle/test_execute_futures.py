@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from resprout import throttle
-from resprout.actors import LockNotFound, process
+from resprout.actors import LockNotFound, Task, process
 
 Lock = Callable[..., str]
 WATCHDOG = 20.0
@@ -157,3 +157,20 @@ def test_run_in_executor_hands_a_job_to_the_lock_and_waits(lock: Lock) -> None:
         return await loop.run_in_executor(None, lambda: throttle.execute(name, pow, 2, 5).result(WATCHDOG))
 
     assert asyncio.run(main()) == 32
+
+
+def test_a_job_works_for_who_gave_it():
+    throttle.new("work.callers", 1)
+    for _ in range(2):  # by a new worker, and by one that waits for work
+        assert throttle.execute("work.callers", process.callers).result(20) == (process.current(),)
+
+    async def asked() -> Any:
+        return process.callers()
+
+    assert throttle.execute("work.callers", asked).result(20) == (process.current(),)
+    task = Task.async_(
+        lambda: (process.current(), throttle.execute("work.callers", process.callers).result(20))
+    )
+    pid, callers = Task.await_(task, 20)
+    assert callers == (pid, process.current())
+    throttle.stop_lock("work.callers")
