@@ -29,6 +29,7 @@ from .child_spec import (
 from .errors import (
     AlreadyPresent,
     AlreadyRegistered,
+    AlreadySet,
     AlreadyStarted,
     BlockingInLoop,
     CallTimeout,
@@ -49,6 +50,7 @@ from .errors import (
     ServerExit,
     StalePid,
     StartError,
+    Unhandled,
     UnknownMessage,
 )
 from .forked import after_fork
@@ -75,6 +77,7 @@ __all__ = [
     "Agent",
     "AlreadyPresent",
     "AlreadyRegistered",
+    "AlreadySet",
     "AlreadyStarted",
     "Backoff",
     "BadCombination",
@@ -127,6 +130,7 @@ __all__ = [
     "Stop",
     "Task",
     "TaskExit",
+    "Unhandled",
     "UnknownMessage",
     "after_fork",
     "at_exit",

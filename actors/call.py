@@ -6,7 +6,7 @@ import asyncio
 import itertools
 from typing import TYPE_CHECKING, Any
 
-from .errors import CallTimeout, ServerExit, brief
+from .errors import CallTimeout, ServerExit, Unhandled, brief
 from .future import Future
 from .waiting import LoopBell
 
@@ -63,6 +63,10 @@ class Call(Future[Any]):
         """The server is dead and will not answer."""
         self._complete((None, ServerExit(pid.exit_reason, pid, self.message)))
 
+    def fail_unhandled(self, pid: Pid) -> None:
+        """The server died with this in its mailbox."""
+        self._complete((None, Unhandled(pid.exit_reason, pid, self.message)))
+
     def promise(self) -> None:
         """It was not answered at once: have it failed if the server dies first."""
         self.key = next(_keys)
@@ -96,7 +100,7 @@ class Call(Future[Any]):
                     f"{self.server} did not answer {brief(self.message)} within {timeout:g} s; "
                     f"its answer will be dropped"
                 )
-        except asyncio.CancelledError:
+        except BaseException:
             self.cancel()
             raise
         return self.result()

@@ -7,6 +7,7 @@
     │   ├── NoProcess                   ... and was so before the request (also a pykka.ActorDeadError)
     │   │   └── StalePid                ... as it was started before os.fork
     │   └── ServerExit                  ... it ended during the request
+    │       └── Unhandled               ... which was still in its mailbox (also a pykka.ActorDeadError)
     ├── CallTimeout                     I gave up waiting (also a TimeoutError and a pykka.Timeout)
     ├── StartError(reason)              a start function failed
     │   └── AlreadyStarted(pid)         the name is taken by a running process, or the child runs already
@@ -18,6 +19,7 @@
     ├── MailboxFull(pid)                a bounded mailbox rejected the message
     ├── BlockingInLoop                  a blocking form was used inside a running event loop
     ├── SelfCall                        a process tried to wait for an answer of its own
+    ├── AlreadySet                      a future is set twice (also an InvalidStateError and a queue.Full)
     ├── UnknownMessage                  a server of the library's own answers no such call (also a TypeError)
     ├── SpecError(spec, field, problem) a child spec or an option of a supervisor is wrong (also a ValueError)
     └── ConfigError(file, line, column, path, reason)
@@ -31,6 +33,8 @@ pickled one a Pid is its printed form, a str, and so is what cannot be pickled.
 
 from __future__ import annotations
 
+import concurrent.futures
+import queue
 from typing import TYPE_CHECKING
 
 import pykka
@@ -99,6 +103,10 @@ class StalePid(NoProcess):
 
 class ServerExit(ProcessExit):
     """The process ended while somebody waited for it."""
+
+
+class Unhandled(ServerExit, pykka.ActorDeadError):
+    """The process ended with the request still in its mailbox: no code of it has seen that."""
 
 
 class CallTimeout(ResproutError, TimeoutError, pykka.Timeout):
@@ -236,6 +244,10 @@ class BlockingInLoop(ResproutError):
 
 class SelfCall(ResproutError):
     """A process called itself, and would have waited for itself."""
+
+
+class AlreadySet(ResproutError, concurrent.futures.InvalidStateError, queue.Full):
+    """A future that is completed was set again. (Pykka raises a bare queue.Full.)"""
 
 
 class UnknownMessage(ResproutError, TypeError):

@@ -90,6 +90,35 @@ class Boot(System):
         self.link = link
 
 
+class StopRequest(System):
+    """``GenServer.stop``: end in order, as the process itself."""
+
+    __slots__ = ("reason",)
+
+    def __init__(self, reason: object) -> None:
+        self.reason = reason
+
+    def handle(self, pid: Any) -> Any:
+        return Stop(self.reason, pid.state)
+
+
+class StopCall(Call):
+    """A call whose answer is the death of the server, which fails every call that was promised one."""
+
+    __slots__ = ()
+
+    def fail(self, pid: Pid) -> None:
+        when_closed(pid, lambda: self.try_set(None))
+
+
+def request_stop(pid: Pid, reason: object, caller: Pid | None) -> StopCall:
+    """Tell a server to end in order; answered when it is dead, its name free and closed what it owned."""
+    call = StopCall(("stop", reason), pid, caller)
+    call.promise()
+    pid.deliver(StopRequest(reason))
+    return call
+
+
 class ServerPid(Pid):
     """A process that runs a GenServer's callbacks."""
 
@@ -336,6 +365,10 @@ class ServerPid(Pid):
             except AlreadyRegistered as taken:
                 self._refuse_boot(boot, AlreadyStarted(taken.pid), NORMAL)
                 return None
+            except Exception as mistake:
+                # A name that cannot be taken by anybody is the starter's mistake, and no crash of this one.
+                self._refuse_boot(boot, mistake, NORMAL)
+                return None
         if boot.link is not None:
             self.add_link(boot.link)
         return checked(actor.init(boot.arg))
@@ -346,7 +379,7 @@ class ServerPid(Pid):
         """
         self._refuse_boot(boot, StartError(reason), reason)
 
-    def _refuse_boot(self, boot: Boot, error: StartError | None, reason: object) -> None:
+    def _refuse_boot(self, boot: Boot, error: Exception | None, reason: object) -> None:
         if boot.link is not None:
             # The starter gets an error to handle, so it gets no exit signal besides.
             self.remove_link(boot.link)
