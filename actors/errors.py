@@ -9,6 +9,7 @@
     │   └── ServerExit                  ... it ended during the request
     │       └── Unhandled               ... which was still in its mailbox (also a pykka.ActorDeadError)
     ├── CallTimeout                     I gave up waiting (also a TimeoutError and a pykka.Timeout)
+    ├── CallbackFailed(pid, what, reason)   a function that a server was to run exited (OTP's callback_failed)
     ├── StartError(reason)              a start function failed
     │   └── AlreadyStarted(pid)         the name is taken by a running process, or the child runs already
     ├── AlreadyPresent                  a child with that id is listed, but not running
@@ -111,6 +112,22 @@ class Unhandled(ServerExit, pykka.ActorDeadError):
 
 class CallTimeout(ResproutError, TimeoutError, pykka.Timeout):
     """The wait took longer than its timeout; the other side is alive, and its late answer is dropped."""
+
+
+class CallbackFailed(ResproutError):
+    """A function that a server was asked to run (``sys.replace_state``) has exited. The server lives on.
+
+    Attributes:
+        pid: the server.
+        what: the request.
+        reason: what the function exited with.
+    """
+
+    def __init__(self, pid: Pid, what: str, reason: object) -> None:
+        self.pid = pid
+        self.what = what
+        self.reason = reason
+        super().__init__(f"the function of {what} exited in {pid}, which goes on as before: {reason!r}")
 
 
 class StartError(ResproutError):

@@ -113,7 +113,7 @@ class LoopPid(RunnablePid):
         except BaseException as error:
             reason = self.terminate_raised(error, reason)
         if reply is not NOTHING:
-            item.answer(reply)
+            self.respond(item, reply)
         self.report(reason, item)
         self.die(reason)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from . import reports, telemetry
@@ -26,6 +25,7 @@ from .reasons import NORMAL, Crash, is_orderly
 from .resources import when_closed
 
 if TYPE_CHECKING:
+    from .debug import Debugger
     from .genserver import GenServer
 
 
@@ -133,7 +133,7 @@ class ServerPid(Pid):
         self._alarm: Alarm | None = None
         self._tick: Tick | None = None
         self._suspended = False
-        self.tracer: Callable[[Pid, object], object] | None = None
+        self.tracer: Debugger | None = None
         super().__init__(actor, parent)
 
     # -- taking items --------------------------------------------------------
@@ -232,7 +232,7 @@ class ServerPid(Pid):
     def invoke(self, item: Any) -> Any:
         """Call the callback for an item; None when the item was the runtime's own."""
         if self.tracer is not None:
-            self.tracer(self, item)
+            self.tracer.took(self, item)
         if self._tick is not None:
             self._disarm(item)
         kind = item.__class__
@@ -276,9 +276,11 @@ class ServerPid(Pid):
             return
         if kind is Reply and item.__class__ is Call:
             self.state = result.state
-            item.answer(result.value)
+            self.respond(item, result.value)
         elif (kind is NoReply and item.__class__ is not Boot) or (kind is Ok and item.__class__ is Boot):
             self.state = result.state
+            if self.tracer is not None:
+                self.tracer.settled(self)
         elif kind is Stop:
             self._settle_stop(item, result)
             return
@@ -331,9 +333,15 @@ class ServerPid(Pid):
             return
         reason = self._terminate(reason)
         if reply is not NOTHING:
-            item.answer(reply)
+            self.respond(item, reply)
         self.report(reason, item)
         self.die(reason)
+
+    def respond(self, call: Call, value: object) -> None:
+        """Send the reply that a callback returned."""
+        if self.tracer is not None:
+            self.tracer.sends(self, call, value)
+        call.answer(value)
 
     def _terminate(self, reason: object) -> object:
         """Run terminate; the reason to die of, which is its own error if it raises."""
