@@ -26,6 +26,7 @@ from .child_spec import (
     seconds,
     whole_number,
 )
+from .development import set_up as _set_up_development_mode
 from .errors import (
     AlreadyPresent,
     AlreadyRegistered,
@@ -33,6 +34,7 @@ from .errors import (
     AlreadyStarted,
     BlockingInLoop,
     CallbackFailed,
+    CallCycle,
     CallTimeout,
     ConfigError,
     Killed,
@@ -86,6 +88,7 @@ __all__ = [
     "BlockingInLoop",
     "Bounded",
     "BrutalKill",
+    "CallCycle",
     "CallTimeout",
     "CallbackFailed",
     "ChildSpec",
@@ -151,3 +154,5 @@ __all__ = [
     "telemetry",
     "whole_number",
 ]
+
+_set_up_development_mode()

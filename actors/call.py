@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
+from .cycles import begin_wait
 from .errors import CallTimeout, ServerExit, Unhandled, brief
 from .future import Future
 from .waiting import LoopBell
@@ -72,6 +74,16 @@ class Call(Future[Any]):
         self.key = next(_keys)
         self.server.expect(self)
 
+    def wait(self, timeout: float | None = None) -> None:
+        if not self._box:
+            begin_wait(self.server, self)
+        super().wait(timeout)
+
+    def _await_end(self) -> Generator[Any, None, None]:
+        if not self._box:
+            begin_wait(self.server, self)
+        return super()._await_end()
+
     def _forget(self) -> None:
         calls = self.server._calls
         if calls:
@@ -113,7 +125,7 @@ class Call(Future[Any]):
         """
         self.promise()
         try:
-            self.wait(timeout)
+            Future.wait(self, timeout)
         except CallTimeout:
             if not self.cancel():
                 return

@@ -20,6 +20,7 @@
     ├── MailboxFull(pid)                a bounded mailbox rejected the message
     ├── BlockingInLoop                  a blocking form was used inside a running event loop
     ├── SelfCall                        a process tried to wait for an answer of its own
+    ├── CallCycle(chain)                ... or for one that waits for it
     ├── AlreadySet                      a future is set twice (also an InvalidStateError and a queue.Full)
     ├── UnknownMessage                  a server of the library's own answers no such call (also a TypeError)
     ├── SpecError(spec, field, problem) a child spec or an option of a supervisor is wrong (also a ValueError)
@@ -261,6 +262,37 @@ class BlockingInLoop(ResproutError):
 
 class SelfCall(ResproutError):
     """A process called itself, and would have waited for itself."""
+
+
+class CallCycle(ResproutError):
+    """A process would have waited for one that waits for it, so that no answer would ever have come.
+
+    Raised always where an init calls who has started it; for other circles in development mode only
+    (``python -X dev``).
+
+    Attributes:
+        chain: the processes, beginning with the one that gets this error: each waits for the next (the first
+            would have), and the last for the first.
+        starting: whether it is the start of one that the others wait for.
+    """
+
+    def __init__(self, chain: tuple[Pid, ...], starting: bool = False) -> None:
+        self.chain = chain
+        self.starting = starting
+        first, second, *others = map(str, (*chain, chain[0]))
+        if starting:
+            waits = "".join(f" to start {each}, which waits" for each in others[:-1])
+            text = (
+                f"{first} calls {second} from its init, and {second} waits{waits} until that init is over; "
+                f"do it in handle_continue instead (return Ok(state, continue_with=...)), or cast"
+            )
+        else:
+            waits = "".join(f", which waits for {each}" for each in others)
+            text = (
+                f"{first} would wait for {second}{waits}; have one of them cast, or answer later "
+                f"(NoReply(state), then GenServer.reply(from_, value))"
+            )
+        super().__init__(text)
 
 
 class AlreadySet(ResproutError, concurrent.futures.InvalidStateError, queue.Full):

@@ -13,7 +13,8 @@ from .bridge import ActorBase
 from .call import Call
 from .child_spec import ChildSpec, child_spec
 from .context import current
-from .errors import NoProcess, NotFound, SelfCall, ServerExit
+from .cycles import begin, check, suspects
+from .errors import CallCycle, NoProcess, NotFound, SelfCall, ServerExit
 from .future import Future
 from .local import look, unmet
 from .messages import NoReply, Ok
@@ -201,11 +202,21 @@ class GenServer(ActorBase):
         pid = resolve(server)
         if pid.dead:
             raise no_process(pid)
-        if pid is current():
+        caller = current()
+        if pid is caller:
             raise SelfCall(
                 f"{pid} calls itself and would wait for its own answer; call a function instead, or cast"
             )
+        looks = caller.starter is not None or suspects
+        if looks:
+            check(caller, pid)
         call: Call = pid.request(message)
+        if looks and not call._box:
+            try:
+                begin(caller, pid, call)
+            except CallCycle:
+                call.cancel()
+                raise
         return await call.await_answer(timeout)
 
     @staticmethod
@@ -301,7 +312,7 @@ def _stop_request(pid: Pid, reason: object) -> Call:
         raise SelfCall(
             f"{pid} stops itself and would wait for its own end; return Stop(reason, state) instead"
         )
-    return request_stop(pid, reason, caller)
+    return request_stop(pid, reason, caller, waits=True)
 
 
 def _check_stopped(pid: Pid, reason: object) -> None:

@@ -88,6 +88,8 @@ class Pid(RefBase):
     """Whether its code runs by itself (a thread, a task, a spawned function). Such a one hardly ever gets a
     message, so its mailbox is made with the first; and it mostly takes a lock or a name.
     """
+    starter: Pid | None = None
+    """Of a server whose init runs: who has started it, and waits for that."""
     sleeper: LockType | None = None
     """Of a plain thread that may sleep for ever: a taken lock that it sleeps on; None while it does."""
 

@@ -15,6 +15,7 @@ from typing import Any
 from .bridge import ActorStop
 from .call import Call
 from .context import current
+from .cycles import begin, suspects
 from .errors import BlockingInLoop, SelfCall
 from .future import Future
 from .kernel import kernel
@@ -34,7 +35,7 @@ def begin_call(pid: Pid, message: object) -> Call:
     """Check that the caller may wait for pid, and make the request.
 
     Raises:
-        NoProcess, SelfCall, Killed.
+        NoProcess, SelfCall, CallCycle, Killed.
     """
     caller = current()
     if caller is pid:
@@ -43,7 +44,10 @@ def begin_call(pid: Pid, message: object) -> Call:
         )
     if pid._fate:
         raise no_process(pid)
-    return Call(message, pid, caller)
+    call = Call(message, pid, caller)
+    if caller.starter is not None or suspects:
+        begin(caller, pid, call)
+    return call
 
 
 class RunnablePid(ServerPid):
@@ -100,6 +104,7 @@ class RunnablePid(ServerPid):
             NoProcess: the process was dead already.
             ServerExit: it died before it answered.
             SelfCall: it is the caller itself.
+            CallCycle: it waits for the caller, whom it has started.
             BlockingInLoop: inside an event loop, unless the server runs on the sender's thread.
         """
         if unmet:
@@ -148,7 +153,7 @@ class RunnablePid(ServerPid):
         if unmet:
             look()
         if message.__class__ is ActorStop and not self._fate:
-            return request_stop(self, NORMAL, current())
+            return request_stop(self, NORMAL, current(), waits=False)
         return self.request(message)
 
     def stop_future(self) -> Future[bool]:
@@ -156,18 +161,24 @@ class RunnablePid(ServerPid):
         if unmet:
             look()
         stopped: Future[bool] = Future()
+        self._stop(stopped, waits=False)
+        return stopped
+
+    def _stop(self, stopped: Future[bool], *, waits: bool) -> None:
         if self._fate:
             stopped.set(False)
         else:
-            request_stop(self, NORMAL, current()).add_done_callback(lambda _: stopped.try_set(True))
-        return stopped
+            asked = request_stop(self, NORMAL, current(), waits=waits)
+            asked.add_done_callback(lambda _: stopped.try_set(True))
 
     def stop_later(self, timeout: float | None) -> bool:
         """``stop()``; returns when it is dead."""
         if unmet:
             look()
-        future = self.stop_future()
-        return True if current() is self else future.result(timeout)
+        waits = current() is not self
+        stopped: Future[bool] = Future()
+        self._stop(stopped, waits=waits)
+        return stopped.result(timeout) if waits else True
 
     def put_envelope(self, message: object, reply_to: Any) -> None:
         """Deliver an envelope of Pykka's, made by code that goes round ``ask`` and ``tell``."""

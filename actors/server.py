@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 from . import reports, telemetry
 from .bridge import PYKKA_MESSAGES, ActorStop
 from .call import Call
+from .cycles import begin, suspects
 from .errors import AlreadyRegistered, AlreadyStarted, Killed, ResproutError, StartError
 from .kernel import Alarm, kernel
-from .local import local
+from .local import local, peek
 from .mailbox import Cast, Continue, System, Tick, void
 from .messages import IGNORE, NOTHING, TIMEOUT, Down, Exited, NoReply, Ok, Reply, Stop
 from .names import take_name
@@ -111,9 +112,21 @@ class StopCall(Call):
         when_closed(pid, lambda: self.try_set(None))
 
 
-def request_stop(pid: Pid, reason: object, caller: Pid | None) -> StopCall:
-    """Tell a server to end in order; answered when it is dead, its name free and closed what it owned."""
+def request_stop(pid: Pid, reason: object, caller: Pid | None, *, waits: bool) -> StopCall:
+    """Tell a server to end in order; answered when it is dead, its name free and closed what it owned.
+
+    Args:
+        pid: the server.
+        reason: what it ends with.
+        caller: who asks.
+        waits: whether that one waits for the end.
+
+    Raises:
+        CallCycle: it would, and the server waits for it.
+    """
     call = StopCall(("stop", reason), pid, caller)
+    if waits and caller is not None and (caller.starter is not None or suspects):
+        begin(caller, pid, call)
     call.promise()
     pid.deliver(StopRequest(reason))
     return call
@@ -122,7 +135,7 @@ def request_stop(pid: Pid, reason: object, caller: Pid | None) -> StopCall:
 class ServerPid(Pid):
     """A process that runs a GenServer's callbacks."""
 
-    __slots__ = ("_alarm", "_suspended", "_tick", "handled", "started_at", "state", "tracer")
+    __slots__ = ("_alarm", "_suspended", "_tick", "handled", "started_at", "starter", "state", "tracer")
     kind = "server"
     actor: GenServer
 
@@ -134,6 +147,7 @@ class ServerPid(Pid):
         self._tick: Tick | None = None
         self._suspended = False
         self.tracer: Debugger | None = None
+        self.starter = peek()
         super().__init__(actor, parent)
 
     # -- taking items --------------------------------------------------------
@@ -291,6 +305,7 @@ class ServerPid(Pid):
             self.unwound(item, BadReturn(self.actor, _callback_of(item), _value_of(result), _allowed(item)))
             return
         if kind is Ok:
+            self.end_of_init()
             if telemetry._attached:
                 telemetry.tell(STARTED, {}, {"pid": self, "name": self.name, "kind": self.kind})
             item.answer.answer(self)
@@ -381,6 +396,12 @@ class ServerPid(Pid):
             self.add_link(boot.link)
         return checked(actor.init(boot.arg))
 
+    def end_of_init(self) -> None:
+        """Nobody waits for init any more, from now on."""
+        self.starter = None
+        if suspects:
+            suspects.pop(self.id, None)
+
     def fail_boot(self, boot: Boot, reason: object) -> None:
         """Init refused or raised: die of the reason, quietly for the starter's mailbox, then tell the
         starter.
@@ -437,6 +458,7 @@ class ServerPid(Pid):
     def _drop(self) -> None:
         self._disarm(None)
         super()._drop()
+        self.end_of_init()
         self.state = None
 
 

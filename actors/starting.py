@@ -9,10 +9,10 @@ from .bounded import make_bounded
 from .bridge import ActorBase
 from .call import Call
 from .context import current
+from .cycles import DEVELOPMENT, note, suspects
 from .errors import CallTimeout, ServerExit, StartError
 from .inline import InlinePid
 from .kernel import kernel
-from .local import peek
 from .names import check_name
 from .on_loop import LoopPid
 from .pid import Pid, table
@@ -140,17 +140,28 @@ def _way_of(kind: type[GenServer]) -> type[RunnablePid]:
 
 def send_boot(pid: RunnablePid, arg: object, name: object, *, link: bool) -> Call:
     """Send a process its first item; the answer is the start's."""
-    answer = BootCall(pid, peek())
+    starter = pid.starter
+    answer = BootCall(pid, starter)
+    if DEVELOPMENT and starter is not None:
+        note(starter, pid, answer)
     boot = Boot(answer, arg, name, pid.parent if link else None)
     if not pid._run:
-        # Its Pid has been about since its __init__: the start comes before what others have sent.
-        pid._inbox.appendleft(boot)
-        pid._run.append(True)
-        pid._schedule()
+        _send_late(pid, boot)
     elif isinstance(pid, InlinePid):
         pid.boot_here(boot)
     else:
+        if isinstance(pid, LoopPid):
+            suspects[pid.id] = pid
         pid.deliver(boot)
     if not answer._box:
         answer.promise()
     return answer
+
+
+def _send_late(pid: RunnablePid, boot: Boot) -> None:
+    """Send it to a process whose Pid has been about since its ``__init__``: before what others have sent."""
+    if isinstance(pid, LoopPid):
+        suspects[pid.id] = pid
+    pid._inbox.appendleft(boot)
+    pid._run.append(True)
+    pid._schedule()

@@ -15,17 +15,16 @@ import attrs
 
 from . import debug
 from .call import Call
-from .context import current
 from .debug import DebugFunction, Event, In, NewState, Out
-from .errors import CallbackFailed, Killed, SelfCall
+from .errors import CallbackFailed, Killed
 from .inline import InlinePid
 from .local import look
 from .mailbox import System
 from .pid import Pid
 from .process import status
 from .reasons import Crash
-from .resolving import no_process, resolve
-from .runnable import RunnablePid
+from .resolving import resolve
+from .runnable import RunnablePid, begin_call
 from .server import ExitRequest, Interrupted, keep_back
 from .waiting import check_timeout, forbid_loop
 
@@ -129,12 +128,7 @@ def _ask(what: str, server: Any, function: Callable[[Any], Any], timeout: float 
         raise TypeError(f"{pid} is a {pid.kind}, which answers no system requests")
     if not isinstance(pid, InlinePid):
         forbid_loop(f"sys.{what}", f"asyncio.to_thread(sys.{what}, server)")
-    caller = current()
-    if caller is pid:
-        raise SelfCall(f"{pid} would wait for its own answer")
-    if pid.dead:
-        raise no_process(pid)
-    call = Call(what, pid, caller)
+    call = begin_call(pid, what)
     pid.deliver(_Query(call, function))
     if not call.done():
         call.wait_for_answer(timeout)
