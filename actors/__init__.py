@@ -26,11 +26,15 @@ from .child_spec import (
     seconds,
     whole_number,
 )
+from .development import set_up as _set_up_development_mode
 from .errors import (
     AlreadyPresent,
     AlreadyRegistered,
+    AlreadySet,
     AlreadyStarted,
     BlockingInLoop,
+    CallbackFailed,
+    CallCycle,
     CallTimeout,
     ConfigError,
     Killed,
@@ -49,6 +53,7 @@ from .errors import (
     ServerExit,
     StalePid,
     StartError,
+    Unhandled,
     UnknownMessage,
 )
 from .forked import after_fork
@@ -90,6 +95,7 @@ __all__ = [
     "Agent",
     "AlreadyPresent",
     "AlreadyRegistered",
+    "AlreadySet",
     "AlreadyStarted",
     "Backoff",
     "BadCombination",
@@ -97,7 +103,9 @@ __all__ = [
     "BlockingInLoop",
     "Bounded",
     "BrutalKill",
+    "CallCycle",
     "CallTimeout",
+    "CallbackFailed",
     "ChildSpec",
     "ChildType",
     "ConfigError",
@@ -144,6 +152,7 @@ __all__ = [
     "Task",
     "TaskExit",
     "TaskIgnored",
+    "Unhandled",
     "UnknownMessage",
     "after_fork",
     "at_exit",
@@ -163,3 +172,5 @@ __all__ = [
     "telemetry",
     "whole_number",
 ]
+
+_set_up_development_mode()

@@ -21,6 +21,7 @@ from . import telemetry
 from .call import Call
 from .errors import CallTimeout, MailboxFull
 from .inline import InlinePid
+from .last_words import refuse_unhandled
 from .local import local
 from .mailbox import Continue, System, Tick
 from .messages import NOTHING, Down, Exited, Notice, TaskReply
@@ -161,7 +162,7 @@ class BoundedMixin(RunnablePid):
             if self._urgent or self._fate:
                 # As in ServerPid.turn.
                 self._take_signals()
-                self._refuse(item)
+                refuse_unhandled(self, item)
                 return False
             self.handle(item)
         return True

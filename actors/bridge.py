@@ -10,13 +10,14 @@ storing them: an idle process must be small, and needs neither a uuid nor a thre
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import pykka
 from pykka._envelope import Envelope
 from pykka.messages import ProxyCall, ProxyGetAttr, ProxySetAttr, _ActorStop
 
 if TYPE_CHECKING:
+    from .genserver import GenServer
     from .pid import Pid
 
 ActorStop = _ActorStop
@@ -82,11 +83,23 @@ class ActorBase(pykka.Actor):
         # Pykka's own makes a uuid, an Event and a ref; the Pid is all three.
         pass
 
+    def _known(self) -> Pid:
+        """Its Pid, which is made for code that needs it in ``__init__``, where a Pykka actor has its ref.
+
+        (By ``__getattr__`` it would be had without a call, and every look at a callback would be slower.)
+        """
+        try:
+            return self._pid
+        except AttributeError:
+            from .starting import early_pid
+
+            return early_pid(cast("GenServer", self))
+
     if not TYPE_CHECKING:
-        actor_urn = property(lambda self: self._pid.actor_urn)
-        actor_inbox = property(lambda self: self._pid.actor_inbox)
-        actor_stopped = property(lambda self: self._pid.actor_stopped)
-        _actor_ref = property(lambda self: self._pid)
+        actor_urn = property(lambda self: self._known().actor_urn)
+        actor_inbox = property(lambda self: self._known().actor_inbox)
+        actor_stopped = property(lambda self: self._known().actor_stopped)
+        _actor_ref = property(_known)
 
     @staticmethod
     def _create_actor_inbox() -> Any:
@@ -106,7 +119,7 @@ class ActorBase(pykka.Actor):
         return self._handle_receive(message)
 
     def stop(self) -> None:
-        self._pid.stop(block=False)
+        self._known().stop(block=False)
 
 
 class FutureBase(pykka.Future[T]):

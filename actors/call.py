@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
-from .errors import CallTimeout, ServerExit, brief
+from .cycles import begin_wait
+from .errors import CallTimeout, ServerExit, Unhandled, brief
 from .future import Future
 from .waiting import LoopBell
 
@@ -63,10 +65,24 @@ class Call(Future[Any]):
         """The server is dead and will not answer."""
         self._complete((None, ServerExit(pid.exit_reason, pid, self.message)))
 
+    def fail_unhandled(self, pid: Pid) -> None:
+        """The server died with this in its mailbox."""
+        self._complete((None, Unhandled(pid.exit_reason, pid, self.message)))
+
     def promise(self) -> None:
         """It was not answered at once: have it failed if the server dies first."""
         self.key = next(_keys)
         self.server.expect(self)
+
+    def wait(self, timeout: float | None = None) -> None:
+        if not self._box:
+            begin_wait(self.server, self)
+        super().wait(timeout)
+
+    def _await_end(self) -> Generator[Any, None, None]:
+        if not self._box:
+            begin_wait(self.server, self)
+        return super()._await_end()
 
     def _forget(self) -> None:
         calls = self.server._calls
@@ -96,7 +112,7 @@ class Call(Future[Any]):
                     f"{self.server} did not answer {brief(self.message)} within {timeout:g} s; "
                     f"its answer will be dropped"
                 )
-        except asyncio.CancelledError:
+        except BaseException:
             self.cancel()
             raise
         return self.result()
@@ -109,7 +125,7 @@ class Call(Future[Any]):
         """
         self.promise()
         try:
-            self.wait(timeout)
+            Future.wait(self, timeout)
         except CallTimeout:
             if not self.cancel():
                 return

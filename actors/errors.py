@@ -7,7 +7,9 @@
     │   ├── NoProcess                   ... and was so before the request (also a pykka.ActorDeadError)
     │   │   └── StalePid                ... as it was started before os.fork
     │   └── ServerExit                  ... it ended during the request
+    │       └── Unhandled               ... which was still in its mailbox (also a pykka.ActorDeadError)
     ├── CallTimeout                     I gave up waiting (also a TimeoutError and a pykka.Timeout)
+    ├── CallbackFailed(pid, what, reason)   a function that a server was to run exited (OTP's callback_failed)
     ├── StartError(reason)              a start function failed
     │   └── AlreadyStarted(pid)         the name is taken by a running process, or the child runs already
     ├── AlreadyPresent                  a child with that id is listed, but not running
@@ -18,6 +20,8 @@
     ├── MailboxFull(pid)                a bounded mailbox rejected the message
     ├── BlockingInLoop                  a blocking form was used inside a running event loop
     ├── SelfCall                        a process tried to wait for an answer of its own
+    ├── CallCycle(chain)                ... or for one that waits for it
+    ├── AlreadySet                      a future is set twice (also an InvalidStateError and a queue.Full)
     ├── UnknownMessage                  a server of the library's own answers no such call (also a TypeError)
     ├── SpecError(spec, field, problem) a child spec or an option of a supervisor is wrong (also a ValueError)
     └── ConfigError(file, line, column, path, reason)
@@ -31,6 +35,8 @@ pickled one a Pid is its printed form, a str, and so is what cannot be pickled.
 
 from __future__ import annotations
 
+import concurrent.futures
+import queue
 from typing import TYPE_CHECKING
 
 import pykka
@@ -101,8 +107,28 @@ class ServerExit(ProcessExit):
     """The process ended while somebody waited for it."""
 
 
+class Unhandled(ServerExit, pykka.ActorDeadError):
+    """The process ended with the request still in its mailbox: no code of it has seen that."""
+
+
 class CallTimeout(ResproutError, TimeoutError, pykka.Timeout):
     """The wait took longer than its timeout; the other side is alive, and its late answer is dropped."""
+
+
+class CallbackFailed(ResproutError):
+    """A function that a server was asked to run (``sys.replace_state``) has exited. The server lives on.
+
+    Attributes:
+        pid: the server.
+        what: the request.
+        reason: what the function exited with.
+    """
+
+    def __init__(self, pid: Pid, what: str, reason: object) -> None:
+        self.pid = pid
+        self.what = what
+        self.reason = reason
+        super().__init__(f"the function of {what} exited in {pid}, which goes on as before: {reason!r}")
 
 
 class StartError(ResproutError):
@@ -236,6 +262,41 @@ class BlockingInLoop(ResproutError):
 
 class SelfCall(ResproutError):
     """A process called itself, and would have waited for itself."""
+
+
+class CallCycle(ResproutError):
+    """A process would have waited for one that waits for it, so that no answer would ever have come.
+
+    Raised always where an init calls who has started it; for other circles in development mode only
+    (``python -X dev``).
+
+    Attributes:
+        chain: the processes, beginning with the one that gets this error: each waits for the next (the first
+            would have), and the last for the first.
+        starting: whether it is the start of one that the others wait for.
+    """
+
+    def __init__(self, chain: tuple[Pid, ...], starting: bool = False) -> None:
+        self.chain = chain
+        self.starting = starting
+        first, second, *others = map(str, (*chain, chain[0]))
+        if starting:
+            waits = "".join(f" to start {each}, which waits" for each in others[:-1])
+            text = (
+                f"{first} calls {second} from its init, and {second} waits{waits} until that init is over; "
+                f"do it in handle_continue instead (return Ok(state, continue_with=...)), or cast"
+            )
+        else:
+            waits = "".join(f", which waits for {each}" for each in others)
+            text = (
+                f"{first} would wait for {second}{waits}; have one of them cast, or answer later "
+                f"(NoReply(state), then GenServer.reply(from_, value))"
+            )
+        super().__init__(text)
+
+
+class AlreadySet(ResproutError, concurrent.futures.InvalidStateError, queue.Full):
+    """A future that is completed was set again. (Pykka raises a bare queue.Full.)"""
 
 
 class UnknownMessage(ResproutError, TypeError):

@@ -16,7 +16,7 @@ from collections.abc import Callable, Generator, Iterable
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 from .bridge import FutureBase
-from .errors import BlockingInLoop, CallTimeout
+from .errors import AlreadySet, BlockingInLoop, CallTimeout
 from .kernel import kernel
 from .local import look, unmet
 from .waiting import LoopBell, Waiter, check_timeout, park
@@ -109,7 +109,7 @@ class Future(FutureBase[T]):
         """Complete with a value.
 
         Raises:
-            concurrent.futures.InvalidStateError: it is completed already. (Pykka's raises a bare queue.Full.)
+            AlreadySet: it is completed already.
         """
         if unmet:
             look()
@@ -131,7 +131,7 @@ class Future(FutureBase[T]):
     def _refuse(self) -> None:
         # A cancelled future drops what comes late, silently, as a late reply is dropped.
         if not self.cancelled():
-            raise concurrent.futures.InvalidStateError(f"{self!r} is completed already")
+            raise AlreadySet(f"{self!r} is completed already")
 
     def cancel(self) -> bool:
         """Give up on it; False when it is completed already. What is set later is dropped."""
@@ -310,7 +310,7 @@ class Future(FutureBase[T]):
         if unmet:
             look()
         if self._box:
-            raise concurrent.futures.InvalidStateError(f"{self!r} is completed already")
+            raise AlreadySet(f"{self!r} is completed already")
         self._derive(func, ())
 
     def _derive(self, func: Callable[[float | None], T], sources: tuple[Any, ...]) -> None:

@@ -13,14 +13,15 @@ from .bridge import ActorBase
 from .call import Call
 from .child_spec import ChildSpec, child_spec
 from .context import current
-from .errors import NoProcess, SelfCall, ServerExit
+from .cycles import begin, check, suspects
+from .errors import CallCycle, NoProcess, NotFound, SelfCall, ServerExit
 from .future import Future
 from .local import look, unmet
-from .mailbox import System
-from .messages import NoReply, Ok, Stop
+from .messages import NoReply, Ok
 from .pid import Pid
 from .resolving import no_process, resolve
-from .resources import disown, own, when_closed
+from .resources import disown, own
+from .server import StopRequest, request_stop
 from .starting import astart_server, start_server
 from .waiting import check_timeout, forbid_loop
 
@@ -70,8 +71,8 @@ class GenServer(ActorBase):
 
     @property
     def pid(self) -> Pid:
-        """The Pid of this process."""
-        return self._pid
+        """The Pid of this process, in ``__init__``, too."""
+        return self._known()
 
     @classmethod
     def is_async(cls) -> bool:
@@ -152,6 +153,8 @@ class GenServer(ActorBase):
         Raises:
             StartError: init failed, with its reason.
             AlreadyStarted: the name is taken.
+            TypeError: name is neither a str nor a Via. Whatever else a name's register_name raises
+                (``UnknownRegistry``, the ValueError of a registry with duplicate keys) comes as it is.
         """
         look()
         return start_server(cls(), arg, name, timeout, link=False)
@@ -199,11 +202,21 @@ class GenServer(ActorBase):
         pid = resolve(server)
         if pid.dead:
             raise no_process(pid)
-        if pid is current():
+        caller = current()
+        if pid is caller:
             raise SelfCall(
                 f"{pid} calls itself and would wait for its own answer; call a function instead, or cast"
             )
+        looks = caller.starter is not None or suspects
+        if looks:
+            check(caller, pid)
         call: Call = pid.request(message)
+        if looks and not call._box:
+            try:
+                begin(caller, pid, call)
+            except CallCycle:
+                call.cancel()
+                raise
         return await call.await_answer(timeout)
 
     @staticmethod
@@ -213,14 +226,15 @@ class GenServer(ActorBase):
             look()
         try:
             pid = resolve(server)
-        except NoProcess:
+        except (NoProcess, NotFound):
+            # NotFound: the registry of a Via is not there.
             return
         pid.cast(message)
 
     @staticmethod
     def send_request(server: Any, message: Any) -> Future[Any]:
-        """Send a request; the answer comes in the future, as does a ProcessExit when the server dies
-        first.
+        """Send a request; the answer comes in the future, as does a NoProcess when there is no such server,
+        and a ServerExit when it dies first.
         """
         if unmet:
             look()
@@ -255,7 +269,7 @@ class GenServer(ActorBase):
         """
         look()
         if isinstance(self, ActorBase):
-            stopping = self._pid
+            stopping = self._known()
             stopping.deliver(StopRequest(reason))
             return
         forbid_loop("GenServer.stop", "GenServer.astop(...)")
@@ -292,38 +306,13 @@ class GenServer(ActorBase):
         return child_spec(fields)
 
 
-class StopRequest(System):
-    """``GenServer.stop``: end in order, as the process itself."""
-
-    __slots__ = ("reason",)
-
-    def __init__(self, reason: object) -> None:
-        self.reason = reason
-
-    def handle(self, pid: Any) -> Any:
-        return Stop(self.reason, pid.state)
-
-
 def _stop_request(pid: Pid, reason: object) -> Call:
-    # The answer is the death itself, which fails every call that has been promised one.
     caller = current()
     if caller is pid:
         raise SelfCall(
             f"{pid} stops itself and would wait for its own end; return Stop(reason, state) instead"
         )
-    call = _StopCall(("stop", reason), pid, caller)
-    call.promise()
-    pid.deliver(StopRequest(reason))
-    return call
-
-
-class _StopCall(Call):
-    """A call whose answer is the death of the server."""
-
-    __slots__ = ()
-
-    def fail(self, pid: Pid) -> None:
-        when_closed(pid, lambda: self.try_set(None))
+    return request_stop(pid, reason, caller, waits=True)
 
 
 def _check_stopped(pid: Pid, reason: object) -> None:

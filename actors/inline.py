@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from . import telemetry
 from .bridge import PYKKA_MESSAGES
 from .call import Call
+from .cycles import check
 from .errors import BlockingInLoop
 from .kernel import kernel
 from .local import ThreadState, local
@@ -75,6 +76,7 @@ class InlinePid(RunnablePid):
                     and not telemetry._attached
                 ):
                     self.state = result.state
+                    self.starter = None
                     boot.answer._box.append((self, None))
                 elif result is not None:
                     context.run(self.settle, boot, result)
@@ -158,6 +160,9 @@ class InlinePid(RunnablePid):
 
     def _call_in_turn(self, call: Call, st: ThreadState, timeout: float | None) -> Any:
         """Call through the mailbox: somebody is before us, or the server is in a special state."""
+        caller = call.pid
+        if caller is not None and caller.starter is not None:
+            check(caller, self)
         self._inbox.append(call)
         if self._fate:
             self._flush()

@@ -1,4 +1,4 @@
-"""What a dying process tells those who are linked to it or monitor it.
+"""What a dying process tells those who are linked to it, monitor it, or wait for an answer of it.
 
 As with its resources: an entry is taken without a call, behind which an interrupt could come before it is
 known here, and put back when one comes before it is told. So it is told by whoever buries the process once
@@ -7,8 +7,11 @@ more: maybe again, rather than never.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections import deque
+from typing import TYPE_CHECKING, Any
 
+from .call import Call
+from .future import Future
 from .messages import Down
 
 if TYPE_CHECKING:
@@ -54,3 +57,33 @@ def tell_monitor(pid: Pid, key: int, reason: object) -> None:
     except INTERRUPTS:
         monitors[key] = ref
         raise
+
+
+def refuse_mail(pid: Pid, box: deque[Any]) -> None:
+    """Answer what is in a mailbox of the dead. A call that nobody has looked at says so."""
+    # First, while it can be seen in the mailbox: whoever does this at the same time finds it among the
+    # promised calls, too, and would say that it was being handled. (A list of a deque is made in one step.)
+    for item in list(box):
+        if item.__class__ is Call:
+            item.fail_unhandled(pid)
+    while box:
+        try:
+            item = box.popleft()
+        except IndexError:
+            return
+        refuse_unhandled(pid, item)
+
+
+def refuse_unhandled(pid: Pid, item: Any) -> None:
+    """The same for an item that was in the mailbox of the dead, or has just been taken out."""
+    if item.__class__ is Call:
+        item.fail_unhandled(pid)
+    else:
+        refuse(pid, item)
+
+
+def refuse(pid: Pid, item: Any) -> None:
+    """Have whoever waits for an answer of the dead hear of that."""
+    fail = getattr(item, "fail", None)
+    if fail is not None and isinstance(item, Future):
+        fail(pid)

@@ -27,6 +27,16 @@ def reset_names() -> None:
     names.clear()
 
 
+def check_name(name: object) -> None:
+    """Refuse what is no name.
+
+    Raises:
+        TypeError: it is neither a str nor a Named.
+    """
+    if not isinstance(name, (str, Named)):
+        raise TypeError(f"expected name to be a str or a Via, got: {name!r}")
+
+
 def take_name(pid: Pid, name: object) -> None:
     """Register a process under a local name or a Named.
 
@@ -47,7 +57,7 @@ def take_name(pid: Pid, name: object) -> None:
         name.register_name(pid)
         pid.name = name
     else:
-        raise TypeError(f"expected name to be a str or a Via, got: {name!r}")
+        check_name(name)
 
 
 def give_up_name(pid: Pid) -> None:

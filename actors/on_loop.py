@@ -8,6 +8,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from .bells import in_step_of
+from .last_words import refuse_unhandled
 from .local import adopt_task, disown_task
 from .loop import runtime_loop
 from .messages import NOTHING
@@ -84,7 +85,7 @@ class LoopPid(RunnablePid):
             self.taken(item)
             if self._fate:
                 # As in ServerPid.turn.
-                self._refuse(item)
+                refuse_unhandled(self, item)
                 return
             try:
                 result = self.invoke(item)
@@ -117,7 +118,7 @@ class LoopPid(RunnablePid):
         except BaseException as error:
             reason = self.terminate_raised(error, reason)
         if reply is not NOTHING:
-            item.answer(reply)
+            self.respond(item, reply)
         self.report(reason, item)
         self.die(reason)
 

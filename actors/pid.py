@@ -22,7 +22,7 @@ from .bridge import RefBase
 from .errors import Killed, StalePid
 from .future import Future
 from .kernel import kernel
-from .last_words import INTERRUPTS, tell_link, tell_monitor
+from .last_words import INTERRUPTS, refuse, refuse_mail, tell_link, tell_monitor
 from .local import local, look, note_code, unmet
 from .messages import Down, Exited, ExitSignal, Ref, Resource
 from .names import give_up_name
@@ -88,6 +88,8 @@ class Pid(RefBase):
     """Whether its code runs by itself (a thread, a task, a spawned function). Such a one hardly ever gets a
     message, so its mailbox is made with the first; and it mostly takes a lock or a name.
     """
+    starter: Pid | None = None
+    """Of a server whose init runs: who has started it, and waits for that."""
     sleeper: LockType | None = None
     """Of a plain thread that may sleep for ever: a taken lock that it sleeps on; None while it does."""
 
@@ -298,24 +300,15 @@ class Pid(RefBase):
         thread.
         """
         for box in (self._inbox, self._saved):
-            while box:
-                try:
-                    item = box.popleft()
-                except IndexError:
-                    break
-                self._refuse(item)
+            if box:
+                refuse_mail(self, box)
         calls = self._calls
         while calls:
             try:
                 call = calls.popitem()[1]
             except KeyError:
                 break
-            self._refuse(call)
-
-    def _refuse(self, item: Any) -> None:
-        fail = getattr(item, "fail", None)
-        if fail is not None and isinstance(item, Future):
-            fail(self)
+            refuse(self, call)
 
     def expect(self, call: Call) -> None:
         """Promise that a call which was not answered at once is failed if this process dies before it

@@ -15,15 +15,16 @@ from typing import Any
 from .bridge import ActorStop
 from .call import Call
 from .context import current
-from .errors import BlockingInLoop, NoProcess, SelfCall
+from .cycles import begin, suspects
+from .errors import BlockingInLoop, SelfCall
 from .future import Future
 from .kernel import kernel
 from .local import look, unmet
 from .mailbox import Cast
 from .pid import Pid
-from .reasons import FORKED
+from .reasons import FORKED, NORMAL
 from .resolving import no_process
-from .server import ServerPid
+from .server import ServerPid, request_stop
 from .waiting import check_timeout
 
 BUDGET = 256
@@ -34,7 +35,7 @@ def begin_call(pid: Pid, message: object) -> Call:
     """Check that the caller may wait for pid, and make the request.
 
     Raises:
-        NoProcess, SelfCall, Killed.
+        NoProcess, SelfCall, CallCycle, Killed.
     """
     caller = current()
     if caller is pid:
@@ -43,7 +44,10 @@ def begin_call(pid: Pid, message: object) -> Call:
         )
     if pid._fate:
         raise no_process(pid)
-    return Call(message, pid, caller)
+    call = Call(message, pid, caller)
+    if caller.starter is not None or suspects:
+        begin(caller, pid, call)
+    return call
 
 
 class RunnablePid(ServerPid):
@@ -100,6 +104,7 @@ class RunnablePid(ServerPid):
             NoProcess: the process was dead already.
             ServerExit: it died before it answered.
             SelfCall: it is the caller itself.
+            CallCycle: it waits for the caller, whom it has started.
             BlockingInLoop: inside an event loop, unless the server runs on the sender's thread.
         """
         if unmet:
@@ -131,6 +136,9 @@ class RunnablePid(ServerPid):
             look()
         caller = current()
         call = Call(message, self, caller)
+        if self._fate:
+            call.answer_error(no_process(self))
+            return call
         self.deliver(call)
         if not call._box:
             call.promise()
@@ -139,32 +147,38 @@ class RunnablePid(ServerPid):
     # -- Pykka's words ---------------------------------------------------------
 
     def ask_later(self, message: object) -> Call:
-        """``ask(block=False)``: a dead process's future holds the ActorDeadError."""
+        """``ask(block=False)``: a dead process's future holds the ActorDeadError. The answer to a stop is the
+        death, whoever asks for it.
+        """
         if unmet:
             look()
-        if self._fate:
-            failed = Call(message, self, None)
-            failed.answer_error(no_process(self))
-            return failed
+        if message.__class__ is ActorStop and not self._fate:
+            return request_stop(self, NORMAL, current(), waits=False)
         return self.request(message)
 
     def stop_future(self) -> Future[bool]:
-        """``stop(block=False)``."""
+        """``stop(block=False)``; completed when it is dead, its name free and closed what it owned."""
         if unmet:
             look()
         stopped: Future[bool] = Future()
-        asked = self.ask_later(ActorStop())
-        asked.add_done_callback(lambda call: stopped.try_set(not isinstance(call.exception(), NoProcess)))
+        self._stop(stopped, waits=False)
         return stopped
+
+    def _stop(self, stopped: Future[bool], *, waits: bool) -> None:
+        if self._fate:
+            stopped.set(False)
+        else:
+            asked = request_stop(self, NORMAL, current(), waits=waits)
+            asked.add_done_callback(lambda _: stopped.try_set(True))
 
     def stop_later(self, timeout: float | None) -> bool:
         """``stop()``; returns when it is dead."""
         if unmet:
             look()
-        if current() is self:
-            self.ask_later(ActorStop())
-            return True
-        return self.stop_future().result(timeout)
+        waits = current() is not self
+        stopped: Future[bool] = Future()
+        self._stop(stopped, waits=waits)
+        return stopped.result(timeout) if waits else True
 
     def put_envelope(self, message: object, reply_to: Any) -> None:
         """Deliver an envelope of Pykka's, made by code that goes round ``ask`` and ``tell``."""
@@ -179,4 +193,4 @@ class RunnablePid(ServerPid):
             else:
                 reply_to.set_exception((type(error), error, error.__traceback__))
 
-        self.request(message).add_done_callback(copy)
+        self.ask_later(message).add_done_callback(copy)

@@ -9,16 +9,17 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from . import reports, telemetry
 from .bridge import PYKKA_MESSAGES, ActorStop
 from .call import Call
+from .cycles import begin, suspects
 from .errors import AlreadyRegistered, AlreadyStarted, Killed, ResproutError, StartError
 from .kernel import Alarm, kernel
+from .last_words import refuse_unhandled
 from .links import tie
-from .local import local
+from .local import local, peek
 from .mailbox import Cast, Continue, System, Tick, void
 from .messages import IGNORE, NOTHING, TIMEOUT, Down, Exited, NoReply, Ok, Reply, Stop, TaskReply
 from .names import take_name
@@ -27,6 +28,7 @@ from .reasons import NOPROC, NORMAL, Crash, is_orderly
 from .resources import when_closed
 
 if TYPE_CHECKING:
+    from .debug import Debugger
     from .genserver import GenServer
 
 
@@ -91,10 +93,51 @@ class Boot(System):
         self.link = link
 
 
+class StopRequest(System):
+    """``GenServer.stop``: end in order, as the process itself."""
+
+    __slots__ = ("reason",)
+
+    def __init__(self, reason: object) -> None:
+        self.reason = reason
+
+    def handle(self, pid: Any) -> Any:
+        return Stop(self.reason, pid.state)
+
+
+class StopCall(Call):
+    """A call whose answer is the death of the server, which fails every call that was promised one."""
+
+    __slots__ = ()
+
+    def fail(self, pid: Pid) -> None:
+        when_closed(pid, lambda: self.try_set(None))
+
+
+def request_stop(pid: Pid, reason: object, caller: Pid | None, *, waits: bool) -> StopCall:
+    """Tell a server to end in order; answered when it is dead, its name free and closed what it owned.
+
+    Args:
+        pid: the server.
+        reason: what it ends with.
+        caller: who asks.
+        waits: whether that one waits for the end.
+
+    Raises:
+        CallCycle: it would, and the server waits for it.
+    """
+    call = StopCall(("stop", reason), pid, caller)
+    if waits and caller is not None and (caller.starter is not None or suspects):
+        begin(caller, pid, call)
+    call.promise()
+    pid.deliver(StopRequest(reason))
+    return call
+
+
 class ServerPid(Pid):
     """A process that runs a GenServer's callbacks."""
 
-    __slots__ = ("_alarm", "_suspended", "_tick", "handled", "started_at", "state", "tracer")
+    __slots__ = ("_alarm", "_suspended", "_tick", "handled", "started_at", "starter", "state", "tracer")
     kind = "server"
     actor: GenServer
 
@@ -105,7 +148,8 @@ class ServerPid(Pid):
         self._alarm: Alarm | None = None
         self._tick: Tick | None = None
         self._suspended = False
-        self.tracer: Callable[[Pid, object], object] | None = None
+        self.tracer: Debugger | None = None
+        self.starter = peek()
         super().__init__(actor, parent)
 
     # -- taking items --------------------------------------------------------
@@ -128,7 +172,7 @@ class ServerPid(Pid):
             # sees to it that the signal is known here before it goes on. (What it sent before may be.)
             if self._urgent or self._fate:
                 self._take_signals()
-                self._refuse(item)
+                refuse_unhandled(self, item)
                 return False
             budget -= 1
             kind = item.__class__
@@ -208,7 +252,7 @@ class ServerPid(Pid):
     def invoke(self, item: Any) -> Any:
         """Call the callback for an item; None when the item was the runtime's own."""
         if self.tracer is not None:
-            self.tracer(self, item)
+            self.tracer.took(self, item)
         if self._tick is not None:
             self._disarm(item)
         kind = item.__class__
@@ -252,9 +296,11 @@ class ServerPid(Pid):
             return
         if kind is Reply and item.__class__ is Call:
             self.state = result.state
-            item.answer(result.value)
+            self.respond(item, result.value)
         elif (kind is NoReply and item.__class__ is not Boot) or (kind is Ok and item.__class__ is Boot):
             self.state = result.state
+            if self.tracer is not None:
+                self.tracer.settled(self)
         elif kind is Stop:
             self._settle_stop(item, result)
             return
@@ -265,6 +311,7 @@ class ServerPid(Pid):
             self.unwound(item, BadReturn(self.actor, _callback_of(item), _value_of(result), _allowed(item)))
             return
         if kind is Ok:
+            self.end_of_init()
             if telemetry._attached:
                 telemetry.tell(STARTED, {}, {"pid": self, "name": self.name, "kind": self.kind})
             item.answer.answer(self)
@@ -307,9 +354,15 @@ class ServerPid(Pid):
             return
         reason = self._terminate(reason)
         if reply is not NOTHING:
-            item.answer(reply)
+            self.respond(item, reply)
         self.report(reason, item)
         self.die(reason)
+
+    def respond(self, call: Call, value: object) -> None:
+        """Send the reply that a callback returned."""
+        if self.tracer is not None:
+            self.tracer.sends(self, call, value)
+        call.answer(value)
 
     def _terminate(self, reason: object) -> object:
         """Run terminate; the reason to die of, which is its own error if it raises."""
@@ -341,9 +394,19 @@ class ServerPid(Pid):
             except AlreadyRegistered as taken:
                 self._refuse_boot(boot, AlreadyStarted(taken.pid), NORMAL)
                 return None
+            except Exception as mistake:
+                # A name that cannot be taken by anybody is the starter's mistake, and no crash of this one.
+                self._refuse_boot(boot, mistake, NORMAL)
+                return None
         if boot.link is not None and not tie(self, boot.link):
             self.signal(boot.link, NOPROC)
         return checked(actor.init(boot.arg))
+
+    def end_of_init(self) -> None:
+        """Nobody waits for init any more, from now on."""
+        self.starter = None
+        if suspects:
+            suspects.pop(self.id, None)
 
     def fail_boot(self, boot: Boot, reason: object) -> None:
         """Init refused or raised: die of the reason, quietly for the starter's mailbox, then tell the
@@ -351,7 +414,7 @@ class ServerPid(Pid):
         """
         self._refuse_boot(boot, StartError(reason), reason)
 
-    def _refuse_boot(self, boot: Boot, error: StartError | None, reason: object) -> None:
+    def _refuse_boot(self, boot: Boot, error: Exception | None, reason: object) -> None:
         if boot.link is not None:
             # The starter gets an error to handle, so it gets no exit signal besides.
             self.remove_link(boot.link)
@@ -401,6 +464,7 @@ class ServerPid(Pid):
     def _drop(self) -> None:
         self._disarm(None)
         super()._drop()
+        self.end_of_init()
         self.state = None
 
 

@@ -56,7 +56,7 @@ def stop_trees() -> None:
         if pid.dead:
             continue
         ref = monitor(pid)
-        from .genserver import StopRequest
+        from .server import StopRequest
 
         pid.deliver(StopRequest(SHUTDOWN))
         try:

@@ -6,14 +6,16 @@ import contextvars
 from typing import TYPE_CHECKING, cast
 
 from .bounded import make_bounded
+from .bridge import ActorBase
 from .call import Call
 from .context import current
+from .cycles import DEVELOPMENT, note, suspects
 from .errors import CallTimeout, ServerExit, StartError
 from .inline import InlinePid
 from .kernel import kernel
-from .local import peek
+from .names import check_name
 from .on_loop import LoopPid
-from .pid import Pid
+from .pid import Pid, table
 from .pooled import PooledPid
 from .resources import still_closing
 from .runnable import RunnablePid
@@ -30,11 +32,13 @@ def start_server(
     """Start a server and wait until its init is through.
 
     Raises:
-        StartError, AlreadyStarted, BlockingInLoop.
+        StartError, AlreadyStarted, BlockingInLoop; TypeError and what else is wrong with the name.
     """
     kind = type(actor)
     if kind.blocking or kind.is_async():
         forbid_loop(f"starting {kind.__name__}", f"{kind.__name__}.astart_link(...)")
+    if name is not None and name.__class__ is not str:
+        check_name(name)
     pid = prepare(actor, timeout, link=link)
     boot = send_boot(pid, arg, name, link=link)
     if not boot._box:
@@ -54,8 +58,10 @@ async def astart_server(
     """Start a server from a coroutine and await the end of its init.
 
     Raises:
-        StartError, AlreadyStarted.
+        StartError, AlreadyStarted; TypeError and what else is wrong with the name.
     """
+    if name is not None and name.__class__ is not str:
+        check_name(name)
     pid = prepare(actor, timeout, link=link)
     boot = send_boot(pid, arg, name, link=link)
     if not await boot.wait_async(timeout):
@@ -78,6 +84,9 @@ def booted(boot: Call) -> Pid | None:
     try:
         return cast("Pid | None", boot.result())
     except ServerExit as error:
+        if error.pid is not boot.server:
+            # What it asked for its name has died.
+            raise
         # It was killed while its init ran.
         raise StartError(error.reason) from None
 
@@ -89,14 +98,36 @@ def prepare(actor: GenServer, timeout: float | None, *, link: bool) -> RunnableP
     parent = current() if link else None
     kernel.ensure()
     kind = type(actor)
-    way = _way_of(kind)
-    if kind.mailbox is None:
-        pid: RunnablePid = way(actor, parent)
+    pid: RunnablePid
+    if kind.__init__ is not _PLAIN and hasattr(actor, "_pid"):
+        pid = cast("RunnablePid", actor._pid)
+        pid.parent = parent
+        if not pid._fate:
+            table[pid.id] = pid
+            if pid._fate:
+                # Somebody who was given it has killed it, just now.
+                table.pop(pid.id, None)
     else:
-        pid = make_bounded(way, kind.mailbox, actor, parent)
-    actor._pid = pid
+        way = _way_of(kind)
+        pid = way(actor, parent) if kind.mailbox is None else make_bounded(way, kind.mailbox, actor, parent)
+        actor._pid = pid
     pid.trap_exit = kind.trap_exit
     pid._context = contextvars.copy_context()
+    return pid
+
+
+_PLAIN = ActorBase.__init__
+
+
+def early_pid(actor: GenServer) -> Pid:
+    """The Pid of a server whose ``__init__`` runs. What it is sent waits for its start, as the run right is
+    taken; until then nobody keeps it, so that one whose ``__init__`` raises leaves nothing behind.
+    """
+    kind = type(actor)
+    way = _way_of(kind)
+    pid = way(actor, None) if kind.mailbox is None else make_bounded(way, kind.mailbox, actor, None)
+    actor._pid = pid
+    del table[pid.id], pid._run[0]
     return pid
 
 
@@ -109,12 +140,28 @@ def _way_of(kind: type[GenServer]) -> type[RunnablePid]:
 
 def send_boot(pid: RunnablePid, arg: object, name: object, *, link: bool) -> Call:
     """Send a process its first item; the answer is the start's."""
-    answer = BootCall(pid, peek())
+    starter = pid.starter
+    answer = BootCall(pid, starter)
+    if DEVELOPMENT and starter is not None:
+        note(starter, pid, answer)
     boot = Boot(answer, arg, name, pid.parent if link else None)
-    if isinstance(pid, InlinePid):
+    if not pid._run:
+        _send_late(pid, boot)
+    elif isinstance(pid, InlinePid):
         pid.boot_here(boot)
     else:
+        if isinstance(pid, LoopPid):
+            suspects[pid.id] = pid
         pid.deliver(boot)
     if not answer._box:
         answer.promise()
     return answer
+
+
+def _send_late(pid: RunnablePid, boot: Boot) -> None:
+    """Send it to a process whose Pid has been about since its ``__init__``: before what others have sent."""
+    if isinstance(pid, LoopPid):
+        suspects[pid.id] = pid
+    pid._inbox.appendleft(boot)
+    pid._run.append(True)
+    pid._schedule()

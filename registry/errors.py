@@ -9,8 +9,8 @@ from ..actors import NotFound
 from ..actors.engine import FORK_ADVICE
 
 
-class UnknownRegistry(NotFound):
-    """No registry has that name: it was not started, or it was stopped.
+class UnknownRegistry(NotFound, ValueError):
+    """No registry has that name: it was not started, or it was stopped. (In Elixir an ArgumentError.)
 
     Attributes:
         name: the name that was asked for.

@@ -641,3 +641,12 @@ def test_processes_without_callbacks_answer_no_calls():
             threading_pid.call(1)
         finally:
             threading_pid.send("end")
+
+
+def test_a_request_to_a_process_that_is_dead_ends_in_no_process_as_a_call_does(way, kill):
+    pid = way(Server).start()
+    kill(pid)
+    asked = GenServer.send_request(pid, "x")
+    assert isinstance(asked.exception(WATCHDOG), NoProcess)
+    assert asked.exception().pid is pid
+    assert isinstance(GenServer.send_request("calls.nobody", "x").exception(WATCHDOG), NoProcess)

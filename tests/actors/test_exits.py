@@ -634,7 +634,7 @@ def test_an_injected_exception_crashes_a_server_between_two_messages(way, crashe
     pid = way(Server).start()
     process.inject(pid, LookupError("chaos"))
     assert reason_of(pid) == Crash(LookupError("chaos"))
-    with pytest.raises(ServerExit):
+    with pytest.raises(NoProcess):
         GenServer.send_request(pid, 1).result(WATCHDOG)
 
 

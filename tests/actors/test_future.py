@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import queue
 import threading
 from typing import Any
 
 import pykka
 import pytest
 
-from resprout.actors import BlockingInLoop, CallTimeout, Future
+from resprout.actors import AlreadySet, BlockingInLoop, CallTimeout, Future
 
 WATCHDOG = 20.0
 
@@ -87,8 +88,9 @@ def test_it_is_set_once():
     assert future.try_set(2) is False
     assert future.try_set_exception(ValueError()) is False
     for again in (lambda: future.set(2), lambda: future.set_exception(ValueError())):
-        with pytest.raises(concurrent.futures.InvalidStateError):
-            again()
+        for kind in (AlreadySet, concurrent.futures.InvalidStateError, queue.Full):
+            with pytest.raises(kind, match="completed already"):
+                again()
     assert future.result() == 1
 
 

@@ -64,6 +64,7 @@ def sample(cls: type[BaseException], pid: Pid) -> BaseException:
         "advice": "leave one out",
         "allowed": "Ok or Stop",
         "callback": "init",
+        "chain": (pid, pid, pid),
         "column": 5,
         "combination": (("restart", "temporary"), ("significant", True)),
         "field": "restart",
@@ -85,6 +86,7 @@ def sample(cls: type[BaseException], pid: Pid) -> BaseException:
         "what": ("key", 1),
         "why": "lock 'boks' is being drained",
         "forked": True,
+        "starting": True,
         "thing": "a socket",
         "owned": ("a file",),
     }  # fmt: skip

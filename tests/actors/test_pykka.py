@@ -2,15 +2,36 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gc
+import logging
 import queue
+import threading
+import time
 import weakref
 from typing import Any
 
 import pykka
 import pytest
+from pykka._envelope import Envelope
+from pykka.messages import _ActorStop
 
-from resprout.actors import Crash, Down, Exited, Future, GenServer, NoReply, Ok, Reply, ServerExit, process
+from resprout.actors import (
+    Bounded,
+    Crash,
+    Down,
+    Exited,
+    Future,
+    GenServer,
+    NoReply,
+    Ok,
+    Reply,
+    ServerExit,
+    StartError,
+    Unhandled,
+    process,
+    sys,
+)
 
 WATCHDOG = 20.0
 
@@ -316,3 +337,197 @@ def test_a_foreign_callers_future_hears_of_the_death_of_one_of_ours(gate, kill):
     assert answers.get(timeout=WATCHDOG) == "killed"
     held.open()
     ref.stop()
+
+
+class InTheWay(GenServer):
+    """What is asked behind it stays in the mailbox until it is told to go on."""
+
+    def handle_call(self, message: Any, from_: Any, state: Any) -> Any:
+        if message is not None:
+            message()
+        return Reply("answered", state)
+
+
+def test_an_ask_that_is_queued_behind_a_stop_fails_as_in_pykka(gate):
+    held = gate()
+    pid = InTheWay.start()
+    first = pid.ask(held, block=False)
+    held.await_arrival()
+    stopped = pid.stop(block=False)
+    late = pid.ask(None, block=False)
+    held.open()
+    assert first.get(timeout=WATCHDOG) == "answered"
+    assert stopped.get(timeout=WATCHDOG) is True
+    with pytest.raises(pykka.ActorDeadError) as caught:
+        late.get(timeout=WATCHDOG)
+    assert isinstance(caught.value, Unhandled)
+    assert isinstance(caught.value, ServerExit)
+    assert caught.value.reason == "normal"
+
+
+class TerminateRaises(GenServer):
+    def terminate(self, reason: object, state: Any) -> Any:
+        raise RuntimeError("in terminate")
+
+
+@pytest.mark.parametrize("ending", [GenServer, TerminateRaises])
+@pytest.mark.parametrize(
+    "stop",
+    [
+        lambda pid: pid.stop(),
+        lambda pid: pid.stop(block=False).get(timeout=WATCHDOG),
+        lambda pid: stopped_by_envelope(pid),
+    ],
+    ids=["stop()", "stop(block=False).get()", "an envelope in its inbox"],
+)
+def test_the_answer_to_a_stop_is_the_death(way, ending, stop, slow_log):
+    """Also when the log is slow to take the report of a terminate that raised."""
+    cls = way(ending)
+    for _ in range(5):
+        pid = cls.start(name="pykka.stopped")
+        assert stop(pid) is True
+        assert not pid.is_alive()
+        assert process.whereis("pykka.stopped") is None
+        assert stop_is_refused(pid)
+
+
+def stopped_by_envelope(pid: Any) -> bool:
+    """What Pykka's own code does that goes round the methods of a ref."""
+    answer: pykka.ThreadingFuture[None] = pykka.ThreadingFuture()
+    pid.actor_inbox.put(Envelope(_ActorStop(), reply_to=answer))
+    return answer.get(timeout=WATCHDOG) is None
+
+
+def stop_is_refused(pid: Any) -> bool:
+    return pid.stop() is False and pid.stop(block=False).get(timeout=WATCHDOG) is False
+
+
+@pytest.fixture
+def slow_log(monkeypatch: pytest.MonkeyPatch):
+    """A handler that gives the processor away for a moment with every record."""
+
+    class Slow(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            time.sleep(0.02)
+
+    handler = Slow()
+    logger = logging.getLogger("resprout")
+    logger.addHandler(handler)
+    monkeypatch.setattr(logger, "propagate", False)
+    yield
+    logger.removeHandler(handler)
+
+
+def test_a_stop_is_answered_when_what_the_server_owned_is_closed(way):
+    closed: list[str] = []
+
+    class Owner(GenServer):
+        def init(self, arg: Any) -> Any:
+            self.own(object(), lambda _: closed.append("closed"))
+            return Ok()
+
+    for stop in (lambda pid: pid.stop(), lambda pid: pid.stop(block=False).get(timeout=WATCHDOG)):
+        pid = way(Owner).start()
+        assert stop(pid) is True
+        assert closed.pop() == "closed"
+
+
+class KnowsItself(GenServer):
+    """As Pykka's actors do, it uses its ref and its name in its constructor."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.me = self.actor_ref
+        assert self.pid is self.me
+        self.text = str(self)
+        self.me.tell("sent in __init__")
+
+    def init(self, arg: Any) -> Any:
+        return Ok([("init", arg)])
+
+    def handle_call(self, message: Any, from_: Any, state: Any) -> Any:
+        return Reply((state, self.me is self.pid, self.text == str(self)), state)
+
+    def handle_cast(self, message: Any, state: Any) -> Any:
+        return NoReply([*state, message])
+
+
+@pytest.mark.parametrize("mailbox", [None, Bounded(3)], ids=["unbounded", "bounded"])
+def test_a_server_knows_its_ref_in_its_constructor(way, mailbox):
+    cls = way(KnowsItself)
+    cls.mailbox = mailbox
+    pid = cls.start(1, name="pykka.knows_itself")
+    assert pid.ask("look", timeout=WATCHDOG) == ([("init", 1), "sent in __init__"], True, True)
+    assert process.whereis("pykka.knows_itself") is pid
+    assert pid in process.processes()
+    assert pid.stop() is True
+
+
+def test_a_constructor_that_raises_leaves_no_process_behind(way):
+    class Raises(KnowsItself):
+        def __init__(self) -> None:
+            super().__init__()
+            raise ValueError("in __init__")
+
+    before = process.processes()
+    with pytest.raises(ValueError, match="in __init__"):
+        way(Raises).start()
+    assert set(process.processes()) - set(before) <= {process.current()}
+
+
+def test_a_server_that_stops_itself_in_its_constructor_stops_after_its_start(way, reason_of):
+    class Stops(KnowsItself):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stop()
+
+    pid = way(Stops).start()
+    assert reason_of(pid) == "normal"
+
+
+def test_a_server_that_is_killed_in_its_constructor_does_not_start(way):
+    class Doomed(KnowsItself):
+        def __init__(self) -> None:
+            super().__init__()
+            process.exit(self.me, "kill")
+
+    before = process.processes()
+    with pytest.raises(StartError, match="killed"):
+        way(Doomed).start()
+    assert set(process.processes()) - set(before) <= {process.current()}
+
+
+def test_a_server_without_a_hash_knows_its_ref_in_its_constructor():
+    @dataclasses.dataclass
+    class Data(GenServer):
+        known: Any = None
+
+        def __post_init__(self) -> None:
+            self.known = self.actor_ref
+
+    pid = Data.start(1)
+    assert pid.proxy().known.get(timeout=WATCHDOG) is pid
+    pid.stop()
+
+
+def test_asks_that_a_kill_finds_in_the_mailbox_are_told_so_whoever_tells_them(way, gate, kill):
+    """The dying and who asks both answer what is in the mailbox of the dead."""
+    for _ in range(50):
+        pid = way(InTheWay).start()
+        sys.suspend(pid)
+        asked: list[Any] = []
+        ready = threading.Barrier(2)
+
+        def ask(pid: Any = pid, asked: list[Any] = asked, ready: Any = ready) -> None:
+            ready.wait(WATCHDOG)
+            asked.extend(pid.ask(None, block=False) for _ in range(20))
+
+        thread = threading.Thread(target=ask)
+        thread.start()
+        ready.wait(WATCHDOG)
+        kill(pid)
+        thread.join(WATCHDOG)
+        assert len(asked) == 20
+        for each in asked:
+            with pytest.raises(pykka.ActorDeadError):
+                each.get(timeout=WATCHDOG)

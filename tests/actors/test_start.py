@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from resprout.actors import (
     IGNORE,
+    Agent,
     AlreadyRegistered,
     AlreadyStarted,
     CallTimeout,
@@ -335,3 +337,36 @@ def test_a_starter_that_traps_hears_of_a_linked_server_that_ends_later(way):
     pid = way(Server).start_link()
     pid.stop()
     assert process.receive(timeout=WATCHDOG) == Exited(pid, "normal")
+
+
+@pytest.mark.parametrize("name", [42, b"bytes", ("a", "tuple"), object()], ids=repr)
+def test_what_is_no_name_is_a_type_error_at_the_caller_and_nothing_starts(way, name):
+    before = process.processes()
+    cls = way(Server)
+    for start in (cls.start, cls.start_link):
+        with pytest.raises(TypeError, match="expected name to be a str or a Via"):
+            start(name=name)
+    for astart in (cls.astart, cls.astart_link):
+        with pytest.raises(TypeError, match="expected name to be a str or a Via"):
+            asyncio.run(astart(name=name))
+    for start in (Agent.start, Agent.start_link):
+        with pytest.raises(TypeError, match="expected name to be a str or a Via"):
+            start(dict, name=name)
+    assert set(process.processes()) - set(before) <= {process.current()}
+
+
+def test_a_name_that_refuses_everybody_says_why_to_the_starter_and_is_no_crash(way, crashes):
+    class Refuses:
+        def register_name(self, pid: Pid) -> None:
+            raise LookupError("there are no names here")
+
+        def unregister_name(self, pid: Pid) -> None: ...
+
+        def whereis_name(self) -> None: ...
+
+    before = set(process.processes())
+    for start in (way(Server).start, way(Server).start_link):
+        with pytest.raises(LookupError, match="no names here"):
+            start(name=Refuses())
+    assert set(process.processes()) - before <= {process.current()}
+    assert crashes() == []

@@ -397,7 +397,8 @@ def test_an_item_that_crashes_takes_a_thread_out_of_the_stream(crashes):
     assert next(stream) == 1
     with pytest.raises(ServerExit) as caught:
         next(stream)
-    assert caught.value.reason == Crash(ZeroDivisionError("integer division or modulo by zero"))
+    # Its text is not the same on all Pythons.
+    assert isinstance(caught.value.reason.exception, ZeroDivisionError)
 
 
 def test_a_source_that_raises_ends_the_stream_and_its_tasks():

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -114,15 +115,21 @@ def test_a_via_on_duplicate_keys_is_refused(topics: str) -> None:
     ):
         with pytest.raises(ValueError, match=f"unique keys, and registry '{topics}' has duplicate"):
             use()
-    with pytest.raises(Exception, match="unique keys"):
-        Echo.start(name=Via(topics, "other"))
+    for start in (Echo.start, Echo.start_link):
+        with pytest.raises(ValueError, match="unique keys"):
+            start(name=Via(topics, "other"))
 
 
 def test_a_via_on_an_unknown_registry_names_it() -> None:
     with pytest.raises(UnknownRegistry, match="'nowhere'"):
         GenServer.call(Via("nowhere", "key"), "x")
-    with pytest.raises(Exception, match="'nowhere'"):
-        Echo.start(name=Via("nowhere", "key"))
+    for start in (Echo.start, Echo.start_link):
+        with pytest.raises(UnknownRegistry, match="'nowhere'") as caught:
+            start(name=Via("nowhere", "key"))
+        assert isinstance(caught.value, ValueError)
+    with pytest.raises(UnknownRegistry, match="'nowhere'"):
+        asyncio.run(Echo.astart(name=Via("nowhere", "key")))
+    GenServer.cast(Via("nowhere", "key"), "to nobody, as to an unknown name")
     with pytest.raises(TypeError, match="expected the registry of a Via"):
         GenServer.call(Via(7, "key"), "x")
 
@@ -164,5 +171,5 @@ def test_anything_that_finds_processes_by_a_term_may_stand_in_a_via() -> None:
     assert Via(Finder, "you").whereis_name() is None
     with pytest.raises(NoProcess):
         GenServer.call(Via(Finder, "you"), "x")
-    with pytest.raises(Exception, match="cannot name any"):
+    with pytest.raises(ValueError, match="cannot name any"):
         Echo.start(name=Via(Finder, "me"))

@@ -1,0 +1,155 @@
+"""Processes that would wait for each other for ever: seen before the last of them begins to wait.
+
+Always: the *starters*. Whoever starts a server waits until its init is through, so a call from that init to
+the starter, or to who has started that one and waits, too, would never be answered. A server knows its
+starter as long as its init runs.
+
+In development mode (``python -X dev``) also any circle of calls, starts and awaited tasks: every wait is then
+noted in `waits` before it begins, and whoever notes one looks where it leads to. Two that begin to wait at
+once both note first and look afterwards, so that one of them sees it. A wait that is over counts for nothing,
+even if nobody has crossed it out: the answer is in its future.
+"""
+
+from __future__ import annotations
+
+import sys
+import weakref
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from .atomic import remove
+from .errors import CallCycle
+from .local import peek
+
+if TYPE_CHECKING:
+    from .pid import Pid
+
+suspects: dict[int, Pid | None] = {}
+"""Not empty while there is more to look at than the caller's own starter: async servers whose init runs,
+which may have a thread work for it; or, in development mode, everybody.
+"""
+DEVELOPMENT = sys.flags.dev_mode
+if DEVELOPMENT:
+    suspects[0] = None
+
+
+class Wait(weakref.ref[Any]):
+    """One that was noted. It refers to the future that says when it is over, and is crossed out with that."""
+
+    __slots__ = ("target", "waiter")
+
+    def __init__(self, until: Any, callback: Callable[[Any], None], waiter: int, target: Pid) -> None:
+        super().__init__(until, callback)
+        self.waiter = waiter
+        self.target = target
+
+    def __new__(cls, until: Any, callback: Callable[[Any], None], waiter: int, target: Pid) -> Wait:
+        return super().__new__(cls, until, callback)
+
+    @property
+    def lasts(self) -> bool:
+        """Whether it is not over."""
+        until = self()
+        return until is not None and not until._box
+
+
+waits: dict[int, Wait] = {}
+"""In development mode: for whom a process waits, by its id."""
+
+
+def check(caller: Pid | None, target: Pid) -> None:
+    """Refuse a wait for a process that waits for the caller. Called only if the caller has a starter or there
+    are suspects.
+
+    Raises:
+        CallCycle: it does.
+    """
+    if caller is None:
+        return
+    chain = _starters(caller, target)
+    if chain is None and caller.pooled and (DEVELOPMENT or _is_starter(target)):
+        # A thread that works for an async server.
+        from .offloaded import owner
+
+        caller = owner(caller)
+        chain = _starters(caller, target)
+    if chain is not None:
+        raise CallCycle(chain, starting=True)
+    if DEVELOPMENT:
+        chain = _circle(caller, target)
+        if chain is not None:
+            raise CallCycle(chain)
+
+
+def begin(caller: Pid | None, target: Pid, until: Any) -> None:
+    """Note that a process is about to wait for another, until a future is completed, and check that.
+
+    Raises:
+        CallCycle: the other waits for it.
+    """
+    if DEVELOPMENT and caller is not None:
+        note(caller, target, until)
+        try:
+            check(caller, target)
+        except CallCycle:
+            wait = waits.get(caller.id)
+            if wait is not None:
+                _cross_out(wait)
+            raise
+    else:
+        check(caller, target)
+
+
+def begin_wait(target: Pid, until: Any) -> None:
+    """Do what begin does, for the current process and a request that was sent before."""
+    me = peek()
+    if me is not None and (me.starter is not None or suspects) and me is not target:
+        begin(me, target, until)
+
+
+def note(waiter: Pid, target: Pid, until: Any) -> None:
+    """Note a wait, in development mode."""
+    waits[waiter.id] = Wait(until, _cross_out, waiter.id, target)
+    if waiter.pooled:
+        from .offloaded import owner
+
+        task = owner(waiter)
+        waits[task.id] = Wait(until, _cross_out, task.id, target)
+
+
+def _cross_out(wait: Wait) -> None:
+    remove(waits, wait.waiter, wait)
+
+
+def _starters(caller: Pid, target: Pid) -> tuple[Pid, ...] | None:
+    """The circle that a wait for a starter closes: the caller, the target, and who is being started in
+    between.
+    """
+    below = [caller]
+    starter = caller.starter
+    while starter is not None and starter not in below:
+        if starter is target:
+            return (caller, target, *reversed(below[1:]))
+        below.append(starter)
+        starter = starter.starter
+    return None
+
+
+def _is_starter(target: Pid) -> bool:
+    """Whether it waits for the init of an async server."""
+    return any(each is not None and _starters(each, target) for each in tuple(suspects.values()))
+
+
+def _circle(caller: Pid, target: Pid) -> tuple[Pid, ...] | None:
+    """The circle that a wait closes, as far as it was noted."""
+    chain = [caller]
+    at = target
+    while at is not caller:
+        if at in chain or at._fate:
+            return None
+        chain.append(at)
+        wait = waits.get(at.id)
+        if wait is None or not wait.lasts:
+            return None
+        at = wait.target
+    return tuple(chain) if len(chain) > 1 else None
