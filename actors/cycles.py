@@ -6,15 +6,14 @@ starter as long as its init runs.
 
 In development mode (``python -X dev``) also any circle of calls, starts and awaited tasks: every wait is then
 noted in `waits` before it begins, and whoever notes one looks where it leads to. Two that begin to wait at
-once both note first and look afterwards, so that one of them sees it. A wait that is over counts for nothing,
-even if nobody has crossed it out: the answer is in its future.
+once both note first and look afterwards, so that one of them sees it. Nobody crosses a wait out when it is
+over: it counts for nothing then, as the answer is in its future.
 """
 
 from __future__ import annotations
 
 import sys
 import weakref
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from .atomic import remove
@@ -33,28 +32,28 @@ if DEVELOPMENT:
     suspects[0] = None
 
 
-class Wait(weakref.ref[Any]):
-    """One that was noted. It refers to the future that says when it is over, and is crossed out with that."""
+ROOM = 256
+"""So many waits are noted before those that are over are looked for."""
 
-    __slots__ = ("target", "waiter")
 
-    def __init__(self, until: Any, callback: Callable[[Any], None], waiter: int, target: Pid) -> None:
-        super().__init__(until, callback)
-        self.waiter = waiter
-        self.target = target
+class Wait:
+    """One that was noted. It keeps nothing that it refers to."""
 
-    def __new__(cls, until: Any, callback: Callable[[Any], None], waiter: int, target: Pid) -> Wait:
-        return super().__new__(cls, until, callback)
+    __slots__ = ("_target", "_until")
 
-    @property
-    def lasts(self) -> bool:
-        """Whether it is not over."""
-        until = self()
-        return until is not None and not until._box
+    def __init__(self, target: Pid, until: Any) -> None:
+        self._target = weakref.ref(target)
+        self._until = weakref.ref(until)
+
+    def target(self) -> Pid | None:
+        """Who is waited for; None when the wait is over."""
+        until = self._until()
+        return None if until is None or until._box else self._target()
 
 
 waits: dict[int, Wait] = {}
 """In development mode: for whom a process waits, by its id."""
+_room = [ROOM]
 
 
 def check(caller: Pid | None, target: Pid) -> None:
@@ -92,9 +91,7 @@ def begin(caller: Pid | None, target: Pid, until: Any) -> None:
         try:
             check(caller, target)
         except CallCycle:
-            wait = waits.get(caller.id)
-            if wait is not None:
-                _cross_out(wait)
+            waits.pop(caller.id, None)
             raise
     else:
         check(caller, target)
@@ -109,16 +106,16 @@ def begin_wait(target: Pid, until: Any) -> None:
 
 def note(waiter: Pid, target: Pid, until: Any) -> None:
     """Note a wait, in development mode."""
-    waits[waiter.id] = Wait(until, _cross_out, waiter.id, target)
+    if len(waits) > _room[0]:
+        for key, old in tuple(waits.items()):
+            if old.target() is None:
+                remove(waits, key, old)
+        _room[0] = ROOM + 2 * len(waits)
+    wait = waits[waiter.id] = Wait(target, until)
     if waiter.pooled:
         from .offloaded import owner
 
-        task = owner(waiter)
-        waits[task.id] = Wait(until, _cross_out, task.id, target)
-
-
-def _cross_out(wait: Wait) -> None:
-    remove(waits, wait.waiter, wait)
+        waits[owner(waiter).id] = wait
 
 
 def _starters(caller: Pid, target: Pid) -> tuple[Pid, ...] | None:
@@ -143,13 +140,11 @@ def _is_starter(target: Pid) -> bool:
 def _circle(caller: Pid, target: Pid) -> tuple[Pid, ...] | None:
     """The circle that a wait closes, as far as it was noted."""
     chain = [caller]
-    at = target
+    at: Pid | None = target
     while at is not caller:
-        if at in chain or at._fate:
+        if at is None or at._fate or at in chain:
             return None
         chain.append(at)
         wait = waits.get(at.id)
-        if wait is None or not wait.lasts:
-            return None
-        at = wait.target
+        at = None if wait is None else wait.target()
     return tuple(chain) if len(chain) > 1 else None

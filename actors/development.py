@@ -41,7 +41,7 @@ def _noting(wait: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(wait)
     def noted(task: Any, *args: Any, **kwargs: Any) -> Any:
-        if isinstance(task, Task) and not task._result._box:
+        if isinstance(task, Task) and task.pid is not None and not task._result._box:
             cycles.begin_wait(task.pid, task._result)
         return wait(task, *args, **kwargs)
 
