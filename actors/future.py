@@ -24,6 +24,8 @@ from .waiting import LoopBell, Waiter, check_timeout, park
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from .pool import Worker
+
 T = TypeVar("T")
 M = TypeVar("M")
 J = TypeVar("J")
@@ -58,42 +60,59 @@ class Future(FutureBase[T]):
 
     def __init__(self) -> None:
         self._box: list[_Outcome] = []
-        self._callbacks: list[Callable[[Any], object]] = []
+        self._callbacks: list[Any] = []
 
     # -- completing ----------------------------------------------------------
 
     def _complete(self, outcome: _Outcome) -> bool:
         box = self._box
-        box.append(outcome)
-        won = box[0] is outcome
-        if self._callbacks:
-            self._call_back()
+        try:
+            box.append(outcome)
+            won = box[0] is outcome
+            if self._callbacks:
+                self._call_back()
+        except BaseException:
+            # An interrupt: it is completed, so whoever waits is told.
+            if box and self._callbacks:
+                kernel.pool.submit(_Rest(self))
+            raise
         return won
 
     def _call_back(self) -> None:
         callbacks = self._callbacks
         while callbacks:
             try:
+                callback = callbacks[0]
+            except IndexError:
+                # Somebody else has called it.
+                return
+            if callback.__class__ is Waiter or callback.__class__ is LoopBell:
+                try:
+                    callback.wake()
+                except RecursionError:
+                    # No room on the stack to wake a sleeper: the kernel thread has some. (Not by `post`,
+                    # which is a call, too.)
+                    posted = kernel.posted
+                    posted += (callback.wake,)
+                    try:
+                        kernel.bell.release()
+                    except RecursionError:
+                        # Not even for this: whoever completes it has to do it again.
+                        raise
+                    except RuntimeError:
+                        pass
+                # Afterwards: cut in between, it is woken again rather than never.
+                try:
+                    callbacks.remove(callback)
+                except ValueError:
+                    pass
+                continue
+            try:
                 callback = callbacks.pop(0)
             except IndexError:
                 return
             try:
                 callback(self)
-            except RecursionError:
-                if callback.__class__ is not Waiter and callback.__class__ is not LoopBell:
-                    logger.exception("a callback of %r raised", self)
-                    continue
-                # No room on the stack to wake a sleeper: the kernel thread has some. (Not by `post`, which is
-                # a call, too.)
-                posted = kernel.posted
-                posted += (callback.wake,)
-                try:
-                    kernel.bell.release()
-                except RecursionError:
-                    # Not even for this: whoever completes it has to do it again.
-                    raise
-                except RuntimeError:
-                    pass
             except Exception:
                 logger.exception("a callback of %r raised", self)
 
@@ -350,6 +369,20 @@ class Future(FutureBase[T]):
         import functools
 
         return _derived(lambda timeout: functools.reduce(func, self.result(timeout), *args), (self,))
+
+
+class _Rest:
+    """A task of the pool: tell those who wait for a future that they were not told of, when an interrupt hit
+    whoever completed it.
+    """
+
+    __slots__ = ("_future",)
+
+    def __init__(self, future: Future[Any]) -> None:
+        self._future = future
+
+    def run(self, worker: Worker) -> None:
+        self._future._call_back()
 
 
 def _derived(func: Callable[[float | None], Any], sources: tuple[Any, ...]) -> Future[Any]:

@@ -120,40 +120,49 @@ class InlinePid(RunnablePid):
         held = False
         try:
             try:
-                del self._run[0]
-                held = True
-            except IndexError:
-                return self._call_in_turn(call, st, timeout)
-            # Nobody is before us and the right is ours: the callback runs without a look at the mailbox. (A
-            # message of # our own that was sent before this one would be in the mailbox; others' have no
-            # order with it.)
-            st.process = self
-            st.loop = loop
-            st.depth += 1
-            self.handled += 1
-            context = self._context
-            try:
-                result = context.run(self.actor.handle_call, message, call, self.state)  # type: ignore[union-attr]  # it lives
-                if result.__class__ is Reply and result.timeout is None and result.continue_with is NOTHING:
-                    self.state = result.state
-                    call._box.append((result.value, None))
-                    if call._callbacks:
-                        call._call_back()
-                else:
-                    context.run(self.settle, call, checked(result))  # type: ignore[union-attr]  # it lives
-            except BaseException as error:
-                context.run(self.unwound, call, error)  # type: ignore[union-attr]  # it lives
-            if not self._fate:
-                self.plain = not (self._saved or self._tick or self._suspended or self.tracer)
-        finally:
-            if held:
-                st.process = before
-                st.loop = before_loop
-                st.depth -= 1
-                self._run.append(True)
-        # What receive passed over in the callback is in _saved.
-        if self._inbox or self._saved or self._urgent or self._fate:
-            self.drain()
+                try:
+                    del self._run[0]
+                    held = True
+                except IndexError:
+                    return self._call_in_turn(call, st, timeout)
+                # Nobody is before us and the right is ours: the callback runs without a look at the mailbox.
+                # (A message of our own that was sent before this one would be in the mailbox; others' have no
+                # order with it.)
+                st.process = self
+                st.loop = loop
+                st.depth += 1
+                self.handled += 1
+                context = self._context
+                try:
+                    result = context.run(self.actor.handle_call, message, call, self.state)  # type: ignore[union-attr]  # it lives
+                    if (
+                        result.__class__ is Reply
+                        and result.timeout is None
+                        and result.continue_with is NOTHING
+                    ):
+                        self.state = result.state
+                        call._box.append((result.value, None))
+                        if call._callbacks:
+                            call._call_back()
+                    else:
+                        context.run(self.settle, call, checked(result))  # type: ignore[union-attr]  # it lives
+                except BaseException as error:
+                    context.run(self.unwound, call, error)  # type: ignore[union-attr]  # it lives
+                if not self._fate:
+                    self.plain = not (self._saved or self._tick or self._suspended or self.tracer)
+            finally:
+                if held:
+                    st.process = before
+                    st.loop = before_loop
+                    st.depth -= 1
+                    self._run.append(True)
+            # What receive passed over in the callback is in _saved.
+            if self._inbox or self._saved or self._urgent or self._fate:
+                self.drain()
+        except BaseException:
+            # An interrupt, maybe before the last look.
+            self._look_elsewhere()
+            raise
         if not st.depth and (st.owed or st.interrupt is not None):
             self._after_drain(st)
         return self._answer(call, timeout)
@@ -212,6 +221,13 @@ class InlinePid(RunnablePid):
             interrupt, st.interrupt = st.interrupt, None
             raise interrupt
 
+    def _look_elsewhere(self) -> None:
+        """What has come while somebody had the run right is their concern: if they were cut off before they
+        looked, another thread does it.
+        """
+        if self._inbox or self._urgent or self._fate:
+            kernel.pool.submit(self)
+
     def _schedule(self) -> None:
         st = local.state
         if not st.depth:
@@ -266,11 +282,12 @@ class InlinePid(RunnablePid):
                     st.depth -= 1
                     return
                 self.plain = not (self._saved or self._tick or self._suspended or self.tracer)
-                held = False
                 st.process = before
                 st.loop = before_loop
                 st.depth -= 1
-                self._run.append(True)
+                # Not by a call, behind which an interrupt could come before it is noted.
+                self._run += (True,)
+                held = False
                 if more or self.handled >= until:
                     if self.has_work():
                         kernel.pool.submit(self)
@@ -281,6 +298,10 @@ class InlinePid(RunnablePid):
             # Not a callback's, those are caught where they are called: better dead than never running again.
             if held:
                 self.die(Crash(fault))
+            raise
+        except BaseException:
+            if not held:
+                self._look_elsewhere()
             raise
         finally:
             if held:

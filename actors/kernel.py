@@ -8,7 +8,6 @@ finalizer or a dying thread may call them. No user code runs here.
 from __future__ import annotations
 
 import _thread
-import contextlib
 import heapq
 import itertools
 import logging
@@ -119,9 +118,14 @@ class Kernel:
 
     def ring(self) -> None:
         """Make the thread look around; safe anywhere."""
-        # Released already: it has been rung and has not looked yet.
-        with contextlib.suppress(RuntimeError):
+        try:
             self.bell.release()
+        except RecursionError:
+            # No room on the stack even for this; it is a RuntimeError, too.
+            raise
+        except RuntimeError:
+            # Released already: it has been rung and has not looked yet.
+            pass
 
     def post(self, work: Callable[[], object]) -> None:
         """Have the runtime's own work done soon; safe anywhere. It must not block and must not run user

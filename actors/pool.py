@@ -110,6 +110,10 @@ class Pool:
     def __init__(self, wake_kernel: Callable[[], None]) -> None:
         self._wake_kernel = wake_kernel
         self.idle: list[Worker] = []
+        self._next_idle = iter(self.idle.pop, None)
+        """Pops one, as a ``for`` does: without a call, behind which an interrupt could come before the one
+        who pops knows what they have.
+        """
         self.backlog: deque[Task] = deque()
         self.workers: dict[int, Worker] = {}
         self.waiting: dict[int, Worker | None] = {}
@@ -119,21 +123,28 @@ class Pool:
         self._burst = 1
 
     def submit(self, task: Task) -> None:
-        """Run a task soon, on some thread; safe anywhere, never blocks."""
+        """Run a task soon, on some thread; safe anywhere, never blocks.
+
+        An interrupt that comes after the first bytecode leaves the task to some thread, or to nobody.
+        """
         try:
-            worker = self.idle.pop()
+            for worker in self._next_idle:
+                worker.task = task
+                worker.wake.release()
+                return
         except IndexError:
+            pass
+        try:
             self.backlog.append(task)
             # A thread that parked between the pop and the append would not see the task: hand it the backlog.
-            try:
-                worker = self.idle.pop()
-            except IndexError:
-                self._wake_kernel()
-                return
-            worker.wake.release()
-            return
-        worker.task = task
-        worker.wake.release()
+            for worker in self._next_idle:
+                worker.wake.release()
+        except IndexError:
+            self._wake_kernel()
+        except BaseException:
+            # An interrupt: nobody may have been told of the backlog.
+            self._wake_kernel()
+            raise
 
     def next_task(self) -> Task | None:
         """Take the oldest task of the backlog."""

@@ -437,6 +437,7 @@ class Registry:
         if ticket is None:
             return fn()
         try:
+            ticket.pid.attach(ticket)
             table.locks.enter(ticket)
             ticket.granted.result(timeout)
             return fn()
@@ -473,6 +474,7 @@ class Registry:
         if ticket is None:
             return await fn()
         try:
+            ticket.pid.attach(ticket)
             table.locks.enter(ticket)
             await _granted(ticket, timeout)
             return await fn()
@@ -584,9 +586,7 @@ def _ticket(table: Table, key: Any) -> Ticket | None:
     holder = table.locks.holder(ident)
     if holder is not None and (holder is me or (me.pooled and holder is owner_here())):
         return None
-    ticket = Ticket(table.locks, ident, me)
-    me.attach(ticket)
-    return ticket
+    return Ticket(table.locks, ident, me)
 
 
 async def _granted(ticket: Ticket, timeout: float | None) -> None:

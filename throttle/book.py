@@ -182,8 +182,10 @@ class Book(Desk):
             self._key_left(key)
             self._retire()
 
-    def admit(self, host: Hold, pid: Pid, alone: bool) -> Hold | None:
-        """Let a process work in the slots of a hold, be it ``alone`` or not; None when it can't."""
+    def admit(self, host: Hold, pid: Pid, opener: Pid, alone: bool) -> Hold | None:
+        """Let a process work in the slots of a hold, in a block that ``opener`` opens, be it ``alone`` or
+        not; None when it can't.
+        """
         self.attach(pid)
         guest = Hold()
         guest.book = self
@@ -192,17 +194,18 @@ class Book(Desk):
         guest.ticket = 0
         guest.code = None
         guest.depth = 1
+        guest.opener = opener
         self.apart[key] = guest
         try:
             admitted = self.decide(partial(self.ledger.admit, host, guest, monotonic(), alone))
+            if admitted is None:
+                self.apart.pop(key, None)
+            elif pid.dead:
+                self._tell_again(pid)
         except BaseException:
             self.give_back(guest)
             self.apart.pop(key, None)
             raise
-        if admitted is None:
-            self.apart.pop(key, None)
-        elif pid.dead:
-            self._tell_again(pid)
         return admitted
 
     def transfer(self, hold: Hold, pid: Pid) -> Hold:
@@ -220,7 +223,12 @@ class Book(Desk):
         heir.ticket = 0
         heir.code = None
         heir.depth = 1
-        answer = self.decide(partial(self._transfer, hold, heir))
+        try:
+            answer = self.decide(partial(self._transfer, hold, heir))
+        except BaseException:
+            # Not halfway, which would be two holders.
+            self.step(partial(self._finish_transfer, hold, heir))
+            raise
         if isinstance(answer, Exception):
             raise answer
         if answer is None:
@@ -245,6 +253,11 @@ class Book(Desk):
                 return ValueError(f"expected {without}, got {heir.pid}, which has one")
         self.ledger.transfer(hold, heir)
         return heir
+
+    def _finish_transfer(self, hold: Hold, heir: Hold) -> None:
+        if self.ledger.holders.get(heir.key) is heir:
+            self.ledger.transfer(hold, heir)
+            self.apart.pop(hold.key, None)
 
     def _tell_again(self, pid: Pid) -> None:
         """A process died before something was its own, so nobody was told."""

@@ -76,6 +76,13 @@ class Hold(Grant):
     guests: tuple[Hold, ...] = ()
     """Who works in its slots besides its own process; when it is given back, the first of them takes over."""
 
+    strays: int = 0
+    """How many of its acquires are those of blocks that are gone without an end (see orphans)."""
+    heir: Hold | None = None
+    """Of a grant whose block is gone: the hold that the ledger has in its place."""
+    times: int = 0
+    """Of the same: its share of that."""
+
     outcome: Outcome = "success"
     """What an adaptive lock learns from it."""
 

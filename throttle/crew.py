@@ -1,8 +1,11 @@
 """The slot workers of a lock: who is idle, and how one is given a job.
 
 A worker that has finished a job lingers for a moment and takes the next one straight from its queue, as a
-thread of an executor does; after that it becomes an idle process, which owns no thread, and is given its next
-job as a message.
+thread of an executor does; after that it becomes an idle process, which owns no thread, and is woken for its
+next job by a message.
+
+Whoever gives a job may be the main thread, which an interrupt may hit between any two steps. So each step may
+be repeated, by the same thread or another, after the worker has done that job and has the next one, too.
 """
 
 from __future__ import annotations
@@ -14,7 +17,6 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from ..actors import NoReply, Ok, Stop
 from ..actors.engine import Cast, LibraryServer, kernel
-from .claim import Claim
 
 if TYPE_CHECKING:
     from ..actors import Pid
@@ -34,17 +36,21 @@ class Task(Protocol):
 class Hand:
     """One worker, for whoever gives it a job.
 
-    Whoever pops a hand from the crew may give it one job. While it is warm, its worker waits in ``next``, and
-    can only stop waiting after it has taken itself out of the crew: so a job is never put into a queue that
-    nobody reads.
+    Whoever finds a hand in the crew may give it one job, if they can ``take`` it: a step that was cut off and
+    repeated may have put it there twice, or while it is at work. A job goes into its queue first; then the
+    worker is sent a message, unless it is warm. Only the worker itself says that it is warm, and looks at its
+    queue once more after it has said that it is not: so no job is left where nobody looks.
     """
 
-    __slots__ = ("_jobs", "book", "pid", "warm")
+    __slots__ = ("_jobs", "_taken", "book", "pid", "warm")
 
     def __init__(self, book: Book) -> None:
         self.book = book
         self.pid: Pid | None = None
         self.warm = False
+        """Its worker will look at the queue. Written by the worker only."""
+        self._taken: dict[int, object] = {}
+        """Under 0, the job that it was taken for; empty while it is idle."""
         self._jobs: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
 
     @property
@@ -53,17 +59,20 @@ class Hand:
         pid = self.pid
         return pid is not None and not pid._fate
 
-    def give(self, job: Task) -> None:
-        """Give it a job; its slot is the worker's by now. If the worker has died.
+    def take(self, job: Task) -> bool:
+        """Take it for a job; False when it is at work for another one, or dead. May be repeated."""
+        return self._taken.setdefault(0, job) is job and self.alive
 
-        The book is told once more.
+    def give(self, job: Task) -> None:
+        """Give it the job that it was taken for, whose slot is the worker's by now. May be repeated.
+
+        If the worker has died, the book is told once more.
         """
         pid = self.pid
         assert pid is not None
-        if self.warm:
-            self._jobs.put(job)
-        else:
-            pid.deliver(Cast(job))
+        self._jobs.put(job)
+        if not self.warm:
+            pid.deliver(Cast(self))
         if pid._fate:
             # It may have died, and left, before the slot was its own: then nobody has freed that.
             self.book.owner_died(pid, pid.exit_reason)
@@ -77,10 +86,14 @@ class Hand:
             pid.signal(None, "shutdown")
         self._jobs.put(None)
 
-    def idle(self, crew: deque[Hand]) -> None:
-        """Join the crew, from the worker's own code, which goes on to ``next``. May be repeated."""
-        self.warm = True
-        if self not in crew:
+    def idle(self, crew: deque[Hand], job: Task) -> None:
+        """Join the crew after a job, or without having been given it. May be repeated, also when it has the
+        next one.
+        """
+        taken = self._taken
+        if taken.get(0) is job:
+            del taken[0]
+        if not taken and self not in crew:
             crew.append(self)
 
     def next(self, crew: deque[Hand] | None) -> Task | None:
@@ -91,26 +104,35 @@ class Hand:
         waiting[ident] = None
         try:
             # A dead worker is in no crew; whoever gives it a job nevertheless tells the book.
-            while self.alive:
-                try:
-                    return self._jobs.get(timeout=LINGER)
-                except queue.Empty:
-                    if crew is None or self._cool(crew):
-                        break
-            return None
+            if not self.alive:
+                return None
+            try:
+                return self._jobs.get(timeout=LINGER)
+            except queue.Empty:
+                return self._cool(crew)
         finally:
             waiting.pop(ident, None)
 
-    def _cool(self, crew: deque[Hand]) -> bool:
-        """Stop waiting, unless somebody has popped this hand and is about to give it a job."""
-        try:
-            crew.remove(self)
-        except ValueError:
-            return False
+    def _cool(self, crew: deque[Hand] | None) -> Task | None:
+        """Stop waiting, unless a job has come in this moment."""
         self.warm = False
-        # Warm ones are popped first.
-        crew.appendleft(self)
-        return True
+        # Whoever has put a job there without seeing that is seen here.
+        try:
+            job = self._jobs.get_nowait()
+        except queue.Empty:
+            pass
+        else:
+            self.warm = True
+            return job
+        if crew is not None:
+            try:
+                crew.remove(self)
+            except ValueError:
+                # Somebody has popped it, and is about to give it a job.
+                return None
+            # Warm ones are popped first.
+            crew.appendleft(self)
+        return None
 
 
 class SlotWorker(LibraryServer):
@@ -123,17 +145,16 @@ class SlotWorker(LibraryServer):
         hand.pid = self.pid
         return Ok(hand)
 
-    def handle_cast(self, job: Any, hand: Hand) -> NoReply | Stop:
-        stray = not isinstance(job, Claim)
-        if stray:
-            return super().handle_cast(job, hand)  # type: ignore[no-any-return]  # a NoReply
-        task: Task | None = job
-        while task is not None:
+    def handle_cast(self, message: Any, hand: Hand) -> NoReply | Stop:
+        if message is not hand:
+            return super().handle_cast(message, hand)  # type: ignore[no-any-return]  # a NoReply
+        hand.warm = True
+        while (task := hand.next(hand.book.crew)) is not None:
             if not task.run():
                 return Stop("shutdown", hand)
-            task = hand.next(hand.book.crew)
-            if task is not None and self._pid._inbox:
+            if self._pid._inbox:
                 # Jobs may come for ever; whoever has sent it something else has its turn between two of them.
-                self._pid.deliver(Cast(task))
+                # (It stays warm: it looks at its queue when this message of its own comes.)
+                self._pid.deliver(Cast(hand))
                 break
         return NoReply(hand)

@@ -198,7 +198,9 @@ class Desk(Teller):
         """Undo one acquire of the holder; the outermost frees the slots. Never blocks, may be repeated."""
         if hold.depth > 1:
             hold.depth -= 1
-            return
+            if hold.depth > hold.strays:
+                return
+            # What is left was counted by blocks inside that are gone (see orphans).
         turn = self.turn
         requests = self.requests
         ledger = self.ledger
@@ -273,6 +275,10 @@ class Desk(Teller):
                 del turn[0]
             if requests:
                 self.gate.drain()
+            if self._outbox:
+                self.flush()
+            if ledger.closed:
+                self.gate.submit(self._retire)
         except BaseException:
             # As in take. The mend takes out what has been given back.
             inside = False
@@ -298,10 +304,6 @@ class Desk(Teller):
                     pass
                 raise
             raise
-        if self._outbox:
-            self.flush()
-        if ledger.closed:
-            self.gate.submit(self._retire)
 
     def join(self, claim: Claim) -> None:
         """Have a claim granted, put into the line, or refused; it is told."""
@@ -339,6 +341,8 @@ class Desk(Teller):
                 requests.append(partial(self._join, claim))
             if requests:
                 self.gate.drain()
+            if self._outbox:
+                self.flush()
         except BaseException:
             # As in take. Whoever waits hands on what may have been granted.
             inside = False
@@ -362,8 +366,6 @@ class Desk(Teller):
                     pass
                 raise
             raise
-        if self._outbox:
-            self.flush()
 
     def withdraw(self, claim: Claim) -> None:
         """Take a claim out of the line."""
@@ -393,22 +395,22 @@ class Desk(Teller):
         """
         try:
             value = self.gate.decide(step)
+            if self._outbox:
+                self.flush()
         except BaseException:
             self.flush_elsewhere()
             raise
-        if self._outbox:
-            self.flush()
         return value
 
     def step(self, step: Callable[[], object]) -> None:
         """Have a step done, and told about."""
         try:
             self.gate.submit(step)
+            if self._outbox:
+                self.flush()
         except BaseException:
             self.flush_elsewhere()
             raise
-        if self._outbox:
-            self.flush()
 
     def timed_out(self, claim: Claim) -> None:
         """Report that somebody gave up waiting."""
@@ -421,6 +423,8 @@ class Desk(Teller):
     def _mend(self) -> None:
         self._hear()
         self.ledger.mend(monotonic())
+        if self.ledger.closed:
+            self._retire()
 
     def _release(self, hold: Hold) -> None:
         self.ledger.release(hold, monotonic())

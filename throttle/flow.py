@@ -109,9 +109,10 @@ def nest_in_flow(book: Book, me: Pid, whose: Pid, weight: int, guests: bool = Tr
             return again(hold, weight)
         if guests and may_be_guest(me, whose, hold, opener):
             check_weight(hold, weight)
-            guest = book.admit(hold, whose, alone=True)
+            guest = book.admit(hold, whose, me, alone=True)
             if guest is not None:
-                keep_for_flow(guest, me, whose)
+                if me.pooled:
+                    keep_for_flow(guest, me, whose)
                 return guest
     return None
 
@@ -137,10 +138,11 @@ def nest_within(grant: Hold, me: Pid, weight: int) -> Hold:
     if found(book, me, whose) is grant and (grant.opener or grant.pid) is me:
         return again(grant, weight)
     check_weight(grant, weight)
-    guest = book.admit(grant, whose, alone=False)
+    guest = book.admit(grant, whose, me, alone=False)
     if guest is None:
         raise NotHeld(grant.name)
-    keep_for_flow(guest, me, whose)
+    if me.pooled:
+        keep_for_flow(guest, me, whose)
     return guest
 
 
@@ -154,7 +156,7 @@ def check_within(name: str, within: object) -> Hold:
         raise TypeError(f"expected within to be a grant that slot() or acquire() gave, got: {within!r}")
     if within.name != name:
         raise ValueError(f"expected within to be a grant of lock {name!r}, got one of {within.name!r}")
-    return within
+    return within.heir or within
 
 
 def again(hold: Hold, weight: int) -> Hold:
@@ -232,8 +234,8 @@ def in_use_elsewhere(hold: Hold) -> bool:
 
 def leave(hold: Hold) -> None:
     """A block has ended that was inside another one, or that is not kept under the id of its process."""
-    if opened.get() is hold:
-        opened.set(open_ones(hold.outer))
     if hold.key < 0:
         hold.book.apart.pop(hold.key, None)
         hold.leaving = None
+    if opened.get() is hold:
+        opened.set(open_ones(hold.outer))

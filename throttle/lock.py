@@ -191,6 +191,8 @@ def release(name: str) -> None:
             # There may have been no room on the stack even for this; here is more.
             try:
                 kernel.bell.release()
+            except RecursionError:
+                raise
             except RuntimeError:
                 pass
         raise

@@ -23,6 +23,7 @@ from .flow import (
     opened,
 )
 from .lock import ONE, ZERO, check_request
+from .orphans import forsake
 from .table import books, table
 from .values import Grant, check_on_kill
 from .wait import hand_on, queue_up, queue_up_async
@@ -58,10 +59,12 @@ class slot:  # noqa: N801  # used as a function: with slot("name"):
     another of the same lock, and uses no further slots, if it is opened while that is open in the same flow.
     The grant belongs to this object: its end frees that grant, on whatever thread, also when the garbage
     collector closes a generator with the block in it. A slot comes back as well when the process ends that
-    opened the block; where a pool's thread opened it for an asyncio task, when the task has ended.
+    opened the block; where a pool's thread opened it for an asyncio task, when the task has ended. And when
+    both this object and the grant are collected: an interrupt that comes before the first bytecode of
+    ``__exit__`` costs no slot.
     """
 
-    __slots__ = ("_hold", "_kill", "_name", "_outer", "_priority", "_timeout", "_weight", "_within")
+    __slots__ = ("_again", "_hold", "_kill", "_name", "_outer", "_priority", "_timeout", "_weight", "_within")
 
     def __init__(
         self,
@@ -79,6 +82,8 @@ class slot:  # noqa: N801  # used as a function: with slot("name"):
         self._kill = False if on_kill == "hold" else check_on_kill(on_kill)
         self._within = None if within is None else check_within(name, within)
         self._hold: Hold | None = None
+        self._again = 0
+        """How often it was entered once more, and not left."""
         self._outer: Hold | None = None
 
     def __enter__(self) -> Grant:
@@ -86,8 +91,21 @@ class slot:  # noqa: N801  # used as a function: with slot("name"):
             look()
         if _get_running_loop() is not None:
             forbid_loop("with throttle.slot(...)", "async with throttle.slot(...): ...")
-        book = self._open()
-        me = current()
+        # _open(), written out.
+        book = books.get(self._name)
+        if (
+            book is None
+            or self._weight is not ONE
+            or self._priority is not ZERO
+            or self._timeout is not None
+            or self._hold is not None
+        ):
+            book = self._open()
+        # As in acquire.
+        here = local.state
+        me = here.process
+        if me is None or me._fate:
+            me = current()
         outer = opened.get()
         if outer is not None and outer.depth <= 0:
             outer = open_ones(outer.outer)
@@ -98,7 +116,6 @@ class slot:  # noqa: N801  # used as a function: with slot("name"):
             if hold is None:
                 hold = book.take(me, self._weight, self._kill)
                 if hold is None:
-                    here = local.state
                     again = functools.partial(look_again, book, me, self._weight) if me.pooled else None
                     hold = queue_up(
                         book, me, here, self._timeout, self._priority, self._weight, self._kill, look=again
@@ -108,6 +125,8 @@ class slot:  # noqa: N801  # used as a function: with slot("name"):
             if hold.depth == 1:
                 hold.outer = self._outer = outer
                 opened.set(hold)
+            if self._hold is not None:
+                self._again += 1
             self._hold = hold
             return hold
         except BaseException:
@@ -129,20 +148,41 @@ class slot:  # noqa: N801  # used as a function: with slot("name"):
                         hold.book.ledger.judge(hold, error)
                     hold.book.give_back(hold)
                 except BaseException:
-                    if hold.depth == depth:
-                        # It came before the first bytecode of that.
-                        hold.book.give_back(hold)
-                    else:
-                        # There may have been no room on the stack even for this; here is more.
-                        try:
-                            kernel.bell.release()
-                        except RuntimeError:
-                            pass
+                    try:
+                        if hold.depth == depth:
+                            # It came before the first bytecode of that.
+                            hold.book.give_back(hold)
+                        else:
+                            # There may have been no room on the stack even for this; here is more.
+                            try:
+                                kernel.bell.release()
+                            except RecursionError:
+                                raise
+                            except RuntimeError:
+                                pass
+                    finally:
+                        if hold.depth < depth:
+                            if self._again:
+                                self._again -= 1
+                            else:
+                                self._hold = None
                     raise
-            if hold.depth <= 0:
+            # Before anything is called, behind which an interrupt could come: it is given back once.
+            if self._again:
+                self._again -= 1
+            else:
                 self._hold = None
-                if self._outer is not None or hold.key < 0:
-                    leave(hold)
+            if hold.depth <= 0 and (self._outer is not None or hold.key < 0):
+                leave(hold)
+
+    def __del__(self) -> None:
+        try:
+            hold = self._hold
+        except AttributeError:
+            # It was never made: its arguments were refused.
+            return
+        if hold is not None and hold.depth > 0:
+            forsake(hold, 1 + self._again)
 
     async def __aenter__(self) -> Grant:
         # _open(), written out.
@@ -200,15 +240,19 @@ class slot:  # noqa: N801  # used as a function: with slot("name"):
                 hold = claim
             else:
                 hold = await queue_up_async(book, me, claim, self._timeout)
+        # First: if an interrupt comes behind one of the calls, it comes back with this object.
+        if self._hold is not None:
+            self._again += 1
+        self._hold = hold
         if hold.key < 0 and hold.depth == 1:
             hold.outer = self._outer = open_ones(opened.get())
             opened.set(hold)
-        self._hold = hold
         return hold
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        # As in __exit__, written out: this is the price of every task.
         hold = self._hold
         if hold is not None:
             depth = hold.depth
@@ -218,19 +262,32 @@ class slot:  # noqa: N801  # used as a function: with slot("name"):
                         hold.book.ledger.judge(hold, error)
                     hold.book.give_back(hold)
                 except BaseException:
-                    if hold.depth == depth:
-                        hold.book.give_back(hold)
-                    else:
-                        # There may have been no room on the stack even for this; here is more.
-                        try:
-                            kernel.bell.release()
-                        except RuntimeError:
-                            pass
+                    try:
+                        if hold.depth == depth:
+                            # It came before the first bytecode of that.
+                            hold.book.give_back(hold)
+                        else:
+                            # There may have been no room on the stack even for this; here is more.
+                            try:
+                                kernel.bell.release()
+                            except RecursionError:
+                                raise
+                            except RuntimeError:
+                                pass
+                    finally:
+                        if hold.depth < depth:
+                            if self._again:
+                                self._again -= 1
+                            else:
+                                self._hold = None
                     raise
-            if hold.depth <= 0:
+            # Before anything is called, behind which an interrupt could come: it is given back once.
+            if self._again:
+                self._again -= 1
+            else:
                 self._hold = None
-                if self._outer is not None or hold.key < 0:
-                    leave(hold)
+            if hold.depth <= 0 and (self._outer is not None or hold.key < 0):
+                leave(hold)
 
     def _open(self) -> Book:
         book = books.get(self._name)
@@ -239,7 +296,11 @@ class slot:  # noqa: N801  # used as a function: with slot("name"):
         if self._weight is not ONE or self._timeout is not None or self._priority is not ZERO:
             check_request(book, self._timeout, self._priority, self._weight)
         hold = self._hold
-        if hold is not None and hold.depth > 0 and in_use_elsewhere(hold):
+        if hold is not None and hold.depth <= 0:
+            # Released by hand: another round.
+            self._hold = None
+            self._again = 0
+        elif hold is not None and in_use_elsewhere(hold):
             raise RuntimeError(
                 f"this slot of lock {self._name!r} is in use by {hold.pid}; make one for each block, "
                 f"as in `with slot({self._name!r}):`"

@@ -46,11 +46,25 @@ class JobFuture(Future[T]):
 
     def cancel(self) -> bool:
         job = self._job
-        if job is None or not job.claim():
+        if job is None:
             return self.cancelled()
+        try:
+            # claim(), written out: no interrupt can come between it and what follows.
+            del job._fate[0]
+        except IndexError:
+            return self.cancelled()
+        try:
+            self._leave(job)
+        except BaseException:
+            # It is decided, so it is carried out.
+            kernel.pool.submit(_Cancel(self, job))
+            raise
+        return True
+
+    def _leave(self, job: Job) -> None:
+        """Carry out what has been claimed. May be repeated."""
         super().cancel()
         job.leave()
-        return True
 
     def add_done_callback(self, callback: Callable[[Any], object]) -> None:
         """Call ``callback(future)`` when it ends, in a process of its own: it may wait, and the worker may
@@ -63,6 +77,19 @@ class JobFuture(Future[T]):
         for each in list(self._callbacks):
             if isinstance(each, _Callback) and each.callback == callback:
                 super().remove_done_callback(each)
+
+
+class _Cancel:
+    """A task of the pool: carry out a cancellation that an interrupt has cut off."""
+
+    __slots__ = ("_future", "_job")
+
+    def __init__(self, future: JobFuture[Any], job: Job) -> None:
+        self._future = future
+        self._job = job
+
+    def run(self, worker: Worker) -> None:
+        self._future._leave(self._job)
 
 
 class _Callback:
@@ -92,7 +119,7 @@ class Job(Claim):
     alarm: Alarm | None = None
     sent: bool = False
     hand: Hand | None = None
-    """The worker that has it; a coroutine function has none."""
+    """The worker that has it, or that was popped for it; a coroutine function has none."""
 
     def __init__(self, book: Book, call: Callable[[], Any], is_coroutine: bool, priority: int) -> None:
         # Claim.__init__ written out.
@@ -109,7 +136,7 @@ class Job(Claim):
         self.context = contextvars.copy_context()
         self.future: JobFuture[Any] = JobFuture()
         self.future._job = self
-        # Rights that exist once, taken with an atomic pop: to decide what becomes of the job, and to run it.
+        # Rights that exist once, taken in one atomic step: to decide what becomes of the job, and to run it.
         self._fate: list[None] = [None]
         self._run: list[None] = [None]
 
@@ -128,10 +155,14 @@ class Job(Claim):
 
     def offer(self, hold: Hold) -> bool:
         hold.book = self.book
-        before, self.hold = self.hold, hold
-        if not self.claim() and before is not hold:
-            self.hold = before
-            return False
+        if self.hold is not hold:
+            # claim(), written out: no interrupt can come in between, so a repeated step knows whose right it
+            # was.
+            try:
+                del self._fate[0]
+            except IndexError:
+                return False
+            self.hold = hold
         if not self.sent:
             hold.job = self
             self._send(hold)
@@ -139,7 +170,8 @@ class Job(Claim):
         return True
 
     def refuse(self, error: BaseException) -> None:
-        if self.claim():
+        if self.error is not None or self.claim():
+            # Nothing comes in between; from here on it may be repeated.
             self.error = error
             if self.alarm is not None:
                 self.alarm.cancel()
@@ -150,25 +182,37 @@ class Job(Claim):
         return True
 
     def _send(self, hold: Hold) -> None:
-        """Give the job to somebody who runs it; if this is repeated, only one of them does."""
+        """Give the job to somebody who runs it. If this is repeated, it is the same one, or only one of them
+        runs it.
+        """
         if self.alarm is not None:
             self.alarm.cancel()
-        crew = self.book.crew
-        while crew and not self.is_coroutine:
-            try:
-                hand = crew.pop()
-            except IndexError:
-                break
-            # Whoever has a slot is at work: it is in the crew twice, since an exception cut its last step
-            # after it had joined, and the step was repeated.
-            if hand.pid is not None and hand.alive and hand.pid.id not in self.book.ledger.holders:
-                self.book.ledger.rekey(hold, hand.pid, hand.pid.id)
-                self.hand = hand
+        ledger = self.book.ledger
+        while not self.is_coroutine and (hand := self.hand or self._pop_hand()) is not None:
+            pid = hand.pid
+            if hand.take(self) and pid is not None:
+                stale = ledger.holders.get(pid.id)
+                if stale is not None and stale is not hold:
+                    # Given back, and whoever was to take it out was cut off.
+                    ledger.drop(stale)
+                ledger.rekey(hold, pid, pid.id)
                 # Not before the gate is left: the worker would wake only to wait for this thread.
                 self.book.later(partial(hand.give, self))
                 return
+            self.hand = None
         # Starting a process takes its time, and a supervisor: not in the gate.
         self.book.later(partial(process.spawn, _dispatch, self))
+
+    def _pop_hand(self) -> Hand | None:
+        crew = self.book.crew
+        try:
+            # Popped and noted without a call in between, behind which an interrupt could come.
+            for hand in iter(crew.pop, None) if crew else ():
+                self.hand = hand
+                break
+        except IndexError:
+            pass
+        return self.hand
 
     # In the worker.
 
@@ -225,7 +269,7 @@ class Job(Claim):
     def _done(self, hold: Hold) -> None:
         hold.depth = 0
         hold.job = None
-        self.book.step(partial(_finish, self.book, hold, self.hand))
+        self.book.step(partial(_finish, self.book, hold, self))
 
     def worker_died(self, pid: Pid, reason: object) -> None:
         """Whoever ran it, or was to run it, is dead."""
@@ -239,7 +283,8 @@ class Job(Claim):
 
 def _pop(right: list[None]) -> bool:
     try:
-        right.pop()
+        # Not by a call, behind which an interrupt could come before the taker knows.
+        del right[0]
     except IndexError:
         return False
     return True
@@ -254,16 +299,16 @@ def _take_over(book: Book, hold: Hold, pid: Pid) -> None:
         book.ledger.rekey(hold, pid, pid.id)
 
 
-def _finish(book: Book, hold: Hold, hand: Hand | None) -> None:
+def _finish(book: Book, hold: Hold, job: Job) -> None:
     """One step, so that the next job finds this worker idle, and the worker's own slot free."""
     ledger = book.ledger
     if ledger.plain:
         ledger.drop(hold)
     else:
         ledger.give_back(hold, monotonic())
-    crew = book.crew
+    crew, hand = book.crew, job.hand
     if crew is not None and hand is not None and not ledger.closed and hand.alive:
-        hand.idle(crew)
+        hand.idle(crew, job)
     if ledger.line.size:
         ledger.pass_on(monotonic())
     if ledger.closed:
@@ -283,6 +328,7 @@ def _dispatch(job: Job) -> None:
             pid = process.spawn(job.run_async)
         else:
             job.hand = hand = Hand(job.book)
+            hand.take(job)
             pid = start_worker(SlotWorker, hand)
     except Exception as error:
         hold.outcome = "ignored"
@@ -369,23 +415,21 @@ def _at_once(book: Book, job: Job) -> bool:
     crew = book.crew
     if job.is_coroutine or not crew:
         return False
+    hold = None
     try:
-        hand = crew.pop()
-    except IndexError:
-        return False
-    worker = hand.pid
-    if worker is None or worker._fate or worker.id in book.ledger.holders:
-        # Dead; or at work, and in the crew twice (see Job._send).
-        return False
-    try:
+        hand = job._pop_hand()
+        if hand is None:
+            return False
+        worker = hand.pid
+        if worker is None or not hand.take(job):
+            # Dead; or at work, and in the crew twice.
+            job.hand = None
+            return False
         hold = book.take(worker, 1, False)
-    except BaseException:
-        crew.append(hand)
-        raise
-    if hold is None:
-        crew.append(hand)
-        return False
-    try:
+        if hold is None:
+            hand.idle(crew, job)
+            job.hand = None
+            return False
         job.claim()
         job.sent = True
         job.hold = hold
@@ -393,14 +437,15 @@ def _at_once(book: Book, job: Job) -> bool:
         # In this order: see drain._begin.
         if book.draining and not book.decide(partial(_is_listed, book, job)):
             raise _drained(book)
-        job.hand = hand
         hand.give(job)
     except BaseException:
         # If the worker has the job already, and runs it, the slot is its own.
         if _pop(job._run):
-            hold.job = None
-            book.give_back(hold)
-            crew.append(hand)
+            if hold is not None:
+                hold.job = None
+                book.give_back(hold)
+            if job.hand is not None:
+                job.hand.idle(crew, job)
         raise
     return True
 

@@ -361,3 +361,75 @@ def test_a_timeout_is_checked_also_when_nobody_waits(registry: str, timeout: Any
     with pytest.raises(error, match="expected timeout"):
         asyncio.run(Registry.alock(registry, "k", fn, timeout))
     assert Registry.statistics(registry).locked == 0
+
+
+@pytest.mark.skipif(
+    sys.version_info < (3, 11),
+    reason="CPython 3.10 looks for signals between any two opcodes: see docs/semantics.md, Ctrl-C",
+)
+@pytest.mark.parametrize("crowd", [0, 2])
+def test_a_lock_whose_holder_is_interrupted_anywhere_is_free_for_the_next(
+    registry: str, crowd: int, interrupted: Callable[..., bool]
+) -> None:
+    """Also while it takes its place, or tells the next in line."""
+    cuts = 0
+    was_cut = True
+    while was_cut:
+        cuts += 1
+        others: list[threading.Thread] = []
+        entered: list[int] = []
+
+        def enter(entered: list[int] = entered) -> None:
+            Registry.lock(registry, "key", lambda: entered.append(1), timeout=WATCHDOG)
+
+        def body(others: list[threading.Thread] = others, enter: Callable[[], None] = enter) -> None:
+            # Those who come while it is held wait until its end.
+            for number in range(crowd):
+                others.append(threading.Thread(target=enter))
+                others[-1].start()
+                waiting(registry, number + 1)
+
+        was_cut = interrupted(
+            cuts, lambda body=body: Registry.lock(registry, "key", body, timeout=WATCHDOG), exact=True
+        )
+        for each in others:
+            each.join(WATCHDOG)
+            assert not each.is_alive()
+        assert len(entered) == len(others)
+        while Registry.statistics(registry).locked:
+            # The kernel thread gives it back.
+            assert Registry.lock(registry, "key", lambda: "free", timeout=WATCHDOG) == "free"
+    assert cuts > 20
+
+
+@pytest.mark.skipif(
+    sys.version_info < (3, 11),
+    reason="CPython 3.10 looks for signals between any two opcodes: see docs/semantics.md, Ctrl-C",
+)
+@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
+def test_a_task_that_is_interrupted_anywhere_in_a_lock_leaves_it_free(
+    registry: str, interrupted: Callable[..., bool]
+) -> None:
+    """Also before that task has ended."""
+
+    async def body() -> str:
+        return "done"
+
+    def step() -> None:
+        # It has nothing to wait for.
+        with pytest.raises(StopIteration):
+            Registry.alock(registry, "key", body, timeout=WATCHDOG).send(None)
+
+    async def main() -> int:
+        # What is done once for a task is not done in the middle of the count.
+        step()
+        cuts = 0
+        was_cut = True
+        while was_cut:
+            cuts += 1
+            was_cut = interrupted(cuts, step, exact=True)
+            assert await Registry.alock(registry, "key", body, timeout=WATCHDOG) == "done"
+        return cuts
+
+    assert asyncio.run(main()) > 20
+    assert Registry.statistics(registry).locked == 0

@@ -158,7 +158,7 @@ def test_a_job_whose_worker_is_started_twice_is_done_once_and_its_slot_is_the_fi
     both.set()
     worker, *holders = done.get(timeout=SOON)
     assert holders == [worker]
-    idle.idle(crew)
+    crew.append(idle)
     assert throttle.execute(name, lambda: "next").result(SOON) == "next"
     assert done.empty()
     assert throttle.lock_state(name) == throttle.LockState(0, 0, 0)

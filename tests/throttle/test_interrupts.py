@@ -1,0 +1,525 @@
+"""What an interrupt of the main thread may cost: the operation that it hits, and nothing else.
+
+Each sentence of "Ctrl-C breaks nothing" in docs/semantics.md: deterministically, at every place of the
+runtime's code where CPython looks for signals, and in a storm of real ones.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import gc
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from resprout import throttle
+from resprout.actors import GenServer, NotHeld, Ok, Reply, process
+from resprout.throttle.slot import slot
+from resprout.throttle.table import books
+from resprout.throttle.values import LockState
+
+Lock = Callable[..., str]
+Interrupt = Callable[..., bool]
+InThread = Callable[..., "Future[Any]"]
+SOON = 20.0
+FREE = LockState(0, 0, 0)
+
+at_safe_points = pytest.mark.skipif(
+    sys.version_info < (3, 11),
+    reason="CPython 3.10 looks for signals between any two opcodes: see docs/semantics.md, Ctrl-C",
+)
+
+
+@pytest.fixture
+def interrupts_in_finalizers_are_ignored(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """As Python does, which prints them; nothing else is."""
+    others: list[object] = []
+
+    def ignored(what: Any) -> None:
+        if what.exc_type is not KeyboardInterrupt:
+            others.append(repr(what.exc_value))
+
+    monkeypatch.setattr(sys, "unraisablehook", ignored)
+    yield
+    assert others == []
+
+
+class Counter(GenServer):
+    blocking = False
+
+    def init(self, arg: Any) -> Ok:
+        return Ok(0)
+
+    def handle_call(self, message: Any, from_: Any, state: int) -> Reply:
+        return Reply(state + 1, state + 1)
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for what another thread is about to do; nothing tells, so it is looked at again and again."""
+    deadline = time.monotonic() + SOON
+    while not condition():
+        assert time.monotonic() < deadline
+        process.sleep(0)
+
+
+def is_free(name: str) -> bool:
+    return throttle.lock_state(name) == FREE
+
+
+def is_free_when_collected(name: str) -> bool:
+    """Whether it is free when nothing is left of an exception, which may be in a cycle."""
+    return is_free(name) or (gc.collect() >= 0 and is_free(name))
+
+
+@at_safe_points
+@pytest.mark.parametrize("waits", ["for nothing", "for a slot"])
+def test_an_interrupt_while_a_job_is_handed_to_an_idle_worker_does_not_cost_the_next_job(
+    lock: Lock, interrupted: Interrupt, waits: str
+) -> None:
+    """Whether that job is done or not; and no worker is lost, nor started for each interrupt."""
+    name = lock(1)
+    throttle.execute(name, int).result(SOON)
+    cuts = 0
+    was_cut = True
+    while was_cut:
+        cuts += 1
+        done: list[int] = []
+
+        def hand_over(done: list[int] = done) -> None:
+            # The futures of two jobs: the first is at work when the second comes.
+            throttle.execute(name, lambda: done.append(1))
+
+        if waits == "for a slot":
+            throttle.acquire(name)
+            waiting = throttle.execute(name, lambda done=done: done.append(1))
+            was_cut = interrupted(cuts, lambda: throttle.release(name))
+            if throttle.lock_state(name).waiting:
+                # It came before the release.
+                throttle.release(name)
+            assert waiting.result(SOON) is None
+            assert done == [1]
+        else:
+            was_cut = interrupted(cuts, hand_over)
+        assert throttle.execute(name, lambda: "next").result(SOON) == "next"
+        until(lambda: is_free(name))
+        assert done in ([], [1])
+        assert done or was_cut
+    assert cuts > 20
+    crew = books[name].crew
+    assert crew is not None
+    until(lambda: len(set(crew)) == 1)
+
+
+@at_safe_points
+@pytest.mark.usefixtures("interrupts_in_finalizers_are_ignored")
+@pytest.mark.parametrize("kind", ["first", "plain", "nested", "within", "with an error", "run", "limited"])
+def test_an_interrupt_anywhere_in_a_block_leaves_its_slot_free(
+    lock: Lock, interrupted: Interrupt, kind: str
+) -> None:
+    """Also before the first bytecode of its end."""
+    name = lock(2)
+
+    def block() -> None:
+        with throttle.slot(name) as grant:
+            if kind == "nested":
+                with throttle.slot(name):
+                    pass
+            elif kind == "within":
+                with throttle.slot(name, within=grant):
+                    pass
+            elif kind == "with an error":
+                raise ValueError
+
+    def step() -> None:
+        if kind == "run":
+            throttle.run(name, int)
+        elif kind == "limited":
+            throttle.limited(name)(int)()
+        else:
+            with suppress(ValueError):
+                block()
+
+    # What is done once for a process and a lock is not done in the middle of the count.
+    step()
+    cuts = 0
+    was_cut = True
+    while was_cut:
+        cuts += 1
+        if kind == "first":
+            name = lock(2)
+        was_cut = interrupted(cuts, lambda: contextvars.copy_context().run(step), exact=True)
+        assert is_free_when_collected(name), f"after an interrupt at the place number {cuts}"
+        assert not books[name].apart
+    assert cuts > 10
+
+
+@at_safe_points
+@pytest.mark.usefixtures("interrupts_in_finalizers_are_ignored")
+@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
+@pytest.mark.parametrize("kind", ["plain", "nested", "arun"])
+def test_an_interrupt_anywhere_in_an_async_block_leaves_its_slot_free_also_in_a_task_that_goes_on(
+    lock: Lock, interrupted: Interrupt, kind: str
+) -> None:
+    name = lock(2)
+
+    async def nothing() -> None:
+        pass
+
+    async def block() -> None:
+        if kind == "arun":
+            await throttle.arun(name, nothing)
+            return
+        async with throttle.slot(name):
+            if kind == "nested":
+                async with throttle.slot(name):
+                    pass
+
+    def step() -> None:
+        # It has nothing to wait for.
+        with pytest.raises(StopIteration):
+            block().send(None)
+
+    async def main() -> int:
+        # What is done once for a task is not done in the middle of the count.
+        step()
+        cuts = 0
+        was_cut = True
+        while was_cut:
+            cuts += 1
+            was_cut = interrupted(cuts, step, exact=True)
+            assert is_free_when_collected(name), f"after an interrupt at the place number {cuts}"
+        return cuts
+
+    assert asyncio.run(main()) > 10
+
+
+@at_safe_points
+@pytest.mark.usefixtures("interrupts_in_finalizers_are_ignored")
+def test_an_interrupt_anywhere_in_an_async_block_that_waits_leaves_its_slot_to_the_next(
+    lock: Lock, interrupted: Interrupt
+) -> None:
+    name = lock(1)
+
+    async def wait() -> None:
+        async with throttle.slot(name):
+            pass
+
+    async def main() -> None:
+        async with throttle.slot(name):
+            tasks = [asyncio.create_task(wait()) for _ in range(2)]
+            # Both are in line when this goes on.
+            await asyncio.sleep(0)
+        with suppress(KeyboardInterrupt):
+            await tasks[0]
+        await asyncio.wait_for(tasks[1], SOON)
+
+    cuts = 0
+    was_cut = True
+    while was_cut:
+        cuts += 1
+
+        def step() -> None:
+            with suppress(KeyboardInterrupt):
+                asyncio.run(main())
+
+        was_cut = interrupted(cuts, step, exact=True)
+        until(lambda: is_free_when_collected(name))
+        assert throttle.run(name, int, timeout=SOON) == 0
+    assert cuts > 10
+
+
+@at_safe_points
+@pytest.mark.parametrize("taken", ["acquire", "attempt", "nested"])
+def test_what_is_interrupted_while_it_acquires_has_acquired_nothing(
+    lock: Lock, interrupted: Interrupt, taken: str
+) -> None:
+    name = lock(1)
+    before = LockState(0, 0, 0)
+    if taken == "nested":
+        throttle.acquire(name)
+        before = LockState(1, 0, 1)
+    process.current()
+    if throttle.attempt(name):
+        throttle.release(name)
+    cuts = 0
+    was_cut = True
+    while was_cut:
+        cuts += 1
+        got: list[object] = []
+        acquire = partial(throttle.attempt if taken == "attempt" else throttle.acquire, name)
+        was_cut = interrupted(cuts, lambda got=got, acquire=acquire: got.append(acquire()), exact=True)
+        assert bool(got) is not was_cut
+        if got:
+            throttle.release(name)
+        assert throttle.lock_state(name) == before, f"after an interrupt at the place number {cuts}"
+    assert cuts > 3
+    if taken == "nested":
+        throttle.release(name)
+        assert is_free(name)
+
+
+@at_safe_points
+@pytest.mark.parametrize("waits", [False, True])
+def test_what_is_interrupted_while_it_waits_in_line_leaves_it_and_the_next_in_line_is_served(
+    lock: Lock, interrupted: Interrupt, in_thread: InThread, waits: bool
+) -> None:
+    """Be it before the grant, or with it."""
+    name = lock(1)
+    throttle.run(name, int)
+    cuts = 0
+    was_cut = True
+    while was_cut:
+        cuts += 1
+        held = throttle.execute(name, (released := threading.Event()).wait, SOON)
+        until(lambda: throttle.lock_state(name).running == 1)
+
+        def take(released: threading.Event = released) -> None:
+            if not waits:
+                released.set()
+            else:
+                threading.Timer(0.001, released.set).start()
+            with throttle.slot(name, SOON):
+                pass
+
+        was_cut = interrupted(cuts, lambda take=take: contextvars.copy_context().run(take), exact=True)
+        released.set()
+        assert held.result(SOON) is True
+        is_free_when_collected(name)
+        assert in_thread(throttle.run, name, int, timeout=SOON).result(SOON) == 0
+        until(lambda: is_free(name))
+    assert cuts > 10
+
+
+@at_safe_points
+@pytest.mark.parametrize("how", ["by name", "by the grant"])
+@pytest.mark.parametrize("crowd", [0, 2])
+def test_what_is_interrupted_while_it_releases_has_released_or_has_not(
+    lock: Lock, interrupted: Interrupt, in_thread: InThread, how: str, crowd: int
+) -> None:
+    """Whoever does it once more finds out; and those who wait in line are served."""
+    name = lock(1)
+    throttle.run(name, int)
+    cuts = 0
+    was_cut = True
+    while was_cut:
+        cuts += 1
+        grant = throttle.acquire(name)
+        waiting = [in_thread(throttle.run, name, int, timeout=SOON) for _ in range(crowd)]
+        until(lambda: throttle.lock_state(name).waiting == crowd)
+        release = grant.release if how == "by the grant" else partial(throttle.release, name)
+        was_cut = interrupted(cuts, release, exact=True)
+        assert grant.held <= was_cut
+        if grant.held:
+            release()
+        assert [each.result(SOON) for each in waiting] == [0] * crowd
+        with pytest.raises(NotHeld):
+            release()
+        until(lambda: is_free(name))
+    assert cuts > 3
+
+
+@at_safe_points
+def test_a_transfer_that_is_interrupted_has_made_the_other_process_the_holder_or_has_not(
+    lock: Lock, interrupted: Interrupt
+) -> None:
+    name = lock(1)
+    throttle.run(name, int)
+    me = process.current()
+    cuts = 0
+    was_cut = True
+    seen: set[bool] = set()
+    while was_cut:
+        cuts += 1
+        heir = Counter.start()
+        grant = throttle.acquire(name)
+        was_cut = interrupted(cuts, partial(grant.transfer, heir), exact=True)
+        seen.add(grant.held)
+        assert [holder.pid for holder in throttle.holders(name)] == [me if grant.held else heir]
+        if grant.held:
+            grant.release()
+        # Otherwise it ends with its new holder.
+        GenServer.stop(heir)
+        until(lambda: is_free(name))
+    assert seen == {True, False}
+
+
+# -- blocks whose object is gone -----------------------------------------------
+
+
+@pytest.mark.parametrize("waits", [False, True])
+def test_a_grant_that_is_kept_while_its_block_is_dropped_stays_held(
+    lock: Lock, in_thread: InThread, waits: bool
+) -> None:
+    name = lock(1)
+    if waits:
+        # What has waited is an object of another class.
+        released = threading.Event()
+        other = throttle.execute(name, released.wait, SOON)
+
+        def release() -> None:
+            until(lambda: throttle.lock_state(name).waiting == 1)
+            released.set()
+
+        releasing = in_thread(release)
+        grant = throttle.slot(name).__enter__()
+        assert other.result(SOON) is True
+        releasing.result(SOON)
+    else:
+        grant = throttle.slot(name).__enter__()
+    gc.collect()
+    assert throttle.lock_state(name) == LockState(1, 0, 1)
+    assert grant.held
+    grant.assert_held()
+    with throttle.slot(name, within=grant):
+        assert throttle.lock_state(name).used == 1
+    grant.ignored()
+    grant.release()
+    assert is_free(name)
+    assert not grant.held
+    with pytest.raises(NotHeld):
+        grant.release()
+
+
+def test_a_grant_that_is_kept_while_its_block_is_dropped_can_be_handed_over(lock: Lock) -> None:
+    name = lock(1)
+    heir = Counter.start()
+    grant = throttle.slot(name).__enter__()
+    gc.collect()
+    new = grant.transfer(heir)
+    assert not grant.held
+    del grant
+    gc.collect()
+    assert [holder.pid for holder in throttle.holders(name)] == [heir]
+    new.release()
+    assert is_free(name)
+    GenServer.stop(heir)
+
+
+def test_a_slot_comes_back_when_both_its_block_and_its_grant_are_gone(lock: Lock) -> None:
+    name = lock(1)
+    grant = throttle.slot(name).__enter__()
+    gc.collect()
+    assert grant.held
+    del grant
+    gc.collect()
+    assert is_free(name)
+    throttle.slot(name).__enter__()
+    gc.collect()
+    assert is_free(name)
+
+
+def test_a_block_within_one_that_is_gone_keeps_the_slot_until_its_own_end(lock: Lock) -> None:
+    name = lock(1)
+    grant = throttle.slot(name).__enter__()
+    with throttle.slot(name):
+        del grant
+        gc.collect()
+        assert throttle.lock_state(name) == LockState(1, 0, 1)
+    assert is_free(name)
+
+
+def test_a_block_that_is_gone_ends_with_the_one_around_it(lock: Lock) -> None:
+    name = lock(1)
+    throttle.acquire(name)
+    throttle.acquire(name)
+    with throttle.slot(name):
+        throttle.slot(name).__enter__()
+        gc.collect()
+    throttle.release(name)
+    assert throttle.lock_state(name) == LockState(1, 0, 1)
+    throttle.release(name)
+    assert is_free(name)
+
+
+def test_who_waits_for_a_block_that_is_gone_is_served(lock: Lock, in_thread: InThread) -> None:
+    name = lock(1)
+    grant = throttle.slot(name).__enter__()
+    waiting = in_thread(throttle.run, name, int, timeout=SOON)
+    until(lambda: throttle.lock_state(name).waiting == 1)
+    del grant
+    gc.collect()
+    assert waiting.result(SOON) == 0
+
+
+def test_a_block_inside_another_one_that_is_over_keeps_its_slot(lock: Lock) -> None:
+    """What is collected with the outer block is the outer block's own acquire."""
+    name = lock(1)
+
+    def inner() -> Iterator[None]:
+        with throttle.slot(name):
+            yield
+
+    with throttle.slot(name):
+        goes_on = inner()
+        next(goes_on)
+    gc.collect()
+    assert throttle.lock_state(name) == LockState(1, 0, 1)
+    del goes_on
+    assert is_free(name)
+
+
+def test_a_block_that_was_refused_its_arguments_is_collected_in_silence(lock: Lock) -> None:
+    name = lock(1)
+    refused: Any = slot
+    with pytest.raises(TypeError):
+        refused(name, nonsense=1)
+    with pytest.raises(ValueError, match="on_kill"):
+        slot(name, on_kill="sometimes")
+    # An error in a finalizer would be a warning, and those are errors here.
+    gc.collect()
+    assert is_free(name)
+
+
+def test_a_block_object_that_is_entered_twice_gives_back_what_it_took(lock: Lock) -> None:
+    name = lock(1)
+    block = throttle.slot(name)
+    with block:
+        with block:
+            assert throttle.lock_state(name).used == 1
+        assert throttle.lock_state(name).used == 1
+    assert is_free(name)
+    block.__enter__()
+    block.__enter__()
+    del block
+    gc.collect()
+    assert is_free(name)
+
+
+@at_safe_points
+def test_a_job_whose_cancellation_is_interrupted_has_an_end(lock: Lock, interrupted: Interrupt) -> None:
+    name = lock(1)
+    cuts = 0
+    was_cut = True
+    while was_cut:
+        cuts += 1
+        throttle.acquire(name)
+        job = throttle.execute(name, int)
+        was_cut = interrupted(cuts, job.cancel)
+        throttle.release(name)
+        until(job.done)
+        assert job.cancelled() or job.result(SOON) == 0
+        until(lambda: is_free(name))
+    assert cuts > 3
+
+
+# -- a storm -------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="needs signals for one thread")
+def test_a_storm_of_interrupts_costs_no_slot_no_waiter_no_job_no_key_and_no_process() -> None:
+    """Beside threads that do the same and are not to notice anything."""
+    storm = Path(__file__).with_name("interrupt_storm.py")
+    done = subprocess.run([sys.executable, str(storm)], capture_output=True, text=True, timeout=3 * SOON)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert int(done.stdout) > 50
