@@ -16,7 +16,7 @@ from .deaths import Deaths
 from .forked import ADVICE as FORK_ADVICE
 from .forked import first_use, remember, was_there
 from .forks import lock
-from .isolation import Snapshot, ask_to_stop, at_work
+from .isolation import Snapshot, ask_to_stop, at_work, take_leave_of
 from .kernel import Alarm, Kernel, kernel
 from .library_server import LibraryServer
 from .local import ThreadState, local, look, peek, task_of, tasks, unmet
@@ -73,6 +73,7 @@ __all__ = [
     "replace",
     "split_fields",
     "stay",
+    "take_leave_of",
     "task_of",
     "tasks",
     "unmet",

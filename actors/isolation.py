@@ -15,7 +15,7 @@ from typing import Any
 
 from . import context, reports, resolving, shutdown, telemetry
 from .context import TaskPid, ThreadPid
-from .errors import ProcessExit
+from .errors import ProcessExit, ServerExit
 from .genserver import StopRequest
 from .kernel import Alarm, kernel
 from .local import local, peek, tasks, unmet
@@ -40,8 +40,30 @@ def ask_to_stop(pid: Pid) -> None:
         pid.signal(None, SHUTDOWN, direct=True)
 
 
+def take_leave_of(pid: Pid) -> threading.Thread | None:
+    """Let a thread that is told to end do so in silence: what it meets in a wait of ours is nobody's error.
+
+    Returns:
+        The thread; None if the process is none.
+    """
+    thread = _active().get(pid.thread_id) if isinstance(pid, ThreadPid) else None
+    if thread is None:
+        return None
+    invoke: Callable[..., Any] = thread._invoke_excepthook  # type: ignore[attr-defined]  # see context
+
+    def quiet(thread: threading.Thread) -> None:
+        if not isinstance(sys.exc_info()[1], ServerExit):
+            invoke(thread)
+
+    setattr(thread, "_invoke_excepthook", quiet)  # noqa: B010  # private
+    return thread
+
+
 class Snapshot:
-    """What there was. Made and ended by the same thread or task, whose process it sets aside.
+    """What there was.
+
+    Made and ended by the same thread, or in tasks of one loop. The process of the thread or task that makes
+    it is set aside.
 
     Attributes:
         unmet: the exit reason of the process of this thread or task, if it got an exit signal that it did not
@@ -51,6 +73,7 @@ class Snapshot:
     def __init__(self) -> None:
         kernel.ensure()
         self.unmet: object = None
+        self._ender: Pid | None = None
         self._here = threading.get_ident()
         loop = _get_running_loop()
         self._seat: _Seat = _Nobody() if _inside() else _TaskSeat() if loop is not None else _ThreadSeat()
@@ -106,7 +129,7 @@ class Snapshot:
         me = self._seat.pid()
         found = []
         for pid in list(table.values()):
-            if pid.dead or pid is me or not self.is_new(pid):
+            if pid.dead or pid is me or pid is self._ender or not self.is_new(pid):
                 continue
             if isinstance(pid, ThreadPid) and (pid.pooled or pid._thread_name.startswith("resprout-")):
                 continue
@@ -142,6 +165,8 @@ class Snapshot:
                 break
             except ProcessExit:
                 continue
+        # Not always the one of the beginning: unittest has a task for each of setup, test and cleanup.
+        self._ender = me
         if self._seat.takes_leave:
             for other in list(me._links.values()):
                 me.remove_link(other)
@@ -174,7 +199,11 @@ class Snapshot:
             if pid.id > self._mark and _runs_tests(pid):
                 tasks.pop(key, None)
                 _retire(pid)
+        ender, self._ender = self._ender, None
         self._seat.restore()
+        if isinstance(ender, TaskPid) and ender.alive and ender.id > self._mark:
+            tasks.pop(id(ender.task()), None)
+            _retire(ender)
         for key, former in self._runners.items():
             task = former.task()
             if task is not None and not task.done():
@@ -255,7 +284,7 @@ class _ThreadSeat(_Seat):
         local.state.process = None
 
     def pid(self) -> Pid | None:
-        return None if local.end is None else local.end.pid  # type: ignore[no-any-return]
+        return None if local.end is None else local.end.pid
 
     def restore(self) -> None:
         if threading.get_ident() != self._ident:

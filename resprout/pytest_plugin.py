@@ -35,7 +35,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Have the region begin before the other fixtures of a test, so that these are in it."""
     for item in items:
-        names = getattr(item, "fixturenames", ())
+        names: list[str] = getattr(item, "fixturenames", [])
         if FIXTURE in names:
             _move_forward(item, names)
 

@@ -6,11 +6,13 @@ Nothing here is for production code. `docs/testing.md` has the guide; with pytes
 
 >>> from resprout import Agent, testing
 >>> with testing.isolated() as region:
-...     counter = region.start_supervised(Agent.child_spec(lambda: 0, id="counter", name="counter"))
-...     testing.crash("counter")
-...     again = testing.await_restart("counter")
->>> again is counter, again.alive
-(False, False)
+...     first = region.start_supervised(Agent.child_spec(lambda: 0, id="counter", name="counter"))
+...     crashed = testing.crash("counter")
+...     second = testing.await_restart("counter")
+...     (first is crashed, second is first, second.alive)
+(True, False, True)
+>>> second.alive
+False
 """
 
 from __future__ import annotations

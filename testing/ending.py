@@ -10,7 +10,7 @@ import attrs
 
 from .. import throttle
 from ..actors import LockNotFound, Pid, ProcessExit, process
-from ..actors.engine import Snapshot
+from ..actors.engine import Snapshot, take_leave_of
 from .own_supervisor import in_thread, stop
 
 GRACE: Final = 0.5
@@ -18,6 +18,7 @@ GRACE: Final = 0.5
 STRAGGLING: Final = 1.0
 """Seconds that the code of the dead may go on."""
 KILLING: Final = 2.0
+THREADS: Final = 0.1
 _PAUSE: Final = 0.001
 
 
@@ -81,7 +82,11 @@ class End:
                 _end_lock(leak.lock)
             elif leak.pid is not None and leak.pid.alive:
                 pid = leak.pid
+                thread = take_leave_of(pid)
                 in_thread(lambda: stop(pid, until))  # noqa: B023  # called at once
+                if thread is not None:
+                    # One that waits with us ends now, one that does not goes on.
+                    thread.join(THREADS)
         self._kill_the_rest()
 
     def _kill_the_rest(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from ..actors import (
     CallTimeout,
@@ -81,8 +81,9 @@ def await_down(server: object, timeout: float = 5.0) -> object:
     forbid_loop("testing.await_down", "testing.aawait_down(...)")
     pid = _named(server)
     deaths = Deaths()
-    deaths.watch(pid)
+    ref = deaths.watch(pid)
     if deaths.take(timeout) is None:
+        pid.remove_monitor(ref)
         raise _lives_on(pid, timeout)
     return pid.exit_reason
 
@@ -163,14 +164,15 @@ async def aeventually(check: Callable[[], T | Awaitable[T]], timeout: float = 5.
     """The form of `eventually` for coroutines; the check may be a coroutine function."""
     look()
     check_timeout(timeout)
-    attempt = _Attempt(check)
+    attempt: _Attempt[Any] = _Attempt(check)
     deadline = time.monotonic() + timeout
     for pause in _pauses():
         made = attempt.look()
         if made is not None and isinstance(made[0], Awaitable):
             made = await attempt.alook(made[0])
         if made is not None:
-            return made[0]
+            value: T = made[0]
+            return value
         if time.monotonic() >= deadline:
             raise attempt.error(timeout)
         await asyncio.sleep(pause)
@@ -236,33 +238,35 @@ class _Successor:
         return NotInTime(f"expected {self._server!s} to be started again within {timeout:g} s, but {state}")
 
 
-class _Attempt:
+class _Attempt(Generic[T]):
     """A check, and how it failed last."""
 
-    def __init__(self, check: Callable[[], Any]) -> None:
+    def __init__(self, check: Callable[[], T]) -> None:
         if not callable(check):
             raise TypeError(f"expected check to be callable, got: {check!r}")
         self._check = check
         self._last: object = None
         self._cause: BaseException | None = None
 
-    def look(self) -> tuple[Any] | None:
+    def look(self) -> tuple[T] | None:
         """What it returned, if that is true."""
         me = process.current()
         try:
             return self._judge(self._check())
         except (AssertionError, ProcessExit, CallTimeout, NotFound, StartError) as error:
-            return self._failed(me, error)
+            self._failed(me, error)
+            return None
 
-    async def alook(self, made: Awaitable[Any]) -> tuple[Any] | None:
+    async def alook(self, made: Awaitable[T]) -> tuple[T] | None:
         """The same of a coroutine."""
         me = process.current()
         try:
             return self._judge(await made)
         except (AssertionError, ProcessExit, CallTimeout, NotFound, StartError) as error:
-            return self._failed(me, error)
+            self._failed(me, error)
+            return None
 
-    def _judge(self, value: Any) -> tuple[Any] | None:
+    def _judge(self, value: T) -> tuple[T] | None:
         self._last, self._cause = value, None
         return (value,) if value else None
 
