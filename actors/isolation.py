@@ -144,6 +144,10 @@ class Snapshot:
         ids = {pid.id for pid in found}
         return [pid for pid in found if not any(each.id in ids for each in reports.ancestors(pid))]
 
+    def below(self, pid: Pid) -> list[Pid]:
+        """The topmost of the living that a process which has ended has started, oldest first."""
+        return [each for each in self.roots() if pid in reports.ancestors(each)]
+
     def stragglers(self) -> list[Pid]:
         """The dead processes that have come since and whose code still runs."""
         return [
@@ -275,7 +279,7 @@ class _Nobody(_Seat):
 
 class _ThreadSeat(_Seat):
     def __init__(self) -> None:
-        thread = threading.current_thread()
+        thread = context._thread_object()
         self._ident = threading.get_ident()
         # It notices the end of the thread. Held by this seat, which must not outlive it.
         self._end: Any = local.end
@@ -299,7 +303,7 @@ class _ThreadSeat(_Seat):
         local.state.process = None if end is None else end.pid
         if self._excepthook is not None:
             # As it was before the process of the test began to watch it.
-            setattr(threading.current_thread(), "_invoke_excepthook", self._excepthook)  # noqa: B010
+            setattr(context._thread_object(), "_invoke_excepthook", self._excepthook)  # noqa: B010
 
 
 class _TaskSeat(_Seat):

@@ -54,7 +54,7 @@ def _move_forward(item: pytest.Item, names: list[str]) -> None:
 @pytest.fixture
 def resprout(request: pytest.FixtureRequest) -> Iterator[Region]:
     """A runtime of the test's own: a `resprout.testing.Region`."""
-    from .testing import isolated
+    from .testing import LeakError, isolated
 
     marker = request.node.get_closest_marker("resprout")
     options = {
@@ -67,6 +67,9 @@ def resprout(request: pytest.FixtureRequest) -> Iterator[Region]:
         with isolated(**options) as region:
             request.node.stash[_REGION] = region
             yield region
+    except LeakError as error:
+        # Where it was found out is of no interest.
+        pytest.fail(str(error), pytrace=False)
     finally:
         if region is not None and region.crashes:
             text = "\n".join(str(report).partition("\n")[0] for report in region.crashes)

@@ -81,13 +81,18 @@ class End:
             if leak.lock is not None:
                 _end_lock(leak.lock)
             elif leak.pid is not None and leak.pid.alive:
-                pid = leak.pid
-                thread = take_leave_of(pid)
-                in_thread(lambda: stop(pid, until))  # noqa: B023  # called at once
-                if thread is not None:
-                    # One that waits with us ends now, one that does not goes on.
-                    thread.join(THREADS)
+                self._stop_tree(leak.pid, until)
         self._kill_the_rest()
+
+    def _stop_tree(self, pid: Pid, until: float) -> None:
+        thread = take_leave_of(pid)
+        in_thread(lambda: stop(pid, until))
+        if thread is not None:
+            # One that waits with us ends now, one that does not goes on.
+            thread.join(THREADS)
+        # What it has started and does not take along; or is about to, in order.
+        for each in reversed(self._snapshot.below(pid)):
+            self._stop_tree(each, until)
 
     def _kill_the_rest(self) -> None:
         """What was below one that was killed, and what the stopped have started."""

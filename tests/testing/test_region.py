@@ -7,6 +7,7 @@ import logging
 import threading
 import unittest
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ import pytest
 from resprout import (
     Agent,
     AlreadyStarted,
+    Application,
     BlockingInLoop,
     CallTimeout,
     ChildSpec,
@@ -519,3 +521,52 @@ def test_agents_and_other_kinds_are_given_to_it_as_to_any_supervisor() -> None:
         assert throttle.locks() == ["slots"]
     assert throttle.locks() == []
     assert "keys" not in Registry.registries()
+
+
+def test_an_application_that_was_not_stopped_is_stopped_in_order(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    tree = tmp_path / "tree.yaml"
+    tree.write_text(
+        "name: app\nstrategy: one_for_one\nchildren:\n  - {registry: users, keys: unique}\n"
+        "  - {throttle: syncs, num_slots: 2}\n",
+        encoding="utf-8",
+    )
+
+    def block(region: testing.Region) -> None:
+        Application.load(tree).start()
+
+    with caplog.at_level(logging.INFO, "resprout"):
+        leaks = leaks_of(block)
+    assert [leak.split()[0] for leak in leaks] == ["Master", "lock"]
+    assert caplog.records == []
+    assert [process.whereis(name) for name in ("app", "users", "syncs")] == [None] * 3
+    assert ("syncs" in throttle.locks(), "users" in Registry.registries()) == (False, False)
+
+
+def test_a_process_may_have_a_region_too_and_stays_who_it_is() -> None:
+    seen: list[object] = []
+
+    def body() -> None:
+        me = process.current()
+        with testing.isolated() as region:
+            child = region.start_supervised(counter("inner"))
+            seen.append(process.current() is me)
+        seen.extend([child is not None and child.alive, process.current() is me])
+
+    testing.await_down(process.spawn(body))
+    assert seen == [True, False, True]
+
+
+def test_threads_may_have_regions_one_after_another() -> None:
+    seen: list[object] = []
+
+    def body() -> None:
+        for _ in range(2):
+            with testing.isolated() as region:
+                seen.append(region.start_supervised(counter("inner")))
+
+    thread = threading.Thread(target=body)
+    thread.start()
+    thread.join()
+    assert [pid.alive for pid in seen if isinstance(pid, Pid)] == [False, False]
