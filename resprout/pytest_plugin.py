@@ -62,18 +62,19 @@ def resprout(request: pytest.FixtureRequest) -> Iterator[Region]:
         "timeout": float(request.config.getini("resprout_timeout")),
         **({} if marker is None else marker.kwargs),
     }
-    region = None
+    region, leak = None, ""
     try:
         with isolated(**options) as region:
             request.node.stash[_REGION] = region
             yield region
     except LeakError as error:
+        leak = str(error)
+    if region is not None and region.crashes:
+        text = "\n".join(str(report).partition("\n")[0] for report in region.crashes)
+        request.node.add_report_section("teardown", "resprout crashes", text)
+    if leak:
         # Where it was found out is of no interest.
-        pytest.fail(str(error), pytrace=False)
-    finally:
-        if region is not None and region.crashes:
-            text = "\n".join(str(report).partition("\n")[0] for report in region.crashes)
-            request.node.add_report_section("teardown", "resprout crashes", text)
+        pytest.fail(leak, pytrace=False)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -33,9 +33,12 @@ class LeakError(ResproutError, AssertionError):
     """
 
     def __init__(self, leaks: Sequence[str]) -> None:
+        # The first line is all that a summary shows.
+        first = ", ".join(each.split(", ")[0] for each in leaks[:3]) + (" and more" if len(leaks) > 3 else "")
         super().__init__(
-            "what was started here was still there at the end, and was ended: stop it, or start it by "
-            "start_supervised\n" + "\n".join(f"  - {each}" for each in leaks)
+            f"left behind: {first}\n"
+            "It has been ended now; stop it in the test, or start it by start_supervised:\n"
+            + "\n".join(f"  - {each}" for each in leaks)
         )
         self.leaks = tuple(leaks)
 
