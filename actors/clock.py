@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import heapq
 import itertools
-import threading
 from collections.abc import Callable, Iterator
 
+from .forks import lock
 from .kernel import Alarm, kernel
 
 
@@ -22,7 +22,7 @@ class HeldClock:
         self._now = kernel.now()
         self._alarms: list[tuple[float, int, Alarm]] = []
         self._order = itertools.count()
-        self._changes = threading.Lock()
+        self._changes = lock()
         self._ahead: float | None = None
         """By how much it is ahead of the real time since it was let go; None while it is held."""
         self._littered = False
