@@ -10,11 +10,13 @@ from .bounded import has_room, offer, when_room
 from .bridge import constructed_by
 from .bursts import Bursts, Summary
 from .child_spec import split_fields, without_arguments
+from .clock import HeldClock
 from .context import current, former_of
 from .deaths import Deaths
 from .forked import ADVICE as FORK_ADVICE
 from .forked import first_use, remember, was_there
 from .forks import lock
+from .isolation import Snapshot, ask_to_stop, at_work, take_leave_of
 from .kernel import Alarm, Kernel, kernel
 from .library_server import LibraryServer
 from .local import ThreadState, local, look, peek, task_of, tasks, unmet
@@ -33,15 +35,19 @@ __all__ = [
     "Bursts",
     "Cast",
     "Deaths",
+    "HeldClock",
     "Kernel",
     "Leaving",
     "LibraryServer",
     "LoopBell",
     "Notice",
+    "Snapshot",
     "Summary",
     "ThreadState",
     "Waiter",
     "Worker",
+    "ask_to_stop",
+    "at_work",
     "bells_of",
     "call",
     "check_timeout",
@@ -68,6 +74,7 @@ __all__ = [
     "replace",
     "split_fields",
     "stay",
+    "take_leave_of",
     "task_of",
     "tasks",
     "unmet",

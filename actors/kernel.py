@@ -14,7 +14,8 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Protocol
 
 from .forked import first_use
 from .pool import Pool
@@ -25,12 +26,36 @@ SWEEP = 64
 """So many cancelled alarms are always borne; and as many as there are pending ones."""
 
 
+class Clock(Protocol):
+    """What tells the time to timers, to the timeouts of results and to restarts, and wakes them: the kernel,
+    or in a test something that is moved by hand (see ``clock``).
+    """
+
+    def now(self) -> float:
+        """The time, in seconds."""
+
+    def at(self, when: float, fire: Callable[[], object]) -> Alarm:
+        """Have ``fire`` called when the time has come."""
+
+
+class Keeper(Protocol):
+    """Who keeps alarms until they are due, and throws away the cancelled ones."""
+
+    _littered: bool
+    _cancels: Iterator[int]
+
+    def _is_littered(self, cancels: int) -> bool: ...
+
+    def ring(self) -> None:
+        """Have them thrown away."""
+
+
 class Alarm:
     """Something that happens at a time, unless it is cancelled first; exactly one of the two."""
 
     __slots__ = ("_fire", "_once", "at", "kernel")
 
-    def __init__(self, kernel: Kernel, at: float, fire: Callable[[], object]) -> None:
+    def __init__(self, kernel: Keeper, at: float, fire: Callable[[], object]) -> None:
         self.kernel = kernel
         self.at = at
         self._fire = fire
@@ -81,7 +106,9 @@ class Kernel:
 
     def __init__(self) -> None:
         self.pool = Pool(self.ring)
-        self._cancels = itertools.count(1)
+        self.clock: Clock = self
+        """What the processes go by; the runtime's own waits go by the kernel itself."""
+        self._cancels: Iterator[int] = itertools.count(1)
         """How many alarms were ever cancelled, plus one; counted in one step, by whoever cancels."""
         self._discarded = 0
         """How many of those have been thrown away, by the thread."""
@@ -133,6 +160,8 @@ class Kernel:
         """
         self.posted.append(work)
         self.ring()
+
+    now = staticmethod(time.monotonic)
 
     def at(self, when: float, fire: Callable[[], object]) -> Alarm:
         """Have ``fire`` called at a ``time.monotonic()`` time."""

@@ -224,18 +224,19 @@ def send(server: object, message: object) -> None:
 class Timer:
     """A message on its way; see send_after."""
 
-    __slots__ = ("_alarm", "_interval", "_message", "_server", "at")
+    __slots__ = ("_alarm", "_clock", "_interval", "_message", "_server", "at")
 
     def __init__(self, server: object, message: object, delay: float, interval: float | None = None) -> None:
         self._server = server
         self._message = message
         self._interval = interval
-        self.at = time.monotonic() + delay
+        self._clock = clock = kernel.clock
+        self.at = clock.now() + delay
         self._alarm: Alarm | None = None
 
     def start(self) -> None:
         """Set the alarm."""
-        self._alarm = kernel.at(self.at, self._fire)
+        self._alarm = self._clock.at(self.at, self._fire)
 
     def _fire(self) -> None:
         pid = _whereis(self._server)
@@ -243,7 +244,7 @@ class Timer:
             if pid is None and isinstance(self._server, Pid):
                 return
             # From the planned time, so that a late firing does not shift the rest.
-            self.at = max(self.at + self._interval, time.monotonic())
+            self.at = max(self.at + self._interval, self._clock.now())
             self.start()
         if pid is not None:
             pid.deliver_from_afar(self._message)
@@ -255,7 +256,7 @@ class Timer:
         alarm = self._alarm
         if alarm is None or not alarm.cancel():
             return None
-        return max(0.0, self.at - time.monotonic())
+        return max(0.0, self.at - self._clock.now())
 
     def _left(self) -> float | None:
         """The seconds until it fires (again), None when it has fired or was cancelled."""

@@ -452,7 +452,8 @@ class ServerPid(Pid):
         if timeout <= 0:
             self._inbox.append(tick)
         else:
-            self._alarm = kernel.at(time.monotonic() + timeout, lambda: self.deliver_from_afar(tick))
+            clock = kernel.clock
+            self._alarm = clock.at(clock.now() + timeout, lambda: self.deliver_from_afar(tick))
 
     def _disarm(self, item: object) -> None:
         alarm, self._alarm = self._alarm, None

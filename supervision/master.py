@@ -19,7 +19,9 @@ from ..actors import (
     telemetry,
 )
 from ..actors.engine import LibraryServer
+from .child_spec import INFINITY
 from .events import ChildExited, ChildStarted, GaveUp
+from .stopping import stop
 from .supervisor import Supervisor
 from .tree_file import Tree
 from .unrecovered import Unrecovered
@@ -176,6 +178,12 @@ class Master(LibraryServer):
             state.ended.try_set(message.reason)
             return Stop("normal", state)
         return super().handle_info(message, state)
+
+    def terminate(self, reason: object, state: Life) -> None:
+        """Who ends the master itself (a test's end does) ends the tree first, in order."""
+        if state.root is not None and state.root.alive:
+            stop(state.root, INFINITY)
+            self._leave(state)
 
     def _leave(self, run: Life) -> None:
         follower = ("resprout.application", self.pid)

@@ -15,7 +15,7 @@ import attrs
 from typing_extensions import assert_never
 
 from ..actors import IGNORE, Exited, GenServer, NoReply, Ok, Pid, Reply, Stop, at_exit, is_orderly, process
-from ..actors.engine import LibraryServer, without_arguments
+from ..actors.engine import LibraryServer, kernel, without_arguments
 from . import events, readiness, starting, stopping
 from .child_spec import BRUTAL_KILL, INFINITY, ShutdownTime
 from .family import Abandon, Effect, Effects, Family, GiveUp, Restart, ShutDown, TryAgain, Wait
@@ -116,7 +116,7 @@ class FamilyServer(LibraryServer):
         """Takes what the supervisor has told itself."""
         match message:
             case RetryRestart(key):
-                return self._carry_out(state.retry(key, time.monotonic()), "restart failed")
+                return self._carry_out(state.retry(key, kernel.clock.now()), "restart failed")
             case _:
                 return super().handle_cast(message, state)
 
@@ -131,7 +131,7 @@ class FamilyServer(LibraryServer):
         orderly = is_orderly(message.reason)
         if not orderly:
             self.reporter.child_failed("exited", child.spec.id, message.reason, child.restarts)
-        effects = state.exited(message.pid, orderly, time.monotonic())
+        effects = state.exited(message.pid, orderly, kernel.clock.now())
         self._tell_given_up(child, effects)
         return self._carry_out(effects, message.reason)
 
@@ -192,7 +192,7 @@ class FamilyServer(LibraryServer):
                 self.reporter.child_failed(
                     "did not start again", child.spec.id, outcome.reason, child.restarts
                 )
-                return self.family.start_failed(child, effect.start[place + 1 :], time.monotonic())
+                return self.family.start_failed(child, effect.start[place + 1 :], kernel.clock.now())
         return ()
 
     def start_process(self, child: Child) -> starting.Outcome:
@@ -209,7 +209,7 @@ class FamilyServer(LibraryServer):
                 if child.spec.restart == "temporary":
                     # Nobody starts it again, and it may live for long.
                     child.spec = without_arguments(child.spec)
-                self.family.started(child, pid, time.monotonic())
+                self.family.started(child, pid, kernel.clock.now())
                 if events.wanted(events.ChildStarted):
                     events.emit(events.ChildStarted(self.pid, child.spec.id, pid, child.restarts))
             case starting.Ignored():

@@ -7,14 +7,13 @@ apart.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from typing import Any, Literal, TypeAlias
 
 import attrs
 
 from ..actors import Pid, process
-from ..actors.engine import look, nobody
+from ..actors.engine import kernel, look, nobody
 from .child_spec import ChildType, RestartType
 from .server import FamilyServer
 from .table import Child
@@ -88,7 +87,7 @@ def tree(supervisor: Any) -> TreeNode:
     if pid is None or not pid.alive:
         raise nobody(supervisor)
     kind: ChildType = "supervisor" if _server(pid) is not None else "worker"
-    return _node(pid.name, kind, pid, 0, None, time.monotonic())
+    return _node(pid.name, kind, pid, 0, None, kernel.clock.now())
 
 
 def _server(pid: Pid) -> FamilyServer | None:

@@ -32,6 +32,7 @@ SLOW = (
     "supervision/test_application.py",
     "supervision/test_asgi",
     "supervision/test_tree_file_mutations",
+    "testing/test_plugin",
     "throttle/test_survival",
     "throttle/test_linearizable",
     "test_cli",

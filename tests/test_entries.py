@@ -41,6 +41,7 @@ from resprout import (
     registry,
     supervision,
     telemetry,
+    testing,
     throttle,
 )
 from resprout import sys as rsys
@@ -56,6 +57,7 @@ NAMESPACES: tuple[ModuleType, ...] = (
     process,
     rsys,
     telemetry,
+    testing,
     throttle.ex_sleeplock,
     throttle.exporters,
 )
@@ -86,6 +88,10 @@ class World:
     ref: resprout.Ref
     application: Application
 
+
+REGION: testing.Region = object.__new__(testing.Region)
+CLOCK: testing.ManualClock = object.__new__(testing.ManualClock)
+"""Neither is open: nobody's code may come so far as to see it."""
 
 Call = Callable[[World], Any]
 OPTIONS = actors.StreamOptions(1, True, None, "exit", False)
@@ -325,10 +331,32 @@ CALLS: Mapping[str, Call] = {
     "ex_sleeplock.help": lambda w: throttle.ex_sleeplock.help(),
     "exporters.opentelemetry": lambda w: throttle.exporters.opentelemetry(),
     "exporters.prometheus": lambda w: throttle.exporters.prometheus(),
+    # tests of users
+    "testing.clock": lambda w: testing.clock(),
+    "testing.start_supervised": lambda w: testing.start_supervised(Echo),
+    "testing.stop_supervised": lambda w: testing.stop_supervised("nobody"),
+    "isolated.__enter__": lambda w: testing.isolated().__enter__(),
+    "isolated.__aenter__": lambda w: testing.isolated().__aenter__(),
+    "Region.clock": lambda w: REGION.clock(),
+    "Region.start_supervised": lambda w: REGION.start_supervised(Echo),
+    "Region.astart_supervised": lambda w: REGION.astart_supervised(Echo),
+    "Region.stop_supervised": lambda w: REGION.stop_supervised("nobody"),
+    "Region.crash": lambda w: REGION.crash("nobody"),
+    "Region.await_down": lambda w: REGION.await_down("nobody"),
+    "Region.aawait_down": lambda w: REGION.aawait_down("nobody"),
+    "Region.await_restart": lambda w: REGION.await_restart("nobody"),
+    "Region.aawait_restart": lambda w: REGION.aawait_restart("nobody"),
+    "Region.eventually": lambda w: REGION.eventually(lambda: True),
+    "Region.aeventually": lambda w: REGION.aeventually(lambda: True),
+    "ManualClock.__enter__": lambda w: CLOCK.__enter__(),
+    "ManualClock.advance": lambda w: CLOCK.advance(1.0),
+    "ManualClock.aadvance": lambda w: CLOCK.aadvance(1.0),
+    "ManualClock.stop": lambda w: CLOCK.stop(),
 }
 
 CALLBACK = "a callback or hook: the runtime calls it"
 GIVES_BACK = "gives back what the dead may still hold"
+ENDS = "ends what a test has begun, whatever has become of the process that the test is"
 GIVES_UP = "gives up a wait, as the dead do on their way out"
 RUNTIME = "the runtime's own side of a process: it carries out signals and deaths, also of its caller"
 ROOM = "a check or a declaration for the rooms above, which touches no process"
@@ -340,6 +368,7 @@ EXCEPTIONS: Mapping[str, str] = {
         GIVES_BACK: """
             throttle.release ex_sleeplock.release Hold.release Registry.unregister_name Via.unregister_name
         """,
+        ENDS: "Region.stop_children",
         GIVES_UP: "Future.cancel Future.remove_done_callback",
         CALLBACK: """
             GenServer.init GenServer.handle_call GenServer.handle_cast GenServer.handle_info
@@ -365,6 +394,7 @@ EXCEPTIONS: Mapping[str, str] = {
             DynamicSupervisor.child_spec TaskSupervisor.child_spec PartitionSupervisor.child_spec
             Registry.child_spec Supervisor.init_spec DynamicSupervisor.init_spec GenServer.is_async
             actors.is_orderly Backoff.delay Aimd.limit Gradient.limit Rate.of
+            ManualClock.now
             Common.laid_over Common.resolve Common.via Snapshot.page Snapshot.pages TreeNode.walk
         """,
     }.items()

@@ -396,7 +396,8 @@ def execute(
         return job.future
     if timeout is not None:
         kernel.ensure()
-        job.alarm = kernel.at(job.since + timeout, partial(kernel.pool.submit, _Expire(job, timeout)))
+        clock = kernel.clock
+        job.alarm = clock.at(clock.now() + timeout, partial(kernel.pool.submit, _Expire(job, timeout)))
     # Here and now, so that a refusal is raised here; on top of a step of this very thread, as soon as that is
     # over.
     join = partial(_join, book, job)

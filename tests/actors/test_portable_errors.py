@@ -70,6 +70,7 @@ def sample(cls: type[BaseException], pid: Pid) -> BaseException:
         "field": "restart",
         "file": "tree.yaml",
         "known": ("books", "films"),
+        "leaks": ("lock 'boks'",),
         "line": 4,
         "max_waiting": 100,
         "name": "boks",
