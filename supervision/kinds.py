@@ -8,7 +8,7 @@ programs add kinds of their own through the entry point group `resprout.kinds`, 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Generator, Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import entry_points
 from typing import Any, Final, Literal, Protocol
 
@@ -21,7 +21,14 @@ from .durations import Seconds, Shutdown
 from .dynamic_supervisor import DynamicSupervisor
 from .mistakes import Path, did_you_mean
 from .options import AutoShutdown, Strategy
-from .references import Reference, check_arguments, parameters_of, refused, resolve
+from .positions import nested
+from .references import (
+    Reference,
+    check_arguments,
+    parameters_of,
+    refused,
+    resolve,
+)
 from .running import start_function
 from .structuring import Arguments, at_attribute, options_of, plain
 from .supervisor import Supervisor
@@ -31,7 +38,10 @@ _GIVEN: Final = {"option": False}
 
 
 class NameTable(Protocol):
-    """A kind whose processes give names to others, so that `via: [name, key]` may speak of them."""
+    """A kind whose processes give names to others, so that `via: [name, key]` may speak of them.
+
+    An instance whose `names_processes` is false gives none.
+    """
 
     @staticmethod
     def via_name(registry: str, key: object) -> Any:
@@ -55,7 +65,9 @@ class Common:
     on_exhausted: Literal["escalate", "give_up"] | None = None
     ready_timeout: Seconds | None = None
     path: Path = attrs.field(default=(), metadata=_GIVEN)
-    tables: Mapping[str, tuple[Path, type[NameTable]]] = attrs.field(factory=dict, metadata=_GIVEN)
+    tables: Mapping[str, tuple[Path, NameTable | type[NameTable]]] = attrs.field(
+        factory=dict, metadata=_GIVEN
+    )
 
     def resolve(self, reference: str) -> object:
         """Imports what `module:name` names.
@@ -78,6 +90,9 @@ class Common:
         path, table = self.tables[registry]
         if _steps(path) > _steps(self.path):
             raise ValueError(f"the registry {registry!r} starts after this child; put it in front of it")
+        if not getattr(table, "names_processes", True):
+            wanted = "expected a registry with unique keys, as a name is somebody's own"
+            raise ValueError(f"{wanted}; {registry!r} has others")
         return table.via_name(registry, key)
 
     def laid_over(self, spec: ChildSpec, own: Container[str]) -> ChildSpec:
@@ -149,10 +164,12 @@ def specs_of(children: Sequence[Child]) -> list[ChildSpec]:
 
 def closers_of(children: Iterable[Child]) -> Iterator[Callable[[], object]]:
     """What to call when a tree has ended for good."""
-    for child in children:
+    waiting = [*children][::-1]
+    while waiting:
+        child = waiting.pop()
         if child.close is not None:
             yield child.close
-        yield from closers_of(child.children)
+        waiting += reversed(child.children)
 
 
 def not_negative(instance: object, attribute: attrs.Attribute[Any], value: int | None) -> None:
@@ -387,12 +404,23 @@ def _takes_one(target: Any) -> bool:
 
 def _numbered(value: Any, index: int | None) -> Any:
     """A value with the number of a replica in all its texts."""
-    if index is None:
-        return value
+    if index is None or isinstance(value, str):
+        return value if index is None else value.replace(_INDEX, str(index))
+    return nested(_with_number(value, str(index)))
+
+
+def _with_number(value: Any, number: str) -> Generator[Any, Any, Any]:
     if isinstance(value, str):
-        return value.replace(_INDEX, str(index))
+        return value.replace(_INDEX, number)
     if isinstance(value, (list, tuple)):
-        return type(value)(_numbered(item, index) for item in value)
+        items = []
+        for item in value:
+            numbered = yield _with_number(item, number)
+            items.append(numbered)
+        return type(value)(items)
     if isinstance(value, dict):
-        return {key: _numbered(item, index) for key, item in value.items()}
+        entries = {}
+        for key, item in value.items():
+            entries[key] = yield _with_number(item, number)
+        return entries
     return value
