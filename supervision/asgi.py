@@ -20,7 +20,7 @@ from .child_spec import ChildSpec, SpecError
 from .kinds import Common
 from .listener import Listener
 from .mistakes import did_you_mean
-from .references import Reference
+from .references import Reference, refused
 
 if TYPE_CHECKING:
     import uvicorn
@@ -283,6 +283,7 @@ class AsgiChild:
         if importlib.util.find_spec("uvicorn") is None:
             raise SpecError(self.asgi, "asgi", _MISSING)
         self._check_options()
+        self._check_app()
         options = AsgiOptions(self.app.target, self.listener, self.factory, self.options)
         start = (AsgiServer.start_link, (options,), {"name": self.name or self.asgi})
         return [ChildSpec(common.id or self.asgi, start)]
@@ -298,6 +299,23 @@ class AsgiChild:
             if key not in known:
                 hint = did_you_mean(key, known)
                 raise SpecError(self.asgi, "options", f"uvicorn.Config has no option {key!r}{hint}")
+
+    def _check_app(self) -> None:
+        """Refuses an application that uvicorn could not call."""
+        target, text = self.app.target, self.app.text
+        if self.factory:
+            problem = refused(target, (), {})
+            if problem is not None:
+                what = f"expected a function that makes the application without arguments; {text}: {problem}"
+                raise SpecError(self.asgi, "app", what)
+        elif "interface" not in self.options:
+            # ASGI 3, or the older ASGI 2, whose application is called twice.
+            problem = refused(target, ({}, None, None), {})
+            if problem is not None and refused(target, ({},), {}) is not None:
+                made = refused(target, (), {}) is None
+                hint = "; say factory: true if it makes the application" if made else ""
+                what = f"expected an ASGI application (scope, receive, send); {text}: {problem}{hint}"
+                raise SpecError(self.asgi, "app", what)
 
     def close(self) -> None:
         """Stops listening, when the tree has ended for good."""

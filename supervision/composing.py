@@ -8,7 +8,7 @@ they stand for (an alias stands for all that its anchor has) before it makes a n
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any, Final, TypeAlias
+from typing import Any, ClassVar, Final, TypeAlias
 
 import attrs
 import yaml
@@ -24,48 +24,6 @@ _AGAIN: Final = 50_000
 """Events (or ten characters each) up to which a text that libyaml refuses is read again, for the words of
 PyYAML's own parser.
 """
-
-
-@attrs.define(eq=False)
-class Scalar:
-    """A text with its tag.
-
-    Attributes:
-        plain: Whether it had no quotes.
-    """
-
-    tag: str
-    value: str
-    position: Position
-    plain: bool
-    weight: _Weight = attrs.field(factory=lambda: _Weight())
-
-
-@attrs.define(eq=False)
-class Sequence:
-    """A list."""
-
-    tag: str
-    position: Position
-    items: list[Node] = attrs.field(factory=list)
-    weight: _Weight = attrs.field(factory=lambda: _Weight())
-
-
-@attrs.define(eq=False)
-class Mapping:
-    """Keys and values in turn, as the file has them."""
-
-    tag: str
-    position: Position
-    items: list[Node] = attrs.field(factory=list)
-    weight: _Weight = attrs.field(factory=lambda: _Weight())
-
-    def entries(self) -> Iterator[tuple[Node, Node]]:
-        """Each key with its value."""
-        return zip(self.items[::2], self.items[1::2], strict=True)
-
-
-Node: TypeAlias = "Scalar | Sequence | Mapping"
 
 
 @attrs.define(eq=False)
@@ -86,6 +44,52 @@ class _Weight:
         self.values += inner.values
         self.steps += inner.steps + inner.values
         self.height = max(self.height, inner.height + 1)
+
+
+_ONE: Final = _Weight()
+"""That of a scalar."""
+
+
+@attrs.define(eq=False)
+class Scalar:
+    """A text with its tag.
+
+    Attributes:
+        plain: Whether it had no quotes.
+    """
+
+    tag: str
+    value: str
+    position: Position
+    plain: bool
+    weight: ClassVar[_Weight] = _ONE
+
+
+@attrs.define(eq=False)
+class Sequence:
+    """A list."""
+
+    tag: str
+    position: Position
+    items: list[Node] = attrs.field(factory=list)
+    weight: _Weight = attrs.field(factory=_Weight)
+
+
+@attrs.define(eq=False)
+class Mapping:
+    """Keys and values in turn, as the file has them."""
+
+    tag: str
+    position: Position
+    items: list[Node] = attrs.field(factory=list)
+    weight: _Weight = attrs.field(factory=_Weight)
+
+    def entries(self) -> Iterator[tuple[Node, Node]]:
+        """Each key with its value."""
+        return zip(self.items[::2], self.items[1::2], strict=True)
+
+
+Node: TypeAlias = "Scalar | Sequence | Mapping"
 
 
 def compose(text: str, limits: Limits) -> Node | None:

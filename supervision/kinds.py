@@ -7,7 +7,7 @@ programs add kinds of their own through the entry point group `resprout.kinds`, 
 
 from __future__ import annotations
 
-import inspect
+import functools
 from collections.abc import Callable, Container, Generator, Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import entry_points
 from typing import Any, Final, Literal, Protocol
@@ -19,12 +19,15 @@ from .arguments import typed_arguments
 from .child_spec import Backoff, ChildSpec, SpecError, child_spec
 from .durations import Seconds, Shutdown
 from .dynamic_supervisor import DynamicSupervisor
-from .mistakes import Path, did_you_mean
+from .mistakes import Path, did_you_mean, show
 from .options import AutoShutdown, Strategy
 from .positions import nested
 from .references import (
     Reference,
-    check_arguments,
+    check_keywords,
+    init_of,
+    is_async,
+    is_generator,
     parameters_of,
     refused,
     resolve,
@@ -106,7 +109,8 @@ class Common:
             SpecError: Two options contradict each other.
         """
         said = {name: getattr(self, name) for name in options_of(Common) if name != "id" and name not in own}
-        return attrs.evolve(spec, **{name: value for name, value in said.items() if value is not None})
+        given = {name: value for name, value in said.items() if value is not None}
+        return attrs.evolve(spec, **given) if given else spec
 
 
 def _steps(path: Path) -> tuple[int, ...]:
@@ -238,6 +242,13 @@ class DynamicSupervisorChild:
         return [ChildSpec(common.id or self.dynamic_supervisor, start, type="supervisor")]
 
 
+def _can_be_key(instance: object, attribute: attrs.Attribute[Any], value: tuple[str, object] | None) -> None:
+    """A validator for `[registry, key]`."""
+    if value is not None and isinstance(value[1], (list, dict)):
+        wanted = "expected [registry, key] with a key that is a word or a number"
+        raise ValueError(f"{wanted}, got: {show(value[1])}")
+
+
 @attrs.frozen
 class WorkerChild:
     """`worker: id`: a process of the program.
@@ -260,7 +271,7 @@ class WorkerChild:
     run: Reference | None = None
     args: Arguments | None = None
     name: str | None = None
-    via: tuple[str, object] | None = None
+    via: tuple[str, object] | None = attrs.field(default=None, validator=_can_be_key)
     replicas: int | None = attrs.field(default=None, validator=not_negative)
 
     @property
@@ -281,11 +292,14 @@ class WorkerChild:
         for index in [] if errors else self._indices():
             try:
                 name = self._name(common, index)
-                specs.append(self._spec(self._id(common, index), _numbered(args, index), name))
+                spec = self._spec(self._id(common, index), _numbered(args, index), name)
+                # The other replicas differ in their number only, so they would say the same.
+                if not specs:
+                    self._check_call(spec, name)
             except SpecError as error:
                 errors.append(error)
-                # The other replicas differ in their number only, so they would say the same.
                 break
+            specs.append(spec)
         if errors:
             raise ClassValidationError(f"worker {self.worker}", errors, WorkerChild)
         return specs
@@ -297,12 +311,6 @@ class WorkerChild:
             wrong.append(("start", f"expected either start: or run:, got {got}"))
         if self.name is not None and self.via is not None:
             wrong.append(("via", "expected either name: or via:, got both"))
-        try:
-            hash(self.via)
-        except TypeError:
-            wrong.append(
-                ("via", f"expected [registry, key] with a key that is a word or a number, got: {self.via}")
-            )
         return [SpecError(self.worker, field, problem) for field, problem in wrong]
 
     def _arguments(self, args: Arguments) -> Any:
@@ -331,36 +339,31 @@ class WorkerChild:
 
     def _spec(self, id: str, args: Any, name: Any) -> ChildSpec:
         if self.start is None:
-            return ChildSpec(id, (start_function, (self._work(args or {}), args or {}, name), {}))
+            return ChildSpec(id, (start_function, (self._work(), args or {}, name), {}))
         target: Any = self.start.target
         named = {} if name is None else {"name": name}
         if callable(getattr(target, "child_spec", None)):
             spec = child_spec(target if args is None else (target, args), id=id)
             call, positional, keywords = spec.start
-            self._check_name(call, positional, keywords, named)
             return attrs.evolve(spec, start=(call, positional, {**keywords, **named}))
         if callable(getattr(target, "start_link", None)):
-            one = () if args is None else (args,)
-            self._check_name(target.start_link, one, {}, named)
-            return ChildSpec(id, (target.start_link, one, named))
+            return ChildSpec(id, (target.start_link, () if args is None else (args,), named))
         self._check_start(id, target)
-        self._check_name(target, (), args or {}, named)
-        keywords = {**(args or {}), **named}
-        self._check_keywords("start", self.start, keywords)
-        return ChildSpec(id, (target, (), keywords))
+        self._check_keys(self.start, args)
+        return ChildSpec(id, (target, (), {**(args or {}), **named}))
 
-    def _work(self, args: Mapping[Any, object]) -> Any:
+    def _work(self) -> Any:
         """What `run` names, if it is a function that does the work."""
         assert self.run is not None
         text, target = self.run.text, self.run.target
         what = ""
         if isinstance(target, type):
             what = f"{text} is a class; one that starts a process goes under start:"
-        elif inspect.isgeneratorfunction(target) or inspect.isasyncgenfunction(target):
+        elif is_generator(target):
             what = f"{text} is a generator function, which does nothing until somebody iterates over it"
         if what:
             raise SpecError(self.worker, "run", f"expected a function that does the work; {what}")
-        self._check_keywords("run", self.run, args)
+        self._check_keys(self.run, self.args)
         return target
 
     def _check_start(self, id: str, target: Any) -> None:
@@ -372,29 +375,42 @@ class WorkerChild:
             # Such as an actor of Pykka's, that knows nothing of supervisors.
             hint = f"; did you mean '{text}.start'?" if callable(getattr(target, "start", None)) else ""
             raise SpecError(id, "start", f"{wanted}; {text} is a class without either{hint}")
-        if inspect.iscoroutinefunction(target):
+        if is_async(target):
             raise SpecError(id, "start", f"{wanted}; {text} is a coroutine function, as run: takes")
+        if is_generator(target):
+            raise SpecError(id, "start", f"{wanted}; {text} is a generator function")
 
-    def _check_keywords(self, field: str, reference: Reference, args: Mapping[Any, object]) -> None:
+    def _check_keys(self, reference: Reference, args: Mapping[Any, object] | None) -> None:
         try:
-            check_arguments(reference, args)
+            check_keywords(reference, args or {})
         except ValueError as error:
-            raise SpecError(self.worker, "args" if self.args else field, str(error)) from None
+            raise SpecError(self.worker, "args", str(error)) from None
 
-    def _check_name(
-        self,
-        call: Callable[..., Any],
-        positional: Sequence[Any],
-        keywords: Mapping[str, Any],
-        named: Mapping[str, Any],
-    ) -> None:
-        """Refuses a name that what starts the process would not take."""
-        if named and refused(call, positional, {**keywords, **named}) is not None:
-            if refused(call, positional, keywords) is None:
-                assert self.start is not None
+    def _check_call(self, spec: ChildSpec, name: Any) -> None:
+        """Refuses arguments, or a name, that what starts the process would not take."""
+        call, positional, keywords = spec.start
+        if self.run is not None:
+            call, positional, keywords = self.run.target, (), dict(positional[1])
+        problem = refused(call, positional, keywords)
+        init = init_of(call)
+        if problem is None and init is not None:
+            call = functools.partial(init, None)
+            arg = positional[0] if positional else keywords.get("arg")
+            problem = refused(call, (arg,), {})
+        elif problem is not None and name is not None and self.run is None:
+            without = {key: value for key, value in keywords.items() if key != "name"}
+            if refused(call, positional, without) is None:
                 field = "name" if self.via is None else "via"
-                problem = f"expected no {field}:, as {self.start.text} starts without a parameter 'name'"
-                raise SpecError(self.worker, field, f"{problem}; it takes: {parameters_of(call)}")
+                what = f"expected no {field}:, as {self._text} starts without a parameter 'name'"
+                raise SpecError(self.worker, field, f"{what}; it takes: {parameters_of(call)}")
+        if problem is not None:
+            field = "args" if self.args else "start" if self.run is None else "run"
+            raise SpecError(self.worker, field, f"{problem}; {self._text} takes: {parameters_of(call)}")
+
+    @property
+    def _text(self) -> str:
+        called = self.start if self.run is None else self.run
+        return "" if called is None else called.text
 
 
 def _takes_one(target: Any) -> bool:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Final, TypeAlias
 
 import attrs
@@ -78,12 +79,16 @@ def invalid_tree(file: str, mistakes: Iterable[Mistake], most: int = DEFAULTS.mi
         mistakes: At least one.
         most: How many of them to tell; of the others their number.
     """
-    told: dict[tuple[Position, str], Mistake] = {}
-    for mistake in sorted(mistakes, key=lambda mistake: mistake.position):
-        told.setdefault((mistake.position, mistake.reason), mistake)
+    told: dict[tuple[int, int, str], Mistake] = {}
+    for mistake in sorted(mistakes, key=_order):
+        told.setdefault((*_order(mistake), mistake.reason), mistake)
     shown = list(told.values())[:most]
     problems = [ConfigError(file, *_place(mistake), _bounded(mistake.reason, _REASON)) for mistake in shown]
     return InvalidTree(problems, len(told) - len(shown))
+
+
+def _order(mistake: Mistake) -> tuple[int, int]:
+    return mistake.position.line, mistake.position.column
 
 
 def _place(mistake: Mistake) -> tuple[int, int, str]:
@@ -143,15 +148,42 @@ def did_you_mean(word: object, allowed: Iterable[str]) -> str:
     """
     if not isinstance(word, str) or len(word) > _LONGEST_WORD:
         return ""
-    letters = Counter(word)
-    near = difflib.get_close_matches(word, [each for each in allowed if _resembles(letters, each)], 1)
+    hints = _hints.get()
+    if hints is not None and hints.left <= 0:
+        return ""
+    letters, length = set(word), len(word)
+    # What does not share enough letters is not worth the time that looking at it takes.
+    close = [each for each in allowed if 2 * _shared(letters, each) >= _CLOSE * (length + len(each))]
+    if not close:
+        return ""
+    if hints is not None:
+        hints.left -= 1
+    near = difflib.get_close_matches(word, close, 1, _CLOSE)
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
-def _resembles(letters: Counter[str], word: str) -> bool:
-    """Whether two words share enough letters to be looked at, which is what takes time."""
-    shared = sum(letters[letter] for letter in set(word))
-    return shared >= _CLOSE * (letters.total() + len(word)) / 2
+def _shared(letters: set[str], word: str) -> int:
+    return sum(map(letters.__contains__, word))
+
+
+@attrs.define
+class _Hints:
+    left: int
+
+
+_hints: ContextVar[_Hints | None] = ContextVar("hints", default=None)
+
+
+@contextmanager
+def few_hints(most: int) -> Iterator[None]:
+    """Lets `did_you_mean` think that many times inside, and say nothing after that: of very many mistakes
+    most are not told, so nobody needs to know what they meant.
+    """
+    before = _hints.set(_Hints(most))
+    try:
+        yield
+    finally:
+        _hints.reset(before)
 
 
 def show(value: object) -> str:

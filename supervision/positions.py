@@ -8,6 +8,7 @@ variables where the text has them.
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
+from types import GeneratorType
 from typing import Any, Final, TypeAlias, TypeVar, cast
 
 import attrs
@@ -241,7 +242,7 @@ def nested(task: Generator[Any, Any, _T]) -> _T:
             tasks.pop()
             error = raised
         else:
-            if isinstance(inner, Generator):
+            if isinstance(inner, GeneratorType):
                 tasks.append(inner)
                 result = None
             else:

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import attrs
 
-from ..actors import Killed
+from ..actors import GenServer, Killed
 from ..actors.engine import constructed_by
 from .mistakes import did_you_mean, shortened, show, told
 
@@ -100,14 +100,32 @@ def check_arguments(reference: Reference, arguments: Mapping[Any, object]) -> No
     Raises:
         ValueError: It does not. A callable that does not tell its signature (some in C) is believed.
     """
-    for key in arguments:
-        if not isinstance(key, str):
-            raise ValueError(
-                f"expected names as keys, since {reference.text} takes keywords, got: {show(key)}"
-            )
+    check_keywords(reference, arguments)
     problem = refused(reference.target, (), arguments)
     if problem is not None:
         raise ValueError(f"{problem}; {reference.text} takes: {parameters_of(reference.target)}")
+
+
+def check_keywords(reference: Reference, arguments: Mapping[Any, object]) -> None:
+    """Checks that the keys of arguments can be names of parameters.
+
+    Raises:
+        ValueError: One is no text.
+    """
+    for key in arguments:
+        if not isinstance(key, str):
+            wanted = f"expected names as keys, since {reference.text} takes keywords"
+            raise ValueError(f"{wanted}, got: {show(key)}")
+
+
+def init_of(call: Callable[..., Any]) -> Callable[..., Any] | None:
+    """The `init` that a start of this library's hands its first argument to; `None` for any other."""
+    owner = getattr(call, "__self__", None)
+    if not (isinstance(owner, type) and issubclass(owner, GenServer)):
+        return None
+    ours = getattr(call, "__func__", None) is GenServer.start_link.__func__  # type: ignore[attr-defined]
+    init = inspect.getattr_static(owner, "init")
+    return init if ours and inspect.isfunction(init) else None
 
 
 def refused(target: Callable[..., Any], positional: Sequence[Any], keywords: Mapping[Any, Any]) -> str | None:

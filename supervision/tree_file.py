@@ -10,18 +10,22 @@ import importlib
 import os
 import sys
 from collections.abc import Callable, Mapping
+from typing import Final
 
 import attrs
 
 from .child_spec import ChildSpec
 from .kinds import closers_of, installed_kinds, specs_of
 from .limits import DEFAULTS, Limits
-from .mistakes import NOWHERE, Mistake, invalid_tree
+from .mistakes import NOWHERE, Mistake, few_hints, invalid_tree
 from .options import AutoShutdown, Strategy
 from .positions import UNREADABLE, read_document
 from .sources import Unreadable, label_of, read_source
 from .tree_reader import Job, TreeReader
 from .variables import Variables
+
+_HINTS: Final = 10
+"""For each mistake that is told, as what is read first need not stand first in the file."""
 
 
 @attrs.frozen
@@ -85,7 +89,8 @@ def load_tree(
     _put_on_path(str(folder))
     document = read_document(source.text, variables, limits)
     reader = TreeReader(document, installed_kinds() if kinds is None else kinds, limits)
-    root = reader.read()
+    with few_hints(_HINTS * limits.mistakes_shown):
+        root = reader.read()
     mistakes = [*document.mistakes, *reader.mistakes]
     # A file that is no YAML has told none of its variables.
     if document.value is not UNREADABLE:

@@ -22,6 +22,7 @@ class Server:
     def start_link(cls, arg=None, *, name=None): ...
 
 class Spelled:
+    def __init__(self, arg, x, name=None): ...
     @classmethod
     def child_spec(cls, arg=None):
         return {"id": "Spelled", "start": (cls, (arg,), {"x": 1}), "restart": "transient"}
