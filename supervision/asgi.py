@@ -65,7 +65,7 @@ class AsgiServer(LibraryServer):
     def init(self, arg: AsgiOptions) -> Any:
         """Starts serving; over when requests are accepted."""
         serving = _Serving(arg)
-        thread = process.spawn_link(serving.run)
+        thread = process.spawn_link(_named(serving.run))
         serving.accepting.result()
         self.listens_at = arg.listener.address
         return Ok(_State(serving, thread))
@@ -96,6 +96,16 @@ class AsgiServer(LibraryServer):
         elif state.thread.alive:
             state.serving.finish()
             process.receive(lambda message: isinstance(message, Exited) and message.pid is state.thread)
+
+
+def _named(run: Callable[[], None]) -> Callable[[], None]:
+    """Under a name that says something in reports and lists of processes."""
+
+    def web_server() -> None:
+        run()
+
+    web_server.__qualname__ = "web_server"
+    return web_server
 
 
 @attrs.frozen
@@ -284,9 +294,17 @@ class AsgiChild:
             raise SpecError(self.asgi, "asgi", _MISSING)
         self._check_options()
         self._check_app()
+        names = common.variables.get("port", ())
+        self.listener.advice = (
+            f"with --set {names[0]}=..." if names else f"in the tree file, port: of {self.asgi!r}"
+        )
         options = AsgiOptions(self.app.target, self.listener, self.factory, self.options)
         start = (AsgiServer.start_link, (options,), {"name": self.name or self.asgi})
         return [ChildSpec(common.id or self.asgi, start)]
+
+    def obstacle(self) -> str | None:
+        """Why nobody could listen there now."""
+        return self.listener.obstacle()
 
     def _check_options(self) -> None:
         import uvicorn

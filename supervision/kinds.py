@@ -8,7 +8,7 @@ programs add kinds of their own through the entry point group `resprout.kinds`, 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Container, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Generator, Iterator, Mapping, Sequence
 from importlib.metadata import entry_points
 from typing import Any, Final, Literal, Protocol
 
@@ -55,6 +55,8 @@ class NameTable(Protocol):
 class Common:
     """The keys that every child may have, whatever its kind; each is `None` where the file does not say it.
 
+    `variables` has the names of the `${name}` in the value of each key of the child.
+
     All but `id` are laid over the child specs that the kind makes, so a kind need not look at them.
     """
 
@@ -68,9 +70,8 @@ class Common:
     on_exhausted: Literal["escalate", "give_up"] | None = None
     ready_timeout: Seconds | None = None
     path: Path = attrs.field(default=(), metadata=_GIVEN)
-    tables: Mapping[str, tuple[Path, NameTable | type[NameTable]]] = attrs.field(
-        factory=dict, metadata=_GIVEN
-    )
+    variables: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict, metadata=_GIVEN)
+    tables: Mapping[str, tuple[Path, NameTable]] = attrs.field(factory=dict, metadata=_GIVEN)
 
     def resolve(self, reference: str) -> object:
         """Imports what `module:name` names.
@@ -121,8 +122,9 @@ def _steps(path: Path) -> tuple[int, ...]:
 class Kind(Protocol):
     """What a class must offer to be a kind; see the module for the rest.
 
-    It may also have `registers`, the names that its processes take (by default its own key), and `close()`,
-    which is called when the tree has ended for good, once or more.
+    It may also have `registers`, the names that its processes take (by default its own key); `close()`, which
+    is called when the tree has ended for good, once or more; and `obstacle()`, what would keep it from
+    starting here and now, such as a port that is taken, in a sentence, or `None`.
     """
 
     def child_specs(self, common: Common) -> Sequence[ChildSpec]:
@@ -144,6 +146,7 @@ class Child:
         names: The process names that it takes.
         specs: Its child specs; none if it has mistakes.
         close: What to call when the tree has ended for good, if its kind has such a method.
+        obstacle: What tells why it could not start here and now, if its kind has such a method.
         children: The entries of its own `children:`.
     """
 
@@ -153,6 +156,7 @@ class Child:
     names: tuple[object, ...] = ()
     specs: tuple[ChildSpec, ...] = ()
     close: Callable[[], object] | None = None
+    obstacle: Callable[[], str | None] | None = None
     children: tuple[Child, ...] = ()
 
 
@@ -166,13 +170,17 @@ def specs_of(children: Sequence[Child]) -> list[ChildSpec]:
     return [spec for child in children for spec in child.specs]
 
 
-def closers_of(children: Iterable[Child]) -> Iterator[Callable[[], object]]:
+def closers_of(children: Sequence[Child]) -> Iterator[Callable[[], object]]:
     """What to call when a tree has ended for good."""
-    waiting = [*children][::-1]
+    return (child.close for child in every_child(children) if child.close is not None)
+
+
+def every_child(children: Sequence[Child]) -> Iterator[Child]:
+    """Entries with all below them, parents first."""
+    waiting = [*reversed(children)]
     while waiting:
         child = waiting.pop()
-        if child.close is not None:
-            yield child.close
+        yield child
         waiting += reversed(child.children)
 
 
@@ -390,7 +398,7 @@ class WorkerChild:
         """Refuses arguments, or a name, that what starts the process would not take."""
         call, positional, keywords = spec.start
         if self.run is not None:
-            call, positional, keywords = self.run.target, (), dict(positional[1])
+            call, positional, keywords = self.run.target, (), dict(spec.start[1][1])
         problem = refused(call, positional, keywords)
         init = init_of(call)
         if problem is None and init is not None:

@@ -179,12 +179,13 @@ class _Reader:
             text = self.variables.fill(node.value)
         except ValueError as error:
             return self._wrong(node, path, str(error))
+        names = self.variables.names_in(node.value)
         if not node.plain:
-            return Filled(text, text)
+            return Filled(text, text, names)
         tag = self.loader.resolve(yaml.ScalarNode, text, (True, False))  # type: ignore[no-untyped-call]
         # What looks like a number or a date and is none (2001-99-99) stays the text that was put in.
         value = self._value_of(Scalar(tag, text, node.position, plain=True))
-        return Filled(text, text if value is UNREADABLE else value)
+        return Filled(text, text if value is UNREADABLE else value, names)
 
     def _construct(self, node: Scalar, path: Path) -> object:
         if node.tag == CYCLE:

@@ -15,7 +15,7 @@ from typing import Final
 import attrs
 
 from .child_spec import ChildSpec
-from .kinds import closers_of, installed_kinds, specs_of
+from .kinds import closers_of, every_child, installed_kinds, specs_of
 from .limits import DEFAULTS, Limits
 from .mistakes import NOWHERE, Mistake, few_hints, invalid_tree
 from .options import AutoShutdown, Strategy
@@ -37,6 +37,7 @@ class Tree:
         strategy: Of the root supervisor, as all up to `children`.
         job: What to make before the tree starts, if the file has a `job:`.
         closers: What `close` calls.
+        lookouts: What `obstacles` asks.
     """
 
     name: str
@@ -47,6 +48,11 @@ class Tree:
     children: tuple[ChildSpec, ...]
     job: Job | None
     closers: tuple[Callable[[], object], ...] = ()
+    lookouts: tuple[Callable[[], str | None], ...] = ()
+
+    def obstacles(self) -> list[str]:
+        """What would keep children from starting here and now, a sentence each."""
+        return [found for look in self.lookouts if (found := look()) is not None]
 
     def close(self) -> None:
         """Gives back what outlives single children, such as listening sockets, when the tree has ended."""
@@ -106,6 +112,7 @@ def load_tree(
         children=tuple(specs_of(root.children)),
         job=root.job,
         closers=tuple(closers_of(root.children)),
+        lookouts=tuple(each.obstacle for each in every_child(root.children) if each.obstacle is not None),
     )
 
 

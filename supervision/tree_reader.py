@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Any, Final, TypeVar, get_args
+from typing import Any, Final, TypeVar, cast, get_args
 
 import attrs
 from cattrs import Converter
@@ -16,7 +16,7 @@ from ..actors import Killed
 from .arguments import typed_arguments
 from .child_spec import ChildSpec, SpecError
 from .durations import Seconds
-from .kinds import Child, Common, NameTable, above_zero, not_negative
+from .kinds import Child, Common, NameTable, above_zero, every_child, not_negative
 from .limits import DEFAULTS, Limits
 from .mistakes import Mistake, Path, did_you_mean, shortened, show_path, told
 from .options import AutoShutdown, Strategy, check_significance
@@ -95,7 +95,7 @@ class TreeReader:
         self.kinds = kinds
         self.loaded: dict[str, type | ValueError] = {}
         self.mistakes: list[Mistake] = []
-        self.tables: dict[str, tuple[Path, NameTable | type[NameTable]]] = {}
+        self.tables: dict[str, tuple[Path, NameTable]] = {}
         self.converter: Converter = new_converter()
         self.converter.register_structure_hook(Child, lambda value, _: self._read_already(value))
 
@@ -166,7 +166,8 @@ class TreeReader:
         values, wrong = read_options(block, cls, self.converter)
         said, wrong_common = read_options(block, Common, self.converter, leave_out=own)
         self._check_siblings(block, values)
-        common = Common(**said, path=block.path, tables=self.tables)
+        variables = {str(key): value.names for key, value in block.items() if isinstance(value, Filled)}
+        common = Common(**said, path=block.path, tables=self.tables, variables=variables)
         wrong += self._empty(kind, {**said, **values})
         wrong += self._too_many(values)
         instance = self._made(cls, values, wrong)
@@ -189,6 +190,7 @@ class TreeReader:
             names=getattr(instance, "registers", (getattr(instance, kind, None),)) if instance else (),
             specs=tuple(specs),
             close=getattr(instance, "close", None),
+            obstacle=getattr(instance, "obstacle", None),
             children=values.get("children", ()),
         )
 
@@ -279,14 +281,14 @@ class TreeReader:
             return None
         return loaded
 
-    def _tables(self, blocks: Iterable[Block]) -> Iterator[tuple[str, tuple[Path, type[NameTable]]]]:
+    def _tables(self, blocks: Iterable[Block]) -> Iterator[tuple[str, tuple[Path, NameTable]]]:
         """The name tables among children, by name; they are wanted before the children are read."""
         for block in blocks:
             for key, name in block.items():
                 cls = self._load(key, []) if isinstance(key, str) and key in self.kinds else None
                 text = name.text if isinstance(name, Filled) else name
                 if cls is not None and hasattr(cls, "via_name") and isinstance(text, str):
-                    yield text, (block.path, cls)
+                    yield text, (block.path, cast("NameTable", cls))
 
     def _check_siblings(self, parent: Block, values: Mapping[str, Any]) -> None:
         """Notes what is wrong among the children of one supervisor."""
@@ -310,7 +312,7 @@ class TreeReader:
     def _check_names(self, children: Sequence[Child]) -> None:
         """Notes process names that two children of the tree take."""
         taken: dict[str, Path] = {}
-        for child in _all(children):
+        for child in every_child(children):
             for name, times in Counter(map(repr, child.names)).items():
                 first = taken.setdefault(name, child.path)
                 if first != child.path:
@@ -353,11 +355,3 @@ def _id_of(block: Block, kind: str) -> tuple[str, ...]:
     """The id of a child that could not be read, so that another one with that id is found."""
     id = block.get("id", block.get(kind))
     return (id,) if isinstance(id, str) and "replicas" not in block else ()
-
-
-def _all(children: Sequence[Child]) -> Iterator[Child]:
-    waiting = [*reversed(children)]
-    while waiting:
-        child = waiting.pop()
-        yield child
-        waiting += reversed(child.children)
