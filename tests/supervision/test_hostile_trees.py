@@ -112,6 +112,7 @@ WORKER = "worker: w, run: 'builtins:print'"
             "{" + ", ".join(f"{n * (2**61 - 1)}: x" for n in range(1, 50_000)) + "}",
             "a shorter number as a key",
         ),
+        ("children: [{registry: r, partitions: 1000000000}]", "expected partitions to be at most 65,536"),
         ("\0" * 5_000_000, "a text file has no character 0x00"),
         ("'" + "x\n" * 1_000_000, "not YAML"),
         ("x" * 5_000_000, "expected a mapping with children:, got: 'xxx"),
