@@ -11,7 +11,6 @@ from ..actors import ChildSpec
 from .registry import Registry
 from .via import Via
 
-
 _MOST_PARTITIONS: Final = 65_536
 """Each is a dict from the start, and beyond the number of threads more of them help nobody."""
 
