@@ -22,8 +22,12 @@ CHECK = """
 import resource, sys
 from resprout.cli import main
 status = main(["check", *sys.argv[1:]])
-unit = 1 << 20 if sys.platform == "darwin" else 1 << 10
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // unit, file=sys.stderr)
+if sys.platform == "linux":  # where ru_maxrss begins with what the program that forked this one takes
+    with open("/proc/self/status") as file:
+        most = next(int(line.split()[1]) for line in file if line.startswith("VmHWM:")) >> 10
+else:
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> (20 if sys.platform == "darwin" else 10)
+print(most, file=sys.stderr)
 sys.exit(status)
 """
 
