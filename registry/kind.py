@@ -56,6 +56,11 @@ class RegistryChild:
         )
         return [attrs.evolve(spec, id=common.id or self.registry)]
 
+    @property
+    def names_processes(self) -> bool:
+        """Whether a key is somebody's own, so that it can be a name."""
+        return self.keys == "unique"
+
     @staticmethod
     def via_name(registry: str, key: object) -> Via:
         """What ``via: [registry, key]`` of another child means."""
