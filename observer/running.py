@@ -19,7 +19,7 @@ from . import report
 from .chaos import How, Rules
 from .checking import INVALID, CheckOptions, job_mistake
 from .job import Job
-from .logs import logging_to
+from .logs import LogOptions, logging_to, unwritable_log
 from .look import Lookout
 from .report import Chaos, Outcome
 from .saboteur import Saboteur
@@ -48,6 +48,7 @@ class RunOptions:
         seed: Of the choice of victims; None takes another each time.
         rules: Who may be a victim.
         look: How the run is shown.
+        log: What of the log is shown, and where else it goes.
     """
 
     tree: Path
@@ -57,6 +58,7 @@ class RunOptions:
     seed: int | None = None
     rules: Rules = attrs.field(factory=Rules)
     look: Look = "auto"
+    log: LogOptions = attrs.field(factory=LogOptions)
 
 
 def run_tree(options: RunOptions) -> int:
@@ -81,6 +83,8 @@ def _mistakes(options: RunOptions, application: Application) -> list[str]:
     found = unknown_names(options.rules, application.tree.children)
     if options.report is not None and (reason := report.unwritable(options.report)) is not None:
         found.append(f"the report cannot be written: {reason}")
+    if options.log.file is not None and (reason := unwritable_log(options.log.file)) is not None:
+        found.append(f"the log cannot be written: {reason}")
     if (mistake := job_mistake(application)) is not None:
         found.append(f"{CheckOptions(options.tree).label}: {mistake}")
     return found
@@ -108,7 +112,15 @@ class _Run:
         obstacles = self._application.tree.obstacles()
         if obstacles:
             return self._not_started(obstacles, began)
-        with logging_to(self._screen.log_handler(), chaos=self._chaos is not None):
+        log = self._options.log
+        logging_here = logging_to(
+            self._screen.log_handler(log.format),
+            log,
+            chaos=self._chaos is not None,
+            quiet=self._options.look == "quiet",
+            alone=self._screen.alone,
+        )
+        with logging_here:
             try:
                 job: Job | None = self._application.job
             except Exception as error:
