@@ -10,7 +10,7 @@ import attrs
 
 from .job import Progress
 from .report import Outcome
-from .snapshot import Child, Lock, Snapshot, walk
+from .snapshot import Child, Lock, Snapshot, Stopping, walk
 
 __all__ = [
     "Row",
@@ -22,6 +22,7 @@ __all__ = [
     "progress_text",
     "restarts_text",
     "rows",
+    "stopping_text",
     "summary_rows",
 ]
 
@@ -30,6 +31,9 @@ FOLD = 4
 
 # How many children are named in a line at most.
 NAMED = 5
+
+# Seconds from which on a stop is a slow one.
+PATIENCE = 0.5
 
 
 @attrs.frozen
@@ -190,19 +194,41 @@ def lock_text(lock: Lock) -> str:
 
 def plain_line(snapshot: Snapshot) -> str:
     """The whole run in one line, for where there is no terminal; it names only what does not run."""
+    stopping = stopping_text(snapshot.stopping)
     if not snapshot.children:
-        return "starting"
+        return stopping or "starting"
     parts = [] if snapshot.progress is None else [progress_text(snapshot.progress)]
     parts += [lock_text(lock) for lock in snapshot.locks]
     leaves = [child for child in walk(snapshot.children) if child.kind != "supervisor"]
     running = sum(child.state == "running" for child in leaves)
     parts.append(f"{running} of {len(leaves)} children running")
     parts.append(restarts_text(snapshot.restarts))
+    if stopping:
+        return "; ".join([*parts, stopping])
     away = [child.label for child in leaves if child.state in ("restarting", "backing_off")]
     if away:
-        more = f" and {len(away) - NAMED:,} more" if len(away) > NAMED else ""
-        parts.append(f"restarting: {', '.join(away[:NAMED])}{more}")
+        parts.append(f"restarting: {_named(away)}")
     return "; ".join(parts)
+
+
+def stopping_text(stopping: Stopping | None) -> str:
+    """What a tree waits for that takes its time to stop, and how to have it end at once; or nothing."""
+    if stopping is None or stopping.seconds < PATIENCE:
+        return ""
+    whom = _named(stopping.waits_for)
+    match stopping.signal:
+        case None:
+            again = "Ctrl-C twice"
+        case "SIGINT":
+            again = "Ctrl-C again"
+        case name:
+            again = f"another {name}"
+    return f"stopping ({again} stops at once): waits for {whom}"
+
+
+def _named(names: Sequence[str]) -> str:
+    more = f" and {len(names) - NAMED:,} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more
 
 
 def summary_rows(outcome: Outcome) -> list[tuple[str, str]]:

@@ -10,7 +10,17 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from .display import Row, clock, fitted, fitted_locks, progress_text, restarts_text, rows, summary_rows
+from .display import (
+    Row,
+    clock,
+    fitted,
+    fitted_locks,
+    progress_text,
+    restarts_text,
+    rows,
+    stopping_text,
+    summary_rows,
+)
 from .job import Progress
 from .report import Outcome
 from .snapshot import Lock, Snapshot
@@ -26,11 +36,15 @@ def picture(snapshot: Snapshot, height: int = 1000) -> RenderableType:
         height: How many lines there are for it. No line of it is folded, so what it holds is as high as this.
     """
     shown = rows(snapshot.children)
-    left = height - 1 - (snapshot.progress is not None)
+    stopping = stopping_text(snapshot.stopping)
+    left = height - 1 - bool(stopping) - (snapshot.progress is not None)
     # The tree gets what it needs, if a third is left for the locks.
     locks, others = fitted_locks(snapshot.locks, max(left - len(shown), left // 3))
     high = len(locks) + bool(others)
-    parts: list[RenderableType] = [_heading(snapshot), _tree(fitted(shown, max(1, left - high)))]
+    parts: list[RenderableType] = [_heading(snapshot)]
+    if stopping:
+        parts.append(Text(stopping, style="yellow", no_wrap=True, overflow="ellipsis"))
+    parts.append(_tree(fitted(shown, max(1, left - high))))
     if locks:
         parts.append(_locks(locks))
     if others:

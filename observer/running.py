@@ -25,7 +25,7 @@ from .report import Chaos, Outcome
 from .saboteur import Saboteur
 from .screen import Look, Screen, screen_for
 from .specs import temporary, unknown_names
-from .tally import Tally, signals_seen
+from .tally import Tally, signals_seen, signals_unwinding
 from .watch import Watch
 
 __all__ = ["RunOptions", "reason_of", "run_tree"]
@@ -150,13 +150,12 @@ class _Run:
 
     def _observe(self, job: Job | None, began: float) -> Outcome:
         """Runs the tree with everything around it; no thread of the observer is left when this returns."""
-        lookout = Lookout(
-            self._application.name, lambda: self._application.root, job, lambda: self._tally.restarts
-        )
-        saboteur = self._saboteur(lookout)
-        watch = Watch(lookout.look, self._screen)
         with ExitStack() as stack:
             seen = stack.enter_context(signals_seen())
+            stack.enter_context(signals_unwinding())
+            lookout = Lookout(self._application.name, lambda: self._application.root, job, self._tally, seen)
+            saboteur = self._saboteur(lookout)
+            watch = Watch(lookout.look, self._screen)
             on_exit = None if saboteur is None else saboteur.has_died
             stack.enter_context(self._tally.attached(on_exit))
             stack.callback(watch.stop)

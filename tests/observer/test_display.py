@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,12 +16,13 @@ from resprout.observer.display import (
     progress_text,
     restarts_text,
     rows,
+    stopping_text,
     summary_rows,
 )
 from resprout.observer.job import Progress
 from resprout.observer.report import Chaos, CrashReport, Outcome
 from resprout.observer.screen import PlainScreen, QuietScreen, screen_for
-from resprout.observer.snapshot import Child, ChildState, Lock, Snapshot
+from resprout.observer.snapshot import Child, ChildState, Lock, Snapshot, Stopping
 
 
 def consumer(number: int, state: ChildState = "running", restarts: int = 0) -> Child:
@@ -160,6 +162,30 @@ def test_the_locks_that_are_waited_for_most_are_shown_and_the_rest_is_counted() 
 def test_a_plain_line_names_the_first_of_many_that_are_away() -> None:
     line = plain_line(snapshot(*(consumer(n, "restarting") for n in range(12))))
     assert line.endswith("consumers/consumer-3, consumers/consumer-4 and 7 more")
+
+
+@pytest.mark.parametrize(
+    ("stopping", "text"),
+    [
+        (None, ""),
+        (Stopping(0.4, ("a",), "SIGINT"), ""),
+        (Stopping(0.5, ("a/b",), "SIGINT"), "stopping (Ctrl-C again stops at once): waits for a/b"),
+        (Stopping(9.0, ("a",), "SIGHUP"), "stopping (another SIGHUP stops at once): waits for a"),
+        (Stopping(9.0, ("a",)), "stopping (Ctrl-C twice stops at once): waits for a"),
+        (
+            Stopping(9.0, tuple("abcdefg"), "SIGTERM"),
+            "stopping (another SIGTERM stops at once): waits for a, b, c, d, e and 2 more",
+        ),
+    ],
+)
+def test_a_slow_stop_names_whom_it_waits_for_and_what_ends_it(stopping: Stopping | None, text: str) -> None:
+    assert stopping_text(stopping) == text
+
+
+def test_a_tree_that_stops_restarts_nobody() -> None:
+    stops = attrs.evolve(snapshot(consumer(0, "restarting")), stopping=Stopping(1.0, ("services/api",)))
+    assert plain_line(stops).endswith("; stopping (Ctrl-C twice stops at once): waits for services/api")
+    assert "restarting" not in plain_line(stops)
 
 
 def test_the_plain_line_has_the_backlog_the_locks_the_restarts_and_who_is_away() -> None:

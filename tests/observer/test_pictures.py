@@ -15,7 +15,7 @@ from resprout.observer.live import LiveScreen
 from resprout.observer.pictures import picture, summary_picture
 from resprout.observer.report import Outcome
 from resprout.observer.screen import PlainScreen, screen_for
-from resprout.observer.snapshot import Child, Lock, Snapshot
+from resprout.observer.snapshot import Child, Lock, Snapshot, Stopping
 
 NOW = Snapshot(
     "orders",
@@ -65,12 +65,14 @@ def test_a_picture_is_never_higher_than_the_terminal(height: int, width: int, lo
         ),
         tuple(Lock(f"lock-{n}", 1, n, 1) for n in range(locks)),
         Progress(5, 100, "events"),
+        stopping=Stopping(1.0, ("70-a-child-of-a-long-name",)),
     )
     stream = io.StringIO()
     Console(file=stream, width=width).print(picture(snapshot, height))
     shown = stream.getvalue().splitlines()
     assert len(shown) <= height
     assert "70-a-child" in stream.getvalue(), "what is not well is there"
+    assert shown[1].startswith("stopping (Ctrl-C")
     assert any("more" in line for line in shown)
     assert "5" in shown[-1], "and so is the bar"
 
