@@ -46,6 +46,8 @@ else:
     _StreamHandler = logging.StreamHandler  # which is no generic class before Python 3.11
 
 _WITH_TIME = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+_LIBRARIES = ("resprout", "uvicorn")
+"""Of which nobody wants to hear that all is well: the library itself, and what runs its `asgi:` children."""
 _KILLED = re.compile(r" exited: '?killed\b")
 
 
@@ -250,14 +252,16 @@ class _NotShown(logging.Filter):
 
 
 def _set_levels(options: LogOptions, quiet: bool, stack: ExitStack) -> None:
-    root, library = logging.getLogger(), logging.getLogger("resprout")
-    stack.callback(root.setLevel, root.level)
-    stack.callback(library.setLevel, library.level)
+    root = logging.getLogger()
+    libraries = [logging.getLogger(name) for name in _LIBRARIES]
+    for logger in (root, *libraries):
+        stack.callback(logger.setLevel, logger.level)
     if options.level is not None:
         root.setLevel(options.level.upper())
         return
     # WARNING is what it has from the beginning; another level was chosen by a module.
     if root.level == logging.WARNING and not (quiet and options.file is None):
         root.setLevel(logging.INFO)
-    if library.level == logging.NOTSET:
-        library.setLevel(max(logging.WARNING, root.level))
+    for logger in libraries:
+        if logger.level == logging.NOTSET:
+            logger.setLevel(max(logging.WARNING, root.level))

@@ -125,6 +125,14 @@ def test_the_program_is_heard_from_info_on_and_the_library_from_warning_on(
     assert (root.level, logging.getLogger("resprout").level) == (logging.WARNING, logging.NOTSET)
 
 
+def test_of_a_server_of_an_asgi_child_nobody_hears_that_all_is_well(root: logging.Logger) -> None:
+    seen = Noting()
+    with logging_to(seen):
+        logging.getLogger("uvicorn.error").info("Waiting for application startup.")
+        logging.getLogger("uvicorn.error").warning("something odd")
+    assert seen.texts == ["something odd"]
+
+
 def test_a_level_that_a_module_has_chosen_stays(root: logging.Logger) -> None:
     root.setLevel(logging.ERROR)
     seen = Noting()
