@@ -15,8 +15,8 @@ from rich.file_proxy import FileProxy
 from rich.live import Live
 from rich.text import Text
 
-from .formats import JsonFormat, TextFormat, in_one_line, is_crash
-from .logs import LogFormat, OnConsole
+from .formats import JsonFormat, TextFormat, folded, in_one_line, is_crash
+from .logs import LogFormat, LogOptions, OnConsole
 from .pictures import picture, summary_picture
 from .report import Outcome
 from .snapshot import Snapshot
@@ -53,6 +53,7 @@ class LiveScreen:
             vertical_overflow="crop",
         )
         self._handler: _AbovePicture | None = None
+        self._whole_elsewhere = False
         self.alone: Callable[[IO[str]], IO[str]] | None = self._above if shared else None
 
     def open(self) -> None:
@@ -74,18 +75,22 @@ class LiveScreen:
         atexit.unregister(self._restore)
 
     def summary(self, outcome: Outcome, words: str) -> None:
-        """Draws the table and the job's words; of a run that failed, the whole report of the last crash."""
+        """Draws the table and the job's words; of a run that failed, the last crash whole, too."""
         crash = "" if self._handler is None else self._handler.last_crash
         with to_nobody_if_gone(self._console.file):
-            if outcome.exit_status and crash:
-                self._console.print(Text(f"The last crash:\n{crash}"))
+            if crash and not self._whole_elsewhere:
+                if outcome.exit_status:
+                    self._console.print(Text(f"The last crash:\n{folded(crash, self._console.width)}"))
+                else:
+                    self._console.print(Text("--log-file FILE has the whole of each crash", style="dim"))
             self._console.print(summary_picture(outcome, words))
 
-    def log_handler(self, format: LogFormat | None) -> logging.Handler:
+    def log_handler(self, options: LogOptions) -> logging.Handler:
         """Above the picture, unless standard error goes elsewhere."""
         if not self._shared:
-            return OnConsole(format)
-        self._handler = _AbovePicture(self._console, format)
+            return OnConsole(options.format)
+        self._whole_elsewhere = options.file is not None or options.format == "json"
+        self._handler = _AbovePicture(self._console, options.format)
         return self._handler
 
     def _above(self, stream: IO[str]) -> IO[str]:

@@ -150,7 +150,13 @@ def unwritable_log(path: Path) -> str | None:
 
 
 def is_console(handler: logging.Handler) -> bool:
-    """Whether a handler writes to standard output or standard error."""
+    """Whether a handler writes to standard output or standard error, or hands over to one that does."""
+    behind = (
+        getattr(handler, "target", None),  # of a MemoryHandler
+        *getattr(getattr(handler, "listener", None), "handlers", ()),  # of a QueueHandler since Python 3.12
+    )
+    if any(isinstance(other, logging.Handler) and is_console(other) for other in behind):
+        return True
     stream = getattr(handler, "stream", None) or getattr(getattr(handler, "console", None), "file", None)
     if stream is None:
         return False

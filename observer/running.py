@@ -18,6 +18,7 @@ from ..supervision import Application
 from . import report
 from .chaos import How, Rules
 from .checking import INVALID, CheckOptions, job_mistake
+from .display import restarts_text
 from .job import Job
 from .logs import LogOptions, logging_to, unwritable_log
 from .look import Lookout
@@ -114,7 +115,7 @@ class _Run:
             return self._not_started(obstacles, began)
         log = self._options.log
         logging_here = logging_to(
-            self._screen.log_handler(log.format),
+            self._screen.log_handler(log),
             log,
             chaos=self._chaos is not None,
             quiet=self._options.look == "quiet",
@@ -239,7 +240,7 @@ def reason_of(status: int, signals: list[str], application: Application, tally: 
     if tally.gave_up is not None:
         event = tally.gave_up
         return (
-            f"child {event.id!r} exceeded {event.max_restarts} restarts in {event.max_seconds:g} s, "
+            f"child {event.id!r} exceeded {restarts_text(event.max_restarts)} in {event.max_seconds:g} s, "
             "and its supervisor gave up"
         )
     try:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import IO, Literal, Protocol, TextIO
 
 from .display import clock, plain_line, summary_rows
-from .logs import LogFormat, OnConsole
+from .logs import LogOptions, OnConsole
 from .report import Outcome
 from .snapshot import Snapshot
 from .streams import to_nobody_if_gone as _to_nobody_if_gone
@@ -47,7 +47,7 @@ class Screen(Protocol):
         """Shows how it ended; called after `close`."""
         ...
 
-    def log_handler(self, format: LogFormat | None) -> logging.Handler:
+    def log_handler(self, options: LogOptions) -> logging.Handler:
         """Where log records go while the screen is open, and in which form."""
         ...
 
@@ -88,9 +88,9 @@ class QuietScreen:
     def summary(self, outcome: Outcome, words: str) -> None:
         """Shows nothing."""
 
-    def log_handler(self, format: LogFormat | None) -> logging.Handler:
+    def log_handler(self, options: LogOptions) -> logging.Handler:
         """To stderr."""
-        return OnConsole(format)
+        return OnConsole(options.format)
 
 
 class PlainScreen:
@@ -126,9 +126,9 @@ class PlainScreen:
         if words:
             self._write(words)
 
-    def log_handler(self, format: LogFormat | None) -> logging.Handler:
+    def log_handler(self, options: LogOptions) -> logging.Handler:
         """To stderr."""
-        return OnConsole(format)
+        return OnConsole(options.format)
 
     def _write(self, line: str) -> None:
         with _to_nobody_if_gone(self._stream):

@@ -3,12 +3,14 @@ from __future__ import annotations
 import io
 import logging
 import sys
+from logging.handlers import MemoryHandler, QueueHandler, QueueListener
 from pathlib import Path
+from queue import SimpleQueue
 
 import pytest
 
 from resprout.actors import Crash, CrashReport, GenServer, Ok, process
-from resprout.observer.logs import LogOptions, WithoutChaos, logging_to, unwritable_log
+from resprout.observer.logs import LogOptions, WithoutChaos, is_console, logging_to, unwritable_log
 from resprout.observer.saboteur import ChaosError
 
 
@@ -178,6 +180,25 @@ def test_a_handler_that_writes_elsewhere_takes_nothing_from_the_console(
     elsewhere.close()
     assert seen.texts == ["info", "warning", "resprout warning"]
     assert (tmp_path / "theirs").read_text().splitlines() == seen.texts
+
+
+def test_handlers_that_hand_over_to_the_console_or_draw_on_it_write_to_it(tmp_path: Path) -> None:
+    pytest.importorskip("rich", reason="the live picture is an extra")
+    from rich.console import Console
+    from rich.logging import RichHandler
+
+    onto, elsewhere = logging.StreamHandler(sys.stderr), logging.StreamHandler(io.StringIO())
+    queued = QueueHandler(SimpleQueue())
+    queued.listener = QueueListener(SimpleQueue(), elsewhere, onto)  # as dictConfig does
+    assert is_console(onto)
+    assert is_console(MemoryHandler(9, target=onto))
+    assert is_console(queued)
+    assert is_console(RichHandler(console=Console(stderr=True)))
+    assert not is_console(elsewhere)
+    assert not is_console(MemoryHandler(9, target=elsewhere))
+    assert not is_console(QueueHandler(SimpleQueue()))
+    assert not is_console(RichHandler(console=Console(file=io.StringIO())))
+    assert not is_console(logging.NullHandler())
 
 
 def test_where_nothing_else_may_write_handlers_of_the_root_rest_and_their_format_stays(

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from resprout.observer.job import Progress
 from resprout.observer.live import LiveScreen
+from resprout.observer.logs import LogOptions
 from resprout.observer.pictures import picture, summary_picture
 from resprout.observer.report import Outcome
 from resprout.observer.screen import PlainScreen, screen_for
@@ -91,7 +92,7 @@ def test_a_live_screen_draws_logs_above_itself_and_leaves_its_place_to_the_summa
     stream = io.StringIO()
     screen = LiveScreen(console(stream))
     log = logging.Logger("a child")
-    log.addHandler(screen.log_handler(None))
+    log.addHandler(screen.log_handler(LogOptions()))
     screen.open()
     screen.show(NOW)
     log.warning("something odd")

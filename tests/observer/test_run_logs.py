@@ -117,6 +117,7 @@ def test_above_the_picture_a_crash_is_one_line_and_the_file_has_the_whole(setup:
     assert len(line[line.index("ERROR") - 9 :]) == 80
     assert shown.count("an info\n") == 2
     whole = (shop.folder / "log").read_text()
+    assert "--log-file" not in shown
     assert whole.count("Traceback") == 1
     assert "and the fire brigade is late " * 4 + "\nagain" in whole
 
@@ -124,12 +125,21 @@ def test_above_the_picture_a_crash_is_one_line_and_the_file_has_the_whole(setup:
 def test_of_a_run_that_failed_the_last_crash_is_told_whole(shop: Any) -> None:
     pytest.importorskip("rich", reason="the live picture is an extra")
     shop.write(TILL)
-    status, seen = shop.on_terminal("--set", "crash=always", size=(200, 50)).finish()
+    status, seen = shop.on_terminal("--set", "crash=always", size=(70, 24)).finish()
     assert status == 1
     shown, _, whole = text_of(seen).partition("The last crash:\n")
     assert "Traceback" not in shown
     assert whole.count("Traceback") == 1
     assert "in handle_cast" in whole
+    assert max(map(len, whole.splitlines())) <= 70
+
+
+def test_a_run_that_ends_well_says_where_its_crashes_would_be_whole(shop: Any) -> None:
+    pytest.importorskip("rich", reason="the live picture is an extra")
+    shop.write(TILL)
+    hint = "--log-file FILE has the whole of each crash"
+    assert hint in shop.on_terminal("--set", "crash=once").finish()[1]
+    assert hint not in shop.on_terminal().finish()[1]
 
 
 def test_standard_error_that_is_a_file_gets_all_that_belongs_there(shop: Any) -> None:
