@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import errno
 import os
 import sys
@@ -43,4 +44,6 @@ def open_streams() -> None:
 
 
 def _nowhere() -> IO[str]:
-    return open(os.devnull, "w", encoding="utf-8")
+    stream = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 -- for as long as the program runs
+    atexit.register(stream.close)
+    return stream

@@ -278,6 +278,8 @@ def _syntax_mistake(text: str, error: yaml.YAMLError) -> Mistake:
 def _explain(text: str, error: yaml.MarkedYAMLError, mark: Any) -> Iterator[str]:
     around = f" ({error.context})" if error.context else ""
     yield f"not YAML: {error.problem}{around}"
+    if "<block end>" in str(error.problem):
+        yield "it does not go on with what is above: look at how far this line is indented"
     here = text[mark.index : mark.index + 1]
     if here == "\t":
         yield "indent with spaces, not with tabs"

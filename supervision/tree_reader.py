@@ -117,6 +117,7 @@ class TreeReader:
         values, errors = read_options(block, Root, self.converter)
         allowed = options_of(Root)
         errors += [UnknownKey(key, allowed) for key in block if key not in allowed]
+        errors += self._empty("name", values)
         self._check_siblings(block, values)
         self._check_names(values.get("children", ()))
         root = self._made(Root, values, errors)

@@ -278,3 +278,11 @@ def test_what_could_not_start_is_told_with_its_place(folder: Path, child: str, a
     [problem] = raised.value.problems
     assert (problem.line, f"- {child}"[problem.column - 1 :][: len(at)]) == (4, at)
     assert reason in problem.reason
+
+
+def test_an_application_without_a_name_is_told_so(folder: Path) -> None:
+    (folder / "tree.yaml").write_text("children: []\nname: ' '\n")
+    with pytest.raises(
+        InvalidTree, match=r"tree\.yaml:2:7: name: expected a text that is not empty, got: ' '"
+    ):
+        Application.load(folder / "tree.yaml")

@@ -75,6 +75,7 @@ class TestMistakesOfTheText:
             ("a:\n\tb: 1\n", 2, 1, "indent with spaces, not with tabs"),
             ("a: [1\nb: 2\n", 2, 2, "not YAML"),
             ("a: 1\n b: 2\n", 2, 3, "mapping values are not allowed here"),
+            ("a:\n  - b: 1\n   c: 2\n", 3, 4, "look at how far this line is indented"),
             ("{a: ${b}}", 1, 6, "put quotes around ${...}"),
             ("a: *nobody\n", 1, 4, "found undefined alias"),
             ("a: 1\n---\nb: 2\n", 2, 1, "expected a single document"),
