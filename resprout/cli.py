@@ -185,7 +185,11 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         "--plain", dest="look", action="store_const", const="plain", help="lines, also on a terminal"
     )
     looks.add_argument(
-        "--quiet", dest="look", action="store_const", const="quiet", help="show nothing but errors"
+        "--quiet",
+        dest="look",
+        action="store_const",
+        const="quiet",
+        help="show nothing but warnings and errors",
     )
     run.set_defaults(look="auto")
     log = run.add_argument_group("log", "what the modules of the tree, and resprout itself, log")
