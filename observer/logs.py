@@ -14,7 +14,7 @@ import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Literal, TextIO
 
@@ -33,6 +33,7 @@ __all__ = [
     "OnConsole",
     "WithoutChaos",
     "is_console",
+    "logging_from_the_start",
     "logging_to",
     "unwritable_log",
 ]
@@ -105,8 +106,8 @@ class OnConsole(_StreamHandler):
 class _InFile(logging.FileHandler):
     """Writes to a file; says once that it cannot, and then is silent."""
 
-    def __init__(self, path: Path, format: LogFormat | None) -> None:
-        super().__init__(path, "a", encoding="utf-8", errors="backslashreplace")
+    def __init__(self, path: Path, format: LogFormat | None, *, delay: bool = False) -> None:
+        super().__init__(path, "a", encoding="utf-8", delay=delay, errors="backslashreplace")
         self.setFormatter(JsonFormat() if format == "json" else TextFormat(_WITH_TIME))
         self._told = False
 
@@ -168,6 +169,57 @@ def is_console(handler: logging.Handler) -> bool:
         return False
 
 
+class _Early(logging.Handler):
+    """Shows what is logged while there is no handler yet."""
+
+    def __init__(self, options: LogOptions) -> None:
+        super().__init__()
+        self._handlers: list[logging.Handler] = [OnConsole(options.format)]
+        if options.file is not None:
+            self._handlers.append(_InFile(options.file, options.format, delay=True))
+
+    @override
+    def emit(self, record: logging.LogRecord) -> None:
+        """Shows one record."""
+        for handler in self._handlers:
+            with suppress(OSError):  # That the file cannot be opened is told before the run.
+                handler.handle(record)
+
+    @override
+    def close(self) -> None:
+        """Closes the file."""
+        for handler in self._handlers:
+            handler.close()
+        super().close()
+
+
+@contextmanager
+def logging_from_the_start(options: LogOptions, *, quiet: bool = False) -> Iterator[None]:
+    """Sets the level of the root logger inside the `with`, and shows what modules log when they are imported.
+
+    They may configure logging then as if this were not there: it is only what Python falls back on where
+    nobody has. To be entered before the modules are imported, and `logging_to` afterwards.
+
+    Args:
+        options: What is wanted of the log.
+        quiet: As for `logging_to`.
+    """
+    root = logging.getLogger()
+    level, resort = root.level, logging.lastResort
+    early = _Early(options)
+    if options.level is not None:
+        root.setLevel(options.level.upper())
+    elif level == logging.WARNING and not (quiet and options.file is None):
+        root.setLevel(logging.INFO)
+    logging.lastResort = early  # type: ignore[assignment]  # typeshed wants a StreamHandler
+    try:
+        yield
+    finally:
+        logging.lastResort = resort
+        root.setLevel(level)
+        early.close()
+
+
 @contextmanager
 def logging_to(
     handler: logging.Handler,
@@ -204,7 +256,7 @@ def logging_to(
                 stack.callback(each.removeFilter, held)
         if quiet and options.level is None:
             handler.setLevel(max(handler.level, logging.WARNING))
-        _set_levels(options, quiet, stack)
+        _set_levels(options, stack)
         handlers = [handler]
         if options.file is not None:
             handlers.append(_InFile(options.file, options.format))
@@ -257,17 +309,14 @@ class _NotShown(logging.Filter):
         return True
 
 
-def _set_levels(options: LogOptions, quiet: bool, stack: ExitStack) -> None:
+def _set_levels(options: LogOptions, stack: ExitStack) -> None:
     root = logging.getLogger()
     libraries = [logging.getLogger(name) for name in _LIBRARIES]
     for logger in (root, *libraries):
         stack.callback(logger.setLevel, logger.level)
     if options.level is not None:
-        root.setLevel(options.level.upper())
+        root.setLevel(options.level.upper())  # A module may have chosen another.
         return
-    # WARNING is what it has from the beginning; another level was chosen by a module.
-    if root.level == logging.WARNING and not (quiet and options.file is None):
-        root.setLevel(logging.INFO)
     for logger in libraries:
         if logger.level == logging.NOTSET:
             logger.setLevel(max(logging.WARNING, root.level))

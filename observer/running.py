@@ -20,7 +20,7 @@ from .chaos import How, Rules
 from .checking import INVALID, CheckOptions, job_mistake
 from .display import restarts_text
 from .job import Job
-from .logs import LogOptions, logging_to, unwritable_log
+from .logs import LogOptions, logging_from_the_start, logging_to, unwritable_log
 from .look import Lookout
 from .report import Chaos, Outcome
 from .saboteur import Saboteur
@@ -69,6 +69,11 @@ def run_tree(options: RunOptions) -> int:
         The exit status: that of `Application.run`, or 2 if nothing was started because something is wrong
         with the file or the options.
     """
+    with logging_from_the_start(options.log, quiet=options.look == "quiet"):
+        return _load_and_run(options)
+
+
+def _load_and_run(options: RunOptions) -> int:
     try:
         application = Application.load(options.tree, options.settings)
     except ConfigError as error:

@@ -3,14 +3,24 @@ from __future__ import annotations
 import io
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from logging.handlers import MemoryHandler, QueueHandler, QueueListener
 from pathlib import Path
 from queue import SimpleQueue
+from typing import Any
 
 import pytest
 
 from resprout.actors import Crash, CrashReport, GenServer, Ok, process
-from resprout.observer.logs import LogOptions, WithoutChaos, is_console, logging_to, unwritable_log
+from resprout.observer.logs import (
+    LogOptions,
+    WithoutChaos,
+    is_console,
+    logging_from_the_start,
+    logging_to,
+    unwritable_log,
+)
 from resprout.observer.saboteur import ChaosError
 
 
@@ -101,6 +111,16 @@ def configure(root: logging.Logger) -> logging.Handler:
     return theirs
 
 
+@contextmanager
+def listening(
+    handler: logging.Handler, options: LogOptions | None = None, *, quiet: bool = False, **more: Any
+) -> Iterator[None]:
+    """As a run does it around the import of the modules and what follows."""
+    options = options or LogOptions()
+    with logging_from_the_start(options, quiet=quiet), logging_to(handler, options, quiet=quiet, **more):
+        yield
+
+
 def say() -> None:
     for level in ("debug", "info", "warning"):
         getattr(logging.getLogger("shop.till"), level)(level)
@@ -121,7 +141,7 @@ def test_the_program_is_heard_from_info_on_and_the_library_from_warning_on(
     level: str | None, quiet: bool, expected: list[str], root: logging.Logger
 ) -> None:
     seen = Noting()
-    with logging_to(seen, LogOptions(level), quiet=quiet):
+    with listening(seen, LogOptions(level), quiet=quiet):
         say()
     assert seen.texts == expected
     assert (root.level, logging.getLogger("resprout").level) == (logging.WARNING, logging.NOTSET)
@@ -129,18 +149,29 @@ def test_the_program_is_heard_from_info_on_and_the_library_from_warning_on(
 
 def test_of_a_server_of_an_asgi_child_nobody_hears_that_all_is_well(root: logging.Logger) -> None:
     seen = Noting()
-    with logging_to(seen):
+    with listening(seen):
         logging.getLogger("uvicorn.error").info("Waiting for application startup.")
         logging.getLogger("uvicorn.error").warning("something odd")
     assert seen.texts == ["something odd"]
 
 
-def test_a_level_that_a_module_has_chosen_stays(root: logging.Logger) -> None:
-    root.setLevel(logging.ERROR)
+@pytest.mark.parametrize(
+    ("level", "expected"),
+    [
+        (logging.ERROR, []),
+        (logging.WARNING, ["warning", "resprout warning"]),
+        (logging.DEBUG, ["debug", "info", "warning", "resprout warning"]),
+    ],
+)
+def test_a_level_that_a_module_has_chosen_stays(
+    level: int, expected: list[str], root: logging.Logger
+) -> None:
     seen = Noting()
-    with logging_to(seen):
-        say()
-    assert seen.texts == []
+    with logging_from_the_start(LogOptions()):
+        root.setLevel(level)  # when it is imported
+        with logging_to(seen):
+            say()
+    assert seen.texts == expected
 
 
 def test_what_a_handler_of_a_module_shows_is_not_shown_again(
@@ -148,7 +179,7 @@ def test_what_a_handler_of_a_module_shows_is_not_shown_again(
 ) -> None:
     configure(root)
     seen = Noting()
-    with logging_to(seen):
+    with listening(seen):
         say()
     assert seen.texts == []
     assert capsys.readouterr().err.splitlines() == ["mine: info", "mine: warning", "mine: resprout warning"]
@@ -161,7 +192,7 @@ def test_a_handler_below_the_root_shows_what_is_its_own_and_nothing_twice(
     logging.getLogger("shop").addHandler(own)
     try:
         seen = Noting()
-        with logging_to(seen):
+        with listening(seen):
             say()
     finally:
         logging.getLogger("shop").removeHandler(own)
@@ -175,7 +206,7 @@ def test_a_handler_that_writes_elsewhere_takes_nothing_from_the_console(
     elsewhere = logging.FileHandler(tmp_path / "theirs")
     root.addHandler(elsewhere)
     seen = Noting()
-    with logging_to(seen):
+    with listening(seen):
         say()
     elsewhere.close()
     assert seen.texts == ["info", "warning", "resprout warning"]
@@ -205,12 +236,11 @@ def test_where_nothing_else_may_write_handlers_of_the_root_rest_and_their_format
     root: logging.Logger, capsys: pytest.CaptureFixture[str]
 ) -> None:
     theirs = configure(root)
-    root.setLevel(logging.DEBUG)
     seen, above = Noting(), io.StringIO()
     own = logging.StreamHandler(sys.stderr)
     logging.getLogger("shop").addHandler(own)
     try:
-        with logging_to(seen, alone=lambda stream: above):
+        with listening(seen, alone=lambda stream: above):
             say()
             assert theirs not in root.handlers
             assert seen in root.handlers
@@ -221,7 +251,7 @@ def test_where_nothing_else_may_write_handlers_of_the_root_rest_and_their_format
     assert seen not in root.handlers
     assert seen.texts == ["resprout warning"]
     assert seen.formatter is theirs.formatter
-    assert above.getvalue().splitlines() == ["debug", "info", "warning"]
+    assert above.getvalue().splitlines() == ["info", "warning"]
     assert capsys.readouterr().err == ""
 
 
@@ -232,7 +262,7 @@ def test_the_log_file_has_all_that_is_logged_and_what_was_there_before(
     path.write_text("before\n")
     made = report(ChaosError("number 1 of 2"))
     seen = Noting()
-    with logging_to(seen, LogOptions(file=path), chaos=True, quiet=True):
+    with listening(seen, LogOptions(file=path), chaos=True, quiet=True):
         say()
         logging.getLogger("resprout").error("%s", made, extra={"crash_report": made})
         logging.getLogger("shop").warning("half a character: \ud800")
@@ -250,7 +280,7 @@ def test_the_log_file_has_all_that_is_logged_and_what_was_there_before(
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a disk that is always full")
 def test_a_full_disk_is_told_once(root: logging.Logger, capsys: pytest.CaptureFixture[str]) -> None:
-    with logging_to(Noting(), LogOptions(file=Path("/dev/full"))):
+    with listening(Noting(), LogOptions(file=Path("/dev/full"))):
         say()
         say()
     err = capsys.readouterr().err.splitlines()

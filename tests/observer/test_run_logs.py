@@ -38,6 +38,33 @@ def test_what_basic_config_shows_is_shown_once_and_in_its_format(
     assert shop.run(*look).stderr == "mine an info\nmine a warning\n"
 
 
+IMPORTED = "import logging\nlogging.getLogger('setup').info('imported')\n"
+
+
+def test_what_modules_log_when_they_are_imported_appears_too(shop: Any) -> None:
+    shop.write(TILL, IMPORTED)
+    assert shop.run("--log-file", "log").stderr.splitlines() == [
+        "INFO setup: imported",
+        "INFO shop.till: an info",
+        "WARNING shop.till: a warning",
+    ]
+    assert [line.split(" ", 3)[3] for line in (shop.folder / "log").read_text().splitlines()] == [
+        "setup: imported",
+        "shop.till: an info",
+        "shop.till: a warning",
+    ]
+
+
+def test_a_module_that_configures_and_then_logs_is_heard_once(shop: Any) -> None:
+    shop.write(TILL, BASIC + IMPORTED)
+    assert shop.run().stderr == "mine imported\nmine an info\nmine a warning\n"
+
+
+def test_a_module_that_wants_warnings_only_gets_them(shop: Any) -> None:
+    shop.write(TILL, BASIC.replace("INFO", "WARNING"))
+    assert shop.run().stderr == "mine a warning\n"
+
+
 def test_a_program_that_configures_logging_while_it_runs_is_heard_once(shop: Any) -> None:
     shop.write(TILL)
     code = (shop.folder / "shop.py").read_text()
