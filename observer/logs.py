@@ -211,7 +211,7 @@ def logging_from_the_start(options: LogOptions, *, quiet: bool = False) -> Itera
         root.setLevel(options.level.upper())
     elif level == logging.WARNING and not (quiet and options.file is None):
         root.setLevel(logging.INFO)
-    logging.lastResort = early  # type: ignore[assignment]  # typeshed wants a StreamHandler
+    logging.lastResort = early
     try:
         yield
     finally:
