@@ -5,12 +5,15 @@ from __future__ import annotations
 from .chaos import Rules
 from .checking import CheckOptions, check_tree
 from .job import Job, Progress
+from .logs import LEVELS, LogOptions
 from .running import RunOptions, run_tree
 from .streams import open_streams, to_nobody_if_gone
 
 __all__ = [
+    "LEVELS",
     "CheckOptions",
     "Job",
+    "LogOptions",
     "Progress",
     "Rules",
     "RunOptions",

@@ -2,28 +2,38 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from itertools import groupby
+from itertools import groupby, pairwise
 
 import attrs
 
 from .job import Progress
 from .report import Outcome
-from .snapshot import Child, Lock, Snapshot, walk
+from .snapshot import Child, Lock, Snapshot, Stopping, walk
 
 __all__ = [
     "Row",
     "clock",
+    "fitted",
+    "fitted_locks",
     "lock_text",
     "plain_line",
     "progress_text",
     "restarts_text",
     "rows",
+    "stopping_text",
     "summary_rows",
 ]
 
 # From this many on, the replicas of a child share a row: a tree should fit the terminal.
 FOLD = 4
+
+# How many children are named in a line at most.
+NAMED = 5
+
+# Seconds from which on a stop is a slow one.
+PATIENCE = 0.5
 
 
 @attrs.frozen
@@ -71,6 +81,75 @@ def rows(children: Sequence[Child], depth: int = 0) -> list[Row]:
     return result
 
 
+def fitted(shown: Sequence[Row], most: int) -> list[Row]:
+    """The rows of a tree in at most `most` rows, folded around what is not well.
+
+    First come the rows of what does not run, with those above them; then what has been restarted, then
+    the others, the upper levels first. Neighbours that are left out share a row that counts them.
+    """
+    if len(shown) <= most:
+        return list(shown)
+    ill = [index for index, row in enumerate(shown) if not row.healthy]
+    restarted = [index for index, row in enumerate(shown) if row.restarts]
+    levels = sorted(range(len(shown)), key=lambda index: (shown[index].depth, index))
+    above = _above(shown)
+    kept: set[int] = set()
+    for index in [*ill, *restarted, *levels]:
+        more = kept | {index, *above[index]}
+        if _height(more, len(shown)) > most:
+            break
+        kept = more
+    return _with_gaps(shown, kept)
+
+
+def _above(shown: Sequence[Row]) -> list[tuple[int, ...]]:
+    """For each row those that it is under."""
+    found: list[tuple[int, ...]] = []
+    path: list[int] = []
+    for index, row in enumerate(shown):
+        del path[row.depth :]
+        found.append(tuple(path))
+        path.append(index)
+    return found
+
+
+def _height(kept: set[int], total: int) -> int:
+    """How many rows it takes to show some of `total`, those in between folded."""
+    edges = [-1, *sorted(kept), total]
+    return len(kept) + sum(after - before > 1 for before, after in pairwise(edges))
+
+
+def _with_gaps(shown: Sequence[Row], kept: set[int]) -> list[Row]:
+    result: list[Row] = []
+    for keep, members in groupby(enumerate(shown), key=lambda each: each[0] in kept):
+        together = [row for _, row in members]
+        result += together if keep else [_folded(together)]
+    return result
+
+
+def _folded(together: Sequence[Row]) -> Row:
+    states: Counter[str] = Counter()
+    for row in together:
+        states.update(dict(row.states))
+    return Row(
+        min(row.depth for row in together),
+        f"... {states.total():,} more",
+        "",
+        tuple((state, states[state]) for state in _WORDS if states[state]),
+        sum(row.restarts for row in together),
+    )
+
+
+def fitted_locks(locks: Sequence[Lock], most: int) -> tuple[list[Lock], str]:
+    """At most `most` of the locks, those that are waited for most, and words for the rest."""
+    if len(locks) <= most:
+        return list(locks), ""
+    busiest = sorted(locks, key=lambda lock: (-lock.waiting, -lock.running))[: max(0, most - 1)]
+    rest = [lock for lock in locks if lock not in busiest]
+    waiting = sum(lock.waiting for lock in rest)
+    return [lock for lock in locks if lock in busiest], f"... {len(rest):,} more locks, {waiting:,} waiting"
+
+
 def _row(label: str, children: Sequence[Child], depth: int) -> Row:
     counts = [(state, sum(child.state == state for child in children)) for state in _STATES]
     return Row(
@@ -83,6 +162,7 @@ def _row(label: str, children: Sequence[Child], depth: int) -> Row:
 
 
 _STATES = ("running", "restarting", "backing_off", "down")
+_WORDS = tuple(state.replace("_", " ") for state in _STATES)
 
 
 def clock(seconds: float) -> str:
@@ -114,18 +194,41 @@ def lock_text(lock: Lock) -> str:
 
 def plain_line(snapshot: Snapshot) -> str:
     """The whole run in one line, for where there is no terminal; it names only what does not run."""
+    stopping = stopping_text(snapshot.stopping)
     if not snapshot.children:
-        return "starting"
+        return stopping or "starting"
     parts = [] if snapshot.progress is None else [progress_text(snapshot.progress)]
     parts += [lock_text(lock) for lock in snapshot.locks]
     leaves = [child for child in walk(snapshot.children) if child.kind != "supervisor"]
     running = sum(child.state == "running" for child in leaves)
     parts.append(f"{running} of {len(leaves)} children running")
     parts.append(restarts_text(snapshot.restarts))
+    if stopping:
+        return "; ".join([*parts, stopping])
     away = [child.label for child in leaves if child.state in ("restarting", "backing_off")]
     if away:
-        parts.append(f"restarting: {', '.join(away)}")
+        parts.append(f"restarting: {_named(away)}")
     return "; ".join(parts)
+
+
+def stopping_text(stopping: Stopping | None) -> str:
+    """What a tree waits for that takes its time to stop, and how to have it end at once; or nothing."""
+    if stopping is None or stopping.seconds < PATIENCE:
+        return ""
+    whom = _named(stopping.waits_for)
+    match stopping.signal:
+        case None:
+            again = "Ctrl-C twice"
+        case "SIGINT":
+            again = "Ctrl-C again"
+        case name:
+            again = f"another {name}"
+    return f"stopping ({again} stops at once): waits for {whom}"
+
+
+def _named(names: Sequence[str]) -> str:
+    more = f" and {len(names) - NAMED:,} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more
 
 
 def summary_rows(outcome: Outcome) -> list[tuple[str, str]]:

@@ -12,7 +12,8 @@ import attrs
 from .. import registry, supervision, throttle
 from ..actors import LockNotFound, NoProcess, Pid
 from .job import Job, Progress
-from .snapshot import Child, ChildKind, Lock, Snapshot, stem
+from .snapshot import Child, ChildKind, Lock, Snapshot, Stopping, stem, waited_for
+from .tally import Tally
 
 __all__ = ["Lookout", "children_of"]
 
@@ -33,16 +34,24 @@ class Lookout:
         name: The tree's.
         root: Gives the root's Pid, None as long as there is none.
         job: What tells the progress, if anything does.
-        restarts: How many there were.
+        tally: What is counted in it.
+        signals: Gives the names of those that told it to stop, the first one first.
     """
 
     def __init__(
-        self, name: str, root: Callable[[], Pid | None], job: Job | None, restarts: Callable[[], int]
+        self,
+        name: str,
+        root: Callable[[], Pid | None],
+        job: Job | None,
+        tally: Tally,
+        signals: Callable[[], list[str]] = list,
     ) -> None:
         self._name = name
         self._root = root
         self._job = job
-        self._restarts = restarts
+        self._tally = tally
+        self._signals = signals
+        self._signalled: float | None = None
         self._began = monotonic()
 
     def glance(self) -> Snapshot:
@@ -52,12 +61,13 @@ class Lookout:
             monotonic() - self._began,
             self._children(),
             progress=self.progress(),
-            restarts=self._restarts(),
+            restarts=self._tally.restarts,
         )
 
     def look(self) -> Snapshot:
         """Everything that is shown."""
-        return attrs.evolve(self.glance(), locks=_locks())
+        snapshot = self.glance()
+        return attrs.evolve(snapshot, locks=_locks(), stopping=self._stopping(snapshot.children))
 
     def progress(self) -> Progress | None:
         """What the job says; None if there is none."""
@@ -69,6 +79,19 @@ class Lookout:
             logger.exception("the job does not tell its progress; the tree goes on without a bar")
             self._job = None
             return None
+
+    def _stopping(self, children: tuple[Child, ...]) -> Stopping | None:
+        signals = self._signals()
+        if signals and self._signalled is None:
+            self._signalled = monotonic()
+        since = self._tally.ending_since or self._signalled
+        if since is None:
+            return None
+        if self._tally.ending:
+            whom = tuple(child.label for child in waited_for(children)) or ("its root",)
+        else:
+            whom = ("its start",)
+        return Stopping(monotonic() - since, whom, signals[0] if signals else None)
 
     def _children(self) -> tuple[Child, ...]:
         root = self._root()

@@ -1,4 +1,4 @@
-"""A snapshot as rich draws it. Pure; the only file beside `screen.py` that knows rich, which is optional."""
+"""A snapshot as rich draws it. Pure; the only file beside `live.py` that knows rich, which is optional."""
 
 from __future__ import annotations
 
@@ -10,19 +10,45 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from .display import clock, progress_text, restarts_text, rows, summary_rows
+from .display import (
+    Row,
+    clock,
+    fitted,
+    fitted_locks,
+    progress_text,
+    restarts_text,
+    rows,
+    stopping_text,
+    summary_rows,
+)
 from .job import Progress
 from .report import Outcome
-from .snapshot import Child, Lock, Snapshot
+from .snapshot import Lock, Snapshot
 
 __all__ = ["picture", "summary_picture"]
 
 
-def picture(snapshot: Snapshot) -> RenderableType:
-    """The live area: a heading, the tree, the locks, the bar."""
-    parts: list[RenderableType] = [_heading(snapshot), _tree(snapshot.children)]
-    if snapshot.locks:
-        parts.append(_locks(snapshot.locks))
+def picture(snapshot: Snapshot, height: int = 1000) -> RenderableType:
+    """The live area: a heading, the tree, the locks, the bar.
+
+    Args:
+        snapshot: What is shown.
+        height: How many lines there are for it. No line of it is folded, so what it holds is as high as this.
+    """
+    shown = rows(snapshot.children)
+    stopping = stopping_text(snapshot.stopping)
+    left = height - 1 - bool(stopping) - (snapshot.progress is not None)
+    # The tree gets what it needs, if a third is left for the locks.
+    locks, others = fitted_locks(snapshot.locks, max(left - len(shown), left // 3))
+    high = len(locks) + bool(others)
+    parts: list[RenderableType] = [_heading(snapshot)]
+    if stopping:
+        parts.append(Text(stopping, style="yellow", no_wrap=True, overflow="ellipsis"))
+    parts.append(_tree(fitted(shown, max(1, left - high))))
+    if locks:
+        parts.append(_locks(locks))
+    if others:
+        parts.append(Text(others, style="dim", no_wrap=True, overflow="ellipsis"))
     if snapshot.progress is not None:
         parts.append(_bar(snapshot.progress))
     return Group(*parts)
@@ -42,13 +68,13 @@ def _heading(snapshot: Snapshot) -> Text:
     return Text.assemble((snapshot.name, "bold"), f"  {clock(snapshot.seconds)}")
 
 
-def _tree(children: Sequence[Child]) -> Table:
+def _tree(shown: Sequence[Row]) -> Table:
     table = Table.grid(padding=(0, 2))
     table.add_column(no_wrap=True)
-    table.add_column(style="dim")
+    table.add_column(style="dim", no_wrap=True)
     table.add_column(no_wrap=True)
     table.add_column(justify="right", no_wrap=True)
-    for row in rows(children):
+    for row in shown:
         restarts = Text(restarts_text(row.restarts), style="yellow") if row.restarts else Text("")
         state = Text(row.state, style="green" if row.healthy else "red")
         table.add_row(Text("  " * row.depth + row.label), Text(row.kind), state, restarts)
@@ -69,7 +95,9 @@ def _locks(locks: Sequence[Lock]) -> Table:
 
 def _bar(progress: Progress) -> RenderableType:
     if progress.fraction is None:
-        return Text(progress_text(progress))
+        return Text(progress_text(progress), no_wrap=True, overflow="ellipsis")
     row = Table.grid(padding=(0, 2))
+    row.add_column()
+    row.add_column(no_wrap=True)
     row.add_row(ProgressBar(total=progress.total, completed=progress.done, width=40), progress_text(progress))
     return row

@@ -18,14 +18,15 @@ from ..supervision import Application
 from . import report
 from .chaos import How, Rules
 from .checking import INVALID, CheckOptions, job_mistake
+from .display import restarts_text
 from .job import Job
-from .logs import logging_to
+from .logs import LogOptions, logging_from_the_start, logging_to, unwritable_log
 from .look import Lookout
 from .report import Chaos, Outcome
 from .saboteur import Saboteur
 from .screen import Look, Screen, screen_for
 from .specs import temporary, unknown_names
-from .tally import Tally, signals_seen
+from .tally import Tally, signals_seen, signals_unwinding
 from .watch import Watch
 
 __all__ = ["RunOptions", "reason_of", "run_tree"]
@@ -48,6 +49,7 @@ class RunOptions:
         seed: Of the choice of victims; None takes another each time.
         rules: Who may be a victim.
         look: How the run is shown.
+        log: What of the log is shown, and where else it goes.
     """
 
     tree: Path
@@ -57,6 +59,7 @@ class RunOptions:
     seed: int | None = None
     rules: Rules = attrs.field(factory=Rules)
     look: Look = "auto"
+    log: LogOptions = attrs.field(factory=LogOptions)
 
 
 def run_tree(options: RunOptions) -> int:
@@ -66,6 +69,11 @@ def run_tree(options: RunOptions) -> int:
         The exit status: that of `Application.run`, or 2 if nothing was started because something is wrong
         with the file or the options.
     """
+    with logging_from_the_start(options.log, quiet=options.look == "quiet"):
+        return _load_and_run(options)
+
+
+def _load_and_run(options: RunOptions) -> int:
     try:
         application = Application.load(options.tree, options.settings)
     except ConfigError as error:
@@ -81,6 +89,8 @@ def _mistakes(options: RunOptions, application: Application) -> list[str]:
     found = unknown_names(options.rules, application.tree.children)
     if options.report is not None and (reason := report.unwritable(options.report)) is not None:
         found.append(f"the report cannot be written: {reason}")
+    if options.log.file is not None and (reason := unwritable_log(options.log.file)) is not None:
+        found.append(f"the log cannot be written: {reason}")
     if (mistake := job_mistake(application)) is not None:
         found.append(f"{CheckOptions(options.tree).label}: {mistake}")
     return found
@@ -108,7 +118,15 @@ class _Run:
         obstacles = self._application.tree.obstacles()
         if obstacles:
             return self._not_started(obstacles, began)
-        with logging_to(self._screen.log_handler(), chaos=self._chaos is not None):
+        log = self._options.log
+        logging_here = logging_to(
+            self._screen.log_handler(log),
+            log,
+            chaos=self._chaos is not None,
+            quiet=self._options.look == "quiet",
+            alone=self._screen.alone,
+        )
+        with logging_here:
             try:
                 job: Job | None = self._application.job
             except Exception as error:
@@ -138,13 +156,12 @@ class _Run:
 
     def _observe(self, job: Job | None, began: float) -> Outcome:
         """Runs the tree with everything around it; no thread of the observer is left when this returns."""
-        lookout = Lookout(
-            self._application.name, lambda: self._application.root, job, lambda: self._tally.restarts
-        )
-        saboteur = self._saboteur(lookout)
-        watch = Watch(lookout.look, self._screen)
         with ExitStack() as stack:
             seen = stack.enter_context(signals_seen())
+            stack.enter_context(signals_unwinding())
+            lookout = Lookout(self._application.name, lambda: self._application.root, job, self._tally, seen)
+            saboteur = self._saboteur(lookout)
+            watch = Watch(lookout.look, self._screen)
             on_exit = None if saboteur is None else saboteur.has_died
             stack.enter_context(self._tally.attached(on_exit))
             stack.callback(watch.stop)
@@ -228,7 +245,7 @@ def reason_of(status: int, signals: list[str], application: Application, tally: 
     if tally.gave_up is not None:
         event = tally.gave_up
         return (
-            f"child {event.id!r} exceeded {event.max_restarts} restarts in {event.max_seconds:g} s, "
+            f"child {event.id!r} exceeded {restarts_text(event.max_restarts)} in {event.max_seconds:g} s, "
             "and its supervisor gave up"
         )
     try:

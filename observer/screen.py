@@ -7,17 +7,16 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import TYPE_CHECKING, Literal, Protocol, TextIO
+from collections.abc import Callable
+from typing import IO, Literal, Protocol, TextIO
 
 from .display import clock, plain_line, summary_rows
+from .logs import LogOptions, OnConsole
 from .report import Outcome
 from .snapshot import Snapshot
 from .streams import to_nobody_if_gone as _to_nobody_if_gone
 
-if TYPE_CHECKING:
-    from rich.console import Console
-
-__all__ = ["LiveScreen", "Look", "PlainScreen", "QuietScreen", "Screen", "screen_for"]
+__all__ = ["Look", "PlainScreen", "QuietScreen", "Screen", "screen_for"]
 
 Look = Literal["auto", "plain", "quiet"]
 
@@ -26,6 +25,11 @@ class Screen(Protocol):
     """What a run shows itself on; all methods but `show` are called by the thread that runs the tree."""
 
     interval: float
+
+    @property
+    def alone(self) -> Callable[[IO[str]], IO[str]] | None:
+        """Where nothing else may write to the terminal: gives for a stream one to write to instead."""
+        ...
 
     def open(self) -> None:
         """Called once, before the tree starts."""
@@ -43,8 +47,8 @@ class Screen(Protocol):
         """Shows how it ended; called after `close`."""
         ...
 
-    def log_handler(self) -> logging.Handler:
-        """Where log records go while the screen is open."""
+    def log_handler(self, options: LogOptions) -> logging.Handler:
+        """Where log records go while the screen is open, and in which form."""
         ...
 
 
@@ -57,23 +61,20 @@ def screen_for(look: Look, stream: TextIO) -> Screen:
             from rich.console import Console
         except ImportError:
             return PlainScreen(stream)
+        from .live import LiveScreen
+
         console = Console(file=stream)
         # A dumb terminal can't move its cursor, so a live picture would scroll away.
         if console.is_terminal and not console.is_dumb_terminal:
-            return LiveScreen(console)
+            return LiveScreen(console, shared=sys.stderr.isatty())
     return PlainScreen(stream)
-
-
-def _stderr_handler() -> logging.Handler:
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
-    return handler
 
 
 class QuietScreen:
     """Shows nothing; log records still go to stderr."""
 
     interval = 60.0
+    alone = None
 
     def open(self) -> None:
         """Nothing to open."""
@@ -87,15 +88,16 @@ class QuietScreen:
     def summary(self, outcome: Outcome, words: str) -> None:
         """Shows nothing."""
 
-    def log_handler(self) -> logging.Handler:
+    def log_handler(self, options: LogOptions) -> logging.Handler:
         """To stderr."""
-        return _stderr_handler()
+        return OnConsole(options.format)
 
 
 class PlainScreen:
     """A line whenever something has changed, at most one a second: for logs, pipes and CI."""
 
     interval = 1.0
+    alone = None
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -124,53 +126,10 @@ class PlainScreen:
         if words:
             self._write(words)
 
-    def log_handler(self) -> logging.Handler:
+    def log_handler(self, options: LogOptions) -> logging.Handler:
         """To stderr."""
-        return _stderr_handler()
+        return OnConsole(options.format)
 
     def _write(self, line: str) -> None:
         with _to_nobody_if_gone(self._stream):
             print(line, file=self._stream, flush=True)
-
-
-class LiveScreen:
-    """The live picture of rich; what children print and log scrolls by above it."""
-
-    interval = 0.2
-
-    def __init__(self, console: Console) -> None:
-        from rich.live import Live
-
-        self._console = console
-        # Without auto_refresh rich starts no thread of its own: the watching thread is the only one.
-        self._live = Live(console=console, auto_refresh=False, transient=True)
-
-    def open(self) -> None:
-        """Takes over the end of the terminal."""
-        with _to_nobody_if_gone(self._console.file):
-            self._live.start()
-
-    def show(self, snapshot: Snapshot) -> None:
-        """Draws the next frame."""
-        from .pictures import picture
-
-        with _to_nobody_if_gone(self._console.file):
-            self._live.update(picture(snapshot), refresh=True)
-
-    def close(self) -> None:
-        """Gives the terminal back, without the last frame: the summary takes its place."""
-        with _to_nobody_if_gone(self._console.file):
-            self._live.stop()
-
-    def summary(self, outcome: Outcome, words: str) -> None:
-        """Draws the table and the job's words."""
-        from .pictures import summary_picture
-
-        with _to_nobody_if_gone(self._console.file):
-            self._console.print(summary_picture(outcome, words))
-
-    def log_handler(self) -> logging.Handler:
-        """Above the picture, on the same terminal."""
-        from rich.logging import RichHandler
-
-        return RichHandler(console=self._console, show_path=False)

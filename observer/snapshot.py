@@ -11,7 +11,7 @@ import attrs
 
 from .job import Progress
 
-__all__ = ["Child", "ChildKind", "ChildState", "Lock", "Snapshot", "stem", "walk"]
+__all__ = ["Child", "ChildKind", "ChildState", "Lock", "Snapshot", "Stopping", "stem", "waited_for", "walk"]
 
 ChildKind = Literal["supervisor", "lock", "registry", "api", "worker"]
 ChildState = Literal["running", "restarting", "backing_off", "down"]
@@ -72,6 +72,21 @@ class Lock:
 
 
 @attrs.frozen
+class Stopping:
+    """A tree that was told to stop, or stops by itself, and has not ended yet.
+
+    Args:
+        seconds: For how long.
+        waits_for: The children that have to end next, or whatever else it is.
+        signal: The first signal that told it to, None if it stops by itself.
+    """
+
+    seconds: float
+    waits_for: tuple[str, ...]
+    signal: str | None = None
+
+
+@attrs.frozen
 class Snapshot:
     """Everything that is shown of a run.
 
@@ -82,6 +97,7 @@ class Snapshot:
         locks: In the order of their names.
         progress: The job's, if there is a job.
         restarts: How many there were since the run began, of children that are gone, too.
+        stopping: What it waits for, if it stops.
     """
 
     name: str
@@ -90,6 +106,20 @@ class Snapshot:
     locks: tuple[Lock, ...] = ()
     progress: Progress | None = None
     restarts: int = 0
+    stopping: Stopping | None = None
+
+
+def waited_for(children: tuple[Child, ...]) -> tuple[Child, ...]:
+    """Those that a tree which stops waits for now: of the children the last one that has not ended, as they
+    are stopped in the reverse order of their start, or of that one's children; dynamic ones end together.
+    """
+    alive = [child for child in children if child.process is not None]
+    if not alive:
+        return ()
+    inside = waited_for(alive[-1].children)
+    if inside:
+        return inside
+    return tuple(child for child in alive if child.dynamic) or (alive[-1],)
 
 
 def walk(children: tuple[Child, ...]) -> Iterator[Child]:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import signal
 import socket
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from time import monotonic
 from typing import Any
 
 from ..actors import Pid, telemetry
 from ..supervision import STOP_SIGNALS, ChildRestarting, GaveUp, ShuttingDown
 
-__all__ = ["Tally", "signals_seen"]
+__all__ = ["Tally", "signals_seen", "signals_unwinding"]
 
 _SUPERVISORS = ("resprout", "supervisor")
 _EXITED = ("resprout", "process", "exited")
@@ -28,15 +30,20 @@ class Tally:
     Attributes:
         restarts: How many there were.
         gave_up: The last supervisor that did.
-        ending: Whether the root has begun to stop its children.
+        ending_since: When the root began to stop its children, by the monotonic clock; None if it has not.
     """
 
     def __init__(self, root: Callable[[], Pid | None]) -> None:
         self.restarts = 0
         self.gave_up: GaveUp | None = None
-        self.ending = False
+        self.ending_since: float | None = None
         self._root = root
         self._on_exit: Callable[[Pid], None] | None = None
+
+    @property
+    def ending(self) -> bool:
+        """Whether the root has begun to stop its children."""
+        return self.ending_since is not None
 
     @contextmanager
     def attached(self, on_exit: Callable[[Pid], None] | None = None) -> Iterator[None]:
@@ -65,7 +72,7 @@ class Tally:
         elif isinstance(happened, GaveUp) and happened.scope == "supervisor":
             self.gave_up = happened
         elif isinstance(happened, ShuttingDown) and happened.supervisor is self._root():
-            self.ending = True
+            self.ending_since = monotonic()
 
     def _exited(
         self, event: tuple[str, ...], measurements: Mapping[str, Any], metadata: Mapping[str, Any]
@@ -107,3 +114,24 @@ def signals_seen() -> Iterator[Callable[[], list[str]]]:
             yield seen
         finally:
             signal.set_wakeup_fd(before)
+
+
+@contextmanager
+def signals_unwinding() -> Iterator[None]:
+    """Has the signals that would end the program at once raise SystemExit instead, so that what is open is
+    closed; main thread only. Who installs other handlers inside the `with` is not disturbed.
+    """
+
+    def unwind(number: int, frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    here = threading.current_thread() is threading.main_thread()
+    deadly = [number for number in STOP_SIGNALS if here and signal.getsignal(number) is signal.SIG_DFL]
+    for number in deadly:
+        signal.signal(number, unwind)
+    try:
+        yield
+    finally:
+        for number in deadly:
+            if signal.getsignal(number) is unwind:  # Somebody may ignore it from now on.
+                signal.signal(number, signal.SIG_DFL)

@@ -36,8 +36,11 @@ class Watch:
     def stop(self) -> None:
         """Ends the thread and closes the screen; nothing is shown after it returned."""
         self._stopping.set()
-        self._thread.join()
-        self._screen.close()
+        try:
+            if self._thread.ident is not None:  # The screen may have failed to open.
+                self._thread.join()
+        finally:
+            self._screen.close()
 
     def _run(self) -> None:
         # Looks only after the first interval: at the very start there is nothing to see.

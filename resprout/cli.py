@@ -10,7 +10,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from .observer import (
+    LEVELS,
     CheckOptions,
+    LogOptions,
     Rules,
     RunOptions,
     check_tree,
@@ -20,7 +22,10 @@ from .observer import (
 )
 
 _COMMANDS = ("run", "check")
-_OPTIONS = ("--set", "--report", "--plain", "--quiet", "--chaos", "--seed", "--chaos-spare", "--chaos-only")
+_OPTIONS = (
+    *("--set", "--report", "--plain", "--quiet", "--log-level", "--log-format", "--log-file"),
+    *("--chaos", "--seed", "--chaos-spare", "--chaos-only"),
+)
 
 INTERRUPTED = 130  # what a shell reports of a program that SIGINT ended
 
@@ -59,6 +64,7 @@ examples:
   resprout run tree.yaml
   resprout run tree.yaml --set port=8081 --set database=sqlite:///other.db
   resprout run tree.yaml --report report.json --plain
+  resprout run tree.yaml --log-level debug --log-file run.log
   resprout run tree.yaml --chaos 200 --seed 7 --chaos-spare api --report report.json
 """
 
@@ -144,6 +150,7 @@ def _run_options(options: argparse.Namespace) -> RunOptions:
         seed=options.seed,
         rules=Rules(frozenset(options.chaos_spare), frozenset(options.chaos_only)),
         look=options.look,
+        log=LogOptions(options.log_level, options.log_format, options.log_file),
     )
 
 
@@ -178,9 +185,29 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         "--plain", dest="look", action="store_const", const="plain", help="lines, also on a terminal"
     )
     looks.add_argument(
-        "--quiet", dest="look", action="store_const", const="quiet", help="show nothing but errors"
+        "--quiet",
+        dest="look",
+        action="store_const",
+        const="quiet",
+        help="show nothing but warnings and errors",
     )
     run.set_defaults(look="auto")
+    log = run.add_argument_group("log", "what the modules of the tree, and resprout itself, log")
+    log.add_argument(
+        "--log-level",
+        metavar="LEVEL",
+        type=str.lower,
+        choices=LEVELS,
+        help=f"the least that is shown: {', '.join(LEVELS)} (default: info, of resprout itself warning)",
+    )
+    log.add_argument(
+        "--log-format",
+        choices=["text", "json"],
+        help="lines for people, or an object of JSON a line (default: text, as the modules configure it)",
+    )
+    log.add_argument(
+        "--log-file", metavar="FILE", type=Path, help="write all of it to the end of this file, too"
+    )
     chaos = run.add_argument_group("chaos", "prove that the tree survives its children")
     chaos.add_argument("--chaos", metavar="N", type=_count, help="take children down N times during the run")
     chaos.add_argument(

@@ -1,14 +1,14 @@
 """Every example that a reader can see runs: the Python blocks of README and docs, and those of docstrings.
 
 The blocks of a page run in order, in one namespace, in an interpreter of their own with warnings as errors;
-a block with a top-level `await` runs in an event loop. The examples of a docstring (fenced, or with `>>>`)
-see the names of their module and the public ones. By hand: `python tests/test_docs.py docs/index.md`.
+a block that runs an event loop is a whole program, which runs by itself, too. The examples of a docstring
+(fenced, or with `>>>`) see the names of their module and the public ones.
+By hand: `python tests/test_docs.py docs/index.md`.
 """
 
 from __future__ import annotations
 
 import ast
-import asyncio
 import doctest
 import importlib
 import inspect
@@ -56,12 +56,7 @@ def has_examples(path: Path) -> bool:
 
 def run_block(code: str, file: str, line: int, names: dict[str, object]) -> None:
     """Runs one block; tracebacks show the page's own line."""
-    compiled = compile(
-        "\n" * (line - 1) + code, file, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True
-    )
-    result = eval(compiled, names)
-    if inspect.iscoroutine(result):
-        asyncio.run(result)
+    exec(compile("\n" * (line - 1) + code, file, "exec", dont_inherit=True), names)
 
 
 def run_page(path: Path) -> None:
@@ -106,6 +101,33 @@ def test_examples_run(file: str, tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def programs() -> list[object]:
+    """The blocks that run an event loop."""
+    return [
+        pytest.param(code, id=f"{page.relative_to(ROOT)}:{line}")
+        for page in PAGES
+        for line, code in blocks_of(page.read_text(encoding="utf-8"))
+        if "asyncio.run(" in code
+    ]
+
+
+@pytest.mark.parametrize("code", programs())
+def test_a_block_that_runs_an_event_loop_is_a_whole_program(code: str, tmp_path: Path) -> None:
+    path = tmp_path / "program.py"
+    path.write_text(code, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-W", "error", path], capture_output=True, text=True, timeout=WATCHDOG, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_index_lists_every_page_once() -> None:
+    listed = re.findall(
+        r"^- \[[^\]]*\]\(([^)]*)\)", (ROOT / "docs/index.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    assert sorted(listed) == sorted({path.name for path in (ROOT / "docs").glob("*.md")} - {"index.md"})
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

@@ -2,13 +2,27 @@ from __future__ import annotations
 
 import io
 
+import attrs
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from resprout.observer.display import clock, plain_line, progress_text, restarts_text, rows, summary_rows
+from resprout.observer.display import (
+    Row,
+    clock,
+    fitted,
+    fitted_locks,
+    plain_line,
+    progress_text,
+    restarts_text,
+    rows,
+    stopping_text,
+    summary_rows,
+)
 from resprout.observer.job import Progress
 from resprout.observer.report import Chaos, CrashReport, Outcome
 from resprout.observer.screen import PlainScreen, QuietScreen, screen_for
-from resprout.observer.snapshot import Child, ChildState, Lock, Snapshot
+from resprout.observer.snapshot import Child, ChildState, Lock, Snapshot, Stopping
 
 
 def consumer(number: int, state: ChildState = "running", restarts: int = 0) -> Child:
@@ -67,6 +81,111 @@ def test_a_few_replicas_have_a_row_each() -> None:
         ("consumer-0", "running"),
         ("consumer-1", "down"),
     ]
+
+
+def row(label: str, depth: int = 0, state: str = "running", restarts: int = 0) -> Row:
+    return Row(depth, label, "worker", ((state, 1),), restarts)
+
+
+def shape(shown: list[Row]) -> list[tuple[str, str]]:
+    return [(each.label, each.state) for each in shown]
+
+
+def test_rows_that_fit_stay_as_they_are() -> None:
+    shown = [row("a"), row("b", state="down"), row("c")]
+    assert fitted(shown, 3) == shown
+
+
+def test_more_rows_than_fit_are_folded_around_what_does_not_run() -> None:
+    shown = [row("top")] + [row(f"w{n}", 1, "backing off" if n == 50 else "running") for n in range(100)]
+    assert shape(fitted(shown, 6)) == [
+        ("top", "running"),
+        ("w0", "running"),
+        ("w1", "running"),
+        ("... 48 more", "48 running"),
+        ("w50", "backing off"),
+        ("... 49 more", "49 running"),
+    ]
+
+
+def test_what_does_not_run_is_shown_with_those_above_it() -> None:
+    shown = [row(f"s{n}") for n in range(9)] + [row("up"), row("mid", 1), row("ill", 2, "down")]
+    assert shape(fitted(shown, 4)) == [
+        ("... 9 more", "9 running"),
+        ("up", "running"),
+        ("mid", "running"),
+        ("ill", "down"),
+    ]
+
+
+def test_what_was_restarted_comes_before_what_never_was() -> None:
+    shown = [*(row(f"a{n}") for n in range(9)), row("again", restarts=2), *(row(f"b{n}") for n in range(9))]
+    folded = fitted(shown, 3)
+    assert [each.label for each in folded] == ["... 9 more", "again", "... 9 more"]
+    assert [each.restarts for each in folded] == [0, 2, 0]
+
+
+def test_more_that_does_not_run_than_fits_is_counted() -> None:
+    shown = [row(f"w{n}", state="down" if n % 2 else "restarting") for n in range(1000)]
+    folded = fitted(shown, 4)
+    assert shape(folded)[:3] == [("w0", "restarting"), ("w1", "down"), ("w2", "restarting")]
+    assert shape(folded)[3] == ("... 997 more", "498 restarting, 499 down")
+
+
+rows_of_a_tree = st.lists(
+    st.tuples(st.integers(0, 3), st.sampled_from(["running", "down", "restarting"]), st.integers(0, 2))
+).map(
+    lambda drawn: [
+        row(str(at), min(depth, at), state, restarts) for at, (depth, state, restarts) in enumerate(drawn)
+    ]
+)
+
+
+@given(rows_of_a_tree, st.integers(1, 12))
+def test_a_folded_tree_fits_is_in_order_and_counts_everybody(shown: list[Row], most: int) -> None:
+    folded = fitted(shown, most)
+    assert len(folded) <= max(most, 1)
+    assert sum(count for each in folded for _, count in each.states) == len(shown)
+    assert sum(each.restarts for each in folded) == sum(each.restarts for each in shown)
+    kept = [each.label for each in folded if not each.label.startswith("...")]
+    assert kept == sorted(kept, key=int)
+
+
+def test_the_locks_that_are_waited_for_most_are_shown_and_the_rest_is_counted() -> None:
+    locks = [Lock(f"l{n}", 1, n % 5, 1) for n in range(10)]
+    assert fitted_locks(locks, 10) == (locks, "")
+    shown, rest = fitted_locks(locks, 3)
+    assert [lock.name for lock in shown] == ["l4", "l9"]
+    assert rest == "... 8 more locks, 12 waiting"
+
+
+def test_a_plain_line_names_the_first_of_many_that_are_away() -> None:
+    line = plain_line(snapshot(*(consumer(n, "restarting") for n in range(12))))
+    assert line.endswith("consumers/consumer-3, consumers/consumer-4 and 7 more")
+
+
+@pytest.mark.parametrize(
+    ("stopping", "text"),
+    [
+        (None, ""),
+        (Stopping(0.4, ("a",), "SIGINT"), ""),
+        (Stopping(0.5, ("a/b",), "SIGINT"), "stopping (Ctrl-C again stops at once): waits for a/b"),
+        (Stopping(9.0, ("a",), "SIGHUP"), "stopping (another SIGHUP stops at once): waits for a"),
+        (Stopping(9.0, ("a",)), "stopping (Ctrl-C twice stops at once): waits for a"),
+        (
+            Stopping(9.0, tuple("abcdefg"), "SIGTERM"),
+            "stopping (another SIGTERM stops at once): waits for a, b, c, d, e and 2 more",
+        ),
+    ],
+)
+def test_a_slow_stop_names_whom_it_waits_for_and_what_ends_it(stopping: Stopping | None, text: str) -> None:
+    assert stopping_text(stopping) == text
+
+
+def test_a_tree_that_stops_restarts_nobody() -> None:
+    stops = attrs.evolve(snapshot(consumer(0, "restarting")), stopping=Stopping(1.0, ("services/api",)))
+    assert plain_line(stops).endswith("; stopping (Ctrl-C twice stops at once): waits for services/api")
+    assert "restarting" not in plain_line(stops)
 
 
 def test_the_plain_line_has_the_backlog_the_locks_the_restarts_and_who_is_away() -> None:

@@ -11,10 +11,12 @@ pytest.importorskip("rich", reason="the live picture is an extra")
 from rich.console import Console
 
 from resprout.observer.job import Progress
+from resprout.observer.live import LiveScreen
+from resprout.observer.logs import LogOptions
 from resprout.observer.pictures import picture, summary_picture
 from resprout.observer.report import Outcome
-from resprout.observer.screen import LiveScreen, PlainScreen, screen_for
-from resprout.observer.snapshot import Child, Lock, Snapshot
+from resprout.observer.screen import PlainScreen, screen_for
+from resprout.observer.snapshot import Child, Lock, Snapshot, Stopping
 
 NOW = Snapshot(
     "orders",
@@ -47,6 +49,35 @@ def test_the_picture_shows_tree_locks_and_bar() -> None:
     assert "50 of 100 events (50%)" in shown
 
 
+@pytest.mark.parametrize("height", [8, 12, 24, 60])
+@pytest.mark.parametrize("width", [30, 80])
+@pytest.mark.parametrize("locks", [0, 3, 50])
+def test_a_picture_is_never_higher_than_the_terminal(height: int, width: int, locks: int) -> None:
+    snapshot = Snapshot(
+        "big",
+        1.0,
+        tuple(
+            Child(
+                (name := f"{n}-a-child-of-a-long-name",),
+                state="down" if n == 70 else "running",
+                group=(name,),
+            )
+            for n in range(100)
+        ),
+        tuple(Lock(f"lock-{n}", 1, n, 1) for n in range(locks)),
+        Progress(5, 100, "events"),
+        stopping=Stopping(1.0, ("70-a-child-of-a-long-name",)),
+    )
+    stream = io.StringIO()
+    Console(file=stream, width=width).print(picture(snapshot, height))
+    shown = stream.getvalue().splitlines()
+    assert len(shown) <= height
+    assert "70-a-child" in stream.getvalue(), "what is not well is there"
+    assert shown[1].startswith("stopping (Ctrl-C")
+    assert any("more" in line for line in shown)
+    assert "5" in shown[-1], "and so is the bar"
+
+
 def test_names_with_brackets_are_names_and_no_markup() -> None:
     assert "kafka[1]" in text_of(picture(NOW))
     assert "[red]" in text_of(summary_picture(Outcome("x", 1.0, 0, 0, "[red]"), ""))
@@ -61,7 +92,7 @@ def test_a_live_screen_draws_logs_above_itself_and_leaves_its_place_to_the_summa
     stream = io.StringIO()
     screen = LiveScreen(console(stream))
     log = logging.Logger("a child")
-    log.addHandler(screen.log_handler())
+    log.addHandler(screen.log_handler(LogOptions()))
     screen.open()
     screen.show(NOW)
     log.warning("something odd")

@@ -35,6 +35,11 @@ class Broken(Eager):
         raise OSError("the terminal is gone")
 
 
+class Unopened(Eager):
+    def open(self) -> None:
+        raise OSError("no such terminal")
+
+
 def watching() -> list[str]:
     return [thread.name for thread in threading.enumerate() if thread.name == "resprout observer display"]
 
@@ -63,3 +68,12 @@ def test_a_display_that_fails_is_told_once_and_takes_nothing_with_it(
     assert [record.message for record in caplog.records] == [
         "the display failed; the tree goes on without it"
     ]
+
+
+def test_a_screen_that_did_not_open_is_closed_all_the_same() -> None:
+    screen = Unopened()
+    watch = Watch(lambda: Snapshot("x"), screen)
+    with pytest.raises(OSError, match="no such terminal"):
+        watch.start()
+    watch.stop()
+    assert screen.said == ["close"]

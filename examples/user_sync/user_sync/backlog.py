@@ -11,6 +11,7 @@ from resprout import Down, GenServer, NoReply, Ok, Ref, Stop, process
 
 from .ledger import ledger
 from .requests import Request, make_requests
+from .story import tell
 
 BACK_AFTER = 1.0
 """Seconds until a user that somebody else is at work on comes up again."""
@@ -112,6 +113,7 @@ class Backlog(GenServer):
                 del desk.out[loan.request.number]
                 ledger.gave_up()
                 desk.queue.append(loan.request)
+                tell(loan.request, down.reason)
 
     def _hand_out(self, desk: Desk) -> NoReply | Stop:
         while desk.queue and desk.idle:

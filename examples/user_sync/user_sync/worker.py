@@ -11,12 +11,9 @@ from resprout import AlreadyRegistered, GenServer, NoReply, Ok, ProcessExit, Reg
 from .backlog import Done, PutBack, Take
 from .ledger import ledger
 from .requests import Request
+from .story import RemoteTrouble
 
 REGISTRY = "syncs"
-
-
-class RemoteTrouble(Exception):
-    """The remote system did something unexpected."""
 
 
 @attrs.frozen
@@ -63,8 +60,8 @@ def sync(request: Request) -> None:
             return
         if first and request.trouble == "before":
             time.sleep(request.seconds / 2)
-            raise RemoteTrouble(f"lost the connection while it synced user {request.user}")
+            raise RemoteTrouble("cut off before the sync")
         time.sleep(request.seconds)  # the remote call
         ledger.carry_out(request)
     if first and request.trouble == "after":
-        raise RemoteTrouble(f"has synced user {request.user}, and lost the connection then")
+        raise RemoteTrouble("cut off after the sync")
