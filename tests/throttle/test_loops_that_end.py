@@ -13,7 +13,7 @@ import random
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -35,9 +35,12 @@ pytestmark = pytest.mark.filterwarnings(
 
 
 @pytest.fixture(autouse=True)
-def quiet(caplog: pytest.LogCaptureFixture) -> None:
+def quiet(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     caplog.set_level(logging.CRITICAL, logger="asyncio")
     caplog.set_level(logging.CRITICAL, logger="resprout.throttle")
+    yield
+    # Loops that are garbage now warn here, and not in somebody else's test.
+    gc.collect()
 
 
 def nobody_is_left(name: str) -> bool:
