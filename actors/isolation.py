@@ -6,6 +6,7 @@ its own; the one that it was is set aside, with everything that it has, and come
 
 from __future__ import annotations
 
+import abc
 import asyncio
 import sys
 import threading
@@ -250,19 +251,19 @@ def _retire(pid: Pid) -> None:
     unmet.pop(pid.id, None)
 
 
-class _Seat:
+class _Seat(abc.ABC):
     """Where a thread or task has its process."""
 
     takes_leave = True
     task: asyncio.Task[Any] | None = None
 
+    @abc.abstractmethod
     def pid(self) -> Pid | None:
         """The process that sits there now, if there is one already."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def restore(self) -> None:
         """End it, and have the former one sit there again."""
-        raise NotImplementedError
 
 
 class _Nobody(_Seat):

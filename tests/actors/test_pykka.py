@@ -408,6 +408,7 @@ def slow_log(monkeypatch: pytest.MonkeyPatch):
 
     class Slow(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
+            # What is tested is that nobody comes before its end, so it has to take its time.
             time.sleep(0.02)
 
     handler = Slow()

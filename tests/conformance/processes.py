@@ -100,6 +100,7 @@ class World:
             if time.monotonic() > deadline:
                 busy = [name for pid, name in list(self.known.items()) if pid.alive and not at_rest(pid)]
                 raise NeverAtRest(f"not at rest within {PATIENCE:g} s: {busy}")
+            # That nothing more happens is no event: nobody can tell of it.
             time.sleep(pause)
             pause = min(pause + 0.0002, 0.002)
 

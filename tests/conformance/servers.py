@@ -99,7 +99,7 @@ class OnThreads:
         return kind.start_link(arg) if link else kind.start(arg)
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        """Waits for something that nobody tells of."""
+        """Waits for something that nobody tells of: a telling would be one more message in the trace."""
         while not condition():
             time.sleep(0.0001)
 

@@ -72,6 +72,7 @@ class Interrupts:
         assert main is not None
         while not self.over:
             signal.pthread_kill(main, signal.SIGUSR1)
+            # A storm comes at moments that nobody chooses.
             time.sleep(self._chance.random() * 0.003)
 
     def hit(self, operation: Callable[[], object], kind: type[BaseException]) -> bool:
