@@ -20,7 +20,7 @@ from resprout import GenServer, Ok, Supervisor, process
 
 class Plain(GenServer): pass
 class Keyed(GenServer):
-    def init(self, arg): return Ok(arg["size"] if arg else None)
+    def init(self, arg): return Ok(arg.get("size") if arg else None)
 class Uninformed(GenServer):
     def init(self): return Ok(None)
 class Narrow(GenServer):
