@@ -11,6 +11,7 @@ should not be the first one: name what it needs at the top of the module.
 from __future__ import annotations
 
 import os as _os  # `sys`, for one, is a name of ours here
+from sys import meta_path as _meta_path
 from sys import modules as _modules
 from typing import TYPE_CHECKING
 
@@ -213,13 +214,32 @@ _NAMES = {
         Grant Holder LockInfo LockState Waiter
     """,
 }
+_ROOMS = ("actors", "registry", "supervision", "testing", "throttle")
 _ROOM_OF = {name: room for room, names in _NAMES.items() for name in names.split()}
-_ROOM_OF |= {room: room for room in ("actors", "registry", "supervision", "testing", "throttle")}
+_ROOM_OF |= {room: room for room in _ROOMS}
 
-# In a clone, the rooms are folders beside this one; installed, they are inside it.
-_here = _os.path.dirname(_os.path.abspath(__file__))
-if not _os.path.isdir(_os.path.join(_here, "actors")):
-    __path__.append(_os.path.dirname(_here))
+
+class _RoomsOfAClone:
+    """Finds the rooms that are folders beside this one, as in a clone; installed, they are inside it.
+
+    The first of the finders, since the installed resprout of another place may have one of its own. Not by
+    `__path__`, where all else beside this folder would be in the package as well.
+    """
+
+    beside = _os.path.dirname(_os.path.dirname(_os.path.realpath(__file__)))
+
+    @classmethod
+    def find_spec(cls, name: str, path: object = None, target: object = None) -> object:
+        package, _, room = name.rpartition(".")
+        if package != __name__ or room not in (*_ROOMS, "observer"):
+            return None
+        from importlib.machinery import PathFinder
+
+        return PathFinder.find_spec(name, [cls.beside])
+
+
+if not _os.path.isdir(_os.path.join(_os.path.dirname(_os.path.realpath(__file__)), "actors")):
+    _meta_path.insert(0, _RoomsOfAClone)  # type: ignore[arg-type]  # a class does for a finder
 
 if not TYPE_CHECKING:  # a type checker would take any name at all for one of ours
 

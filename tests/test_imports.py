@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import importlib
 import os
+import pkgutil
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -214,12 +216,17 @@ resprout.Supervisor.start_link([Ends], strategy="one_for_one")
     assert run(program).stdout.split("\n")[0] == "terminated with shutdown"
 
 
+def test_nothing_but_what_is_ours_is_in_the_package() -> None:
+    names = [module.name for module in pkgutil.iter_modules(resprout.__path__)]
+    assert {*names} <= {"__main__", "cli", "pytest_plugin", *resprout._ROOMS, "observer"}  # type: ignore[attr-defined]
+
+
 def test_a_clone_is_importable_beside_an_installed_wheel(tmp_path: Path) -> None:
     # The face of another place: what is imported must come from beside it, whole.
     clone = tmp_path / "clone"
     clone.mkdir()
     for room in ("resprout", "actors", "registry", "supervision", "throttle", "testing"):
-        (clone / room).symlink_to(ROOT / room, target_is_directory=True)
+        shutil.copytree(ROOT / room, clone / room, ignore=shutil.ignore_patterns("__pycache__"))
     program = """
 import resprout, resprout.actors.pid, resprout.supervision.kinds
 print(resprout.__file__, resprout.throttle.__file__, resprout.supervision.kinds.__file__, sep="\\n")
