@@ -1,9 +1,9 @@
 """What an import costs: processor time, resident memory and modules, each against `import asyncio`.
 
 Run it with ``python benchmarks/imports.py``; exit status 1 when a bar is missed. Each row is the median of
-new interpreters that take turns, so what else the machine does touches all of them alike; the ratio is what to
-compare between machines. Byte code is written by the first round, which does not count. Memory is read from
-/proc, so it is left out where there is none.
+new interpreters that take turns, so what else the machine does touches all of them alike; the ratio is what
+to compare between machines. Byte code is written by the first round, which does not count. Memory is read
+from /proc, so it is left out where there is none.
 """
 
 from __future__ import annotations

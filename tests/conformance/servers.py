@@ -207,7 +207,7 @@ class Pooled(GenServer):
         match message:
             case ("m", value):
                 self.log(kind, value)
-                return Reply(value) if kind == "call" else NoReply()
+                return Reply(value, None) if kind == "call" else NoReply(None)
             case ("do", actions, result):
                 self.log(kind, "do")
                 for action, *arguments in actions:
