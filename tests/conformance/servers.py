@@ -219,7 +219,7 @@ class Pooled(GenServer):
         """What the callback returns."""
 
         def ok(**more: Any) -> Any:
-            return Reply("done", **more) if kind == "call" else NoReply(**more)
+            return Reply("done", None, **more) if kind == "call" else NoReply(None, **more)
 
         match result:
             case ["ok"]:
