@@ -225,7 +225,7 @@ class InlinePid(RunnablePid):
         """What has come while somebody had the run right is their concern: if they were cut off before they
         looked, another thread does it.
         """
-        if self._inbox or self._urgent or self._fate:
+        if self._inbox or self._saved or self._urgent or self._fate:
             kernel.pool.submit(self)
 
     def _schedule(self) -> None:

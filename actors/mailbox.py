@@ -70,6 +70,9 @@ class Continue(System):
     def __init__(self, token: object) -> None:
         self.token = token
 
+    def __repr__(self) -> str:
+        return f"continue_with={self.token!r}"
+
 
 class Tick:
     """The ``timeout`` of the last result is over, unless a message came first."""

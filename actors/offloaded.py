@@ -166,14 +166,16 @@ def _callbacks(future: Any) -> list[Any]:
 
 
 def _futures_in(callback: Any) -> list[Any]:
-    """The asyncio futures that a callback closes over."""
+    """The asyncio futures that a callback closes over. A task does not wait by that: from 3.14 on, ``shield``
+    notes there who has called it.
+    """
     found = []
     for cell in getattr(callback, "__closure__", None) or ():
         try:
             content = cell.cell_contents
         except ValueError:
             continue
-        if asyncio.isfuture(content):
+        if asyncio.isfuture(content) and not isinstance(content, asyncio.Task):
             found.append(content)
     return found
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +13,7 @@ import attrs
 from ..actors import ConfigError
 from ..supervision import Application
 from .specs import census
+from .streams import to_nobody_if_gone
 
 __all__ = ["INVALID", "CheckOptions", "check_tree", "job_mistake"]
 
@@ -33,6 +35,11 @@ class CheckOptions:
     tree: Path
     settings: Mapping[str, str] = attrs.field(factory=dict)
 
+    @property
+    def label(self) -> str:
+        """What lines about the file call it."""
+        return "<stdin>" if str(self.tree) == "-" else str(self.tree)
+
 
 def check_tree(options: CheckOptions, out: TextIO | None = None) -> int:
     """Writes all mistakes, one a line, or that there is none.
@@ -40,26 +47,42 @@ def check_tree(options: CheckOptions, out: TextIO | None = None) -> int:
     Returns:
         The exit status: 0 for a valid tree.
     """
+    # The one of now: modules that are imported may put another in its place.
     out = sys.stdout if out is None else out
+    status, text = _checked(options)
+    try:
+        with to_nobody_if_gone(out):
+            print(text, file=out, flush=True)
+    except (OSError, ValueError) as error:
+        # A full disk behind `>`, or a module that has closed it.
+        print(f"resprout: the result cannot be written: {error}", file=sys.stderr)
+        return INVALID
+    return status
+
+
+def _checked(options: CheckOptions) -> tuple[int, str]:
     try:
         application = Application.load(options.tree, options.settings)
     except ConfigError as error:
-        print(error, file=out)
-        return INVALID
+        return INVALID, str(error)
     mistake = job_mistake(application)
     application.tree.close()
     if mistake is not None:
-        print(f"{options.tree}: {mistake}", file=out)
-        return INVALID
-    print(f"ok: {census(application.tree.children)}", file=out)
-    return 0
+        return INVALID, f"{options.label}: {mistake}"
+    return 0, f"ok: {census(application.tree.children)}"
 
 
 def job_mistake(application: Application) -> str | None:
     """What the class of the job lacks, or None: better known before a run than at its end."""
     job = application.tree.job
+    if job is None:
+        return None
+    ask = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)
+    if any(is_it(job.start.target) for is_it in ask):
+        wanted = "job: expected a class, or a function that returns a job"
+        return f"{wanted}; {job.start.text} makes a coroutine or a generator"
     # A function that returns a job says nothing about it before it is called.
-    if job is None or not isinstance(job.start.target, type):
+    if not isinstance(job.start.target, type):
         return None
     missing = [name for name in _JOB_METHODS if not callable(getattr(job.start.target, name, None))]
     if not missing:

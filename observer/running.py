@@ -17,7 +17,7 @@ from ..actors import CallTimeout, ConfigError, NoProcess, Pid, process
 from ..supervision import Application
 from . import report
 from .chaos import How, Rules
-from .checking import INVALID, job_mistake
+from .checking import INVALID, CheckOptions, job_mistake
 from .job import Job
 from .logs import logging_to
 from .look import Lookout
@@ -82,7 +82,7 @@ def _mistakes(options: RunOptions, application: Application) -> list[str]:
     if options.report is not None and (reason := report.unwritable(options.report)) is not None:
         found.append(f"the report cannot be written: {reason}")
     if (mistake := job_mistake(application)) is not None:
-        found.append(f"{options.tree}: {mistake}")
+        found.append(f"{CheckOptions(options.tree).label}: {mistake}")
     return found
 
 
@@ -105,6 +105,9 @@ class _Run:
     def run(self) -> int:
         """Runs it and tells how it ended."""
         began = monotonic()
+        obstacles = self._application.tree.obstacles()
+        if obstacles:
+            return self._not_started(obstacles, began)
         with logging_to(self._screen.log_handler(), chaos=self._chaos is not None):
             try:
                 job: Job | None = self._application.job
@@ -121,8 +124,17 @@ class _Run:
                 )
                 return self._tell(outcome, "")
             outcome = self._observe(job, began)
-            outcome, words = _with_job(outcome, job)
+            outcome, words = _with_job(outcome, job, self._application.root is not None)
         return self._tell(outcome, words)
+
+    def _not_started(self, obstacles: list[str], began: float) -> int:
+        """Tells what keeps the tree from starting, a line each, rather than have its children crash."""
+        for sentence in obstacles:
+            print(f"resprout: {sentence}", file=sys.stderr)
+        self._application.tree.close()
+        name, reason = self._application.name, "; ".join(obstacles)
+        outcome = Outcome(name, monotonic() - began, 0, FAILED, reason, chaos=self._chaos)
+        return self._reported(outcome)
 
     def _observe(self, job: Job | None, began: float) -> Outcome:
         """Runs the tree with everything around it; no thread of the observer is left when this returns."""
@@ -169,6 +181,12 @@ class _Run:
         )
 
     def _tell(self, outcome: Outcome, words: str) -> int:
+        status = self._reported(outcome)
+        self._screen.summary(outcome, words)
+        return status
+
+    def _reported(self, outcome: Outcome) -> int:
+        """Writes the report, if one is wanted; the exit status."""
         status = outcome.exit_status
         if self._options.report is not None:
             try:
@@ -176,7 +194,6 @@ class _Run:
             except (OSError, ValueError) as error:
                 print(f"resprout: the report cannot be written: {error}", file=sys.stderr)
                 status = status or FAILED
-        self._screen.summary(outcome, words)
         return status
 
 
@@ -220,9 +237,12 @@ def reason_of(status: int, signals: list[str], application: Application, tally: 
         return "the root did not end"
 
 
-def _with_job(outcome: Outcome, job: Job | None) -> tuple[Outcome, str]:
+def _with_job(outcome: Outcome, job: Job | None, started: bool) -> tuple[Outcome, str]:
     """The outcome with the job's own fields, and its words; a job that fails at that fails the run."""
     if job is None:
+        return outcome, ""
+    if not started:
+        # Nothing of what it counts has happened, so its words would tell of something else.
         return outcome, ""
     try:
         return attrs.evolve(outcome, fields=job.report()), job.summary()

@@ -5,17 +5,14 @@ A screen is also told where log records go, so that a line of a child never land
 
 from __future__ import annotations
 
-import errno
 import logging
-import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import IO, TYPE_CHECKING, Literal, Protocol, TextIO
+from typing import TYPE_CHECKING, Literal, Protocol, TextIO
 
 from .display import clock, plain_line, summary_rows
 from .report import Outcome
 from .snapshot import Snapshot
+from .streams import to_nobody_if_gone as _to_nobody_if_gone
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -65,22 +62,6 @@ def screen_for(look: Look, stream: TextIO) -> Screen:
         if console.is_terminal and not console.is_dumb_terminal:
             return LiveScreen(console)
     return PlainScreen(stream)
-
-
-@contextmanager
-def _to_nobody_if_gone(stream: IO[str]) -> Iterator[None]:
-    """Lets nothing fail inside because nobody looks any more: a pipe whose reader went away (`| head`), a
-    terminal that was closed. That is no reason to stop the tree, and children that print must not crash of
-    it, nor the interpreter complain at its end of what is left in the buffer; so all that comes goes nowhere.
-    """
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.EPIPE, errno.EIO):
-            raise
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, stream.fileno())
-        os.close(nowhere)
 
 
 def _stderr_handler() -> logging.Handler:

@@ -60,10 +60,12 @@ def walk_specs(
     specs: Iterable[ChildSpec], above: tuple[str, ...] = ()
 ) -> Iterator[tuple[tuple[str, ...], ChildSpec]]:
     """Every spec with its path, supervisors before what is under them."""
-    for spec in specs:
-        path = (*above, str(spec.id))
+    waiting = [(above, spec) for spec in specs][::-1]
+    while waiting:
+        around, spec = waiting.pop()
+        path = (*around, str(spec.id))
         yield path, spec
-        yield from walk_specs(_under(spec), path)
+        waiting += [(path, each) for each in _under(spec)][::-1]
 
 
 def _under(spec: ChildSpec) -> list[ChildSpec]:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, Protocol
+from typing import Any, Final, Literal, Protocol
 
 import attrs
 
 from ..actors import ChildSpec
 from .registry import Registry
 from .via import Via
+
+_MOST_PARTITIONS: Final = 65_536
+"""Each is a dict from the start, and beyond the number of threads more of them help nobody."""
 
 
 class CommonOptions(Protocol):
@@ -28,6 +31,8 @@ def _not_empty(instance: object, attribute: attrs.Attribute[Any], value: Any) ->
 def _positive(instance: object, attribute: attrs.Attribute[Any], value: int) -> None:
     if isinstance(value, bool) or value < 1:
         raise ValueError(f"expected {attribute.name} to be a positive integer, got: {value!r}")
+    if value > _MOST_PARTITIONS:
+        raise ValueError(f"expected {attribute.name} to be at most {_MOST_PARTITIONS:,}, got: {value:,}")
 
 
 @attrs.frozen
@@ -55,6 +60,11 @@ class RegistryChild:
             linger=self.linger,
         )
         return [attrs.evolve(spec, id=common.id or self.registry)]
+
+    @property
+    def names_processes(self) -> bool:
+        """Whether a key is somebody's own, so that it can be a name."""
+        return self.keys == "unique"
 
     @staticmethod
     def via_name(registry: str, key: object) -> Via:

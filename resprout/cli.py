@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import sys
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from .observer import CheckOptions, Rules, RunOptions, check_tree, run_tree
+from .observer import (
+    CheckOptions,
+    Rules,
+    RunOptions,
+    check_tree,
+    open_streams,
+    run_tree,
+    to_nobody_if_gone,
+)
+
+_COMMANDS = ("run", "check")
+_OPTIONS = ("--set", "--report", "--plain", "--quiet", "--chaos", "--seed", "--chaos-spare", "--chaos-only")
 
 INTERRUPTED = 130  # what a shell reports of a program that SIGINT ended
 
@@ -73,17 +85,54 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit status.
     """
-    options = _parser().parse_args(arguments)
+    open_streams()
+    out = sys.stdout
     try:
-        match options.command:
-            case "run":
-                return run_tree(_run_options(options))
-            case _:
-                return check_tree(CheckOptions(options.tree, dict(options.settings)))
+        return _command(_parsed(sys.argv[1:] if arguments is None else arguments))
     except KeyboardInterrupt:
         # Before the tree runs; while it does, Ctrl-C is its own affair.
         print("resprout: interrupted", file=sys.stderr)
         return INTERRUPTED
+    finally:
+        with to_nobody_if_gone(out):  # What --help left in the buffer.
+            out.flush()
+
+
+def _meant(word: str, allowed: Sequence[str]) -> str:
+    near = difflib.get_close_matches(word, allowed, 1)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def _command(options: argparse.Namespace) -> int:
+    match options.command:
+        case "run":
+            return run_tree(_run_options(options))
+        case _:
+            return check_tree(CheckOptions(options.tree, dict(options.settings)))
+
+
+def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
+    """The arguments, or an exit that says what is wrong with them."""
+    parser = _parser()
+    # The options in front of a command have no values.
+    command = next((word for word in arguments if not word.startswith("-")), None)
+    if command is not None and command not in _COMMANDS:
+        there = f"invalid choice: {command!r} (choose from {', '.join(_COMMANDS)})"
+        parser.error(f"argument COMMAND: {there}{_meant(command, _COMMANDS)}")
+    options, rest = parser.parse_known_args(arguments)
+    if rest:
+        near = next((hint for word in rest if (hint := _meant(word, _OPTIONS))), "")
+        parser.error(f"unrecognized arguments: {' '.join(rest)}{near}")
+    if options.command == "run" and options.chaos is None:
+        given = [
+            ("--seed", options.seed),
+            ("--chaos-spare", options.chaos_spare),
+            ("--chaos-only", options.chaos_only),
+        ]
+        for option, value in given:
+            if value not in (None, []):
+                parser.error(f"expected {option} only together with --chaos N, which it says more about")
+    return options
 
 
 def _run_options(options: argparse.Namespace) -> RunOptions:
@@ -91,7 +140,7 @@ def _run_options(options: argparse.Namespace) -> RunOptions:
         tree=options.tree,
         settings=dict(options.settings),
         report=options.report,
-        chaos=options.chaos,
+        chaos=options.chaos or 0,
         seed=options.seed,
         rules=Rules(frozenset(options.chaos_spare), frozenset(options.chaos_only)),
         look=options.look,
@@ -133,9 +182,7 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     )
     run.set_defaults(look="auto")
     chaos = run.add_argument_group("chaos", "prove that the tree survives its children")
-    chaos.add_argument(
-        "--chaos", metavar="N", type=_count, default=0, help="take children down N times during the run"
-    )
+    chaos.add_argument("--chaos", metavar="N", type=_count, help="take children down N times during the run")
     chaos.add_argument(
         "--seed", metavar="S", type=int, help="of the choice of victims (default: another each time)"
     )
@@ -167,7 +214,9 @@ def _add_check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def _add_tree(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("tree", metavar="TREE.yaml", type=Path, help="the tree file")
+    parser.add_argument(
+        "tree", metavar="TREE.yaml", type=Path, help="the tree file; - reads it from standard input"
+    )
     parser.add_argument(
         "--set",
         dest="settings",

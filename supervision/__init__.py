@@ -25,6 +25,8 @@ from .events import (
     SupervisorEvent,
     WouldNotStop,
 )
+from .limits import Limits
+from .mistakes import InvalidTree
 from .options import DynamicSpec, SupervisorSpec
 from .partition_supervisor import PartitionSupervisor
 from .quiesce import NotQuiet, quiesce
@@ -58,6 +60,8 @@ __all__ = [
     "DynamicSupervisor",
     "FailedToStartChild",
     "GaveUp",
+    "InvalidTree",
+    "Limits",
     "NotQuiet",
     "NotReady",
     "PartitionSupervisor",

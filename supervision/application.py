@@ -30,6 +30,7 @@ from ..actors import (
     process,
 )
 from ..actors.engine import lock, look
+from .limits import DEFAULTS, Limits
 from .master import Life
 from .tree_file import Tree, load_tree
 
@@ -106,12 +107,20 @@ class Application:
         self._life: Life | None = None
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str], settings: Mapping[str, str] | None = None) -> Application:
+    def load(
+        cls,
+        path: str | os.PathLike[str],
+        settings: Mapping[str, str] | None = None,
+        *,
+        limits: Limits = DEFAULTS,
+    ) -> Application:
         """Reads a tree file; nothing is started.
 
         Args:
-            path: The file. Its folder goes in front of `sys.path`; the modules that it names are imported.
+            path: The file, or `-` for standard input. Its folder (of `-` the current one) goes in front of
+                `sys.path`; the modules that it names are imported.
             settings: Values of the `${name}` in the file.
+            limits: How large the file may be: its bytes, keys and values, levels, replicas. See `Limits`.
 
         Returns:
             The application, not started.
@@ -120,7 +129,7 @@ class Application:
             InvalidTree: The file has mistakes; this `ConfigError` lists all of them with their places.
         """
         look()
-        return cls(load_tree(path, settings))
+        return cls(load_tree(path, settings, limits=limits))
 
     @property
     def name(self) -> str:

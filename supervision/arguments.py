@@ -8,18 +8,18 @@ says nothing about itself: `"${every:-0.05}"` is a number for a parameter `every
 from __future__ import annotations
 
 import inspect
-import re
 import sys
 import types
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Final, Literal, Union, get_args, get_origin
 
 from cattrs import Converter
 from cattrs.errors import ClassValidationError
 
 from ..actors.engine import constructed_by
-from .positions import Block
+from .positions import Block, nested
 from .references import signature_of
 from .structuring import at_attribute, at_index, errors_in, new_converter, plain
 from .variables import Filled
@@ -27,7 +27,7 @@ from .variables import Filled
 _NUMBERED: Final = "{index}"
 _ORDER: Final = (bool, int, float, str)
 """Of the types of a union, the pickiest first, as text is always text."""
-_NULL: Final = re.compile(r"\s*(~|null)?\s*", re.IGNORECASE)
+_NULL: Final = ("", "~", "null")
 _LISTS: Final = (list, tuple, set, frozenset, Sequence)
 _MAPPINGS: Final = (dict, Mapping)
 
@@ -48,17 +48,20 @@ def typed_arguments(arguments: Mapping[Any, object], target: Callable[..., Any])
         ClassValidationError: Texts with variables that are not what the annotation says, each at its key.
     """
     signature = signature_of(target)
-    converter = new_converter()
+    converter = _converter()
     read: dict[Any, Any] = {}
     wrong: list[Exception] = []
     for name, value in arguments.items():
         try:
-            read[name] = _followed(value, _annotation(signature, target, name), converter)
+            read[name] = nested(_followed(value, _annotation(signature, target, name), converter))
         except Exception as error:
             wrong.append(at_attribute(error, name))
     if wrong:
         raise ClassValidationError("arguments", wrong, dict)
     return read
+
+
+_converter: Final = lru_cache(maxsize=1)(new_converter)
 
 
 def _annotation(signature: inspect.Signature | None, target: Callable[..., Any], name: object) -> Any:
@@ -90,7 +93,7 @@ def _names_around(target: Any) -> dict[str, Any]:
     return {**vars(module or types), **getattr(function, "__globals__", {})}
 
 
-def _followed(value: object, kind: Any, converter: Converter) -> Any:
+def _followed(value: object, kind: Any, converter: Converter) -> Generator[Any, Any, Any]:
     """A value with all texts in it that had variables read as an annotation says."""
     kind = getattr(kind, "__supertype__", kind)  # that of a NewType
     if isinstance(value, Filled):
@@ -99,18 +102,23 @@ def _followed(value: object, kind: Any, converter: Converter) -> Any:
     origin, inner = get_origin(kind), get_args(kind)
     if isinstance(value, list):
         item = inner[0] if origin in _LISTS and inner and (len(inner) == 1 or inner[1] is ...) else object
-        return [_at(index, each, item, converter) for index, each in enumerate(value)]
+        items = []
+        for index, each in enumerate(value):
+            try:
+                items.append((yield _followed(each, item, converter)))
+            except Exception as error:
+                raise ClassValidationError("items", [at_index(error, index)], list) from None
+        return items
     if isinstance(value, Block):
         item = inner[1] if origin in _MAPPINGS and len(inner) == 2 else object
-        return {key: _at(key, each, item, converter) for key, each in value.items()}
+        entries = {}
+        for key, each in value.items():
+            try:
+                entries[key] = yield _followed(each, item, converter)
+            except Exception as error:
+                raise ClassValidationError("items", [at_index(error, key)], dict) from None
+        return entries
     return plain(value)
-
-
-def _at(step: object, value: object, kind: Any, converter: Converter) -> Any:
-    try:
-        return _followed(value, kind, converter)
-    except Exception as error:
-        raise ClassValidationError("items", [at_index(error, step)], list) from None
 
 
 def _read(value: Filled, kind: Any, converter: Converter) -> Any:
@@ -119,7 +127,7 @@ def _read(value: Filled, kind: Any, converter: Converter) -> Any:
     if not kinds or not all(each in _ORDER or _is_words(each) for each in kinds):
         return plain(value)
     if len(kinds) < len(choices):
-        if value.value is None or (str not in kinds and _NULL.fullmatch(value.text)):
+        if value.value is None or (str not in kinds and value.text.strip().lower() in _NULL):
             return None
     reasons: list[str] = []
     for choice in sorted(kinds, key=_rank):

@@ -20,7 +20,7 @@ from .child_spec import ChildSpec, SpecError
 from .kinds import Common
 from .listener import Listener
 from .mistakes import did_you_mean
-from .references import Reference
+from .references import Reference, refused
 
 if TYPE_CHECKING:
     import uvicorn
@@ -65,7 +65,7 @@ class AsgiServer(LibraryServer):
     def init(self, arg: AsgiOptions) -> Any:
         """Starts serving; over when requests are accepted."""
         serving = _Serving(arg)
-        thread = process.spawn_link(serving.run)
+        thread = process.spawn_link(_named(serving.run))
         serving.accepting.result()
         self.listens_at = arg.listener.address
         return Ok(_State(serving, thread))
@@ -96,6 +96,16 @@ class AsgiServer(LibraryServer):
         elif state.thread.alive:
             state.serving.finish()
             process.receive(lambda message: isinstance(message, Exited) and message.pid is state.thread)
+
+
+def _named(run: Callable[[], None]) -> Callable[[], None]:
+    """Under a name that says something in reports and lists of processes."""
+
+    def web_server() -> None:
+        run()
+
+    web_server.__qualname__ = "web_server"
+    return web_server
 
 
 @attrs.frozen
@@ -283,9 +293,18 @@ class AsgiChild:
         if importlib.util.find_spec("uvicorn") is None:
             raise SpecError(self.asgi, "asgi", _MISSING)
         self._check_options()
+        self._check_app()
+        names = common.variables.get("port", ())
+        self.listener.advice = (
+            f"with --set {names[0]}=..." if names else f"in the tree file, port: of {self.asgi!r}"
+        )
         options = AsgiOptions(self.app.target, self.listener, self.factory, self.options)
         start = (AsgiServer.start_link, (options,), {"name": self.name or self.asgi})
         return [ChildSpec(common.id or self.asgi, start)]
+
+    def obstacle(self) -> str | None:
+        """Why nobody could listen there now."""
+        return self.listener.obstacle()
 
     def _check_options(self) -> None:
         import uvicorn
@@ -298,6 +317,23 @@ class AsgiChild:
             if key not in known:
                 hint = did_you_mean(key, known)
                 raise SpecError(self.asgi, "options", f"uvicorn.Config has no option {key!r}{hint}")
+
+    def _check_app(self) -> None:
+        """Refuses an application that uvicorn could not call."""
+        target, text = self.app.target, self.app.text
+        if self.factory:
+            problem = refused(target, (), {})
+            if problem is not None:
+                what = f"expected a function that makes the application without arguments; {text}: {problem}"
+                raise SpecError(self.asgi, "app", what)
+        elif "interface" not in self.options:
+            # ASGI 3, or the older ASGI 2, whose application is called twice.
+            problem = refused(target, ({}, None, None), {})
+            if problem is not None and refused(target, ({},), {}) is not None:
+                made = refused(target, (), {}) is None
+                hint = "; say factory: true if it makes the application" if made else ""
+                what = f"expected an ASGI application (scope, receive, send); {text}: {problem}{hint}"
+                raise SpecError(self.asgi, "app", what)
 
     def close(self) -> None:
         """Stops listening, when the tree has ended for good."""

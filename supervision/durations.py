@@ -7,6 +7,7 @@ import re
 from typing import Final, NewType
 
 from .child_spec import BRUTAL_KILL, INFINITY, ShutdownTime
+from .mistakes import show
 
 Seconds = NewType("Seconds", float)
 """A finite time in seconds, not negative; kinds use it as the type of an option."""
@@ -17,6 +18,10 @@ Shutdown = NewType("Shutdown", object)
 _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 _PART: Final = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|min|m|h)", re.ASCII)
 _NUMBER: Final = re.compile(r"\d+(?:\.\d+)?", re.ASCII)
+_LONGEST: Final = 100
+"""Characters of a time; looking for its parts takes time in the square of that."""
+_MOST: Final = 1e9
+"""Thirty years: the system's clocks and waits do not take all that a float can say."""
 _FORM: Final = "a time such as 5s, 500ms, 1m30s or a number of seconds"
 
 
@@ -30,15 +35,15 @@ def read_seconds(value: object) -> Seconds:
         Seconds.
 
     Raises:
-        ValueError: It is neither, or negative, or not finite.
+        ValueError: It is neither, or negative, or longer than thirty years (1e9 s).
     """
     if isinstance(value, str):
         seconds = _sum_of_parts(value.strip())
         if seconds is not None:
             return Seconds(seconds)
-    elif isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < math.inf:
+    elif isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= _MOST:
         return Seconds(float(value))
-    raise ValueError(f"expected {_FORM}, got: {value!r}")
+    raise ValueError(f"expected {_FORM}, got: {show(value)}")
 
 
 def read_shutdown(value: object) -> ShutdownTime:
@@ -54,10 +59,12 @@ def read_shutdown(value: object) -> ShutdownTime:
     try:
         return read_seconds(value)
     except ValueError:
-        raise ValueError(f"expected {_FORM}, or infinity, or brutal_kill, got: {value!r}") from None
+        raise ValueError(f"expected {_FORM}, or infinity, or brutal_kill, got: {show(value)}") from None
 
 
 def _sum_of_parts(text: str) -> float | None:
+    if len(text) > _LONGEST:
+        return None
     if _NUMBER.fullmatch(text):
         seconds = float(text)
     else:
@@ -65,4 +72,4 @@ def _sum_of_parts(text: str) -> float | None:
         if not text or _PART.sub("", text):
             return None
         seconds = sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(text))
-    return seconds if seconds < math.inf else None
+    return seconds if seconds <= _MOST else None

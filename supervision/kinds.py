@@ -7,8 +7,8 @@ programs add kinds of their own through the entry point group `resprout.kinds`, 
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+import functools
+from collections.abc import Callable, Container, Generator, Iterator, Mapping, Sequence
 from importlib.metadata import entry_points
 from typing import Any, Final, Literal, Protocol
 
@@ -19,9 +19,19 @@ from .arguments import typed_arguments
 from .child_spec import Backoff, ChildSpec, SpecError, child_spec
 from .durations import Seconds, Shutdown
 from .dynamic_supervisor import DynamicSupervisor
-from .mistakes import Path, did_you_mean
+from .mistakes import Path, did_you_mean, show
 from .options import AutoShutdown, Strategy
-from .references import Reference, check_arguments, parameters_of, refused, resolve
+from .positions import nested
+from .references import (
+    Reference,
+    check_keywords,
+    init_of,
+    is_async,
+    is_generator,
+    parameters_of,
+    refused,
+    resolve,
+)
 from .running import start_function
 from .structuring import Arguments, at_attribute, options_of, plain
 from .supervisor import Supervisor
@@ -31,7 +41,10 @@ _GIVEN: Final = {"option": False}
 
 
 class NameTable(Protocol):
-    """A kind whose processes give names to others, so that `via: [name, key]` may speak of them."""
+    """A kind whose processes give names to others, so that `via: [name, key]` may speak of them.
+
+    An instance whose `names_processes` is false gives none.
+    """
 
     @staticmethod
     def via_name(registry: str, key: object) -> Any:
@@ -41,6 +54,8 @@ class NameTable(Protocol):
 @attrs.frozen
 class Common:
     """The keys that every child may have, whatever its kind; each is `None` where the file does not say it.
+
+    `variables` has the names of the `${name}` in the value of each key of the child.
 
     All but `id` are laid over the child specs that the kind makes, so a kind need not look at them.
     """
@@ -55,7 +70,8 @@ class Common:
     on_exhausted: Literal["escalate", "give_up"] | None = None
     ready_timeout: Seconds | None = None
     path: Path = attrs.field(default=(), metadata=_GIVEN)
-    tables: Mapping[str, tuple[Path, type[NameTable]]] = attrs.field(factory=dict, metadata=_GIVEN)
+    variables: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict, metadata=_GIVEN)
+    tables: Mapping[str, tuple[Path, NameTable]] = attrs.field(factory=dict, metadata=_GIVEN)
 
     def resolve(self, reference: str) -> object:
         """Imports what `module:name` names.
@@ -78,6 +94,9 @@ class Common:
         path, table = self.tables[registry]
         if _steps(path) > _steps(self.path):
             raise ValueError(f"the registry {registry!r} starts after this child; put it in front of it")
+        if not getattr(table, "names_processes", True):
+            wanted = "expected a registry with unique keys, as a name is somebody's own"
+            raise ValueError(f"{wanted}; {registry!r} has others")
         return table.via_name(registry, key)
 
     def laid_over(self, spec: ChildSpec, own: Container[str]) -> ChildSpec:
@@ -91,7 +110,8 @@ class Common:
             SpecError: Two options contradict each other.
         """
         said = {name: getattr(self, name) for name in options_of(Common) if name != "id" and name not in own}
-        return attrs.evolve(spec, **{name: value for name, value in said.items() if value is not None})
+        given = {name: value for name, value in said.items() if value is not None}
+        return attrs.evolve(spec, **given) if given else spec
 
 
 def _steps(path: Path) -> tuple[int, ...]:
@@ -102,8 +122,9 @@ def _steps(path: Path) -> tuple[int, ...]:
 class Kind(Protocol):
     """What a class must offer to be a kind; see the module for the rest.
 
-    It may also have `registers`, the names that its processes take (by default its own key), and `close()`,
-    which is called when the tree has ended for good, once or more.
+    It may also have `registers`, the names that its processes take (by default its own key); `close()`, which
+    is called when the tree has ended for good, once or more; and `obstacle()`, what would keep it from
+    starting here and now, such as a port that is taken, in a sentence, or `None`.
     """
 
     def child_specs(self, common: Common) -> Sequence[ChildSpec]:
@@ -125,6 +146,7 @@ class Child:
         names: The process names that it takes.
         specs: Its child specs; none if it has mistakes.
         close: What to call when the tree has ended for good, if its kind has such a method.
+        obstacle: What tells why it could not start here and now, if its kind has such a method.
         children: The entries of its own `children:`.
     """
 
@@ -134,6 +156,7 @@ class Child:
     names: tuple[object, ...] = ()
     specs: tuple[ChildSpec, ...] = ()
     close: Callable[[], object] | None = None
+    obstacle: Callable[[], str | None] | None = None
     children: tuple[Child, ...] = ()
 
 
@@ -147,12 +170,18 @@ def specs_of(children: Sequence[Child]) -> list[ChildSpec]:
     return [spec for child in children for spec in child.specs]
 
 
-def closers_of(children: Iterable[Child]) -> Iterator[Callable[[], object]]:
+def closers_of(children: Sequence[Child]) -> Iterator[Callable[[], object]]:
     """What to call when a tree has ended for good."""
-    for child in children:
-        if child.close is not None:
-            yield child.close
-        yield from closers_of(child.children)
+    return (child.close for child in every_child(children) if child.close is not None)
+
+
+def every_child(children: Sequence[Child]) -> Iterator[Child]:
+    """Entries with all below them, parents first."""
+    waiting = [*reversed(children)]
+    while waiting:
+        child = waiting.pop()
+        yield child
+        waiting += reversed(child.children)
 
 
 def not_negative(instance: object, attribute: attrs.Attribute[Any], value: int | None) -> None:
@@ -221,6 +250,13 @@ class DynamicSupervisorChild:
         return [ChildSpec(common.id or self.dynamic_supervisor, start, type="supervisor")]
 
 
+def _can_be_key(instance: object, attribute: attrs.Attribute[Any], value: tuple[str, object] | None) -> None:
+    """A validator for `[registry, key]`."""
+    if value is not None and isinstance(value[1], (list, dict)):
+        wanted = "expected [registry, key] with a key that is a word or a number"
+        raise ValueError(f"{wanted}, got: {show(value[1])}")
+
+
 @attrs.frozen
 class WorkerChild:
     """`worker: id`: a process of the program.
@@ -243,7 +279,7 @@ class WorkerChild:
     run: Reference | None = None
     args: Arguments | None = None
     name: str | None = None
-    via: tuple[str, object] | None = None
+    via: tuple[str, object] | None = attrs.field(default=None, validator=_can_be_key)
     replicas: int | None = attrs.field(default=None, validator=not_negative)
 
     @property
@@ -264,11 +300,14 @@ class WorkerChild:
         for index in [] if errors else self._indices():
             try:
                 name = self._name(common, index)
-                specs.append(self._spec(self._id(common, index), _numbered(args, index), name))
+                spec = self._spec(self._id(common, index), _numbered(args, index), name)
+                # The other replicas differ in their number only, so they would say the same.
+                if not specs:
+                    self._check_call(spec, name)
             except SpecError as error:
                 errors.append(error)
-                # The other replicas differ in their number only, so they would say the same.
                 break
+            specs.append(spec)
         if errors:
             raise ClassValidationError(f"worker {self.worker}", errors, WorkerChild)
         return specs
@@ -280,12 +319,6 @@ class WorkerChild:
             wrong.append(("start", f"expected either start: or run:, got {got}"))
         if self.name is not None and self.via is not None:
             wrong.append(("via", "expected either name: or via:, got both"))
-        try:
-            hash(self.via)
-        except TypeError:
-            wrong.append(
-                ("via", f"expected [registry, key] with a key that is a word or a number, got: {self.via}")
-            )
         return [SpecError(self.worker, field, problem) for field, problem in wrong]
 
     def _arguments(self, args: Arguments) -> Any:
@@ -314,36 +347,31 @@ class WorkerChild:
 
     def _spec(self, id: str, args: Any, name: Any) -> ChildSpec:
         if self.start is None:
-            return ChildSpec(id, (start_function, (self._work(args or {}), args or {}, name), {}))
+            return ChildSpec(id, (start_function, (self._work(), args or {}, name), {}))
         target: Any = self.start.target
         named = {} if name is None else {"name": name}
         if callable(getattr(target, "child_spec", None)):
             spec = child_spec(target if args is None else (target, args), id=id)
             call, positional, keywords = spec.start
-            self._check_name(call, positional, keywords, named)
             return attrs.evolve(spec, start=(call, positional, {**keywords, **named}))
         if callable(getattr(target, "start_link", None)):
-            one = () if args is None else (args,)
-            self._check_name(target.start_link, one, {}, named)
-            return ChildSpec(id, (target.start_link, one, named))
+            return ChildSpec(id, (target.start_link, () if args is None else (args,), named))
         self._check_start(id, target)
-        self._check_name(target, (), args or {}, named)
-        keywords = {**(args or {}), **named}
-        self._check_keywords("start", self.start, keywords)
-        return ChildSpec(id, (target, (), keywords))
+        self._check_keys(self.start, args)
+        return ChildSpec(id, (target, (), {**(args or {}), **named}))
 
-    def _work(self, args: Mapping[Any, object]) -> Any:
+    def _work(self) -> Any:
         """What `run` names, if it is a function that does the work."""
         assert self.run is not None
         text, target = self.run.text, self.run.target
         what = ""
         if isinstance(target, type):
             what = f"{text} is a class; one that starts a process goes under start:"
-        elif inspect.isgeneratorfunction(target) or inspect.isasyncgenfunction(target):
+        elif is_generator(target):
             what = f"{text} is a generator function, which does nothing until somebody iterates over it"
         if what:
             raise SpecError(self.worker, "run", f"expected a function that does the work; {what}")
-        self._check_keywords("run", self.run, args)
+        self._check_keys(self.run, self.args)
         return target
 
     def _check_start(self, id: str, target: Any) -> None:
@@ -355,29 +383,42 @@ class WorkerChild:
             # Such as an actor of Pykka's, that knows nothing of supervisors.
             hint = f"; did you mean '{text}.start'?" if callable(getattr(target, "start", None)) else ""
             raise SpecError(id, "start", f"{wanted}; {text} is a class without either{hint}")
-        if inspect.iscoroutinefunction(target):
+        if is_async(target):
             raise SpecError(id, "start", f"{wanted}; {text} is a coroutine function, as run: takes")
+        if is_generator(target):
+            raise SpecError(id, "start", f"{wanted}; {text} is a generator function")
 
-    def _check_keywords(self, field: str, reference: Reference, args: Mapping[Any, object]) -> None:
+    def _check_keys(self, reference: Reference, args: Mapping[Any, object] | None) -> None:
         try:
-            check_arguments(reference, args)
+            check_keywords(reference, args or {})
         except ValueError as error:
-            raise SpecError(self.worker, "args" if self.args else field, str(error)) from None
+            raise SpecError(self.worker, "args", str(error)) from None
 
-    def _check_name(
-        self,
-        call: Callable[..., Any],
-        positional: Sequence[Any],
-        keywords: Mapping[str, Any],
-        named: Mapping[str, Any],
-    ) -> None:
-        """Refuses a name that what starts the process would not take."""
-        if named and refused(call, positional, {**keywords, **named}) is not None:
-            if refused(call, positional, keywords) is None:
-                assert self.start is not None
+    def _check_call(self, spec: ChildSpec, name: Any) -> None:
+        """Refuses arguments, or a name, that what starts the process would not take."""
+        call, positional, keywords = spec.start
+        if self.run is not None:
+            call, positional, keywords = self.run.target, (), dict(spec.start[1][1])
+        problem = refused(call, positional, keywords)
+        init = init_of(call)
+        if problem is None and init is not None:
+            call = functools.partial(init, None)
+            arg = positional[0] if positional else keywords.get("arg")
+            problem = refused(call, (arg,), {})
+        elif problem is not None and name is not None and self.run is None:
+            without = {key: value for key, value in keywords.items() if key != "name"}
+            if refused(call, positional, without) is None:
                 field = "name" if self.via is None else "via"
-                problem = f"expected no {field}:, as {self.start.text} starts without a parameter 'name'"
-                raise SpecError(self.worker, field, f"{problem}; it takes: {parameters_of(call)}")
+                what = f"expected no {field}:, as {self._text} starts without a parameter 'name'"
+                raise SpecError(self.worker, field, f"{what}; it takes: {parameters_of(call)}")
+        if problem is not None:
+            field = "args" if self.args else "start" if self.run is None else "run"
+            raise SpecError(self.worker, field, f"{problem}; {self._text} takes: {parameters_of(call)}")
+
+    @property
+    def _text(self) -> str:
+        called = self.start if self.run is None else self.run
+        return "" if called is None else called.text
 
 
 def _takes_one(target: Any) -> bool:
@@ -387,12 +428,23 @@ def _takes_one(target: Any) -> bool:
 
 def _numbered(value: Any, index: int | None) -> Any:
     """A value with the number of a replica in all its texts."""
-    if index is None:
-        return value
+    if index is None or isinstance(value, str):
+        return value if index is None else value.replace(_INDEX, str(index))
+    return nested(_with_number(value, str(index)))
+
+
+def _with_number(value: Any, number: str) -> Generator[Any, Any, Any]:
     if isinstance(value, str):
-        return value.replace(_INDEX, str(index))
+        return value.replace(_INDEX, number)
     if isinstance(value, (list, tuple)):
-        return type(value)(_numbered(item, index) for item in value)
+        items = []
+        for item in value:
+            numbered = yield _with_number(item, number)
+            items.append(numbered)
+        return type(value)(items)
     if isinstance(value, dict):
-        return {key: _numbered(item, index) for key, item in value.items()}
+        entries = {}
+        for key, item in value.items():
+            entries[key] = yield _with_number(item, number)
+        return entries
     return value

@@ -18,6 +18,9 @@ class Listener:
         host: A host name or an address.
         port: A port; 0 lets the system choose one, which then stays the same.
         backlog: How many connections may wait to be accepted.
+
+    Attributes:
+        advice: How to choose another port, for whoever finds it taken.
     """
 
     def __init__(self, host: str, port: int, backlog: int = 2048) -> None:
@@ -26,6 +29,7 @@ class Listener:
         self._backlog = backlog
         self._lock = lock()
         self._socket: socket.socket | None = None
+        self.advice = ""
 
     def open(self) -> socket.socket:
         """A socket of the caller's own for the same address; the caller closes it.
@@ -37,6 +41,17 @@ class Listener:
             if self._socket is None:
                 self._socket = self._bind()
             return self._socket.dup()
+
+    def obstacle(self) -> str | None:
+        """Why it could not listen now, in a sentence; `None` if it could, or does so already."""
+        with self._lock:
+            if self._socket is None:
+                try:
+                    self._bind().close()
+                except OSError as error:
+                    advice = f"; choose another {self.advice}" if self.advice else ""
+                    return f"{error.strerror or error}{advice}"
+            return None
 
     @property
     def address(self) -> tuple[str, int]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..actors import Future, Pid, process
+from .references import is_async
 
 
 def start_function(function: Callable[..., Any], arguments: Mapping[str, Any], name: Any = None) -> Pid:
@@ -47,7 +47,10 @@ def start_function(function: Callable[..., Any], arguments: Mapping[str, Any], n
         if take_name():
             await function(**arguments)
 
-    pid = process.spawn_link(arun if inspect.iscoroutinefunction(function) else run)
+    body = arun if is_async(function) else run
+    # What reports and lists of processes call it.
+    body.__qualname__ = getattr(function, "__qualname__", type(function).__qualname__)
+    pid = process.spawn_link(body)
     named.result()
     return pid
 

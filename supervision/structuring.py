@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 import types
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Generator, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Final, Literal, TypeVar, Union, get_args, get_origin
 
 import attrs
@@ -23,13 +24,15 @@ from cattrs.errors import (
 
 from .child_spec import Backoff, SpecError
 from .durations import Seconds, Shutdown, read_seconds, read_shutdown
-from .mistakes import Path, did_you_mean, show
-from .positions import UNREADABLE, Block
+from .mistakes import Path, did_you_mean, show, told
+from .positions import UNREADABLE, Block, nested
 from .references import Reference, read_reference
 from .variables import Filled
 
 _Made = TypeVar("_Made")
 _TRUE: Final = ("true", "yes", "on")
+_LONGEST_NUMBER: Final = 1_000
+_LARGEST_FACTOR: Final = 1000.0
 _FALSE: Final = ("false", "no", "off")
 _TYPES: Final[Mapping[type, Mapping[str, Any]]] = {
     Backoff: {"initial": Seconds, "maximum": Seconds, "reset_after": Seconds | None},
@@ -60,24 +63,36 @@ def plain(value: object) -> Any:
     Raises:
         AlreadyReported: It, or something in it, could not be read.
     """
+    return nested(_plain(value))
+
+
+def _plain(value: object) -> Generator[Any, Any, Any]:
     if value is UNREADABLE:
         raise AlreadyReported
     if isinstance(value, Filled):
         return value.value
     if isinstance(value, list):
-        return [plain(item) for item in value]
+        items = []
+        for item in value:
+            plain_item = yield _plain(item)
+            items.append(plain_item)
+        return items
     if isinstance(value, dict):
-        return {key: plain(item) for key, item in value.items()}
+        entries = {}
+        for key, item in value.items():
+            entries[key] = yield _plain(item)
+        return entries
     return value
 
 
 def new_converter() -> Converter:
-    """A converter that reads options strictly and reports every error.
+    """A converter that reads options strictly and reports every error; for one file.
 
     Known are: text, numbers, truth values, `Seconds`, `Shutdown`, `Literal`, unions, lists, tuples, mappings,
     attrs classes, and `object` for whatever the file has there.
     """
     converter = Converter(detailed_validation=True)
+    failed: dict[str, str] = {}
 
     def register(matches: Callable[[Any], bool], hook: Callable[[Any, Any, Converter], Any]) -> None:
         converter.register_structure_hook_func(matches, lambda value, kind: hook(value, kind, converter))
@@ -93,12 +108,15 @@ def new_converter() -> Converter:
     converter.register_structure_hook(int, _whole_number)
     converter.register_structure_hook(float, _number)
     converter.register_structure_hook(bool, _truth)
-    converter.register_structure_hook(Reference, lambda value, kind: read_reference(_text(value, kind)))
+    converter.register_structure_hook(
+        Reference, lambda value, kind: read_reference(_text(value, kind), failed)
+    )
     converter.register_structure_hook(Seconds, lambda value, kind: read_seconds(_scalar(value)))
     converter.register_structure_hook(Shutdown, lambda value, kind: read_shutdown(_scalar(value)))
     return converter
 
 
+@lru_cache(maxsize=64)
 def options_of(cls: type) -> dict[str, attrs.Attribute[Any]]:
     """The options that a class takes, by the names they have in a file.
 
@@ -165,7 +183,20 @@ def structure_class(value: object, cls: type, converter: Converter) -> Any:
     errors += [UnknownKey(key, allowed) for key in block if key not in allowed]
     if errors:
         raise ClassValidationError(f"options of {cls.__name__}", errors, cls)
-    return make(cls, values)
+    made: Any = make(cls, values)
+    if isinstance(made, Backoff):
+        _check_backoff(made)
+    return made
+
+
+def _check_backoff(backoff: Backoff) -> None:
+    """Refuses waits that would never grow, or grow beyond what a float holds."""
+    if backoff.initial > backoff.maximum:
+        wanted = f"expected at most the maximum of {backoff.maximum:g} s"
+        raise SpecError("backoff", "initial", f"{wanted}, got: {backoff.initial:g} s")
+    if backoff.factor > _LARGEST_FACTOR:
+        wanted = f"expected a number from 1 to {_LARGEST_FACTOR:g}"
+        raise SpecError("backoff", "factor", f"{wanted}, got: {backoff.factor:g}")
 
 
 def at_attribute(error: Exception, name: str) -> Exception:
@@ -184,21 +215,23 @@ def errors_in(error: Exception, path: Path) -> Iterator[tuple[Path, bool, str]]:
     Returns:
         For each single error the path it belongs to, whether it is the key that is wrong, and the reason.
     """
-    match error:
-        case BaseValidationError():
-            for part in error.exceptions:
-                yield from errors_in(part, (*path, *_steps(part)))
-        case AlreadyReported():
-            pass
-        case UnknownKey():
-            yield (*path, error.key), True, str(error)
-        case SpecError():
-            yield (path if error.field is None else (*path, error.field)), False, error.problem
-        case _:
-            yield path, False, _reason(error)
+    waiting: list[tuple[BaseException, Path]] = [(error, path)]
+    while waiting:
+        each, at = waiting.pop()
+        match each:
+            case BaseValidationError():
+                waiting += [(part, (*at, *_steps(part))) for part in reversed(each.exceptions)]
+            case AlreadyReported():
+                pass
+            case UnknownKey():
+                yield (*at, each.key), True, str(each)
+            case SpecError():
+                yield (at if each.field is None else (*at, each.field)), False, each.problem
+            case _:
+                yield at, False, _reason(each)
 
 
-def _steps(error: Exception) -> Path:
+def _steps(error: BaseException) -> Path:
     for note in getattr(error, "__notes__", []):
         if isinstance(note, AttributeValidationNote):
             return (note.name,)
@@ -207,11 +240,11 @@ def _steps(error: Exception) -> Path:
     return ()
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: BaseException) -> str:
     if isinstance(error, (TypeError, ValueError)) and error.args and isinstance(error.args[0], str):
         # attrs' own validators put the message first and follow it with the attribute and the values.
         return error.args[0]
-    return f"{type(error).__name__}: {error}"
+    return told(error)
 
 
 def _refused(cls: type[Any], values: Mapping[str, object]) -> Iterator[Exception]:
@@ -258,13 +291,16 @@ def _whole_number(value: object, kind: object) -> int:
 
 def _number(value: object, kind: object) -> float:
     number = _scalar(value)
-    if isinstance(value, Filled):
+    if isinstance(value, Filled) and len(value.text) <= _LONGEST_NUMBER:
         try:
             return float(value.text)
         except ValueError:
             pass
     elif isinstance(number, (int, float)) and not isinstance(number, bool):
-        return float(number)
+        try:
+            return float(number)
+        except OverflowError:
+            pass  # A whole number beyond what a float holds.
     raise ValueError(f"expected a number, got: {show(number)}")
 
 

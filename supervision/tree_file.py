@@ -10,17 +10,22 @@ import importlib
 import os
 import sys
 from collections.abc import Callable, Mapping
-from pathlib import Path
+from typing import Final
 
 import attrs
 
 from .child_spec import ChildSpec
-from .kinds import closers_of, installed_kinds, specs_of
-from .mistakes import NOWHERE, Mistake, Position, did_you_mean, invalid_tree
+from .kinds import closers_of, every_child, installed_kinds, specs_of
+from .limits import DEFAULTS, Limits
+from .mistakes import NOWHERE, Mistake, few_hints, invalid_tree
 from .options import AutoShutdown, Strategy
 from .positions import UNREADABLE, read_document
+from .sources import Unreadable, label_of, read_source
 from .tree_reader import Job, TreeReader
 from .variables import Variables
+
+_HINTS: Final = 10
+"""For each mistake that is told, as what is read first need not stand first in the file."""
 
 
 @attrs.frozen
@@ -32,6 +37,7 @@ class Tree:
         strategy: Of the root supervisor, as all up to `children`.
         job: What to make before the tree starts, if the file has a `job:`.
         closers: What `close` calls.
+        lookouts: What `obstacles` asks.
     """
 
     name: str
@@ -42,6 +48,11 @@ class Tree:
     children: tuple[ChildSpec, ...]
     job: Job | None
     closers: tuple[Callable[[], object], ...] = ()
+    lookouts: tuple[Callable[[], str | None], ...] = ()
+
+    def obstacles(self) -> list[str]:
+        """What would keep children from starting here and now, a sentence each."""
+        return [found for look in self.lookouts if (found := look()) is not None]
 
     def close(self) -> None:
         """Gives back what outlives single children, such as listening sockets, when the tree has ended."""
@@ -54,14 +65,16 @@ def load_tree(
     settings: Mapping[str, str] | None = None,
     environment: Mapping[str, str] | None = None,
     kinds: Mapping[str, Callable[[], type]] | None = None,
+    limits: Limits = DEFAULTS,
 ) -> Tree:
     """Reads a tree file.
 
     Args:
-        path: The file. Its folder goes in front of `sys.path`.
+        path: The file, or `-` for standard input. Its folder goes in front of `sys.path`.
         settings: Values of `${name}` variables.
         environment: What stands in for variables without a setting; by default the environment variables.
         kinds: The kinds of children, by default all that are installed.
+        limits: How large the file may be, and what is in it.
 
     Returns:
         The tree.
@@ -69,27 +82,27 @@ def load_tree(
     Raises:
         InvalidTree: The file has mistakes; it lists all of them.
     """
-    file = os.fspath(path)
     try:
-        text = _decoded(Path(file))
-    except _Unreadable as error:
-        raise invalid_tree(file, [error.mistake]) from None
-    folder = Path(file).resolve().parent
+        source = read_source(os.fspath(path), limits)
+    except Unreadable as error:
+        raise invalid_tree(label_of(os.fspath(path)), [error.mistake]) from None
+    folder = source.folder
     variables = Variables(
         {} if settings is None else settings,
         os.environ if environment is None else environment,
         {"here": str(folder)},
     )
     _put_on_path(str(folder))
-    document = read_document(text, variables)
-    reader = TreeReader(document, installed_kinds() if kinds is None else kinds)
-    root = reader.read()
+    document = read_document(source.text, variables, limits)
+    reader = TreeReader(document, installed_kinds() if kinds is None else kinds, limits)
+    with few_hints(_HINTS * limits.mistakes_shown):
+        root = reader.read()
     mistakes = [*document.mistakes, *reader.mistakes]
     # A file that is no YAML has told none of its variables.
     if document.value is not UNREADABLE:
         mistakes += [Mistake((f"--set {name}",), NOWHERE, reason) for name, reason in variables.unused()]
     if mistakes or root is None:
-        raise invalid_tree(file, mistakes)
+        raise invalid_tree(source.label, mistakes, limits.mistakes_shown)
     return Tree(
         name=root.name or folder.name,
         strategy=root.strategy,
@@ -99,31 +112,8 @@ def load_tree(
         children=tuple(specs_of(root.children)),
         job=root.job,
         closers=tuple(closers_of(root.children)),
+        lookouts=tuple(each.obstacle for each in every_child(root.children) if each.obstacle is not None),
     )
-
-
-class _Unreadable(Exception):
-    def __init__(self, position: Position, reason: str) -> None:
-        self.mistake = Mistake((), position, reason)
-
-
-def _decoded(path: Path) -> str:
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        try:
-            near = did_you_mean(path.name, os.listdir(path.parent))
-        except OSError:
-            near = ""
-        raise _Unreadable(NOWHERE, f"it cannot be read: {error.strerror or error}{near}") from None
-    except ValueError as error:
-        raise _Unreadable(NOWHERE, f"it cannot be read: {error}") from None
-    try:
-        return raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        before = raw[: error.start]
-        at = Position(before.count(b"\n") + 1, error.start - before.rfind(b"\n"))
-        raise _Unreadable(at, f"it is not UTF-8: byte {raw[error.start]:#04x}") from None
 
 
 def _put_on_path(folder: str) -> None:

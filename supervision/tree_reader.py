@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping
-from typing import Any, Final, TypeVar
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any, Final, TypeVar, cast, get_args
 
 import attrs
 from cattrs import Converter
 from cattrs.errors import ClassValidationError
 
+from ..actors import Killed
 from .arguments import typed_arguments
 from .child_spec import ChildSpec, SpecError
 from .durations import Seconds
-from .kinds import Child, Common, NameTable, above_zero, not_negative
-from .mistakes import Mistake, Path, did_you_mean, show_path
+from .kinds import Child, Common, NameTable, above_zero, every_child, not_negative
+from .limits import DEFAULTS, Limits
+from .mistakes import Mistake, Path, did_you_mean, shortened, show_path, told
 from .options import AutoShutdown, Strategy, check_significance
 from .positions import Block, Document
 from .references import Reference, check_arguments
@@ -79,24 +82,33 @@ class TreeReader:
     Args:
         document: What a file says.
         kinds: The kinds of children by name; each is loaded when it is needed.
+        limits: Its `replicas` is looked at.
     """
 
-    def __init__(self, document: Document, kinds: Mapping[str, Callable[[], type]]) -> None:
+    def __init__(
+        self, document: Document, kinds: Mapping[str, Callable[[], type]], limits: Limits = DEFAULTS
+    ) -> None:
         self.document = document
+        self.limits = limits
+        self.replicas = 0
+        self.children: dict[int, Child] = {}
         self.kinds = kinds
         self.loaded: dict[str, type | ValueError] = {}
         self.mistakes: list[Mistake] = []
-        self.tables: dict[str, tuple[Path, type[NameTable]]] = {}
+        self.tables: dict[str, tuple[Path, NameTable]] = {}
         self.converter: Converter = new_converter()
-        self.converter.register_structure_hook(Child, lambda value, _: self._child(value))
+        self.converter.register_structure_hook(Child, lambda value, _: self._read_already(value))
 
     def read(self) -> Root | None:
         """The top of the file, or `None` if that has mistakes of its own."""
         try:
-            self.tables = dict(self._tables(self.document.value))
-            return self._root(as_block(self.document.value, "a mapping with children:"))
-        except RecursionError:
-            self._note((), "it is nested too deeply to be read")
+            top = as_block(self.document.value, "a mapping with children:")
+            # The deepest first, so that no child is read inside another: that would take Python's stack.
+            blocks = list(self._children_below(top))[::-1]
+            self.tables = dict(self._tables(blocks))
+            for block in blocks:
+                self.children[id(block)] = self._child(block)
+            return self._root(top)
         except Exception as error:
             self._note_all(error, ())
         return None
@@ -105,11 +117,34 @@ class TreeReader:
         values, errors = read_options(block, Root, self.converter)
         allowed = options_of(Root)
         errors += [UnknownKey(key, allowed) for key in block if key not in allowed]
+        errors += self._empty("name", values)
         self._check_siblings(block, values)
         self._check_names(values.get("children", ()))
         root = self._made(Root, values, errors)
         self._note_group(errors, ())
         return root
+
+    def _children_below(self, top: Block) -> Iterator[Block]:
+        """The children anywhere below, parents before their children and the last of siblings first."""
+        waiting = [top]
+        while waiting:
+            block = waiting.pop()
+            if block is not top:
+                yield block
+            children = block.get("children")
+            if isinstance(children, list) and (block is top or self._has_children(block)):
+                waiting += [child for child in children if isinstance(child, Block)]
+
+    def _has_children(self, block: Block) -> bool:
+        """Whether the `children` of an entry are children, as far as its kind is known."""
+        kind = self._kind_of(block, [])
+        cls = self._load(kind, []) if kind else None
+        option = None if cls is None else options_of(cls).get("children")
+        return cls is None or (option is not None and Child in get_args(option.type))
+
+    def _read_already(self, value: object) -> Child:
+        read = self.children.pop(id(value), None)
+        return self._child(value) if read is None else read
 
     def _child(self, value: object) -> Child:
         """Reads a child; its mistakes are noted rather than raised, so that its parent is looked at, too."""
@@ -132,8 +167,14 @@ class TreeReader:
         values, wrong = read_options(block, cls, self.converter)
         said, wrong_common = read_options(block, Common, self.converter, leave_out=own)
         self._check_siblings(block, values)
-        common = Common(**said, path=block.path, tables=self.tables)
+        variables = {str(key): value.names for key, value in block.items() if isinstance(value, Filled)}
+        common = Common(**said, path=block.path, tables=self.tables, variables=variables)
+        wrong += self._empty(kind, {**said, **values})
+        wrong += self._too_many(values)
         instance = self._made(cls, values, wrong)
+        if instance is not None and hasattr(cls, "via_name"):
+            # Whoever starts later sees what the file says of it.
+            self.tables[getattr(instance, kind)] = (block.path, instance)
         specs: list[ChildSpec] = []
         if instance is not None:
             specs = self._specs(instance, common, wrong)
@@ -150,6 +191,7 @@ class TreeReader:
             names=getattr(instance, "registers", (getattr(instance, kind, None),)) if instance else (),
             specs=tuple(specs),
             close=getattr(instance, "close", None),
+            obstacle=getattr(instance, "obstacle", None),
             children=values.get("children", ()),
         )
 
@@ -166,10 +208,30 @@ class TreeReader:
     def _specs(self, instance: Any, common: Common, errors: list[Exception]) -> list[ChildSpec]:
         try:
             return list(instance.child_specs(common))
-        except Exception as error:
-            # Kinds come from anywhere; whatever they trip over is a mistake of this child.
-            errors.append(error)
+        except (KeyboardInterrupt, Killed):
+            raise
+        except BaseException as error:
+            # Kinds and what they ask come from anywhere; whatever that is, it is a mistake of this child.
+            errors.append(error if isinstance(error, Exception) else ValueError(told(error)))
             return []
+
+    def _empty(self, kind: str, values: Mapping[str, object]) -> Iterator[Exception]:
+        """Refuses texts that tell nothing from nothing."""
+        for key in (kind, "id", "name"):
+            text = values.get(key)
+            if isinstance(text, str) and not text.strip():
+                yield at_attribute(ValueError(f"expected a text that is not empty, got: {text!r}"), key)
+
+    def _too_many(self, values: Mapping[str, object]) -> Iterator[Exception]:
+        """Refuses replicas beyond the limit, before anybody makes them."""
+        replicas = values.get("replicas")
+        if isinstance(replicas, int):
+            self.replicas += max(replicas, 0)
+            if self.replicas > self.limits.replicas:
+                wanted = f"expected at most {self.limits.replicas:,} replicas in the whole file"
+                got = f"{replicas:,}" + ("" if self.replicas == replicas else f", {self.replicas:,} in all")
+                self.replicas -= replicas
+                yield at_attribute(ValueError(f"{wanted}, got: {got}"), "replicas")
 
     def _laid_over(
         self, specs: Iterable[ChildSpec], common: Common, own: Container[str], errors: list[Exception]
@@ -193,7 +255,7 @@ class TreeReader:
             return ""
         near = next((hint for key in block if (hint := did_you_mean(key, self.kinds))), "")
         kinds = ", ".join(sorted(self.kinds))
-        keys = ", ".join(map(str, block)) or "none"
+        keys = shortened(", ".join(shortened(str(key)) for key in islice(block, 20)), 200) or "none"
         wanted = f"expected a key that names the kind of child ({kinds})"
         errors.append(ValueError(f"{wanted}, got the keys: {keys}{near}"))
         return ""
@@ -208,9 +270,11 @@ class TreeReader:
                 cls = self.kinds[kind]()
                 options_of(cls)
                 self.loaded[kind] = cls
-            except Exception as error:
+            except (KeyboardInterrupt, Killed):
+                raise
+            except BaseException as error:
                 # A kind may belong to a package that is half installed.
-                problem = f"the kind {kind!r} cannot be loaded: {type(error).__name__}: {error}"
+                problem = f"the kind {kind!r} cannot be loaded: {told(error)}"
                 self.loaded[kind] = ValueError(problem)
         loaded = self.loaded[kind]
         if isinstance(loaded, ValueError):
@@ -218,17 +282,14 @@ class TreeReader:
             return None
         return loaded
 
-    def _tables(self, value: object) -> Iterator[tuple[str, tuple[Path, type[NameTable]]]]:
-        """The name tables anywhere below, by name; they are wanted before the children are read."""
-        children = value.get("children") if isinstance(value, Block) else None
-        for block in children if isinstance(children, list) else []:
-            if isinstance(block, Block):
-                for key, name in block.items():
-                    cls = self._load(key, []) if isinstance(key, str) and key in self.kinds else None
-                    text = name.text if isinstance(name, Filled) else name
-                    if cls is not None and hasattr(cls, "via_name") and isinstance(text, str):
-                        yield text, (block.path, cls)
-                yield from self._tables(block)
+    def _tables(self, blocks: Iterable[Block]) -> Iterator[tuple[str, tuple[Path, NameTable]]]:
+        """The name tables among children, by name; they are wanted before the children are read."""
+        for block in blocks:
+            for key, name in block.items():
+                cls = self._load(key, []) if isinstance(key, str) and key in self.kinds else None
+                text = name.text if isinstance(name, Filled) else name
+                if cls is not None and hasattr(cls, "via_name") and isinstance(text, str):
+                    yield text, (block.path, cast("NameTable", cls))
 
     def _check_siblings(self, parent: Block, values: Mapping[str, Any]) -> None:
         """Notes what is wrong among the children of one supervisor."""
@@ -249,10 +310,10 @@ class TreeReader:
         except SpecError as error:
             self._note_at(child.path, "significant", error.problem)
 
-    def _check_names(self, children: Iterable[Child]) -> None:
+    def _check_names(self, children: Sequence[Child]) -> None:
         """Notes process names that two children of the tree take."""
         taken: dict[str, Path] = {}
-        for child in _all(children):
+        for child in every_child(children):
             for name, times in Counter(map(repr, child.names)).items():
                 first = taken.setdefault(name, child.path)
                 if first != child.path:
@@ -295,9 +356,3 @@ def _id_of(block: Block, kind: str) -> tuple[str, ...]:
     """The id of a child that could not be read, so that another one with that id is found."""
     id = block.get("id", block.get(kind))
     return (id,) if isinstance(id, str) and "replicas" not in block else ()
-
-
-def _all(children: Iterable[Child]) -> Iterator[Child]:
-    for child in children:
-        yield child
-        yield from _all(child.children)

@@ -24,10 +24,12 @@ class Filled:
     Args:
         text: The text with the variables replaced.
         value: What YAML makes of that text, if it was not quoted.
+        names: The variables.
     """
 
     text: str
     value: object
+    names: tuple[str, ...] = attrs.field(default=(), eq=False)
 
 
 @attrs.define
@@ -58,6 +60,11 @@ class Variables:
             ValueError: A variable has no value, or what follows a `${` is not a variable.
         """
         return _VARIABLE.sub(self._value, text)
+
+    def names_in(self, text: str) -> tuple[str, ...]:
+        """The names of the variables in a text, without those that cannot be set."""
+        found = (match[1].partition(":-")[0] for match in _VARIABLE.finditer(text) if match[1] is not None)
+        return tuple(name for name in dict.fromkeys(found) if name not in self.built_in)
 
     def unused(self) -> list[tuple[str, str]]:
         """The settings that no variable of the file asks for, each with what is wrong."""

@@ -5,6 +5,7 @@ import os
 import pty
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -737,3 +738,189 @@ def test_more_crashes_than_the_intensity_allows_end_the_run(place: Workplace, re
     assert "more than 2 restarts" in ended.stderr
     assert "exceeded 2 restarts" in place.report["reason"]
     assert len(place.report["crashes"]) < 100
+
+
+SENDER = 'children: [{worker: w, run: \'work:nothing\', "\\e[31m": 1, "\\ud800\\n": 2}, {worker: é, strt: 1}]'
+
+
+def test_check_reads_a_tree_from_standard_input(place: Workplace) -> None:
+    checked = subprocess.run(
+        command("check", "-"), cwd=place.folder, input=SERVICE, capture_output=True, text=True, check=False
+    )
+    assert (checked.returncode, checked.stdout) == (0, "ok: 2 supervisors, 3 children\n")
+
+
+def test_a_run_reads_a_tree_from_standard_input(place: Workplace) -> None:
+    tree = "children: [{worker: a, start: 'work:Brief', restart: transient, significant: true}]\n"
+    ran = subprocess.run(
+        command("run", "-", "--quiet"),
+        cwd=place.folder,
+        input="auto_shutdown: any_significant\n" + tree,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "")
+
+
+def test_mistakes_of_standard_input_say_so(place: Workplace) -> None:
+    checked = subprocess.run(
+        command("check", "-"),
+        cwd=place.folder,
+        input="children: 3",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (checked.returncode, checked.stdout) == (
+        2,
+        "<stdin>:1:11: children: expected a list, got: 3\n",
+    )
+
+
+@pytest.mark.parametrize(
+    "redirection",
+    ["| true", "| head -1", ">&-", "> /dev/null", "2>&-", "< /dev/null"],
+)
+def test_check_ends_as_ever_wherever_its_output_goes(place: Workplace, redirection: str) -> None:
+    place.write(SENDER)
+    line = f'{" ".join(command("check", "tree.yaml"))} {redirection}; echo "${{PIPESTATUS[0]}}" >&3'
+    checked = subprocess.run(
+        ["bash", "-c", f"exec 3>status; {line}"],
+        cwd=place.folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ((place.folder / "status").read_text(), checked.stderr) == ("2\n", "")
+
+
+def test_a_disk_that_is_full_is_told_in_a_line(place: Workplace) -> None:
+    place.write(SENDER)
+    with open("/dev/full", "w") as full:
+        checked = subprocess.run(
+            command("check", "tree.yaml"),
+            cwd=place.folder,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert checked.returncode == 2
+    assert checked.stderr == "resprout: the result cannot be written: [Errno 28] No space left on device\n"
+
+
+def test_what_a_terminal_would_obey_or_lacks_is_escaped(place: Workplace) -> None:
+    place.write(SENDER)
+    plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": ""}
+    checked = subprocess.run(
+        command("check", "tree.yaml"),
+        cwd=place.folder,
+        env={**os.environ, **plain},
+        capture_output=True,
+        check=False,
+    )
+    lines = checked.stdout.decode("ascii").splitlines()
+    assert checked.returncode == 2
+    assert checked.stderr == b""
+    assert [line.split(": ")[0] for line in lines] == [f"tree.yaml:1:{at}" for at in (29, 45, 58, 74, 86)]
+    assert "\\x1b[31m: unknown key '\\x1b[31m'" in lines[1]
+    assert "\\ud800\\n: unknown key" in lines[2]
+    assert all(line.isprintable() for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("module", "reason"),
+    [
+        ("import sys; sys.exit(3)", "SystemExit: 3"),
+        ("class Bare(BaseException): pass\nraise Bare('a\\n\\x1b[31mb')", "Bare: a \\x1b[31mb"),
+        ("raise GeneratorExit", "GeneratorExit"),
+        (
+            "class Mute(Exception):\n    def __str__(self): raise SystemExit\nraise Mute",
+            "Mute: (its text cannot be had",
+        ),
+    ],
+)
+def test_a_module_that_raises_whatever_is_a_mistake(
+    place: Workplace, resprout: Resprout, module: str, reason: str
+) -> None:
+    (place.folder / "odd.py").write_text(module)
+    place.write("children: [{worker: w, run: 'odd:f'}]")
+    checked = resprout("check", "tree.yaml")
+    assert (checked.returncode, checked.stderr) == (2, "")
+    [line] = checked.stdout.splitlines()
+    assert f"tree.yaml:1:29: children[0].run: importing odd failed: {reason}" in line
+
+
+def test_a_child_spec_that_exits_is_a_mistake(place: Workplace, resprout: Resprout) -> None:
+    (place.folder / "odd.py").write_text("class Odd:\n    def child_spec(arg=None): raise SystemExit(3)")
+    place.write("children: [{worker: w, start: 'odd:Odd'}]")
+    checked = resprout("check", "tree.yaml")
+    assert (checked.returncode, checked.stdout, checked.stderr) == (
+        2,
+        "tree.yaml:1:12: children[0]: SystemExit: 3\n",
+        "",
+    )
+
+
+def test_ctrl_c_while_a_module_is_imported_ends_the_check(place: Workplace, resprout: Resprout) -> None:
+    (place.folder / "odd.py").write_text("raise KeyboardInterrupt")
+    place.write("children: [{worker: w, run: 'odd:f'}]")
+    checked = resprout("check", "tree.yaml")
+    assert (checked.returncode, checked.stdout, checked.stderr) == (130, "", "resprout: interrupted\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["chek", "t.yaml"], "did you mean 'check'?"),
+        (["run", "t.yaml", "--plian"], "unrecognized arguments: --plian; did you mean '--plain'?"),
+        (["run", "t.yaml", "--seed", "3"], "expected --seed only together with --chaos N"),
+        (["run", "t.yaml", "--chaos-only", "a"], "expected --chaos-only only together with --chaos N"),
+        (["run", "t.yaml", "--chaos-spare", "a"], "expected --chaos-spare only together with --chaos N"),
+    ],
+)
+def test_what_was_probably_meant_is_said(
+    arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    assert sentence in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("port", "advice"),
+    [("'${port:-%d}'", "with --set port=..."), ("%d", "in the tree file, port: of 'api'")],
+)
+def test_a_port_that_is_taken_is_one_line(
+    place: Workplace, resprout: Resprout, port: str, advice: str
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        number = taken.getsockname()[1]
+        (place.folder / "web.py").write_text("async def app(scope, receive, send): ...")
+        place.write(
+            "job: {start: 'work:Job'}\n"
+            f"children: [{{supervisor: s, children: [{{asgi: api, app: 'web:app', port: {port % number}}}]}}]"
+        )
+        ran = resprout("run", "tree.yaml", "--report", "report.json")
+    sentence = f"cannot listen on 127.0.0.1:{number}: Address already in use; choose another {advice}"
+    assert (ran.returncode, ran.stdout, ran.stderr) == (1, "", f"resprout: {sentence}\n")
+    assert place.report["reason"] == sentence
+
+
+def test_reports_call_functions_and_continues_by_words(place: Workplace, resprout: Resprout) -> None:
+    (place.folder / "odd.py").write_text(
+        "from resprout import GenServer, Ok\n"
+        "def fail(): raise ValueError('no')\n"
+        "class Going(GenServer):\n"
+        "    def init(self, arg): return Ok(None, continue_with='go')\n"
+        "    def handle_continue(self, token, state): raise ValueError('no')\n"
+    )
+    place.write(
+        "max_restarts: 0\n"
+        "children: [{worker: a, start: 'odd:Going', restart: temporary}, {worker: b, run: 'odd:fail'}]"
+    )
+    ran = resprout("run", "tree.yaml", "--quiet")
+    assert "spawned <0.5 fail> ended: ValueError: no" in ran.stderr
+    assert "last message: continue_with='go'" in ran.stderr

@@ -659,13 +659,20 @@ def test_an_interrupt_ends_a_wait_of_the_main_thread_and_nothing_else():
         lambda: process.receive(timeout=WATCHDOG),
         lambda: process.sleep(WATCHDOG),
     )
+    me = process.current()
+    main = threading.main_thread().ident
+
+    def interrupt() -> None:
+        while me.parked is None:
+            pass  # until it waits
+        signal.pthread_kill(main, signal.SIGINT)
+
     for wait in waits:
-        main = threading.main_thread().ident
-        timer = threading.Timer(0.02, signal.pthread_kill, (main, signal.SIGINT))
-        timer.start()
+        interrupter = threading.Thread(target=interrupt)
+        interrupter.start()
         with pytest.raises(KeyboardInterrupt):
             wait()
-        timer.join()
+        interrupter.join()
     assert process.current().alive
     process.send(process.current(), "mail")
     assert process.receive(timeout=0) == "mail"

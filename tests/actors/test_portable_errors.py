@@ -73,6 +73,7 @@ def sample(cls: type[BaseException], pid: Pid) -> BaseException:
         "leaks": ("lock 'boks'",),
         "line": 4,
         "max_waiting": 100,
+        "more": 19,
         "name": "boks",
         "path": "children[0]",
         "pid": pid,

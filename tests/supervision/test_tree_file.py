@@ -22,6 +22,7 @@ class Server:
     def start_link(cls, arg=None, *, name=None): ...
 
 class Spelled:
+    def __init__(self, arg, x, name=None): ...
     @classmethod
     def child_spec(cls, arg=None):
         return {"id": "Spelled", "start": (cls, (arg,), {"x": 1}), "restart": "transient"}
@@ -589,7 +590,7 @@ class TestMistakes:
             load_tree(tmp_path / "tree.yaml", {}, {}, KINDS)
 
     def test_supervisors_nested_beyond_reason_are_a_mistake_and_no_crash(self, mistakes) -> None:
-        depth = 300
+        depth = 600
         text = "{children: [" + "{supervisor: s, children: [" * depth + "]}" * depth + "]}"
         [(_, _, _, reason)] = mistakes(text)
         assert "nested too deeply" in reason

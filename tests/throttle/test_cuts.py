@@ -47,16 +47,18 @@ class Asked(Claim):
         return True
 
 
-NOP = dis.opmap["NOP"]
+EFFECTLESS = {dis.opmap[name] for name in ("NOP", "NOT_TAKEN") if name in dis.opmap}
 
 
 def passes_over(frame: FrameType) -> bool:
     """Whether no exception can come before the next bytecode of a frame.
 
-    From Python 3.11 on, signals are looked for at calls and jumps. The compiler knows that, and leaves the
-    NOP of an inner ``try`` out of what the outer one covers.
+    From Python 3.11 on, signals are looked for at the start of a function, behind calls and at backward
+    jumps. The compiler knows that, and leaves what does nothing out of what a ``try`` around it covers: the
+    NOP of an inner ``try`` and, from 3.14 on, the NOT_TAKEN behind a conditional jump, which is there for
+    monitoring tools alone.
     """
-    return sys.version_info >= (3, 11) and frame.f_code.co_code[frame.f_lasti] == NOP
+    return sys.version_info >= (3, 11) and frame.f_code.co_code[frame.f_lasti] in EFFECTLESS
 
 
 def cut_at(opcode: int, step: Callable[[], object]) -> bool:

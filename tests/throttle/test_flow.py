@@ -139,6 +139,12 @@ def test_a_call_on_another_thread_is_nested_in_the_slot_of_the_task_that_waits_f
 
     asyncio.run(main())
 
+    async def waited_for() -> None:
+        # Whoever waits for that task is not who waits for the calls.
+        await asyncio.create_task(main())
+
+    asyncio.run(waited_for())
+
 
 def test_calls_on_other_threads_at_once_are_not_all_in_one_slot(lock: Lock) -> None:
     name = lock(2)
