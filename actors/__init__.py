@@ -5,6 +5,7 @@ that knows Pykka.
 from . import process, sys, telemetry
 from .agent import Agent
 from .bounded import Bounded
+from .child_fields import ChildFields
 from .child_spec import (
     BRUTAL_KILL,
     INFINITY,
@@ -106,6 +107,7 @@ __all__ = [
     "CallCycle",
     "CallTimeout",
     "CallbackFailed",
+    "ChildFields",
     "ChildSpec",
     "ChildType",
     "ConfigError",

@@ -110,7 +110,7 @@ class Agent(LibraryServer):
         return GenServer.call(agent, _GetAndUpdate(_callable(function), args), timeout)
 
     @staticmethod
-    def cast(agent: Any, function: Callable[..., Any], *args: Any) -> None:
+    def cast(agent: Any, function: Callable[..., Any], *args: Any) -> None:  # type: ignore[override]  # its own words
         """Update without waiting."""
         GenServer.cast(agent, _Update(_callable(function), args))
 

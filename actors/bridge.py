@@ -10,7 +10,7 @@ storing them: an idle process must be small, and needs neither a uuid nor a thre
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 import pykka
 from pykka._envelope import Envelope
@@ -19,6 +19,9 @@ from pykka.messages import ProxyCall, ProxyGetAttr, ProxySetAttr, _ActorStop
 if TYPE_CHECKING:
     from .genserver import GenServer
     from .pid import Pid
+
+    # The ref of an actor that knows nothing of resprout.
+    ForeignActorRef: TypeAlias = pykka.ActorRef[pykka.ThreadingActor]
 
 ActorStop = _ActorStop
 ACTOR_LOOP = pykka.Actor._actor_loop.__code__
@@ -58,7 +61,7 @@ class Inbox:
         return bool(self._pid.mailbox_length() == 0)
 
 
-class RefBase(pykka.ActorRef[Any]):
+class RefBase(pykka.ActorRef[pykka.Actor]):
     """A pykka.ActorRef whose attributes are computed."""
 
     __slots__ = ()

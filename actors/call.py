@@ -7,6 +7,8 @@ import itertools
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
+from typing_extensions import TypeVar
+
 from .cycles import begin_wait
 from .errors import CallTimeout, ServerExit, Unhandled, brief
 from .future import Future
@@ -16,9 +18,10 @@ if TYPE_CHECKING:
     from .pid import Pid
 
 _keys = itertools.count(1)
+T = TypeVar("T", default=Any)
 
 
-class Call(Future[Any]):
+class Call(Future[T]):
     """What a server gets as ``from_``: opaque to it, except for ``pid``, who asked."""
 
     __slots__ = ("key", "message", "pid", "server")

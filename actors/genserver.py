@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import inspect
 import logging
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, overload
+
+from typing_extensions import TypeVar
 
 from .bridge import ActorBase
 from .call import Call
@@ -25,11 +27,44 @@ from .server import StopRequest, request_stop
 from .starting import astart_server, start_server
 from .waiting import check_timeout, forbid_loop
 
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+    from typing import TypeAlias
+
+    from typing_extensions import Unpack
+
+    from .bridge import ForeignActorRef
+    from .child_fields import NamedChildFields
+    from .messages import Constant, Named, Reply, Stop
+
+State = TypeVar("State", default=Any)
+Request = TypeVar("Request", default=Any)
+Answer = TypeVar("Answer", default=Any)
+# The same of whoever is called, in functions that belong to no server.
+Asked = TypeVar("Asked")
+Answered = TypeVar("Answered")
+Arg = TypeVar("Arg", contravariant=True)
+Given = TypeVar("Given")
+
 logger = logging.getLogger("resprout")
 CALLBACKS = ("init", "handle_call", "handle_cast", "handle_info", "handle_continue", "terminate")
 
 
-class GenServer(ActorBase):
+if TYPE_CHECKING:
+    # The base's callbacks are the type of both kinds, plain functions and coroutine functions.
+    _T = TypeVar("_T")
+    _Result: TypeAlias = _T | Awaitable[_T]
+    _OfSomebody: TypeAlias = str | Named | ForeignActorRef
+
+
+class Starts(Protocol[Arg]):
+    """A server whose init takes such an argument, for type checkers."""
+
+    def init(self, arg: Arg, /) -> Any:
+        """See `GenServer.init`."""
+
+
+class GenServer(ActorBase, Generic[State, Request, Answer]):
     """Subclass it, override the callbacks you need, and start it.
 
     Use it for anything that owns state or a resource. When there is neither, a plain function is better; for
@@ -85,7 +120,7 @@ class GenServer(ActorBase):
 
     # -- callbacks -----------------------------------------------------------
 
-    def init(self, arg: Any) -> Any:
+    def init(self, arg: Any, /) -> _Result[Ok[State] | Stop[State] | Constant]:
         """Make the first state. Runs in the new process, before the start function returns.
 
         Returns:
@@ -93,7 +128,9 @@ class GenServer(ActorBase):
         """
         return Ok(arg)
 
-    def handle_call(self, message: Any, from_: Any, state: Any) -> Any:
+    def handle_call(
+        self, message: Request, from_: Any, state: State, /
+    ) -> _Result[Reply[Answer, State] | NoReply[State] | Stop[State]]:
         """Answer a request: ``Reply``, ``NoReply`` (answer later with ``GenServer.reply(from_, value)``) or
         ``Stop``.
         """
@@ -101,31 +138,31 @@ class GenServer(ActorBase):
             f"{type(self).__name__} got the call {message!r} but defines no handle_call"
         )
 
-    def handle_cast(self, message: Any, state: Any) -> Any:
+    def handle_cast(self, message: Request, state: State, /) -> _Result[NoReply[State] | Stop[State]]:
         """Handle a request that wants no answer: ``NoReply`` or ``Stop``."""
         raise NotImplementedError(
             f"{type(self).__name__} got the cast {message!r} but defines no handle_cast"
         )
 
-    def handle_info(self, message: Any, state: Any) -> Any:
+    def handle_info(self, message: Any, state: State, /) -> _Result[NoReply[State] | Stop[State]]:
         """Handle any other message (sends, ``Down``, ``Exited``, ``TIMEOUT``): ``NoReply`` or ``Stop``."""
         logger.warning("%s got a message that it does not handle: %r", self._pid, message)
         return NoReply(state)
 
-    def handle_continue(self, token: Any, state: Any) -> Any:
+    def handle_continue(self, token: Any, state: State, /) -> _Result[NoReply[State] | Stop[State]]:
         """Go on after a result with ``continue_with=token``, before any message: ``NoReply`` or ``Stop``."""
         raise NotImplementedError(
             f"{type(self).__name__} continues with {token!r} but defines no handle_continue"
         )
 
-    def terminate(self, reason: Any, state: Any) -> Any:
+    def terminate(self, reason: Any, state: State, /) -> Any:
         """Clean up. Called when a callback stopped or raised, and for a trapping server when its parent ends
         or tells it to.
 
         Not called when the process is killed, or dies of an exit signal that it does not trap.
         """
 
-    def format_status(self, state: Any) -> Any:
+    def format_status(self, state: State, /) -> Any:
         """What crash reports and ``sys.get_status`` show for the state; override it to hide secrets."""
         return state
 
@@ -137,6 +174,18 @@ class GenServer(ActorBase):
     """See ``process.disown``."""
 
     # -- starting ------------------------------------------------------------
+
+    @overload  # type: ignore[override]  # Pykka's start takes what the constructor takes
+    @classmethod
+    def start(
+        cls: type[Starts[None]], *, name: str | Named | None = None, timeout: float | None = None
+    ) -> Pid[Request, Answer]: ...
+
+    @overload
+    @classmethod
+    def start(
+        cls: type[Starts[Given]], arg: Given, *, name: str | Named | None = None, timeout: float | None = None
+    ) -> Pid[Request, Answer]: ...
 
     @classmethod
     def start(cls, arg: Any = None, *, name: Any = None, timeout: float | None = None) -> Any:
@@ -159,6 +208,18 @@ class GenServer(ActorBase):
         look()
         return start_server(cls(), arg, name, timeout, link=False)
 
+    @overload
+    @classmethod
+    def start_link(
+        cls: type[Starts[None]], *, name: str | Named | None = None, timeout: float | None = None
+    ) -> Pid[Request, Answer]: ...
+
+    @overload
+    @classmethod
+    def start_link(
+        cls: type[Starts[Given]], arg: Given, *, name: str | Named | None = None, timeout: float | None = None
+    ) -> Pid[Request, Answer]: ...
+
     @classmethod
     def start_link(cls, arg: Any = None, *, name: Any = None, timeout: float | None = None) -> Any:
         """Start a server linked to the current process, as a child of a supervisor is; otherwise like start.
@@ -168,11 +229,35 @@ class GenServer(ActorBase):
         look()
         return start_server(cls(), arg, name, timeout, link=True)
 
+    @overload
+    @classmethod
+    async def astart(
+        cls: type[Starts[None]], *, name: str | Named | None = None, timeout: float | None = None
+    ) -> Pid[Request, Answer]: ...
+
+    @overload
+    @classmethod
+    async def astart(
+        cls: type[Starts[Given]], arg: Given, *, name: str | Named | None = None, timeout: float | None = None
+    ) -> Pid[Request, Answer]: ...
+
     @classmethod
     async def astart(cls, arg: Any = None, *, name: Any = None, timeout: float | None = None) -> Any:
         """The form of start for coroutines."""
         look()
         return await astart_server(cls(), arg, name, timeout, link=False)
+
+    @overload
+    @classmethod
+    async def astart_link(
+        cls: type[Starts[None]], *, name: str | Named | None = None, timeout: float | None = None
+    ) -> Pid[Request, Answer]: ...
+
+    @overload
+    @classmethod
+    async def astart_link(
+        cls: type[Starts[Given]], arg: Given, *, name: str | Named | None = None, timeout: float | None = None
+    ) -> Pid[Request, Answer]: ...
 
     @classmethod
     async def astart_link(cls, arg: Any = None, *, name: Any = None, timeout: float | None = None) -> Any:
@@ -182,12 +267,30 @@ class GenServer(ActorBase):
 
     # -- the client side -----------------------------------------------------
 
+    @overload
+    @staticmethod
+    def call(server: Pid[Asked, Answered], message: Asked, timeout: float | None = 5.0) -> Answered: ...
+
+    @overload
+    @staticmethod
+    def call(server: _OfSomebody, message: Any, timeout: float | None = 5.0) -> Any: ...
+
     @staticmethod
     def call(server: Any, message: Any, timeout: float | None = 5.0) -> Any:
         """Send a request and wait for the answer; see ``Pid.call``."""
         if unmet:
             look()
         return resolve(server).call(message, timeout)
+
+    @overload
+    @staticmethod
+    async def acall(
+        server: Pid[Asked, Answered], message: Asked, timeout: float | None = 5.0
+    ) -> Answered: ...
+
+    @overload
+    @staticmethod
+    async def acall(server: _OfSomebody, message: Any, timeout: float | None = 5.0) -> Any: ...
 
     @staticmethod
     async def acall(server: Any, message: Any, timeout: float | None = 5.0) -> Any:
@@ -219,6 +322,14 @@ class GenServer(ActorBase):
                 raise
         return await call.await_answer(timeout)
 
+    @overload
+    @staticmethod
+    def cast(server: Pid[Asked, Any], message: Asked) -> None: ...
+
+    @overload
+    @staticmethod
+    def cast(server: _OfSomebody, message: Any) -> None: ...
+
     @staticmethod
     def cast(server: Any, message: Any) -> None:
         """Send a request without waiting. To nobody is no error, as in Elixir."""
@@ -230,6 +341,14 @@ class GenServer(ActorBase):
             # NotFound: the registry of a Via is not there.
             return
         pid.cast(message)
+
+    @overload
+    @staticmethod
+    def send_request(server: Pid[Asked, Answered], message: Asked) -> Future[Answered]: ...
+
+    @overload
+    @staticmethod
+    def send_request(server: _OfSomebody, message: Any) -> Future[Any]: ...
 
     @staticmethod
     def send_request(server: Any, message: Any) -> Future[Any]:
@@ -294,7 +413,7 @@ class GenServer(ActorBase):
         _check_stopped(pid, reason)
 
     @classmethod
-    def child_spec(cls, arg: Any = None, **overrides: Any) -> ChildSpec:
+    def child_spec(cls, arg: Any = None, **overrides: Unpack[NamedChildFields]) -> ChildSpec:
         """The child spec for a supervisor: id is the class's name, start is start_link(arg).
 
         Args:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, runtime_checkable
 
 import attrs
+from typing_extensions import TypeVar
 
 if TYPE_CHECKING:
     from .pid import Pid
 
+# What a result carries. Covariant: a Reply[bool, int] is a Reply[int, int | None].
+Answer = TypeVar("Answer", default=Any, covariant=True)
+State = TypeVar("State", default=Any, covariant=True)
 
-class _Constant:
+
+class Constant:
     """A named singleton; compares by identity and prints as its name."""
 
     __slots__ = ("_name",)
@@ -26,13 +31,13 @@ class _Constant:
         return self._name
 
 
-IGNORE: Final = _Constant("IGNORE")
+IGNORE: Final = Constant("IGNORE")
 """Returned by ``init``: do not start, and that is no error (``:ignore``)."""
-TIMEOUT: Final = _Constant("TIMEOUT")
+TIMEOUT: Final = Constant("TIMEOUT")
 """What ``handle_info`` gets when the ``timeout`` of the last result passed without a message
 (``:timeout``).
 """
-NOTHING: Final = _Constant("NOTHING")
+NOTHING: Final = Constant("NOTHING")
 """No value given, where None could be one."""
 
 _ref_ids = itertools.count(1)
@@ -99,50 +104,57 @@ class Exited:
     reason: object
 
 
+# A type checker wants the first state; `Ok()` says None, as nothing is lost by it.
+_LEFT_OUT: dict[str, Any] = {"default": None}
+
+
 # The four results below are made once a message, so they are mutable (a frozen attrs instance costs 0.4 us
-# more) # and treated as immutable.
+# more) and treated as immutable.
 @attrs.define
-class Ok:
+class Ok(Generic[State]):
     """``init`` succeeded: ``{:ok, state}``.
 
     Args:
-        state: the server's first state.
+        state: the server's first state; None if it is left out.
         timeout: seconds without a message after which ``handle_info(TIMEOUT, state)`` is called.
         continue_with: calls ``handle_continue(token, state)`` before any message.
     """
 
-    state: Any = None
+    state: State = attrs.field(**_LEFT_OUT)
     timeout: float | None = None
     continue_with: Any = NOTHING
 
 
+# In the two below a state that is left out would be a state lost, so that is a TypeError.
 @attrs.define
-class Reply:
+class Reply(Generic[Answer, State]):
     """``handle_call`` answers: ``{:reply, value, state}``; ``timeout`` and ``continue_with`` as in Ok."""
 
-    value: Any
-    state: Any = None
+    value: Answer
+    state: State
     timeout: float | None = None
     continue_with: Any = NOTHING
 
 
 @attrs.define
-class NoReply:
+class NoReply(Generic[State]):
     """A callback goes on without an answer: ``{:noreply, state}``; answer later with ``GenServer.reply``."""
 
-    state: Any = None
+    state: State
     timeout: float | None = None
     continue_with: Any = NOTHING
 
 
 @attrs.define
-class Stop:
+class Stop(Generic[State]):
     """End the server: ``{:stop, reason, state}``, with ``reply=`` to answer the call first. From init:
     ``{:stop, reason}``.
+
+    Differs from OTP: without a state, ``terminate`` gets the one that the server has.
     """
 
     reason: object
-    state: Any = None
+    state: State = NOTHING  # type: ignore[assignment]
     reply: Any = NOTHING
 
 

@@ -15,7 +15,9 @@ from __future__ import annotations
 import contextvars
 import itertools
 from collections import deque
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Generic, NoReturn
+
+from typing_extensions import TypeVar
 
 from . import telemetry
 from .bridge import RefBase
@@ -47,8 +49,16 @@ _NO_SET: set[int] = set()
 NO_INBOX: deque[Any] = deque()
 
 
-class Pid(RefBase):
+# What a process takes and what it answers: whoever takes all messages stands for whoever takes some.
+Request = TypeVar("Request", default=Any, contravariant=True)
+Answer = TypeVar("Answer", default=Any, covariant=True)
+
+
+class Pid(RefBase, Generic[Request, Answer]):
     """A process: send to it, call it, monitor it, compare it, print it.
+
+    ``Pid[Add | Get, int]`` is one of a server that is called and cast with ``Add`` and ``Get`` and answers
+    with an ``int``; a plain ``Pid`` is one of whatever process.
 
     Made by the start functions, ``process.spawn`` and ``process.current``, never by hand. Pids are hashable
     and ordered by age, live in one interpreter, and stay valid names of their process after its death.
@@ -213,22 +223,22 @@ class Pid(RefBase):
             raise StalePid(self, self, FORKED)
         self.deliver(message)
 
-    def call(self, message: object, timeout: float | None = 5.0) -> Any:
+    def call(self, message: Request, timeout: float | None = 5.0) -> Answer:
         """Send a request and wait for its answer; only servers answer."""
         look()
         raise TypeError(f"{self} is a {self.kind}, which answers no calls; send it a message instead")
 
-    def cast(self, message: object) -> None:
+    def cast(self, message: Request) -> None:
         """Send a request without waiting; only servers take them."""
         look()
         raise TypeError(f"{self} is a {self.kind}, which takes no casts; send it a message instead")
 
-    def request(self, message: object) -> Call:
+    def request(self, message: Request) -> Call[Answer]:
         """Send a request; the answer comes in the future."""
         look()
         raise TypeError(f"{self} is a {self.kind}, which answers no calls; send it a message instead")
 
-    def ask_later(self, message: object) -> Call:
+    def ask_later(self, message: Any) -> Call:
         """``ask(block=False)``."""
         return self.request(message)
 

@@ -188,7 +188,7 @@ class ServerPid(Pid):
             self.handled += 1
             try:
                 if kind is Cast:
-                    result = self.actor.handle_cast(item.message, self.state)
+                    result: Any = self.actor.handle_cast(item.message, self.state)
                 else:
                     result = self.actor.handle_call(item.message, item, self.state)
             except BaseException as error:
@@ -329,7 +329,8 @@ class ServerPid(Pid):
         if stop.reply is not NOTHING and item.__class__ is not Call:
             self.unwound(item, BadReturn(self.actor, _callback_of(item), stop, "Stop without reply"))
             return
-        self.state = stop.state
+        if stop.state is not NOTHING:
+            self.state = stop.state
         self.finish(stop.reason, item, stop.reply)
 
     def unwound(self, item: Any, error: BaseException) -> None:

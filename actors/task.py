@@ -10,7 +10,7 @@ caller's exit takes it along).
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator
-from typing import Any
+from typing import Any, Literal
 
 from .context import ThreadPid, current
 from .ends import Ends, deadline_of, wait_until
@@ -207,7 +207,7 @@ class Task:
         tasks: Iterable[Task],
         timeout: float | None = 5.0,
         *,
-        on_timeout: str = "nothing",
+        on_timeout: Literal["nothing", "ignore", "kill_task"] = "nothing",
         limit: int | None = None,
     ) -> list[tuple[Task, Any]]:
         """Wait for several at once, and tell of each.
@@ -377,7 +377,7 @@ class Task:
         max_concurrency: int = CPUS,
         ordered: bool = True,
         timeout: float | None = 5.0,
-        on_timeout: str = "exit",
+        on_timeout: Literal["exit", "kill_task"] = "exit",
         zip_input_on_exit: bool = False,
     ) -> Iterator[Any]:
         """Run ``function(item)`` for each item in a task of its own, at most max_concurrency at once, and

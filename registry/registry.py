@@ -8,7 +8,7 @@ import inspect
 import os
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import attrs
 
@@ -66,7 +66,7 @@ class Registry:
     @staticmethod
     def start_link(
         *,
-        keys: str,
+        keys: Literal["unique", "duplicate"],
         name: str,
         partitions: int = 1,
         listeners: Iterable[str] = (),

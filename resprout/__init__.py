@@ -2,99 +2,109 @@
 
 Everything public is here; the rooms that it comes from are packages of their own: `resprout.actors`,
 `resprout.supervision`, `resprout.registry`, `resprout.throttle`. The README has a tour.
+
+A room is loaded when one of its names is first used (PEP 562), whole, in whichever thread that is: a program
+that only mentions resprout pays nothing for it. `from resprout import ...` is such a use. A signal handler
+should not be the first one: name what it needs at the top of the module.
 """
 
 from __future__ import annotations
 
-from . import actors, registry, supervision, testing, throttle
-from .actors import (
-    IGNORE,
-    NOTHING,
-    TIMEOUT,
-    Agent,
-    AlreadyPresent,
-    AlreadyRegistered,
-    AlreadySet,
-    AlreadyStarted,
-    BadReturn,
-    BlockingInLoop,
-    Bounded,
-    CallbackFailed,
-    CallCycle,
-    CallTimeout,
-    ConfigError,
-    Crash,
-    CrashReport,
-    Down,
-    Exited,
-    Future,
-    GenServer,
-    Killed,
-    LockNotFound,
-    MailboxFull,
-    MaxChildren,
-    NoProcess,
-    NoReply,
-    NotFound,
-    NotHeld,
-    NotOwned,
-    NotOwner,
-    Ok,
-    Pid,
-    ProcessExit,
-    QueueFull,
-    Ref,
-    Reply,
-    ResproutError,
-    Running,
-    SelfCall,
-    ServerExit,
-    Shutdown,
-    StalePid,
-    StartError,
-    Stop,
-    Task,
-    TaskExit,
-    Unhandled,
-    UnknownMessage,
-    after_fork,
-    process,
-    sys,
-    telemetry,
-)
-from .registry import (
-    EventsLost,
-    Registered,
-    Registry,
-    RegistryEvent,
-    UnknownRegistry,
-    Unregistered,
-    Via,
-)
-from .supervision import (
-    BRUTAL_KILL,
-    INFINITY,
-    Application,
-    Backoff,
-    ChildInfo,
-    ChildSpec,
-    Counts,
-    DuplicateChild,
-    DynamicSupervisor,
-    FailedToStartChild,
-    NotReady,
-    PartitionSupervisor,
-    SpecError,
-    Supervisor,
-    TaskSupervisor,
-)
-from .throttle import (
-    Grant,
-    Holder,
-    LockInfo,
-    LockState,
-    Waiter,
-)
+import os as _os  # `sys`, for one, is a name of ours here
+from sys import meta_path as _meta_path
+from sys import modules as _modules
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from . import actors, registry, supervision, testing, throttle
+    from .actors import (
+        IGNORE,
+        NOTHING,
+        TIMEOUT,
+        Agent,
+        AlreadyPresent,
+        AlreadyRegistered,
+        AlreadySet,
+        AlreadyStarted,
+        BadReturn,
+        BlockingInLoop,
+        Bounded,
+        CallbackFailed,
+        CallCycle,
+        CallTimeout,
+        ConfigError,
+        Crash,
+        CrashReport,
+        Down,
+        Exited,
+        Future,
+        GenServer,
+        Killed,
+        LockNotFound,
+        MailboxFull,
+        MaxChildren,
+        NoProcess,
+        NoReply,
+        NotFound,
+        NotHeld,
+        NotOwned,
+        NotOwner,
+        Ok,
+        Pid,
+        ProcessExit,
+        QueueFull,
+        Ref,
+        Reply,
+        ResproutError,
+        Running,
+        SelfCall,
+        ServerExit,
+        Shutdown,
+        StalePid,
+        StartError,
+        Stop,
+        Task,
+        TaskExit,
+        Unhandled,
+        UnknownMessage,
+        after_fork,
+        process,
+        sys,
+        telemetry,
+    )
+    from .registry import (
+        EventsLost,
+        Registered,
+        Registry,
+        RegistryEvent,
+        UnknownRegistry,
+        Unregistered,
+        Via,
+    )
+    from .supervision import (
+        BRUTAL_KILL,
+        INFINITY,
+        Application,
+        Backoff,
+        ChildInfo,
+        ChildSpec,
+        Counts,
+        DuplicateChild,
+        DynamicSupervisor,
+        FailedToStartChild,
+        NotReady,
+        PartitionSupervisor,
+        SpecError,
+        Supervisor,
+        TaskSupervisor,
+    )
+    from .throttle import (
+        Grant,
+        Holder,
+        LockInfo,
+        LockState,
+        Waiter,
+    )
 
 __all__ = [
     "BRUTAL_KILL",
@@ -183,3 +193,68 @@ __all__ = [
     "testing",
     "throttle",
 ]
+
+_NAMES = {
+    "actors": """
+        IGNORE NOTHING TIMEOUT Agent AlreadyPresent AlreadyRegistered AlreadySet AlreadyStarted BadReturn
+        BlockingInLoop Bounded CallbackFailed CallCycle CallTimeout ConfigError Crash CrashReport Down
+        Exited Future GenServer Killed LockNotFound MailboxFull MaxChildren NoProcess NoReply NotFound
+        NotHeld NotOwned NotOwner Ok Pid ProcessExit QueueFull Ref Reply ResproutError Running SelfCall
+        ServerExit Shutdown StalePid StartError Stop Task TaskExit Unhandled UnknownMessage after_fork
+        process sys telemetry
+    """,
+    "registry": """
+        EventsLost Registered Registry RegistryEvent UnknownRegistry Unregistered Via
+    """,
+    "supervision": """
+        BRUTAL_KILL INFINITY Application Backoff ChildInfo ChildSpec Counts DuplicateChild DynamicSupervisor
+        FailedToStartChild NotReady PartitionSupervisor SpecError Supervisor TaskSupervisor
+    """,
+    "throttle": """
+        Grant Holder LockInfo LockState Waiter
+    """,
+}
+_ROOMS = ("actors", "registry", "supervision", "testing", "throttle")
+_ROOM_OF = {name: room for room, names in _NAMES.items() for name in names.split()}
+_ROOM_OF |= {room: room for room in _ROOMS}
+
+
+class _RoomsOfAClone:
+    """Finds the rooms that are folders beside this one, as in a clone; installed, they are inside it.
+
+    The first of the finders, since the installed resprout of another place may have one of its own. Not by
+    `__path__`, where all else beside this folder would be in the package as well.
+    """
+
+    beside = _os.path.dirname(_os.path.dirname(_os.path.realpath(__file__)))
+
+    @classmethod
+    def find_spec(cls, name: str, path: object = None, target: object = None) -> object:
+        package, _, room = name.rpartition(".")
+        if package != __name__ or room not in (*_ROOMS, "observer"):
+            return None
+        from importlib.machinery import PathFinder
+
+        return PathFinder.find_spec(name, [cls.beside])
+
+
+if not _os.path.isdir(_os.path.join(_os.path.dirname(_os.path.realpath(__file__)), "actors")):
+    _meta_path.insert(0, _RoomsOfAClone)  # type: ignore[arg-type]  # a class does for a finder
+
+if not TYPE_CHECKING:  # a type checker would take any name at all for one of ours
+
+    def __getattr__(name: str) -> object:
+        """Load the room that a name comes from; the next use of the name finds it here."""
+        room = _ROOM_OF.get(name)
+        if room is None:
+            message = f"module {__name__!r} has no attribute {name!r}"
+            raise AttributeError(message, name=name, obj=_modules[__name__])
+        from importlib import import_module
+
+        module = import_module(f"{__name__}.{room}")
+        value = module if name == room else getattr(module, name)
+        globals()[name] = value
+        return value
+
+    def __dir__() -> list[str]:
+        return sorted([*__all__, *(name for name in globals() if name.startswith("__"))])

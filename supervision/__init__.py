@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from .application import STOP_SIGNALS, Application
+from typing import TYPE_CHECKING
+
 from .child_spec import (
     BRUTAL_KILL,
     INFINITY,
@@ -24,7 +25,6 @@ from .events import (
     SupervisorEvent,
     WouldNotStop,
 )
-from .kinds import Common
 from .limits import Limits
 from .mistakes import InvalidTree
 from .options import DynamicSpec, SupervisorSpec
@@ -35,6 +35,10 @@ from .supervisor import Supervisor
 from .task_supervisor import TaskSupervisor
 from .tree import TreeNode, tree
 from .values import ChildInfo, Counts, FailedToStartChild, Restarting
+
+if TYPE_CHECKING:
+    from .application import STOP_SIGNALS, Application
+    from .kinds import Common
 
 __all__ = [
     "BRUTAL_KILL",
@@ -75,3 +79,22 @@ __all__ = [
     "ready",
     "tree",
 ]
+
+# What reads tree files stands on PyYAML, cattrs and importlib.metadata, and is loaded when it is first used.
+_LATER = {"Application": "application", "STOP_SIGNALS": "application", "Common": "kinds"}
+
+if not TYPE_CHECKING:  # a type checker would take any name at all for one of ours
+
+    def __getattr__(name: str) -> object:
+        """Load the module that a name comes from; the next use of the name finds it here."""
+        home = _LATER.get(name)
+        if home is None:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from importlib import import_module
+
+        value = getattr(import_module(f"{__name__}.{home}"), name)
+        globals()[name] = value
+        return value
+
+    def __dir__() -> list[str]:
+        return sorted([*__all__, *(name for name in globals() if name.startswith("__"))])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from ..actors import Pid, StreamOptions, Task, begin_task, make_stream, process, start_task
 from ..actors.engine import look
@@ -46,7 +46,7 @@ class TaskSupervisor:
         *,
         max_restarts: int = 3,
         max_seconds: float = 5.0,
-    ) -> Any:
+    ) -> Pid:
         """Starts a supervisor without tasks, linked to the current process.
 
         Args:
@@ -62,7 +62,8 @@ class TaskSupervisor:
         look()
         spec = DynamicSpec(max_children=max_children, max_restarts=max_restarts, max_seconds=max_seconds)
         origin = Origin(cls, None, spec, above(cls, spec))
-        return DynamicSupervisorServer.launch(origin, name=name)
+        pid: Pid = DynamicSupervisorServer.launch(origin, name=name)
+        return pid
 
     @classmethod
     def child_spec(cls, options: Any = None, /, **more: Any) -> ChildSpec:
@@ -162,7 +163,7 @@ class TaskSupervisor:
         max_concurrency: int = _CPUS,
         ordered: bool = True,
         timeout: float | None = 5.0,
-        on_timeout: str = "exit",
+        on_timeout: Literal["exit", "kill_task"] = "exit",
         zip_input_on_exit: bool = False,
         shutdown: Any = None,
     ) -> Iterator[Any]:
@@ -185,7 +186,7 @@ class TaskSupervisor:
         max_concurrency: int = _CPUS,
         ordered: bool = True,
         timeout: float | None = 5.0,
-        on_timeout: str = "exit",
+        on_timeout: Literal["exit", "kill_task"] = "exit",
         zip_input_on_exit: bool = False,
         shutdown: Any = None,
     ) -> Iterator[Any]:

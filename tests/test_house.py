@@ -281,9 +281,16 @@ def test_entry_points_lead_somewhere(group: str) -> None:
 
 
 def names_bound_by(module: ast.Module) -> Iterator[str]:
-    """What the top level of a module binds, less its `__future__` imports and private names."""
+    """What the top level of a module binds, less its `__future__` imports and private names.
+
+    What stands there for type checkers only is what the module loads when it is first used.
+    """
+    statements = [*module.body]
     for node in module.body:
-        if isinstance(node, ast.ImportFrom) and node.module != "__future__":
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            statements += node.body
+    for node in statements:
+        if isinstance(node, ast.ImportFrom) and node.module not in ("__future__", "typing"):
             yield from (alias.asname or alias.name for alias in node.names)
         elif isinstance(node, ast.Import):
             yield from (alias.asname or alias.name.split(".")[0] for alias in node.names)

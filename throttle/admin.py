@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from asyncio import _get_running_loop
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
 
 from ..actors import AlreadyStarted, GenServer, NotFound, Pid, ProcessExit, process
 from ..actors.engine import first_use, look
@@ -29,7 +30,7 @@ def new(
     max_waiting: int | None = None,
     fairness: Fairness = "strict",
     rate: Rate | float | str | None = None,
-    adaptive: Adaptive | str | None = None,
+    adaptive: Adaptive | Literal["aimd", "gradient"] | Mapping[str, Any] | None = None,
     fork: Fork = "renew",
     paused: bool = False,
 ) -> Pid:

@@ -10,7 +10,7 @@ import functools
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from contextlib import aclosing
 from inspect import isawaitable
-from typing import Any, TypeVar, cast
+from typing import Any, ParamSpec, TypeVar, cast, overload
 
 from ..actors.engine import look, unmet
 from .slot import slot
@@ -22,19 +22,30 @@ from .unfinished import (
     is_generator_function,
 )
 
+P = ParamSpec("P")
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+# Here and in work.py: options of ours cannot stand beside a function's own parameters (PEP 612), so where one
+# is given a type checker looks at the result only.
+@overload
 def run(
+    name: str, fn: Callable[..., T], /, *args: Any, timeout: float | None, priority: int = 0, **kwargs: Any
+) -> T: ...
+@overload
+def run(name: str, fn: Callable[..., T], /, *args: Any, priority: int, **kwargs: Any) -> T: ...
+@overload
+def run(name: str, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T: ...
+def run(  # type: ignore[misc]  # timeout and priority are ours
     name: str,
-    fn: Callable[..., T],
+    fn: Callable[..., Any],
     /,
     *args: Any,
     timeout: float | None = None,
     priority: int = 0,
     **kwargs: Any,
-) -> T:
+) -> Any:
     """Call a function with a slot of a lock, here: the caller is the holder.
 
     The slot comes back when the function returns or raises. To have the work done elsewhere, use ``execute``.
@@ -63,15 +74,31 @@ def run(
         return check_finished(fn(*args, **kwargs), fn, "run")
 
 
+@overload
 async def arun(
     name: str,
     coro_fn: Callable[..., Awaitable[T]],
     /,
     *args: Any,
+    timeout: float | None,
+    priority: int = 0,
+    **kwargs: Any,
+) -> T: ...
+@overload
+async def arun(
+    name: str, coro_fn: Callable[..., Awaitable[T]], /, *args: Any, priority: int, **kwargs: Any
+) -> T: ...
+@overload
+async def arun(name: str, coro_fn: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> T: ...
+async def arun(  # type: ignore[misc]  # timeout and priority are ours
+    name: str,
+    coro_fn: Callable[..., Any],
+    /,
+    *args: Any,
     timeout: float | None = None,
     priority: int = 0,
     **kwargs: Any,
-) -> T:
+) -> Any:
     """Await a coroutine function with a slot of a lock; otherwise the same as ``run``.
 
     A plain function is called, and blocks the event loop for as long as it takes.
@@ -81,7 +108,7 @@ async def arun(
     check_callable(coro_fn, "arun")
     async with slot(name, timeout, priority):
         result = coro_fn(*args, **kwargs)
-        value = await result if isawaitable(result) else cast("T", result)
+        value = await result if isawaitable(result) else result
         return check_finished(value, coro_fn, "arun")
 
 

@@ -25,7 +25,7 @@ from .flow import (
 from .lock import ONE, ZERO, check_request
 from .orphans import forsake
 from .table import books, table
-from .values import Grant, check_on_kill
+from .values import Grant, OnKill, check_on_kill
 from .wait import hand_on, queue_up, queue_up_async
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class slot:  # noqa: N801  # used as a function: with slot("name"):
         timeout: float | None = None,
         priority: int = 0,
         weight: int = 1,
-        on_kill: str = "hold",
+        on_kill: OnKill = "hold",
         within: Grant | None = None,
     ) -> None:
         self._name = name

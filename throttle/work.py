@@ -12,10 +12,10 @@ import asyncio
 import contextvars
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from functools import partial
 from time import monotonic
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypeVar, overload
 
 from ..actors import CallTimeout, Future, LockNotFound, ServerExit, process
 from ..actors.engine import Alarm, check_timeout, current, kernel, local, look, unmet, work_for
@@ -33,7 +33,9 @@ if TYPE_CHECKING:
     from ..actors.engine import Worker
     from .book import Book
 
+P = ParamSpec("P")
 T = TypeVar("T")
+Coro: TypeAlias = Coroutine[Any, Any, T]
 logger = logging.getLogger("resprout.throttle")
 
 
@@ -347,7 +349,31 @@ def _dispatch(job: Job) -> None:
             job.book.owner_left(pid)
 
 
+@overload
 def execute(
+    name: str,
+    fn: Callable[..., Coro[T]],
+    /,
+    *args: Any,
+    timeout: float | None,
+    priority: int = 0,
+    **kwargs: Any,
+) -> Future[T]: ...
+@overload
+def execute(
+    name: str, fn: Callable[..., Coro[T]], /, *args: Any, priority: int, **kwargs: Any
+) -> Future[T]: ...
+@overload
+def execute(
+    name: str, fn: Callable[..., T], /, *args: Any, timeout: float | None, priority: int = 0, **kwargs: Any
+) -> Future[T]: ...
+@overload
+def execute(name: str, fn: Callable[..., T], /, *args: Any, priority: int, **kwargs: Any) -> Future[T]: ...
+@overload
+def execute(name: str, fn: Callable[P, Coro[T]], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]: ...
+@overload
+def execute(name: str, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]: ...
+def execute(  # type: ignore[misc]  # timeout and priority are ours
     name: str,
     fn: Callable[..., Any],
     /,
@@ -469,7 +495,31 @@ def _drained(book: Book) -> LockNotFound:
     return LockNotFound(name, f"lock {name!r} takes no jobs at the moment: it is being drained")
 
 
+@overload
 async def aexecute(
+    name: str,
+    fn: Callable[..., Coro[T]],
+    /,
+    *args: Any,
+    timeout: float | None,
+    priority: int = 0,
+    **kwargs: Any,
+) -> T: ...
+@overload
+async def aexecute(
+    name: str, fn: Callable[..., Coro[T]], /, *args: Any, priority: int, **kwargs: Any
+) -> T: ...
+@overload
+async def aexecute(
+    name: str, fn: Callable[..., T], /, *args: Any, timeout: float | None, priority: int = 0, **kwargs: Any
+) -> T: ...
+@overload
+async def aexecute(name: str, fn: Callable[..., T], /, *args: Any, priority: int, **kwargs: Any) -> T: ...
+@overload
+async def aexecute(name: str, fn: Callable[P, Coro[T]], /, *args: P.args, **kwargs: P.kwargs) -> T: ...
+@overload
+async def aexecute(name: str, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T: ...
+async def aexecute(  # type: ignore[misc]  # timeout and priority are ours
     name: str,
     fn: Callable[..., Any],
     /,

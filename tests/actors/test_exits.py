@@ -86,7 +86,7 @@ def test_a_normal_exit_signal_is_ignored_by_others(way):
 
 def test_a_process_may_send_itself_a_normal_exit_signal(way, reason_of):
     pid = way(Server).start()
-    pid.cast(lambda server: process.exit(server.pid, "normal") or NoReply())
+    pid.cast(lambda server: process.exit(server.pid, "normal") or NoReply(None))
     assert reason_of(pid) == "normal"
 
 
@@ -132,10 +132,10 @@ def test_an_exit_signal_does_not_wait_behind_messages(gate, kill):
     held = gate()
     seen: list[object] = []
     pid = Server.start()
-    pid.cast(lambda server: held() or NoReply())
+    pid.cast(lambda server: held() or NoReply(None))
     held.await_arrival()
     for n in range(5):
-        pid.cast(lambda server, n=n: seen.append(n) or NoReply())
+        pid.cast(lambda server, n=n: seen.append(n) or NoReply(None))
     assert kill(pid, "now") == "now"
     held.open()
     assert seen == []
@@ -565,7 +565,7 @@ def test_the_dead_have_no_names_links_or_monitors_when_others_are_told(way, kill
 
         def handle_info(self, message: Any, state: Any) -> Any:
             found.append((process.whereis("exits.legacy"), message.pid.alive, process.alive(message.pid)))
-            return NoReply()
+            return NoReply(None)
 
     heir = Heir.start()
     pid = way(Server).start(name="exits.legacy")
@@ -598,7 +598,7 @@ def test_info_shows_a_process(kill):
 def test_info_counts_waiting_messages(gate, kill):
     held = gate()
     pid = Server.start()
-    pid.cast(lambda server: held() or NoReply())
+    pid.cast(lambda server: held() or NoReply(None))
     held.await_arrival()
     for n in range(3):
         pid.send(n)

@@ -136,7 +136,7 @@ def test_when_the_parent_ends_its_trapping_children_terminate_and_others_just_di
 
         async def handle_continue(self, start: Any, state: Any) -> Any:
             await start()
-            return NoReply()
+            return NoReply(None)
 
         def handle_call(self, message: Any, from_: Any, state: Any) -> Any:
             return Reply(process.info(self.pid).links[0], state)
@@ -212,7 +212,7 @@ def test_it_may_use_the_runtime(way, reason_of):
 
         def handle_cast(self, message: Any, state: Any) -> Any:
             other.append(message)
-            return NoReply()
+            return NoReply(None)
 
         def handle_call(self, message: Any, from_: Any, state: Any) -> Any:
             return Reply(from_.pid, state)

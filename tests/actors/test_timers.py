@@ -245,7 +245,7 @@ def test_a_timer_runs_its_receiver_on_another_thread():
         def handle_info(self, message: Any, state: Any) -> Any:
             seen.append(threading.current_thread().name)
             process.send(message, "done")
-            return NoReply()
+            return NoReply(None)
 
     pid = Tells.start()
     process.send_after(pid, process.current(), 0)

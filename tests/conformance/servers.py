@@ -207,7 +207,7 @@ class Pooled(GenServer):
         match message:
             case ("m", value):
                 self.log(kind, value)
-                return Reply(value) if kind == "call" else NoReply()
+                return Reply(value, None) if kind == "call" else NoReply(None)
             case ("do", actions, result):
                 self.log(kind, "do")
                 for action, *arguments in actions:
@@ -219,7 +219,7 @@ class Pooled(GenServer):
         """What the callback returns."""
 
         def ok(**more: Any) -> Any:
-            return Reply("done", **more) if kind == "call" else NoReply(**more)
+            return Reply("done", None, **more) if kind == "call" else NoReply(None, **more)
 
         match result:
             case ["ok"]:

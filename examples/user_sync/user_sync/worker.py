@@ -31,7 +31,7 @@ class SyncWorker(GenServer):
 
     def init(self, arg: object) -> Ok:
         GenServer.cast(self.pid, SyncNext())
-        return Ok()
+        return Ok(None)
 
     def handle_cast(self, message: SyncNext, state: None) -> NoReply | Stop:
         try:
