@@ -245,12 +245,13 @@ class BoundedMixin(RunnablePid):
                 pass
 
         try:
-            while not got and not self._fate:
+            while True:
+                if got or self._fate:
+                    return True
                 left = None if deadline is None else deadline - time.monotonic()
                 if left is not None and left <= 0:
                     raise CallTimeout(f"the mailbox of {self} had no room in time")
                 park(register, unregister, left)
-            return True
         finally:
             # However it ended: it may have been woken for a place that it did not take, or for another than
             # it took. Whoever comes first in the line looks.

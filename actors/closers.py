@@ -45,7 +45,7 @@ class Closers:
         """
         if self._started < COUNT:
             with self._start_lock:
-                while self._started < COUNT:
+                for _ in range(self._started, COUNT):
                     try:
                         threading.Thread(target=self._main, name=NAME, daemon=True).start()
                     except RuntimeError:

@@ -111,7 +111,9 @@ def _call_all() -> bool:
         _caller = get_ident()
         flow = _flow.set(due)
         try:
-            while due and due is _due:
+            while True:
+                if not due or due is not _due:
+                    break
                 # It stays in the list until it is over, so that nobody takes it for done.
                 try:
                     due[0]()

@@ -259,7 +259,9 @@ class InlinePid(RunnablePid):
         until = self.handled + BUDGET
         held = False
         try:
-            while self._run:
+            while True:
+                if not self._run:
+                    return
                 try:
                     del self._run[0]
                     held = True

@@ -483,7 +483,9 @@ class Pid(RefBase, Generic[Request, Answer]):
         # Processes that run on the sender's thread are told now and run when this is through.
         state.depth += 1
         try:
-            while burials:
+            while True:
+                if not burials:
+                    break
                 burials[0]._bury()
                 burials.popleft()
         except BaseException:

@@ -68,7 +68,9 @@ def dump_processes(frame: FrameType | None = None, fd: int = _STDERR) -> None:
 
 def _write(fd: int, data: bytes) -> None:
     try:
-        while data:
+        while True:
+            if not data:
+                break
             data = data[os.write(fd, data) :]
     except OSError:
         pass  # nobody is there to read it

@@ -240,7 +240,9 @@ class Task:
         done: set[Ref] = set()
         with Ends(tasks) as ends:
             wanted = len(ends.waited_for) if limit is None else min(limit, len(ends.waited_for))
-            while len(done) < wanted and (ended := ends.next(deadline)) is not None:
+            while True:
+                if len(done) >= wanted or (ended := ends.next(deadline)) is None:
+                    break
                 done.add(ended.ref)
         late = _LATE[on_timeout] if len(done) < wanted else _leave
         return [(task, task._outcome() if task.ref in done else late(task)) for task in tasks]

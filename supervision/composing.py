@@ -125,7 +125,9 @@ def compose(text: str, limits: Limits) -> Node | None:
 
 def _events(parser: Any) -> Iterator[yaml.Event]:
     try:
-        while parser.check_event():
+        while True:
+            if not parser.check_event():
+                break
             yield parser.get_event()
     finally:
         parser.dispose()

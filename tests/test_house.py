@@ -363,6 +363,37 @@ def test_no_file_outgrows_one_concept() -> None:
     assert {file: lines for file, lines in lengths.items() if lines > LONGEST_FILE} == {}
 
 
+def loops_that_are_left_unseen(node: ast.AST, guarded: bool = False) -> Iterator[ast.While]:
+    """``while`` with a condition inside of what a ``try`` or a ``with`` guards."""
+    guards = isinstance(node, ast.Try | ast.With | ast.AsyncWith)
+    for name, value in ast.iter_fields(node):
+        within = (
+            guarded
+            or (guards and name == "body")
+            or (isinstance(node, ast.Try) and bool(node.finalbody) and name in ("handlers", "orelse"))
+        )
+        for child in value if isinstance(value, list) else [value]:
+            if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | ast.ClassDef):
+                yield from loops_that_are_left_unseen(child)
+            elif isinstance(child, ast.AST):
+                if within and isinstance(child, ast.While) and not isinstance(child.test, ast.Constant):
+                    yield child
+                yield from loops_that_are_left_unseen(child, within)
+
+
+def test_no_loop_inside_a_try_is_left_by_an_interrupt_that_the_try_does_not_see() -> None:
+    """CPython 3.13 leaves the jump back of ``while condition:`` out of the table of handlers, and looks for
+    signals there: neither ``except`` nor ``finally`` nor ``__exit__`` would run. ``while True:`` with a
+    ``break`` is in it.
+    """
+    found = [
+        f"{path.relative_to(ROOT)}:{loop.lineno}"
+        for _, path in every_module()
+        for loop in loops_that_are_left_unseen(tree_of(path))
+    ]
+    assert not found, "\n".join(found)
+
+
 def test_every_module_with_definitions_postpones_its_annotations() -> None:
     definitions = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.AnnAssign)
     wrong = [

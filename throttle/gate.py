@@ -75,7 +75,9 @@ class Gate:
                     return
                 # Peek, do, then pop: an exception at any bytecode loses no step, and a step done twice does
                 # no harm.
-                while requests:
+                while True:
+                    if not requests:
+                        break
                     step = requests[0]
                     step()
                     requests.pop(0)
@@ -147,7 +149,9 @@ class Gate:
         token = (self,)
         try:
             if turn.setdefault(0, token) is token:
-                while requests:
+                while True:
+                    if not requests:
+                        break
                     requests[0]()
                     requests.pop(0)
                 value = step()

@@ -42,7 +42,9 @@ class Teller:
             except IndexError:
                 return
             try:
-                while outbox:
+                while True:
+                    if not outbox:
+                        break
                     # Told, then popped: cut in between, it is told again rather than never.
                     outbox[0]()
                     outbox.popleft()

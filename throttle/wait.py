@@ -108,7 +108,9 @@ def queue_up(
             # Most threads that fight for a lock: plain ones that wait for ever. A signal handler that waits
             # on top of this wait finds the thread parked, and sleeps on something else.
             me.parked = claim
-            while claim.answer is None:
+            while True:
+                if claim.answer is not None:
+                    break
                 if me._fate:
                     me.meet_death()
                 sleeper.acquire()

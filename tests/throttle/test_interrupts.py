@@ -25,8 +25,10 @@ import pytest
 
 from resprout import throttle
 from resprout.actors import GenServer, NotHeld, Ok, Reply, process
+from resprout.throttle.gate import Gate
 from resprout.throttle.slot import slot
 from resprout.throttle.table import books
+from resprout.throttle.telling import Teller
 from resprout.throttle.values import LockState
 
 Lock = Callable[..., str]
@@ -523,3 +525,48 @@ def test_a_storm_of_interrupts_costs_no_slot_no_waiter_no_job_no_key_and_no_proc
     done = subprocess.run([sys.executable, str(storm)], capture_output=True, text=True, timeout=3 * SOON)
     assert done.returncode == 0, done.stdout + done.stderr
     assert int(done.stdout) > 50
+
+
+@at_safe_points
+@pytest.mark.parametrize("way", ["drain", "submit", "decide"])
+def test_the_gate_is_left_wherever_an_interrupt_comes(interrupted: Interrupt, way: str) -> None:
+    """Also at the jump back of its loops, with steps of others in line."""
+    cuts = 0
+    was_cut = True
+    while was_cut:
+        cuts += 1
+        done: set[str] = set()
+        gate = Gate(lambda done=done: done.add("mended"))
+        gate.requests += [partial(done.add, each) for each in ("first", "second", "third")]
+        step = partial(done.add, "own")
+        steps = {
+            "drain": gate.drain,
+            "submit": partial(gate.submit, step),
+            "decide": partial(gate.decide, step),
+        }
+        was_cut = interrupted(cuts, steps[way], exact=True)
+        assert not gate.busy
+        gate.drain()
+        assert {"first", "second", "third"} <= done
+        assert was_cut or way == "drain" or "own" in done
+    assert cuts > 5
+
+
+@at_safe_points
+def test_the_turn_to_tell_is_given_back_wherever_an_interrupt_comes(interrupted: Interrupt) -> None:
+    cuts = 0
+    was_cut = True
+    while was_cut:
+        cuts += 1
+        told: set[int] = set()
+        teller = Teller()
+        for each in range(3):
+            teller.later(partial(told.add, each))
+        was_cut = interrupted(cuts, teller.flush, exact=True)
+        teller.flush()
+        until(lambda told=told: told == {0, 1, 2})
+        until(lambda teller=teller: not teller._outbox)
+        teller.later(partial(told.add, 3))
+        teller.flush()
+        until(lambda told=told: 3 in told)
+    assert cuts > 5
