@@ -2,11 +2,26 @@
 that knows Pykka.
 """
 
-from . import process, sys, telemetry
-from .agent import Agent
-from .bounded import Bounded
-from .child_fields import ChildFields
-from .child_spec import (
+from . import process
+from .processes.pid import Pid
+from .processes.resources import await_heirs, limit_closing
+from .reports import telemetry
+from .reports.crash_reports import CrashReport
+from .runtime.forked import after_fork
+from .runtime.future import Future
+from .runtime.parking import forbid_loop
+from .servers import sys
+from .servers.agent import Agent
+from .servers.bounded import Bounded
+from .servers.dispatch import BadReturn
+from .servers.genserver import GenServer
+from .system.development import set_up as _set_up_development_mode
+from .system.shutdown import at_exit
+from .system.stack_dump import dump_processes
+from .tasks.task import NotOwner, Task, TaskIgnored, begin_task, start_task
+from .tasks.task_stream import StreamOptions, make_stream
+from .vocabulary.child_fields import ChildFields
+from .vocabulary.child_spec import (
     BRUTAL_KILL,
     INFINITY,
     UNDEFINED,
@@ -27,8 +42,7 @@ from .child_spec import (
     seconds,
     whole_number,
 )
-from .development import set_up as _set_up_development_mode
-from .errors import (
+from .vocabulary.errors import (
     AlreadyPresent,
     AlreadyRegistered,
     AlreadySet,
@@ -57,10 +71,7 @@ from .errors import (
     Unhandled,
     UnknownMessage,
 )
-from .forked import after_fork
-from .future import Future
-from .genserver import GenServer
-from .messages import (
+from .vocabulary.messages import (
     IGNORE,
     NOTHING,
     TIMEOUT,
@@ -75,16 +86,7 @@ from .messages import (
     Stop,
     TaskExit,
 )
-from .pid import Pid
-from .reasons import Crash, Shutdown, is_orderly
-from .reports import CrashReport
-from .resources import await_heirs, limit_closing
-from .server import BadReturn
-from .shutdown import at_exit
-from .stacks import dump_processes
-from .stream import StreamOptions, make_stream
-from .task import NotOwner, Task, TaskIgnored, begin_task, start_task
-from .waiting import forbid_loop
+from .vocabulary.reasons import Crash, Shutdown, is_orderly
 
 __all__ = [
     "BRUTAL_KILL",

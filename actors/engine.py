@@ -4,29 +4,29 @@ users never need.
 Everything else they take from ``resprout.actors``, as users do.
 """
 
-from .atomic import remove, remove_all, remove_empty, replace
-from .bells import Bells, bells_of, finish, in_step_of
-from .bounded import has_room, offer, when_room
-from .bridge import constructed_by
-from .bursts import Bursts, Summary
-from .child_spec import split_fields, without_arguments
-from .clock import HeldClock
-from .context import current, former_of
-from .deaths import Deaths
-from .forked import ADVICE as FORK_ADVICE
-from .forked import first_use, remember, was_there
-from .forks import lock
-from .isolation import Snapshot, ask_to_stop, at_work, take_leave_of
-from .kernel import Alarm, Kernel, kernel
-from .library_server import LibraryServer
-from .local import ThreadState, local, look, peek, task_of, tasks, unmet
-from .mailbox import Cast
-from .messages import Notice
-from .offloaded import Leaving, call, owner, stay
-from .pool import Worker
-from .resolving import nobody
-from .task import work_for
-from .waiting import LoopBell, Waiter, check_timeout, park
+from .processes.ambient import current, former_of
+from .processes.death_waits import Deaths
+from .processes.mailbox import Cast
+from .processes.offloaded import Leaving, call, owner, stay
+from .processes.resolving import nobody
+from .reports.bursts import Bursts, Summary
+from .runtime.atomic import remove, remove_all, remove_empty, replace
+from .runtime.clock import HeldClock
+from .runtime.fork_locks import lock
+from .runtime.forked import ADVICE as FORK_ADVICE
+from .runtime.forked import first_use, remember, was_there
+from .runtime.kernel import Alarm, Kernel, kernel
+from .runtime.loop_bells import Bells, bells_of, finish, in_step_of
+from .runtime.parking import LoopBell, Waiter, check_timeout, park
+from .runtime.pool import Worker
+from .runtime.pykka_types import constructed_by
+from .runtime.thread_state import ThreadState, local, look, peek, task_of, tasks, unmet
+from .servers.bounded import has_room, offer, when_room
+from .servers.library_server import LibraryServer
+from .system.isolation import Snapshot, ask_to_stop, at_work, take_leave_of
+from .tasks.task import work_for
+from .vocabulary.child_spec import split_fields, without_arguments
+from .vocabulary.messages import Notice
 
 __all__ = [
     "FORK_ADVICE",

@@ -13,25 +13,26 @@ from typing import Any, NoReturn, TypeVar, cast, overload
 
 import attrs
 
-from . import context, resources
-from .deaths import Deaths
-from .errors import CallTimeout, NoProcess
-from .inline import InlinePid
-from .kernel import Alarm, kernel
-from .links import tie
-from .local import look, unmet
-from .mailbox import System, take_plain
-from .messages import NOTHING, Down, Ref
-from .names import names, remove_name, take_name
-from .pid import Pid, table
-from .reasons import FORKED, NOPROC
-from .resolving import no_process, nobody, resolve
-from .resolving import whereis as _whereis
-from .runnable import RunnablePid
-from .server import ExitRequest, ServerPid
-from .spawned import spawn as _spawn
-from .stragglers import Straggler, stragglers
-from .waiting import LoopBell, Waiter, check_timeout, forbid_loop, park
+from .processes import ambient as context
+from .processes import resources
+from .processes.death_waits import Deaths
+from .processes.links import tie
+from .processes.mailbox import System, take_plain
+from .processes.names import names, remove_name, take_name
+from .processes.pid import Pid, table
+from .processes.resolving import no_process, nobody, resolve
+from .processes.resolving import whereis as _whereis
+from .reports.stragglers import Straggler, stragglers
+from .runtime.kernel import Alarm, kernel
+from .runtime.parking import LoopBell, Waiter, check_timeout, forbid_loop, park
+from .runtime.thread_state import look, unmet
+from .servers.dispatch import ExitRequest, ServerPid
+from .servers.inline import InlinePid
+from .servers.runnable import RunnablePid
+from .tasks.spawned import spawn as _spawn
+from .vocabulary.errors import CallTimeout, NoProcess
+from .vocabulary.messages import NOTHING, Down, Ref
+from .vocabulary.reasons import FORKED, NOPROC
 
 __all__ = [
     "Info",
@@ -617,7 +618,7 @@ def inject(server: object, error: Exception) -> None:
     exit signal with the crash for a reason instead.
     """
     look()
-    from .reasons import Crash
+    from .vocabulary.reasons import Crash
 
     if not isinstance(error, Exception):
         raise TypeError(f"expected error to be an Exception, got: {error!r}")

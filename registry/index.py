@@ -3,7 +3,7 @@
 An index knows no processes' lives, no threads and no clock. Whether the holder of a key is over is decided
 by the caller, who then replaces exactly the entry that it judged. Every method is one step (or a loop of
 steps that ends as soon as nobody was faster), so an index may be used from anywhere at any time: see
-`resprout.registry.atomic`.
+`resprout.actors.engine`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from .atomic import remove, remove_all, remove_empty, replace
+from ..actors.engine import remove, remove_all, remove_empty, replace
 from .keys import key_of
 
 if TYPE_CHECKING:

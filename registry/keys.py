@@ -21,7 +21,7 @@ import weakref
 from collections.abc import Hashable
 from typing import Any, cast
 
-from .atomic import remove_empty, replace
+from ..actors.engine import remove_empty, replace
 
 _PLAIN_TYPES = frozenset({str, int, bytes, bool, float, complex, type(None), type(...)})
 _PLAIN_HASHES = tuple(kind.__hash__ for kind in (object, str, int, bytes, float, complex))

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..actors import Future
-from .atomic import remove, replace
+from ..actors.engine import remove, replace
 from .keys import Keyring
 
 if TYPE_CHECKING:

@@ -1,7 +1,7 @@
 """The table of a registry: memory that every process reads and writes itself, with no message and no lock.
 
 It outlives the registry's process, as an ETS table with an heir outlives its owner. There are never two
-mutators that could undo each other: each change of the index is one step (`resprout.registry.atomic`), and
+mutators that could undo each other: each change of the index is one step (`resprout.actors.engine`), and
 what belongs together is ordered so that being cut after any step leaves something true:
 
 - An entry is listed with its owner *before* it claims the key. The dying close the owner's list *before*
@@ -19,14 +19,13 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from typing import Any
 
 from ..actors import AlreadyRegistered, NotFound, Pid, telemetry
-from ..actors.engine import first_use, remember, was_there
-from .atomic import remove
+from ..actors.engine import first_use, remember, remove, was_there
 from .errors import UnknownRegistry
 from .index import DuplicateIndex, Entry, Index, UniqueIndex
 from .journal import Journal
 from .keys import Keyring
 from .locks import KeyLocks
-from .telling import Listener
+from .notifications import Listener
 
 REGISTERED = ("resprout", "registry", "registered")
 UNREGISTERED = ("resprout", "registry", "unregistered")

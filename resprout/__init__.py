@@ -241,6 +241,40 @@ class _RoomsOfAClone:
 if not _os.path.isdir(_os.path.join(_os.path.dirname(_os.path.realpath(__file__)), "actors")):
     _meta_path.insert(0, _RoomsOfAClone)  # type: ignore[arg-type]  # a class does for a finder
 
+# Modules that the documentation has named, and where they are now.
+_MOVED = {
+    "resprout.supervision.asgi": "resprout.supervision.trees.asgi",
+    "resprout.supervision.durations": "resprout.supervision.trees.durations",
+    "resprout.supervision.kinds": "resprout.supervision.trees.kinds",
+}
+
+
+class _Moved:
+    """The last of the finders: an old name is the very module that has a new one, not a copy."""
+
+    @classmethod
+    def find_spec(cls, name: str, path: object = None, target: object = None) -> object:
+        if name not in _MOVED:
+            return None
+        from importlib.machinery import ModuleSpec
+
+        return ModuleSpec(name, cls)  # type: ignore[arg-type]  # a class does for a loader
+
+    @staticmethod
+    def create_module(spec: object) -> None:
+        """Leave it to Python: this one is thrown away."""
+
+    @staticmethod
+    def exec_module(module: object) -> None:
+        """Put the module of the new name in its place."""
+        from importlib import import_module
+
+        name: str = vars(module)["__name__"]
+        _modules[name] = import_module(_MOVED[name])
+
+
+_meta_path.append(_Moved)  # type: ignore[arg-type]  # a class does for a finder
+
 if not TYPE_CHECKING:  # a type checker would take any name at all for one of ours
 
     def __getattr__(name: str) -> object:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .child_spec import (
+from .supervisors.child_spec import (
     BRUTAL_KILL,
     INFINITY,
     UNDEFINED,
@@ -15,8 +15,8 @@ from .child_spec import (
     SpecError,
     child_spec,
 )
-from .dynamic_supervisor import DynamicSupervisor
-from .events import (
+from .supervisors.dynamic_supervisor import DynamicSupervisor
+from .supervisors.events import (
     ChildExited,
     ChildRestarting,
     ChildStarted,
@@ -25,20 +25,20 @@ from .events import (
     SupervisorEvent,
     WouldNotStop,
 )
-from .limits import Limits
-from .mistakes import InvalidTree
-from .options import DynamicSpec, SupervisorSpec
-from .partition_supervisor import PartitionSupervisor
-from .quiesce import NotQuiet, quiesce
-from .readiness import NotReady, ready
-from .supervisor import Supervisor
-from .task_supervisor import TaskSupervisor
-from .tree import TreeNode, tree
-from .values import ChildInfo, Counts, FailedToStartChild, Restarting
+from .supervisors.options import DynamicSpec, SupervisorSpec
+from .supervisors.partition_supervisor import PartitionSupervisor
+from .supervisors.quiescence import NotQuiet, quiesce
+from .supervisors.readiness import NotReady, ready
+from .supervisors.snapshot import TreeNode, tree
+from .supervisors.supervisor import Supervisor
+from .supervisors.task_supervisor import TaskSupervisor
+from .supervisors.values import ChildInfo, Counts, FailedToStartChild, Restarting
+from .trees.limits import Limits
+from .trees.mistakes import InvalidTree
 
 if TYPE_CHECKING:
-    from .application import STOP_SIGNALS, Application
-    from .kinds import Common
+    from .trees.application import STOP_SIGNALS, Application
+    from .trees.kinds import Common
 
 __all__ = [
     "BRUTAL_KILL",
@@ -81,7 +81,7 @@ __all__ = [
 ]
 
 # What reads tree files stands on PyYAML, cattrs and importlib.metadata, and is loaded when it is first used.
-_LATER = {"Application": "application", "STOP_SIGNALS": "application", "Common": "kinds"}
+_LATER = {"Application": "trees.application", "STOP_SIGNALS": "trees.application", "Common": "trees.kinds"}
 
 if not TYPE_CHECKING:  # a type checker would take any name at all for one of ours
 

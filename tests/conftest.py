@@ -200,8 +200,8 @@ def _check_threads(before: set[threading.Thread]) -> None:
     if not left_over():
         return
     if "resprout.actors" in sys.modules:
-        from resprout.actors.kernel import kernel
-        from resprout.actors.loop import close_loop
+        from resprout.actors.runtime.kernel import kernel
+        from resprout.actors.runtime.loop import close_loop
 
         close_loop()
 

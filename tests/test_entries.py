@@ -45,8 +45,8 @@ from resprout import (
     throttle,
 )
 from resprout import sys as rsys
-from resprout.actors.pooled import PooledPid
-from resprout.throttle.claim import Hold
+from resprout.actors.servers.pooled import PooledPid
+from resprout.throttle.ledger.holds import Hold
 
 NAMESPACES: tuple[ModuleType, ...] = (
     resprout,

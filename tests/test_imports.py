@@ -58,7 +58,8 @@ def test_a_room_loads_nothing_that_only_tree_files_need(room: str) -> None:
     loaded = modules_loaded_by(f"import resprout.{room}")
     assert packages_of(loaded) & {"yaml", "cattrs", "importlib_metadata", *EXTRAS} == set()
     assert (
-        loaded & {"resprout.supervision.kinds", "resprout.supervision.tree_file", "resprout.observer"}
+        loaded
+        & {"resprout.supervision.trees.kinds", "resprout.supervision.trees.tree_file", "resprout.observer"}
         == set()
     )
 
@@ -228,8 +229,8 @@ def test_a_clone_is_importable_beside_an_installed_wheel(tmp_path: Path) -> None
     for room in ("resprout", "actors", "registry", "supervision", "throttle", "testing"):
         shutil.copytree(ROOT / room, clone / room, ignore=shutil.ignore_patterns("__pycache__"))
     program = """
-import resprout, resprout.actors.pid, resprout.supervision.kinds
-print(resprout.__file__, resprout.throttle.__file__, resprout.supervision.kinds.__file__, sep="\\n")
+import resprout, resprout.actors.processes.pid, resprout.supervision.trees.kinds
+print(resprout.__file__, resprout.throttle.__file__, resprout.supervision.trees.kinds.__file__, sep="\\n")
 """
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", program],
@@ -245,3 +246,16 @@ print(resprout.__file__, resprout.throttle.__file__, resprout.supervision.kinds.
         "throttle",
         "supervision",
     ]
+
+
+@pytest.mark.parametrize("old", sorted(resprout._MOVED))  # type: ignore[attr-defined]
+def test_a_module_that_was_documented_under_another_name_is_the_same_module(old: str) -> None:
+    new = resprout._MOVED[old]  # type: ignore[attr-defined]
+    program = f"""
+import sys
+import {old} as old
+import {new} as new
+from {old.rpartition(".")[0]} import {old.rpartition(".")[2]} as attribute
+print(old is new, attribute is new, new.__name__, new.__spec__.name)
+"""
+    assert run(program).stdout.split() == ["True", "True", new, new]

@@ -41,8 +41,8 @@ from resprout import (
     throttle,
 )
 from resprout import sys as sys_
-from resprout.supervision.asgi import AsgiOptions, AsgiServer
-from resprout.supervision.listener import Listener
+from resprout.supervision.trees.asgi import AsgiOptions, AsgiServer
+from resprout.supervision.trees.listener import Listener
 
 WATCHDOG = 20.0
 LOCK = "strays.lock"

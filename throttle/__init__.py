@@ -15,7 +15,7 @@ use, ``admin`` what operators use.
 """
 
 from . import ex_sleeplock, exporters
-from .adaptive import Aimd, Gradient
+from .acquire import aacquire, acquire, attempt, release
 from .admin import (
     holders,
     lock_info,
@@ -30,13 +30,13 @@ from .admin import (
 )
 from .blocks import arun, limited, run
 from .drain import DrainReport, drain
-from .lock import aacquire, acquire, attempt, release
-from .order import LockOrderError, lock_order
-from .rate import Rate
-from .server import child_spec
+from .execute import aexecute, execute
+from .ledger.adaptive import Aimd, Gradient
+from .ledger.rate import Rate
+from .ledger.values import Grant, Holder, LockInfo, LockState, Waiter
+from .lock.server import child_spec
+from .lock_order import LockOrderError, lock_order
 from .slot import slot
-from .values import Grant, Holder, LockInfo, LockState, Waiter
-from .work import aexecute, execute
 
 __all__ = [
     "Aimd",

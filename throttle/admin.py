@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Any, Literal
 from ..actors import AlreadyStarted, GenServer, NotFound, Pid, ProcessExit, process
 from ..actors.engine import first_use, look
 from ..supervision import DynamicSupervisor, Supervisor
-from . import events
-from .adaptive import Adaptive
-from .forked import is_renewable
-from .lock import known
-from .rate import Rate
-from .server import is_lock, settings_of
-from .table import books, table
-from .tree import in_thread, start_home, stop_home
-from .values import Fairness, Fork, Holder, LockInfo, LockState, Waiter, check_positive
+from .acquire import known
+from .ledger.adaptive import Adaptive
+from .ledger.rate import Rate
+from .ledger.values import Fairness, Fork, Holder, LockInfo, LockState, Waiter, check_positive
+from .lock import events
+from .lock.forked import is_renewable
+from .lock.server import is_lock, settings_of
+from .lock.table import books, table
+from .lock.tree import in_thread, start_home, stop_home
 
 if TYPE_CHECKING:
-    from .book import Book
+    from .lock.lock_core import Book
 
 
 def new(

@@ -10,12 +10,12 @@ import attrs
 
 from ..actors import CallTimeout, LockNotFound, Pid, forbid_loop, process
 from ..actors.engine import check_timeout, kernel, look
-from ..supervision.prospects import reviver
-from .book import Book
-from .lock import known
-from .server import start_lock
-from .table import books
-from .work import Job
+from ..supervision.restarts import reviver
+from .acquire import known
+from .execute import Job
+from .lock.lock_core import Book
+from .lock.server import start_lock
+from .lock.table import books
 
 logger = logging.getLogger("resprout.throttle")
 

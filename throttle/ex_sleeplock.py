@@ -22,7 +22,8 @@ from typing import Any, Literal, TypeAlias, TypeVar
 
 from ..actors import AlreadyStarted, LockNotFound, NotHeld, Pid
 from ..actors.engine import look
-from . import admin, lock
+from . import acquire as lock
+from . import admin
 from .slot import slot
 from .unfinished import check_callable
 

@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 from ..actors import LockNotFound, telemetry
 from ..actors.engine import look
-from . import admin, events
+from . import admin
+from .lock import events
 
 if TYPE_CHECKING:
-    from .values import LockInfo, LockState
+    from .ledger.values import LockInfo, LockState
 
 Detach = Callable[[], None]
 SECONDS = (0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 60.0)
@@ -71,7 +72,7 @@ def opentelemetry(meter: Any = None) -> Detach:
 
     meter = meter if meter is not None else metrics.get_meter("resprout.throttle")
     wait = meter.create_histogram(
-        "resprout.throttle.wait", unit="s", description="How long slots are waited for."
+        "resprout.throttle.lock.waiting", unit="s", description="How long slots are waited for."
     )
     hold = meter.create_histogram("resprout.throttle.hold", unit="s", description="How long slots are held.")
     shed = meter.create_counter(

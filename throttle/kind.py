@@ -8,11 +8,11 @@ from typing import Any, Literal, Protocol
 import attrs
 
 from ..actors import ChildSpec
-from .adaptive import adaptive_of
-from .rate import Rate
-from .server import child_spec
-from .table import books
-from .values import check_max_waiting, check_positive
+from .ledger.adaptive import adaptive_of
+from .ledger.rate import Rate
+from .ledger.values import check_max_waiting, check_positive
+from .lock.server import child_spec
+from .lock.table import books
 
 
 class CommonOptions(Protocol):

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 from ..actors import forbid_loop
 from ..actors.engine import current, kernel, local, look, unmet
-from .caller import GRANTED, TaskCaller
-from .claim import Hold
-from .desk import watched
-from .flow import (
+from .acquire import ONE, ZERO, check_request
+from .ledger.holds import Hold
+from .ledger.values import Grant, OnKill, check_on_kill
+from .lock.callers import GRANTED, TaskCaller
+from .lock.flow import (
     check_within,
     in_use_elsewhere,
     keep_for_flow,
@@ -22,17 +23,16 @@ from .flow import (
     open_ones,
     opened,
 )
-from .lock import ONE, ZERO, check_request
-from .orphans import forsake
-from .table import books, table
-from .values import Grant, OnKill, check_on_kill
-from .wait import hand_on, queue_up, queue_up_async
+from .lock.lock_steps import watched
+from .lock.orphans import forsake
+from .lock.table import books, table
+from .lock.waiting import hand_on, queue_up, queue_up_async
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     from ..actors import Pid
-    from .book import Book
+    from .lock.lock_core import Book
 
 
 class slot:  # noqa: N801  # used as a function: with slot("name"):

@@ -23,9 +23,9 @@ from resprout.actors import (
     process,
     sys,
     telemetry,
-    waiting,
 )
 from resprout.actors.engine import Notice, has_room, offer, when_room
+from resprout.actors.runtime import parking as waiting
 
 WATCHDOG = 5.0
 

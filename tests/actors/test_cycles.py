@@ -30,10 +30,10 @@ from resprout.actors import (
     StartError,
     Stop,
     Task,
-    cycles,
     process,
     sys,
 )
+from resprout.actors.runtime import call_cycles as cycles
 from resprout.supervision import DynamicSupervisor, Supervisor
 
 WATCHDOG = 20.0

@@ -126,7 +126,7 @@ def test_terminate_may_call_others_at_exit(program):
 
         others = [Server.start("other") for _ in range(5)] + [Quick.start("quick")]
         at_exit(Asks.start(others))
-        from resprout.actors.kernel import kernel
+        from resprout.actors.runtime.kernel import kernel
         kernel.pool.trim()
         """
     ) == ["asked ['answer', 'answer', 'answer', 'answer', 'answer', 'answer']"]
@@ -280,7 +280,7 @@ def test_every_lock_that_another_thread_held_is_free_in_a_forks_child(program):
             import resprout
             from resprout import throttle
             from resprout.actors import telemetry
-            from resprout.supervision.listener import Listener
+            from resprout.supervision.trees.listener import Listener
 
             for room in ("actors", "registry", "supervision", "throttle", "observer"):
                 package = importlib.import_module("resprout." + room)
@@ -354,10 +354,10 @@ def test_every_lock_that_another_thread_held_is_free_in_a_forks_child(program):
             """)
     assert found[-1] == "used"
     for known in (
-        "resprout.actors.telemetry._changes",
-        "resprout.actors.loop._lock",
-        "resprout.actors.reports._books",
-        "resprout.actors.kernel.kernel",
+        "resprout.actors.reports.telemetry._changes",
+        "resprout.actors.runtime.loop._lock",
+        "resprout.actors.reports.crash_reports._books",
+        "resprout.actors.runtime.kernel.kernel",
         "__main__.listener",
     ):
         assert known in found[0]
@@ -405,5 +405,5 @@ def test_locks_are_made_where_a_fork_finds_them():
         and isinstance(node.value, ast.Name)
         and node.value.id == "threading"
     ]
-    allowed = ("actors/forks.py", "actors/kernel.py", "throttle/tree.py")
+    allowed = ("actors/runtime/fork_locks.py", "actors/runtime/kernel.py", "throttle/lock/tree.py")
     assert [each for each in wrong if not each.startswith(allowed)] == []

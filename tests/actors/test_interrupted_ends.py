@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from resprout.actors import Down, Exited, Pid, ServerExit, context, process
-from resprout.actors.local import tasks
-from resprout.actors.pid import table
+from resprout.actors import Down, Exited, Pid, ServerExit, process
+from resprout.actors.processes import ambient as context
+from resprout.actors.processes.pid import table
+from resprout.actors.runtime.thread_state import tasks
 
 SOON = 20.0
 Interrupted = Callable[..., bool]

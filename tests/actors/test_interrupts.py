@@ -15,7 +15,7 @@ import pytest
 from resprout.actors import Crash, Future, GenServer, Ok, Reply, ServerExit, process
 from resprout.actors import sys as sys_module
 from resprout.actors.engine import kernel
-from resprout.actors.server import Interrupted
+from resprout.actors.servers.dispatch import Interrupted
 
 Interrupt = Callable[..., bool]
 SOON = 20.0

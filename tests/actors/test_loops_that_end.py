@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 
 from resprout.actors import Crash, Down, Exited, Future, GenServer, NoReply, Pid, Reply, process
-from resprout.actors import bells as bells_module
-from resprout.actors.bells import Bells, bells_of
-from resprout.actors.kernel import kernel
-from resprout.actors.local import tasks
-from resprout.actors.waiting import LoopBell
+from resprout.actors.runtime import loop_bells as bells_module
+from resprout.actors.runtime.kernel import kernel
+from resprout.actors.runtime.loop_bells import Bells, bells_of
+from resprout.actors.runtime.parking import LoopBell
+from resprout.actors.runtime.thread_state import tasks
 
 WATCHDOG = 20.0
 
@@ -446,7 +446,7 @@ def test_what_a_signal_handler_does_wakes_the_loop_of_the_main_thread(what):
 
 def test_what_a_finalizer_does_wakes_the_runtimes_loop(monkeypatch):
     """It may run on the loop's own thread, when that has decided how long to sleep."""
-    from resprout.actors.loop import runtime_loop
+    from resprout.actors.runtime.loop import runtime_loop
 
     class Echo(GenServer):
         async def handle_call(self, message: Any, from_: Any, state: Any) -> Any:

@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 from resprout.actors import GenServer, NoReply, Reply, process
-from resprout.actors.kernel import kernel
+from resprout.actors.runtime.kernel import kernel
 
 WATCHDOG = 20.0
 

@@ -13,7 +13,7 @@ import pykka
 import pytest
 
 from resprout.actors import Future, GenServer, Ok, Reply, dump_processes, process
-from resprout.actors.stacks import processes_as_text
+from resprout.actors.system.stack_dump import processes_as_text
 
 WATCHDOG = 20.0
 

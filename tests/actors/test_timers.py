@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from resprout.actors import CallTimeout, GenServer, NoReply, Ok, Reply, process
-from resprout.actors.kernel import kernel
+from resprout.actors.runtime.kernel import kernel
 
 WATCHDOG = 20.0
 

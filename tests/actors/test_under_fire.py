@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 from resprout.actors import CallTimeout, Down, GenServer, NoReply, Ok, Pid, ProcessExit, Reply, process
-from resprout.actors.call import Call
-from resprout.actors.kernel import kernel
-from resprout.actors.messages import Ref
+from resprout.actors.runtime.call import Call
+from resprout.actors.runtime.kernel import kernel
+from resprout.actors.vocabulary.messages import Ref
 
 WATCHDOG = 60.0
 THREADS, LOOPS, SERVERS, ROUNDS = 64, 8, 200, 60
@@ -222,7 +222,7 @@ def test_nothing_of_the_dead_is_left(crashes):
 
 def _settle() -> None:
     """Have everything that was posted or handed to the pool done."""
-    from resprout.actors.loop import close_loop
+    from resprout.actors.runtime.loop import close_loop
 
     close_loop()
     for _ in range(3):

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from resprout.actors import GenServer, NoReply, Ok, Pid, Reply, ResproutError, StartError, process
-from resprout.supervision.quiesce import at_rest
+from resprout.supervision.supervisors.quiescence import at_rest
 
 from .orders import Orders
 from .servers import WAYS, error_json, reason_json, term

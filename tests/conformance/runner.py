@@ -9,8 +9,8 @@ from typing import Any
 
 from resprout.actors import Down, GenServer, Pid, ResproutError, ServerExit, process, sys
 from resprout.supervision import DynamicSupervisor, Supervisor
-from resprout.supervision.quiesce import at_rest
-from resprout.supervision.tree import children_of
+from resprout.supervision.supervisors.quiescence import at_rest
+from resprout.supervision.supervisors.snapshot import children_of
 
 from .reasons import error_json, reason_json, term
 from .scripted import Launcher, Record, child_spec, module_of

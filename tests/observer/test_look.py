@@ -14,7 +14,7 @@ class Worker: ...
 
 
 class Lock:
-    __module__ = "resprout.throttle.lock"
+    __module__ = "resprout.throttle.acquire"
 
 
 class Registry:
@@ -22,7 +22,7 @@ class Registry:
 
 
 class Api:
-    __module__ = "resprout.supervision.asgi"
+    __module__ = "resprout.supervision.trees.asgi"
 
 
 class Lookalike:

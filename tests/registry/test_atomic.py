@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from resprout.registry.atomic import remove, remove_all, remove_empty, replace
+from resprout.actors.engine import remove, remove_all, remove_empty, replace
 
 
 @pytest.fixture

@@ -23,9 +23,9 @@ from resprout.actors import (
     StartError,
     process,
 )
-from resprout.supervision.application import Application
-from resprout.supervision.mistakes import InvalidTree
-from resprout.supervision.supervisor import Supervisor
+from resprout.supervision.supervisors.supervisor import Supervisor
+from resprout.supervision.trees.application import Application
+from resprout.supervision.trees.mistakes import InvalidTree
 
 MODULE = '''
 import os
@@ -347,7 +347,7 @@ class TestRun:
         self, load, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         shown: list[object] = []
-        monkeypatch.setattr("resprout.supervision.application.dump_processes", shown.append)
+        monkeypatch.setattr("resprout.supervision.trees.application.dump_processes", shown.append)
         before = signal.getsignal(signal.SIGQUIT)
         assert load("children:\n" + worker("a") + worker("b", do="show")).run() == 0
         assert len(shown) == 1

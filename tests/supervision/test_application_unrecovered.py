@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from resprout.supervision.events import ChildExited, ChildStarted, GaveUp
-from resprout.supervision.unrecovered import Unrecovered
+from resprout.supervision.supervisors.events import ChildExited, ChildStarted, GaveUp
+from resprout.supervision.trees.unrecovered import Unrecovered
 
 
 def gave_up(supervisor: Any, scope: str = "supervisor") -> GaveUp:

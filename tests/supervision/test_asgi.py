@@ -17,12 +17,12 @@ import httpx
 import pytest
 
 from resprout.actors import Crash, Down, GenServer, StartError, process
-from resprout.supervision.asgi import AsgiChild, AsgiOptions, AsgiServer
-from resprout.supervision.child_spec import ChildSpec
-from resprout.supervision.listener import Listener
-from resprout.supervision.mistakes import InvalidTree
-from resprout.supervision.supervisor import Supervisor
-from resprout.supervision.tree_file import load_tree
+from resprout.supervision.supervisors.child_spec import ChildSpec
+from resprout.supervision.supervisors.supervisor import Supervisor
+from resprout.supervision.trees.asgi import AsgiChild, AsgiOptions, AsgiServer
+from resprout.supervision.trees.listener import Listener
+from resprout.supervision.trees.mistakes import InvalidTree
+from resprout.supervision.trees.tree_file import load_tree
 
 
 class Site:

@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resprout.supervision.bursts import Bursts, Summary
+from resprout.actors.engine import Bursts, Summary
 
 
 def test_the_first_of_a_kind_is_told_and_the_rest_of_a_burst_counted() -> None:

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from resprout.supervision import Backoff, ChildSpec
-from resprout.supervision.family import (
+from resprout.supervision.supervisors.restart_intensity import RestartWindow
+from resprout.supervision.supervisors.strategy import (
     Abandon,
     Effects,
     Family,
@@ -19,7 +20,6 @@ from resprout.supervision.family import (
     Wait,
     wants_restart,
 )
-from resprout.supervision.window import RestartWindow
 
 
 def spec(id: str, **fields: Any) -> ChildSpec:

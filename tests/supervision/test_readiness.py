@@ -84,7 +84,7 @@ def test_a_child_that_ends_before_it_is_ready_has_failed_with_its_reason() -> No
 
 
 def test_nothing_is_kept_of_the_dead() -> None:
-    from resprout.supervision.readiness import _waiting
+    from resprout.supervision.supervisors.readiness import _waiting
 
     supervisor = Supervisor.start_link([late(ready)])
     Supervisor.stop(supervisor)

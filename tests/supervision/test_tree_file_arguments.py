@@ -12,8 +12,8 @@ import pytest
 
 from resprout.actors import ChildSpec, SpecError, child_spec
 from resprout.supervision import Application, Supervisor
-from resprout.supervision.mistakes import InvalidTree
-from resprout.supervision.tree_file import load_tree
+from resprout.supervision.trees.mistakes import InvalidTree
+from resprout.supervision.trees.tree_file import load_tree
 
 MODULE = """
 from __future__ import annotations

@@ -11,10 +11,10 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from resprout.supervision.child_spec import ChildSpec
-from resprout.supervision.kinds import Common, DynamicSupervisorChild, SupervisorChild, WorkerChild
-from resprout.supervision.mistakes import InvalidTree
-from resprout.supervision.tree_file import Tree, load_tree
+from resprout.supervision.supervisors.child_spec import ChildSpec
+from resprout.supervision.trees.kinds import Common, DynamicSupervisorChild, SupervisorChild, WorkerChild
+from resprout.supervision.trees.mistakes import InvalidTree
+from resprout.supervision.trees.tree_file import Tree, load_tree
 
 GOOD = """\
 name: orders

@@ -6,13 +6,13 @@ import sys
 
 import pytest
 
-from resprout.supervision.child_spec import BRUTAL_KILL, INFINITY
-from resprout.supervision.durations import read_seconds, read_shutdown
-from resprout.supervision.mistakes import Position, did_you_mean, show, show_path
-from resprout.supervision.positions import UNREADABLE, read_document
-from resprout.supervision.references import check_arguments, read_reference, resolve
-from resprout.supervision.structuring import plain
-from resprout.supervision.variables import Filled, Variables
+from resprout.supervision.supervisors.child_spec import BRUTAL_KILL, INFINITY
+from resprout.supervision.trees.durations import read_seconds, read_shutdown
+from resprout.supervision.trees.mistakes import Position, did_you_mean, show, show_path
+from resprout.supervision.trees.positions import UNREADABLE, read_document
+from resprout.supervision.trees.references import check_arguments, read_reference, resolve
+from resprout.supervision.trees.structuring import plain
+from resprout.supervision.trees.variables import Filled, Variables
 
 
 def read(text: str, **settings: str):

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resprout.supervision.window import RestartWindow
+from resprout.supervision.supervisors.restart_intensity import RestartWindow
 
 
 @pytest.mark.parametrize("max_restarts", [0, 1, 3])

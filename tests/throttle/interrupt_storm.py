@@ -20,9 +20,9 @@ from typing import Any
 
 from resprout import throttle
 from resprout.actors import CallTimeout, GenServer, NotHeld, Ok, Pid, Reply, process
-from resprout.actors.server import Interrupted
+from resprout.actors.servers.dispatch import Interrupted
 from resprout.registry import Registry
-from resprout.throttle.table import books
+from resprout.throttle.lock.table import books
 
 SECONDS = 3.0
 SOON = 20.0

@@ -17,12 +17,12 @@ import pytest
 from resprout import throttle
 from resprout.actors import CallTimeout, ConfigError, NotHeld, Pid, QueueFull, telemetry
 from resprout.supervision import Application
-from resprout.throttle.adaptive import Adaptive, Aimd, Gradient, adaptive_of
-from resprout.throttle.caller import Caller
-from resprout.throttle.claim import Hold
-from resprout.throttle.ledger import Ledger
-from resprout.throttle.limits import Limit, judge
-from resprout.throttle.values import Outcome
+from resprout.throttle.ledger.adaptive import Adaptive, Aimd, Gradient, adaptive_of
+from resprout.throttle.ledger.adaptive_limits import Limit, judge
+from resprout.throttle.ledger.holds import Hold
+from resprout.throttle.ledger.ledger import Ledger
+from resprout.throttle.ledger.values import Outcome
+from resprout.throttle.lock.callers import Caller
 
 SLOW, QUICK = 5.0, 0.1
 

@@ -18,8 +18,8 @@ import attrs
 import pytest
 
 from resprout.throttle import Aimd, Gradient
-from resprout.throttle.claim import Hold
-from resprout.throttle.ledger import Ledger
+from resprout.throttle.ledger.holds import Hold
+from resprout.throttle.ledger.ledger import Ledger
 
 Scatter = Callable[[random.Random], float]
 SCATTERS: dict[str, Scatter] = {

@@ -14,15 +14,15 @@ from typing import Any, cast
 
 import pytest
 
-from resprout.throttle import gate as gates
-from resprout.throttle.caller import GRANTED, thread_caller
-from resprout.throttle.claim import Claim, Hold
-from resprout.throttle.desk import Desk
-from resprout.throttle.gate import Gate
-from resprout.throttle.ledger import Ledger
-from resprout.throttle.settings import Settings
-from resprout.throttle.values import LockState
-from resprout.throttle.wait import queue_up
+from resprout.throttle.ledger.holds import Claim, Hold
+from resprout.throttle.ledger.ledger import Ledger
+from resprout.throttle.ledger.values import LockState
+from resprout.throttle.lock import combiner as gates
+from resprout.throttle.lock.callers import GRANTED, thread_caller
+from resprout.throttle.lock.combiner import Gate
+from resprout.throttle.lock.lock_steps import Desk
+from resprout.throttle.lock.settings import Settings
+from resprout.throttle.lock.waiting import queue_up
 
 
 class Cut(BaseException):

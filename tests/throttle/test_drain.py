@@ -25,9 +25,10 @@ from resprout.actors import (
     process,
     telemetry,
 )
-from resprout.throttle import DrainReport, work
-from resprout.throttle.crew import Hand
-from resprout.throttle.table import books
+from resprout.throttle import DrainReport
+from resprout.throttle import execute as work
+from resprout.throttle.lock.table import books
+from resprout.throttle.lock.workers import Hand
 
 Lock = Callable[..., str]
 InThread = Callable[..., "Future[Any]"]

@@ -13,8 +13,8 @@ import pytest
 from resprout import Backoff, ChildSpec, GenServer, Ok, Supervisor, throttle
 from resprout.actors import Down, LockNotFound, Pid, process
 from resprout.supervision import DynamicSupervisor
-from resprout.throttle.table import books
-from resprout.throttle.tree import LOCKS, ROOT
+from resprout.throttle.lock.table import books
+from resprout.throttle.lock.tree import LOCKS, ROOT
 
 InThread = Callable[..., "Future[Any]"]
 SOON = 20.0

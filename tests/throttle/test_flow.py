@@ -15,9 +15,9 @@ import pytest
 
 from resprout import throttle
 from resprout.actors import CallTimeout, NoProcess, NotHeld, Pid, process
-from resprout.throttle import flow
-from resprout.throttle.flow import look_again
-from resprout.throttle.table import books
+from resprout.throttle.lock import flow
+from resprout.throttle.lock.flow import look_again
+from resprout.throttle.lock.table import books
 
 Lock = Callable[..., str]
 InThread = Callable[..., "Future[Any]"]

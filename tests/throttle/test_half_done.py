@@ -14,9 +14,9 @@ import pytest
 from resprout import throttle
 from resprout.actors import Backoff, Down, LockNotFound, Pid, process
 from resprout.supervision import Supervisor
-from resprout.throttle.crew import Hand
-from resprout.throttle.ledger import Ledger
-from resprout.throttle.table import books
+from resprout.throttle.ledger.ledger import Ledger
+from resprout.throttle.lock.table import books
+from resprout.throttle.lock.workers import Hand
 
 Lock = Callable[..., str]
 InThread = Callable[..., "Future[Any]"]

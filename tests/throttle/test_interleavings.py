@@ -14,15 +14,15 @@ import pytest
 
 from resprout import throttle
 from resprout.actors import CallTimeout, GenServer, NoReply, Pid, Reply, process, telemetry
-from resprout.throttle import desk as desks
-from resprout.throttle import work
-from resprout.throttle.caller import ThreadCaller, thread_caller
-from resprout.throttle.claim import Claim, Hold
-from resprout.throttle.desk import Desk
-from resprout.throttle.gate import Gate
-from resprout.throttle.ledger import PATIENCE, Ledger
-from resprout.throttle.settings import Settings
-from resprout.throttle.table import books
+from resprout.throttle import execute as work
+from resprout.throttle.ledger.holds import Claim, Hold
+from resprout.throttle.ledger.ledger import PATIENCE, Ledger
+from resprout.throttle.lock import lock_steps as desks
+from resprout.throttle.lock.callers import ThreadCaller, thread_caller
+from resprout.throttle.lock.combiner import Gate
+from resprout.throttle.lock.lock_steps import Desk
+from resprout.throttle.lock.settings import Settings
+from resprout.throttle.lock.table import books
 
 Lock = Callable[..., str]
 InThread = Callable[..., "Future[Any]"]

@@ -25,11 +25,11 @@ import pytest
 
 from resprout import throttle
 from resprout.actors import GenServer, NotHeld, Ok, Reply, process
-from resprout.throttle.gate import Gate
+from resprout.throttle.ledger.values import LockState
+from resprout.throttle.lock.combiner import Gate
+from resprout.throttle.lock.outbox import Teller
+from resprout.throttle.lock.table import books
 from resprout.throttle.slot import slot
-from resprout.throttle.table import books
-from resprout.throttle.telling import Teller
-from resprout.throttle.values import LockState
 
 Lock = Callable[..., str]
 Interrupt = Callable[..., bool]

@@ -9,7 +9,7 @@ import pytest
 
 from resprout import throttle
 from resprout.actors import ConfigError
-from resprout.supervision.kinds import Common
+from resprout.supervision.trees.kinds import Common
 from resprout.throttle.kind import ThrottleChild
 
 
@@ -32,7 +32,7 @@ def test_bad_values_are_refused_before_anything_starts(options: dict[str, Any]) 
 
 
 def test_a_tree_file_owns_the_locks_that_it_declares(tmp_path: Path) -> None:
-    application = pytest.importorskip("resprout.supervision.application")
+    application = pytest.importorskip("resprout.supervision.trees.application")
     file = tmp_path / "tree.yaml"
     file.write_text("name: small\nchildren:\n  - {throttle: from yaml, num_slots: 2}\n", encoding="utf-8")
     tree = application.Application.load(str(file))

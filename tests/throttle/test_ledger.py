@@ -18,10 +18,10 @@ from hypothesis.stateful import (
 )
 
 from resprout.actors import LockNotFound, QueueFull
-from resprout.throttle.claim import Claim, Hold
-from resprout.throttle.desk import Desk
-from resprout.throttle.ledger import PATIENCE, Ledger
-from resprout.throttle.settings import Settings
+from resprout.throttle.ledger.holds import Claim, Hold
+from resprout.throttle.ledger.ledger import PATIENCE, Ledger
+from resprout.throttle.lock.lock_steps import Desk
+from resprout.throttle.lock.settings import Settings
 
 NOBODY: Any = SimpleNamespace(id=0)
 

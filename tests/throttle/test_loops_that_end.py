@@ -20,9 +20,9 @@ import pytest
 
 from resprout import Registry, throttle
 from resprout.actors import AlreadyRegistered, CallTimeout, Pid, process
-from resprout.actors.bells import bells_of
-from resprout.throttle.caller import TaskCaller
-from resprout.throttle.table import books
+from resprout.actors.runtime.loop_bells import bells_of
+from resprout.throttle.lock.callers import TaskCaller
+from resprout.throttle.lock.table import books
 
 WATCHDOG = 30.0
 LOOPS = int(os.environ.get("LOOPS", "300"))

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from resprout import throttle
-from resprout.throttle.order import Orders, Place
+from resprout.throttle.lock_order import Orders, Place
 
 
 @pytest.fixture

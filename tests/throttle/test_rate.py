@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from resprout import throttle
 from resprout.actors import CallTimeout
-from resprout.throttle.rate import Meter, Rate
+from resprout.throttle.ledger.rate import Meter, Rate
 
 
 @pytest.mark.parametrize(

@@ -16,13 +16,13 @@ import pytest
 
 from resprout import throttle
 from resprout.actors import CallTimeout, NotHeld, Pid, ServerExit, process
-from resprout.throttle import desk as desks
-from resprout.throttle.caller import GRANTED, TaskCaller, thread_caller
-from resprout.throttle.claim import Hold
-from resprout.throttle.desk import Desk
-from resprout.throttle.settings import Settings
-from resprout.throttle.table import books
-from resprout.throttle.wait import _decided, queue_up
+from resprout.throttle.ledger.holds import Hold
+from resprout.throttle.lock import lock_steps as desks
+from resprout.throttle.lock.callers import GRANTED, TaskCaller, thread_caller
+from resprout.throttle.lock.lock_steps import Desk
+from resprout.throttle.lock.settings import Settings
+from resprout.throttle.lock.table import books
+from resprout.throttle.lock.waiting import _decided, queue_up
 
 Lock = Callable[..., str]
 InThread = Callable[..., "Future[Any]"]

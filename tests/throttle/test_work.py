@@ -17,7 +17,7 @@ import pytest
 
 from resprout import throttle
 from resprout.actors import CallTimeout, LockNotFound, Pid, QueueFull, ServerExit, process
-from resprout.throttle.table import books
+from resprout.throttle.lock.table import books
 
 Lock = Callable[..., str]
 SOON = 20.0

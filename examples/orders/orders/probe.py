@@ -13,7 +13,7 @@ from urllib.parse import quote
 import attrs
 
 from resprout import GenServer, NoReply, Ok
-from resprout.supervision.asgi import AsgiServer
+from resprout.supervision.trees.asgi import AsgiServer
 
 from . import measure
 from .events import Malformed, parse

@@ -1,0 +1,252 @@
+"""Threads of a pool that work for an asyncio task: which task has this code run there, and waits for it.
+
+``asyncio.to_thread``, ``run_in_executor``, Starlette's ``run_in_threadpool`` and asgiref's ``sync_to_async``
+run one request's code on several threads, and several requests' code on each. What such code takes belongs
+to the task, which lasts as long as the request; the thread stays with its pool.
+
+The pools say nothing of the task, but it can be found: the frame of the pool's ``run`` has the future that
+is completed at the end, and whoever waits for a future is among its callbacks.
+"""
+
+from __future__ import annotations
+
+import _thread
+import asyncio
+import contextvars
+import queue
+import sys
+import time
+import weakref
+from collections.abc import Callable
+from concurrent.futures import thread as executors
+from types import CodeType, FrameType
+from typing import TYPE_CHECKING, Any
+
+from ..runtime.kernel import kernel
+from ..runtime.thread_state import local
+from .ambient import process_of
+
+if TYPE_CHECKING:
+    from .pid import Pid
+
+DEEP = 8
+"""How many frames may lie on top of that of ``run_in_executor``, which may just be starting a thread."""
+FAR = 4
+"""How many futures may wait for each other between the thread's and the task (``gather``, ``shield``)."""
+
+NAPS = (0.0, 0.0, 0.0001, 0.001, 0.005, 0.02)
+"""Seconds for which a thread that is faster than its caller lets that go on, one after the other."""
+SHORT = 0.0001
+"""What is enough where nothing tells that the call is a task's."""
+
+_SUBMIT = asyncio.BaseEventLoop.run_in_executor.__code__
+_ITEM = executors._WorkItem.run.__code__
+_GET = queue.Queue.get.__code__
+_ANYIO = "anyio._backends._asyncio"
+
+
+def call() -> Any:
+    """Return the future of the call that this thread of a pool is doing; None on other threads."""
+    return _call_in(sys._getframe(1))
+
+
+def _call_in(frame: FrameType | None, own: bool = True) -> Any:
+    """Return the future of the call that a thread is doing, from its innermost frame."""
+    anyio = sys.modules.get(_ANYIO)
+    worker: CodeType | None = getattr(
+        getattr(getattr(anyio, "WorkerThread", None), "run", None), "__code__", None
+    )
+    inner = None
+    while frame is not None:
+        if frame.f_code is _ITEM:
+            return getattr(_local(frame, "self", own), "future", None)
+        if frame.f_code is worker:
+            # Older versions keep the last call while they wait for the next.
+            return None if not own and _waits_for_calls(inner, frame) else _local(frame, "future", own)
+        inner = frame
+        frame = frame.f_back
+    return None
+
+
+def _waits_for_calls(inner: FrameType | None, worker: FrameType) -> bool:
+    """Tell whether what anyio's worker has called is the ``get`` of its own queue."""
+    if inner is None or inner.f_code is not _GET:
+        return False
+    return _local(inner, "self", False) is getattr(_local(worker, "self", False), "queue", None)
+
+
+def owner(me: Pid) -> Pid:
+    """Return the process that what is taken here should belong to: the task that this thread of a pool works
+    for, or else the current process itself.
+
+    Costs a walk of the stack. A task that was found once and has been cancelled meanwhile no longer waits for
+    the call, which goes on all the same: what it takes then belongs to that task still, though it is dead.
+    """
+    if not me.pooled:
+        return me
+    future = call()
+    if future is None:
+        return me
+    task = _waiter(future, FAR)
+    if task is None:
+        served, pid = local.served
+        if served() is future:
+            return pid  # type: ignore[no-any-return]  # the storage knows no Pid
+        task = _waiting_for(future)
+    pid = None if task is None else process_of(task)
+    if pid is None:
+        return me
+    local.served = (weakref.ref(future), pid)
+    return pid
+
+
+def _submitting() -> bool:
+    """Tell whether some loop is just handing a call to a pool: it may be this one.
+
+    A pool's first threads are started, and begin, before ``run_in_executor`` has made the future of its loop.
+    """
+    for ident, top in sys._current_frames().items():
+        frame: FrameType | None = top
+        for _ in range(DEEP):
+            if frame is None:
+                break
+            if frame.f_code is _SUBMIT and ident != _thread.get_ident():
+                return True
+            frame = frame.f_back
+    return False
+
+
+def _local(frame: FrameType, name: str, own: bool) -> Any:
+    """Read a local variable of a frame, of this thread if it is its ``own``."""
+    found = frame.f_locals
+    value = found.get(name)
+    if own and sys.version_info < (3, 13):
+        # A copy that the frame keeps, and with it the call's context, for as long as it runs. (What another
+        # thread's frame keeps may be in use by its debugger.)
+        found.clear()
+    return value
+
+
+def _waiting_for(future: Any) -> asyncio.Task[Any] | None:
+    """Find the task that waits for a future.
+
+    The thread may be faster than the task, which has not come to its ``await`` yet: it is let go on. What
+    nobody waits for then is done for nobody that could be known, and is not looked at so patiently again.
+    """
+    naps = NAPS if local.alone() is not future else ()
+    for nap in (*naps, None):
+        task = _waiter(future, FAR)
+        if task is not None or nap is None:
+            break
+        if nap > SHORT and not asyncio.isfuture(future) and not _callbacks(future) and not _submitting():
+            # Submitted by code that is no task, most likely.
+            break
+        time.sleep(nap)
+    if task is None:
+        local.alone = weakref.ref(future)
+    return task
+
+
+def _waiter(future: Any, far: int) -> asyncio.Task[Any] | None:
+    for callback in _callbacks(future):
+        waiter = getattr(callback, "__self__", None)
+        if isinstance(waiter, asyncio.Task):
+            return waiter
+        for other in _futures_in(callback):
+            if far and other is not future and (task := _waiter(other, far - 1)) is not None:
+                return task
+    return None
+
+
+def _callbacks(future: Any) -> list[Any]:
+    """What is called when a future ends: of asyncio's (with contexts) and of concurrent.futures'."""
+    if asyncio.isfuture(future):
+        return [callback for callback, _ in list(getattr(future, "_callbacks", None) or ())]
+    return list(getattr(future, "_done_callbacks", ()))
+
+
+def _futures_in(callback: Any) -> list[Any]:
+    """The asyncio futures that a callback closes over. A task does not wait by that: from 3.14 on, ``shield``
+    notes there who has called it.
+    """
+    found = []
+    for cell in getattr(callback, "__closure__", None) or ():
+        try:
+            content = cell.cell_contents
+        except ValueError:
+            continue
+        if asyncio.isfuture(content) and not isinstance(content, asyncio.Task):
+            found.append(content)
+    return found
+
+
+class Stay:
+    """Lasts as long as one call on a pool's thread, since only that call's context refers to it; unless
+    somebody keeps that, such as a traceback of the task that was cancelled.
+    """
+
+    __slots__ = ("__weakref__", "_ident", "call", "owner", "thread")
+
+    def __init__(self, owner: Pid, thread: Pid, call: weakref.ref[Any]) -> None:
+        self.owner = owner
+        self.thread = thread
+        self.call = call
+        self._ident = _thread.get_ident()
+
+    def goes_on(self) -> bool:
+        """Tell whether the thread is doing that call. Looks at the stacks of all threads."""
+        future = self.call()
+        return future is not None and _call_in(sys._current_frames().get(self._ident), False) is future
+
+
+_stay: contextvars.ContextVar[Stay | None] = contextvars.ContextVar("resprout.stay", default=None)
+
+
+LOOK = 0.1
+"""Seconds between two looks at whether a call whose owner has ended is over."""
+
+
+class Leaving(weakref.ref[Stay]):
+    """Knows whether a call on a pool's thread goes on, and has something done when it is over."""
+
+    __slots__ = ("_followed", "_left")
+    _followed: bool
+    _left: Callable[[Leaving], object]
+
+    @property
+    def over(self) -> bool:
+        here = self()
+        return here is None or not here.goes_on()
+
+    def follow(self) -> None:
+        """The end of the call is all that something waits for: have it looked for, too."""
+        if not self._followed:
+            self._followed = True
+            kernel.at(time.monotonic() + LOOK, self._look)
+
+    def _look(self) -> None:
+        if self.over:
+            self._left(self)
+        else:
+            kernel.at(time.monotonic() + LOOK, self._look)
+
+
+def stay(owner: Pid, thread: Pid, left: Callable[[Leaving], object]) -> Leaving:
+    """Note that this call works for ``owner``, and have ``left`` called when the call is over.
+
+    Where a pool runs its calls in copies of their callers' contexts, that is when the call's copy is gone;
+    where it does not, it is when the thread does another such call, or ends. Whoever needs to know for
+    certain asks it to ``follow``.
+
+    Args:
+        left: may be called anywhere, even in a finalizer, so it only appends and returns.
+    """
+    future = call()
+    here = _stay.get()
+    if here is None or here.owner is not owner or here.thread is not thread or here.call() is not future:
+        here = Stay(owner, thread, weakref.ref(future))
+        _stay.set(here)
+    leaving = Leaving(here, left)
+    leaving._followed = False
+    leaving._left = left
+    return leaving

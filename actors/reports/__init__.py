@@ -1,0 +1,1 @@
+"""What is told to those who watch: crash reports, events, and processes whose code outlives them."""

@@ -1,0 +1,141 @@
+"""A request that wants an answer: envelope and future in one object."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any
+
+from typing_extensions import TypeVar
+
+from ..vocabulary.errors import CallTimeout, ServerExit, Unhandled, brief
+from .call_cycles import begin_wait
+from .future import Future
+from .parking import LoopBell
+
+if TYPE_CHECKING:
+    from ..processes.pid import Pid
+
+_keys = itertools.count(1)
+T = TypeVar("T", default=Any)
+
+
+class Call(Future[T]):
+    """What a server gets as ``from_``: opaque to it, except for ``pid``, who asked."""
+
+    __slots__ = ("key", "message", "pid", "server")
+
+    def __init__(self, message: object, server: Pid, pid: Pid | None) -> None:
+        # Future.__init__ written out: this runs once a call.
+        self._box = []
+        self._callbacks = []
+        self.message = message
+        self.server = server
+        self.pid = pid
+
+    def answer(self, value: object) -> bool:
+        """Give the answer; False when nobody waits for it any more."""
+        outcome = (value, None)
+        box = self._box
+        box.append(outcome)
+        if self._callbacks:
+            self._call_back()
+        if self.server._calls:
+            self._forget()
+        return box[0] is outcome
+
+    def answer_error(self, error: BaseException) -> bool:
+        """Give an error for an answer."""
+        won = self._complete((None, error))
+        self._forget()
+        return won
+
+    def take(self) -> Any:
+        """The outcome of a call that only its caller has: an error leaves the call, or its traceback would
+        refer to itself.
+        """
+        value, error = self._box[0]
+        if error is None:
+            return value
+        self._box[0] = (None, None)
+        try:
+            raise error
+        finally:
+            del error
+
+    def fail(self, pid: Pid) -> None:
+        """The server is dead and will not answer."""
+        self._complete((None, ServerExit(pid.exit_reason, pid, self.message)))
+
+    def fail_unhandled(self, pid: Pid) -> None:
+        """The server died with this in its mailbox."""
+        self._complete((None, Unhandled(pid.exit_reason, pid, self.message)))
+
+    def promise(self) -> None:
+        """It was not answered at once: have it failed if the server dies first."""
+        self.key = next(_keys)
+        self.server.expect(self)
+
+    def wait(self, timeout: float | None = None) -> None:
+        if not self._box:
+            begin_wait(self.server, self)
+        super().wait(timeout)
+
+    def _await_end(self) -> Generator[Any, None, None]:
+        if not self._box:
+            begin_wait(self.server, self)
+        return super()._await_end()
+
+    def _forget(self) -> None:
+        calls = self.server._calls
+        if calls:
+            key = getattr(self, "key", None)
+            if key is not None:
+                calls.pop(key, None)
+
+    def cancel(self) -> bool:
+        won = super().cancel()
+        self._forget()
+        return won
+
+    async def wait_async(self, timeout: float | None) -> bool:
+        """Wait in a coroutine without giving up; False when the time is over."""
+        if not self._box:
+            bell = LoopBell(asyncio.get_running_loop())
+            self.add_done_callback(bell)
+            await bell.wait(timeout)
+        return bool(self._box)
+
+    async def await_answer(self, timeout: float | None) -> Any:
+        """The coroutine form of wait_for_answer; its cancellation drops the answer."""
+        try:
+            if not await self.wait_async(timeout) and self.cancel():
+                raise CallTimeout(
+                    f"{self.server} did not answer {brief(self.message)} within {timeout:g} s; "
+                    f"its answer will be dropped"
+                )
+        except BaseException:
+            self.cancel()
+            raise
+        return self.result()
+
+    def wait_for_answer(self, timeout: float | None) -> None:
+        """Wait, and give up for good when the time is over: a late answer is dropped.
+
+        Raises:
+            CallTimeout, ServerExit, Killed.
+        """
+        self.promise()
+        try:
+            Future.wait(self, timeout)
+        except CallTimeout:
+            if not self.cancel():
+                return
+            raise CallTimeout(
+                f"{self.server} did not answer {brief(self.message)} within {timeout:g} s; "
+                f"its answer will be dropped"
+            ) from None
+        except BaseException:
+            self.cancel()
+            raise

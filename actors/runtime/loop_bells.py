@@ -1,0 +1,182 @@
+"""What coroutines wait for, kept by the event loop on which they run, and how a loop's end is noticed.
+
+Whoever wakes a coroutine keeps something of it in a table: a claim in a lock's line, a callback of a future.
+If that led to the asyncio future on which the task sleeps, it would lead on to the task, to all that the task
+holds, and to the loop; and a loop that somebody drops would live in our tables for ever, with its tasks and
+their slots. So the tables have a weak reference to what the loop owns, which has the futures. Then a task
+that waits lives as long as its loop does, and no longer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import weakref
+from asyncio import _get_running_loop
+from typing import TYPE_CHECKING
+
+from .kernel import kernel
+from .thread_state import task_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+LOOK = 1.0
+"""Seconds between two looks at the loops that have been stopped."""
+
+NAME = "_resprout_bells"
+"""The attribute of a loop."""
+
+
+class Bells:
+    """What the coroutines of one loop wait for. Belongs to the loop, so it may refer to that.
+
+    Attributes:
+        waiting: by whoever rings, the future that a task sleeps on.
+        make: makes such a future.
+        ref: what our tables keep of it.
+        looked: the loop has been looked at since it stopped.
+    """
+
+    __slots__ = ("__weakref__", "looked", "loop", "make", "ref", "waiting")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self.make = loop.create_future
+        self.waiting: dict[object, asyncio.Future[None]] = {}
+        self.ref = weakref.ref(self)
+        self.looked = False
+
+    def watch(self) -> None:
+        """Notice when the loop is closed.
+
+        Nothing that a loop calls then is public, so ``close`` is wrapped, on this one object.
+        """
+        loop = self.loop
+        close = loop.close
+
+        def close_and_tell() -> None:
+            try:
+                close()
+            finally:
+                if loop.is_closed():
+                    self.closed()
+
+        setattr(loop, "close", close_and_tell)  # noqa: B010  # mypy knows it as a method
+        known[id(self)] = self.ref
+        _look_soon()
+
+    def closed(self) -> None:
+        """The loop is closed: none of its tasks takes another step. May run anywhere, holding anything, as
+        loops that were not closed close themselves in their finalizer; and may be repeated.
+        """
+        known.pop(id(self), None)
+        for tell in when_closed:
+            tell(self.ref)
+        self.waiting.clear()
+        # Were cycles.
+        for name in ("close", NAME):
+            try:
+                delattr(self.loop, name)
+            except AttributeError:
+                continue
+
+    def look(self) -> None:
+        """In the kernel thread: see to what no event tells."""
+        loop = self.loop
+        if loop.is_closed():
+            # By a subclass's own way, for example.
+            self.closed()
+        elif not self.looked and not loop.is_running():
+            try:
+                loop.call_soon_threadsafe(self.runs_again)
+            except RuntimeError:
+                # Closed meanwhile: the next look will see.
+                return
+            # While it does not run, nothing more can happen to its tasks.
+            self.looked = True
+            for tell in when_stopped:
+                tell(self.ref)
+
+    def runs_again(self) -> None:
+        """The loop runs, and may stop again."""
+        self.looked = False
+
+
+known: dict[int, weakref.ref[Bells]] = {}
+"""The loops that are looked at."""
+when_closed: list[Callable[[weakref.ref[Bells]], object]] = []
+"""Who is told that a loop is closed; must be safe anywhere."""
+when_stopped: list[Callable[[weakref.ref[Bells]], object]] = []
+"""Who is told that a loop has stopped, some time afterwards; in the kernel thread."""
+_made: dict[int, Bells] = {}
+"""Those that are about to be a loop's attribute."""
+_at_rest: list[bool] = [True]
+"""One element while no look is on its way."""
+
+
+def bells_of(loop: asyncio.AbstractEventLoop) -> Bells:
+    """Return the bells of a loop, made when it has none."""
+    try:
+        return loop._resprout_bells  # type: ignore[attr-defined,no-any-return]  # ours
+    except AttributeError:
+        pass
+    # A signal handler or finalizer on top of this may do the same: they agree on one.
+    fresh = Bells(loop)
+    bells = _made.setdefault(id(loop), fresh)
+    try:
+        bells = getattr(loop, NAME, bells)
+        # Not through the loop's dict: whoever asks for that makes every attribute of the loop slower.
+        setattr(loop, NAME, bells)
+    finally:
+        if _made.get(id(loop)) is fresh:
+            del _made[id(loop)]
+    if bells is fresh:
+        bells.watch()
+    return bells
+
+
+def in_step_of(loop: asyncio.AbstractEventLoop) -> bool:
+    """Tell whether a step of one of the loop's tasks is under way here, so that the loop looks at once after
+    it for what is ready.
+
+    That the loop runs in this thread does not say so: a signal handler or a finalizer may run here while the
+    loop goes to sleep, or sleeps, and what it puts there would wait for somebody else to wake the loop.
+    """
+    return _get_running_loop() is loop and task_of(loop) is not None
+
+
+def finish(bell: asyncio.Future[None]) -> None:
+    """Ring it, unless it has rung."""
+    if not bell.done():
+        bell.set_result(None)
+
+
+def begin_anew() -> None:
+    """After a fork: the look that was on its way is the parent's."""
+    _at_rest[:] = [True]
+    if known:
+        _look_soon()
+
+
+def _look_soon() -> None:
+    try:
+        _at_rest.pop()
+    except IndexError:
+        return
+    kernel.at(time.monotonic() + LOOK, _look)
+
+
+def _look() -> None:
+    try:
+        for key, ref in known.copy().items():
+            bells = ref()
+            if bells is None:
+                known.pop(key, None)
+            else:
+                bells.look()
+    finally:
+        _at_rest[:] = [True]
+        # In this order: who comes in between begins a look itself.
+        if known:
+            _look_soon()

@@ -1,0 +1,446 @@
+"""GenServer: a process that keeps a state and answers requests, one at a time.
+
+Semantics: Elixir's ``GenServer``, OTP gen_server(3).
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, overload
+
+from typing_extensions import TypeVar
+
+from ..processes.ambient import current
+from ..processes.pid import Pid
+from ..processes.resolving import no_process, resolve
+from ..processes.resources import disown, own
+from ..runtime.call import Call
+from ..runtime.call_cycles import begin, check, suspects
+from ..runtime.future import Future
+from ..runtime.parking import check_timeout, forbid_loop
+from ..runtime.pykka_types import ActorBase
+from ..runtime.thread_state import look, unmet
+from ..vocabulary.child_spec import ChildSpec, child_spec
+from ..vocabulary.errors import CallCycle, NoProcess, NotFound, SelfCall, ServerExit
+from ..vocabulary.messages import NoReply, Ok
+from .dispatch import StopRequest, request_stop
+from .starting import astart_server, start_server
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+    from typing import TypeAlias
+
+    from typing_extensions import Unpack
+
+    from ..runtime.pykka_types import ForeignActorRef
+    from ..vocabulary.child_fields import NamedChildFields
+    from ..vocabulary.messages import Constant, Named, Reply, Stop
+
+State = TypeVar("State", default=Any)
+Request = TypeVar("Request", default=Any)
+Answer = TypeVar("Answer", default=Any)
+# The same of whoever is called, in functions that belong to no server.
+Asked = TypeVar("Asked")
+Answered = TypeVar("Answered")
+Arg = TypeVar("Arg", contravariant=True)
+Given = TypeVar("Given")
+
+logger = logging.getLogger("resprout")
+CALLBACKS = ("init", "handle_call", "handle_cast", "handle_info", "handle_continue", "terminate")
+
+
+if TYPE_CHECKING:
+    # The base's callbacks are the type of both kinds, plain functions and coroutine functions.
+    _T = TypeVar("_T")
+    _Result: TypeAlias = _T | Awaitable[_T]
+    _OfSomebody: TypeAlias = str | Named | ForeignActorRef
+
+
+class Starts(Protocol[Arg]):
+    """A server whose init takes such an argument, for type checkers."""
+
+    def init(self, arg: Arg, /) -> Any:
+        """See `GenServer.init`."""
+
+
+class GenServer(ActorBase, Generic[State, Request, Answer]):
+    """Subclass it, override the callbacks you need, and start it.
+
+    Use it for anything that owns state or a resource. When there is neither, a plain function is better; for
+    a piece of state with no behaviour use ``Agent``; for one computation use ``Task``.
+
+    Each callback gets the state and returns the next one in a result: ``Ok``, ``Reply``, ``NoReply``,
+    ``Stop`` or ``IGNORE``. A callback that raises ends the process with ``Crash(exception)``. Callbacks may
+    be coroutine functions; such a server runs on the runtime's event loop.
+
+    Example:
+        >>> class Counter(GenServer):
+        ...     def init(self, start):
+        ...         return Ok(start)
+        ...     def handle_call(self, message, from_, state):
+        ...         return Reply(state + 1, state + 1)
+        >>> counter = Counter.start(41)
+        >>> counter.call("next")
+        42
+        >>> counter.stop()
+        True
+
+    Class options:
+        trap_exit: exit signals of linked processes come as ``Exited`` messages (the parent's ends the server
+            in order).
+        blocking: False is a promise that callbacks never block; they then run on the sender's thread.
+        mailbox: a ``Bounded(size, on_full=...)``; None for a mailbox without limit, as in OTP.
+    """
+
+    trap_exit: ClassVar[bool] = False
+    blocking: ClassVar[bool] = True
+    mailbox: ClassVar[Any] = None
+    _async: ClassVar[bool | None] = None
+    _proxied: ClassVar[bool] = True
+    """Whether Pykka's proxies may reach into it; otherwise their messages are like any other."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls._async = None
+
+    @property
+    def pid(self) -> Pid:
+        """The Pid of this process, in ``__init__``, too."""
+        return self._known()
+
+    @classmethod
+    def is_async(cls) -> bool:
+        """Whether any callback is a coroutine function."""
+        known = cls.__dict__.get("_async")
+        if known is None:
+            known = any(inspect.iscoroutinefunction(getattr(cls, name)) for name in CALLBACKS)
+            cls._async = known
+        return bool(known)
+
+    # -- callbacks -----------------------------------------------------------
+
+    def init(self, arg: Any, /) -> _Result[Ok[State] | Stop[State] | Constant]:
+        """Make the first state. Runs in the new process, before the start function returns.
+
+        Returns:
+            ``Ok(state)``, ``IGNORE``, or ``Stop(reason)``. By default ``Ok(arg)``.
+        """
+        return Ok(arg)
+
+    def handle_call(
+        self, message: Request, from_: Any, state: State, /
+    ) -> _Result[Reply[Answer, State] | NoReply[State] | Stop[State]]:
+        """Answer a request: ``Reply``, ``NoReply`` (answer later with ``GenServer.reply(from_, value)``) or
+        ``Stop``.
+        """
+        raise NotImplementedError(
+            f"{type(self).__name__} got the call {message!r} but defines no handle_call"
+        )
+
+    def handle_cast(self, message: Request, state: State, /) -> _Result[NoReply[State] | Stop[State]]:
+        """Handle a request that wants no answer: ``NoReply`` or ``Stop``."""
+        raise NotImplementedError(
+            f"{type(self).__name__} got the cast {message!r} but defines no handle_cast"
+        )
+
+    def handle_info(self, message: Any, state: State, /) -> _Result[NoReply[State] | Stop[State]]:
+        """Handle any other message (sends, ``Down``, ``Exited``, ``TIMEOUT``): ``NoReply`` or ``Stop``."""
+        logger.warning("%s got a message that it does not handle: %r", self._pid, message)
+        return NoReply(state)
+
+    def handle_continue(self, token: Any, state: State, /) -> _Result[NoReply[State] | Stop[State]]:
+        """Go on after a result with ``continue_with=token``, before any message: ``NoReply`` or ``Stop``."""
+        raise NotImplementedError(
+            f"{type(self).__name__} continues with {token!r} but defines no handle_continue"
+        )
+
+    def terminate(self, reason: Any, state: State, /) -> Any:
+        """Clean up. Called when a callback stopped or raised, and for a trapping server when its parent ends
+        or tells it to.
+
+        Not called when the process is killed, or dies of an exit signal that it does not trap.
+        """
+
+    def format_status(self, state: State, /) -> Any:
+        """What crash reports and ``sys.get_status`` show for the state; override it to hide secrets."""
+        return state
+
+    own = staticmethod(own)
+    """What the server opens and holds dies with it: ``GenServer.own(thing, close=None) -> thing``, in a
+    callback; see ``process.own``.
+    """
+    disown = staticmethod(disown)
+    """See ``process.disown``."""
+
+    # -- starting ------------------------------------------------------------
+
+    @overload  # type: ignore[override]  # Pykka's start takes what the constructor takes
+    @classmethod
+    def start(
+        cls: type[Starts[None]], *, name: str | Named | None = None, timeout: float | None = None
+    ) -> Pid[Request, Answer]: ...
+
+    @overload
+    @classmethod
+    def start(
+        cls: type[Starts[Given]], arg: Given, *, name: str | Named | None = None, timeout: float | None = None
+    ) -> Pid[Request, Answer]: ...
+
+    @classmethod
+    def start(cls, arg: Any = None, *, name: Any = None, timeout: float | None = None) -> Any:
+        """Start a server that is linked to nobody.
+
+        Args:
+            arg: what init gets.
+            name: a local name (str) or a Via, registered before init runs.
+            timeout: seconds that init may take, None for ever.
+
+        Returns:
+            The Pid; None when init returned IGNORE.
+
+        Raises:
+            StartError: init failed, with its reason.
+            AlreadyStarted: the name is taken.
+            TypeError: name is neither a str nor a Via. Whatever else a name's register_name raises
+                (``UnknownRegistry``, the ValueError of a registry with duplicate keys) comes as it is.
+        """
+        look()
+        return start_server(cls(), arg, name, timeout, link=False)
+
+    @overload
+    @classmethod
+    def start_link(
+        cls: type[Starts[None]], *, name: str | Named | None = None, timeout: float | None = None
+    ) -> Pid[Request, Answer]: ...
+
+    @overload
+    @classmethod
+    def start_link(
+        cls: type[Starts[Given]], arg: Given, *, name: str | Named | None = None, timeout: float | None = None
+    ) -> Pid[Request, Answer]: ...
+
+    @classmethod
+    def start_link(cls, arg: Any = None, *, name: Any = None, timeout: float | None = None) -> Any:
+        """Start a server linked to the current process, as a child of a supervisor is; otherwise like start.
+
+        Differs from OTP: when init fails, the starter gets the StartError only, and no exit signal besides.
+        """
+        look()
+        return start_server(cls(), arg, name, timeout, link=True)
+
+    @overload
+    @classmethod
+    async def astart(
+        cls: type[Starts[None]], *, name: str | Named | None = None, timeout: float | None = None
+    ) -> Pid[Request, Answer]: ...
+
+    @overload
+    @classmethod
+    async def astart(
+        cls: type[Starts[Given]], arg: Given, *, name: str | Named | None = None, timeout: float | None = None
+    ) -> Pid[Request, Answer]: ...
+
+    @classmethod
+    async def astart(cls, arg: Any = None, *, name: Any = None, timeout: float | None = None) -> Any:
+        """The form of start for coroutines."""
+        look()
+        return await astart_server(cls(), arg, name, timeout, link=False)
+
+    @overload
+    @classmethod
+    async def astart_link(
+        cls: type[Starts[None]], *, name: str | Named | None = None, timeout: float | None = None
+    ) -> Pid[Request, Answer]: ...
+
+    @overload
+    @classmethod
+    async def astart_link(
+        cls: type[Starts[Given]], arg: Given, *, name: str | Named | None = None, timeout: float | None = None
+    ) -> Pid[Request, Answer]: ...
+
+    @classmethod
+    async def astart_link(cls, arg: Any = None, *, name: Any = None, timeout: float | None = None) -> Any:
+        """The form of start_link for coroutines."""
+        look()
+        return await astart_server(cls(), arg, name, timeout, link=True)
+
+    # -- the client side -----------------------------------------------------
+
+    @overload
+    @staticmethod
+    def call(server: Pid[Asked, Answered], message: Asked, timeout: float | None = 5.0) -> Answered: ...
+
+    @overload
+    @staticmethod
+    def call(server: _OfSomebody, message: Any, timeout: float | None = 5.0) -> Any: ...
+
+    @staticmethod
+    def call(server: Any, message: Any, timeout: float | None = 5.0) -> Any:
+        """Send a request and wait for the answer; see ``Pid.call``."""
+        if unmet:
+            look()
+        return resolve(server).call(message, timeout)
+
+    @overload
+    @staticmethod
+    async def acall(
+        server: Pid[Asked, Answered], message: Asked, timeout: float | None = 5.0
+    ) -> Answered: ...
+
+    @overload
+    @staticmethod
+    async def acall(server: _OfSomebody, message: Any, timeout: float | None = 5.0) -> Any: ...
+
+    @staticmethod
+    async def acall(server: Any, message: Any, timeout: float | None = 5.0) -> Any:
+        """Send a request and await the answer, in any event loop, without blocking it. Cancelling drops the
+        answer.
+
+        Raises:
+            CallTimeout, NoProcess, ServerExit: as for call.
+        """
+        look()
+        check_timeout(timeout)
+        pid = resolve(server)
+        if pid.dead:
+            raise no_process(pid)
+        caller = current()
+        if pid is caller:
+            raise SelfCall(
+                f"{pid} calls itself and would wait for its own answer; call a function instead, or cast"
+            )
+        looks = caller.starter is not None or suspects
+        if looks:
+            check(caller, pid)
+        call: Call = pid.request(message)
+        if looks and not call._box:
+            try:
+                begin(caller, pid, call)
+            except CallCycle:
+                call.cancel()
+                raise
+        return await call.await_answer(timeout)
+
+    @overload
+    @staticmethod
+    def cast(server: Pid[Asked, Any], message: Asked) -> None: ...
+
+    @overload
+    @staticmethod
+    def cast(server: _OfSomebody, message: Any) -> None: ...
+
+    @staticmethod
+    def cast(server: Any, message: Any) -> None:
+        """Send a request without waiting. To nobody is no error, as in Elixir."""
+        if unmet:
+            look()
+        try:
+            pid = resolve(server)
+        except (NoProcess, NotFound):
+            # NotFound: the registry of a Via is not there.
+            return
+        pid.cast(message)
+
+    @overload
+    @staticmethod
+    def send_request(server: Pid[Asked, Answered], message: Asked) -> Future[Answered]: ...
+
+    @overload
+    @staticmethod
+    def send_request(server: _OfSomebody, message: Any) -> Future[Any]: ...
+
+    @staticmethod
+    def send_request(server: Any, message: Any) -> Future[Any]:
+        """Send a request; the answer comes in the future, as does a NoProcess when there is no such server,
+        and a ServerExit when it dies first.
+        """
+        if unmet:
+            look()
+        try:
+            pid = resolve(server)
+        except NoProcess as error:
+            failed: Future[Any] = Future()
+            failed.set_exception(error)
+            return failed
+        return pid.request(message)
+
+    @staticmethod
+    def reply(from_: Any, value: Any) -> None:
+        """Answer a call from anywhere; the second answer, and one that nobody waits for any more, are
+        dropped.
+        """
+        look()
+        if not isinstance(from_, Call):
+            raise TypeError(f"expected from_ as handle_call got it, got: {from_!r}")
+        from_.answer(value)
+
+    def stop(self: Any, reason: object = "normal", timeout: float | None = None) -> None:
+        """End a server in order: it runs terminate and exits with the reason. Returns when it is dead.
+
+        Written ``GenServer.stop(server)``, with any server argument in the place of self; ``self.stop()``
+        inside a callback is Pykka's form, which returns at once and ends the server after the callback.
+
+        Raises:
+            NoProcess: it was dead already.
+            ServerExit: it ended with another reason.
+            CallTimeout: it did not end in time; it goes on with that.
+        """
+        look()
+        if isinstance(self, ActorBase):
+            stopping = self._known()
+            stopping.deliver(StopRequest(reason))
+            return
+        forbid_loop("GenServer.stop", "GenServer.astop(...)")
+        check_timeout(timeout)
+        pid = resolve(self)
+        if pid.dead:
+            raise no_process(pid)
+        request = _stop_request(pid, reason)
+        if not request.done():
+            request.wait_for_answer(timeout)
+        _check_stopped(pid, reason)
+
+    @staticmethod
+    async def astop(server: Any, reason: object = "normal", timeout: float | None = None) -> None:
+        """The form of stop for coroutines."""
+        look()
+        check_timeout(timeout)
+        pid = resolve(server)
+        if pid.dead:
+            raise no_process(pid)
+        await _stop_request(pid, reason).await_answer(timeout)
+        _check_stopped(pid, reason)
+
+    @classmethod
+    def child_spec(cls, arg: Any = None, **overrides: Unpack[NamedChildFields]) -> ChildSpec:
+        """The child spec for a supervisor: id is the class's name, start is start_link(arg).
+
+        Args:
+            arg: what init gets.
+            overrides: any field of ChildSpec; also ``name``, which start_link gets.
+        """
+        start = {"name": overrides.pop("name")} if "name" in overrides else {}
+        fields = {"id": cls.__name__, "start": (cls.start_link, (arg,), start), **overrides}
+        return child_spec(fields)
+
+
+def _stop_request(pid: Pid, reason: object) -> Call:
+    caller = current()
+    if caller is pid:
+        raise SelfCall(
+            f"{pid} stops itself and would wait for its own end; return Stop(reason, state) instead"
+        )
+    return request_stop(pid, reason, caller, waits=True)
+
+
+def _check_stopped(pid: Pid, reason: object) -> None:
+    ended = pid.exit_reason
+    if ended is reason:
+        return
+    try:
+        same = bool(ended == reason)
+    except Exception:  # a reason of the user's whose comparison raises is another one
+        same = False
+    if not same:
+        raise ServerExit(ended, pid, ("stop", reason))

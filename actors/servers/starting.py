@@ -1,0 +1,167 @@
+"""How a server is started: make the process, run its init in it, tell the starter."""
+
+from __future__ import annotations
+
+import contextvars
+from typing import TYPE_CHECKING, cast
+
+from ..processes.ambient import current
+from ..processes.names import check_name
+from ..processes.pid import Pid, table
+from ..processes.resources import still_closing
+from ..runtime.call import Call
+from ..runtime.call_cycles import DEVELOPMENT, note, suspects
+from ..runtime.kernel import kernel
+from ..runtime.parking import check_timeout, forbid_loop
+from ..runtime.pykka_types import ActorBase
+from ..vocabulary.errors import CallTimeout, ServerExit, StartError
+from .bounded import make_bounded
+from .dispatch import Boot, BootCall
+from .inline import InlinePid
+from .on_loop import LoopPid
+from .pooled import PooledPid
+from .runnable import RunnablePid
+
+if TYPE_CHECKING:
+    from .genserver import GenServer
+
+
+def start_server(
+    actor: GenServer, arg: object, name: object, timeout: float | None, *, link: bool
+) -> Pid | None:
+    """Start a server and wait until its init is through.
+
+    Raises:
+        StartError, AlreadyStarted, BlockingInLoop; TypeError and what else is wrong with the name.
+    """
+    kind = type(actor)
+    if kind.blocking or kind.is_async():
+        forbid_loop(f"starting {kind.__name__}", f"{kind.__name__}.astart_link(...)")
+    if name is not None and name.__class__ is not str:
+        check_name(name)
+    pid = prepare(actor, timeout, link=link)
+    boot = send_boot(pid, arg, name, link=link)
+    if not boot._box:
+        try:
+            boot.wait(timeout)
+        except CallTimeout:
+            give_up_start(pid)
+            if still_closing(pid):
+                boot.wait(None)  # for a time that is limited: until that is closed
+            raise StartError("timeout") from None
+    return booted(boot)
+
+
+async def astart_server(
+    actor: GenServer, arg: object, name: object, timeout: float | None, *, link: bool
+) -> Pid | None:
+    """Start a server from a coroutine and await the end of its init.
+
+    Raises:
+        StartError, AlreadyStarted; TypeError and what else is wrong with the name.
+    """
+    if name is not None and name.__class__ is not str:
+        check_name(name)
+    pid = prepare(actor, timeout, link=link)
+    boot = send_boot(pid, arg, name, link=link)
+    if not await boot.wait_async(timeout):
+        give_up_start(pid)
+        if still_closing(pid):
+            await boot.wait_async(None)
+        raise StartError("timeout")
+    return booted(boot)
+
+
+def give_up_start(pid: Pid) -> None:
+    """Kill a server whose init takes too long, as OTP does."""
+    if pid.parent is not None:
+        pid.remove_link(pid.parent)
+    pid.signal(None, "kill", direct=True)
+
+
+def booted(boot: Call) -> Pid | None:
+    """What the start returns: the Pid, None for IGNORE, or its error."""
+    try:
+        return cast("Pid | None", boot.result())
+    except ServerExit as error:
+        if error.pid is not boot.server:
+            # What it asked for its name has died.
+            raise
+        # It was killed while its init ran.
+        raise StartError(error.reason) from None
+
+
+def prepare(actor: GenServer, timeout: float | None, *, link: bool) -> RunnablePid:
+    """Make the process."""
+    if timeout is not None:
+        check_timeout(timeout)
+    parent = current() if link else None
+    kernel.ensure()
+    kind = type(actor)
+    pid: RunnablePid
+    if kind.__init__ is not _PLAIN and hasattr(actor, "_pid"):
+        pid = cast("RunnablePid", actor._pid)
+        pid.parent = parent
+        if not pid._fate:
+            table[pid.id] = pid
+            if pid._fate:
+                # Somebody who was given it has killed it, just now.
+                table.pop(pid.id, None)
+    else:
+        way = _way_of(kind)
+        pid = way(actor, parent) if kind.mailbox is None else make_bounded(way, kind.mailbox, actor, parent)
+        actor._pid = pid
+    pid.trap_exit = kind.trap_exit
+    pid._context = contextvars.copy_context()
+    return pid
+
+
+_PLAIN = ActorBase.__init__
+
+
+def early_pid(actor: GenServer) -> Pid:
+    """The Pid of a server whose ``__init__`` runs. What it is sent waits for its start, as the run right is
+    taken; until then nobody keeps it, so that one whose ``__init__`` raises leaves nothing behind.
+    """
+    kind = type(actor)
+    way = _way_of(kind)
+    pid = way(actor, None) if kind.mailbox is None else make_bounded(way, kind.mailbox, actor, None)
+    actor._pid = pid
+    del table[pid.id], pid._run[0]
+    return pid
+
+
+def _way_of(kind: type[GenServer]) -> type[RunnablePid]:
+    """How servers of a class are run."""
+    if kind.is_async():
+        return LoopPid
+    return PooledPid if kind.blocking else InlinePid
+
+
+def send_boot(pid: RunnablePid, arg: object, name: object, *, link: bool) -> Call:
+    """Send a process its first item; the answer is the start's."""
+    starter = pid.starter
+    answer = BootCall(pid, starter)
+    if DEVELOPMENT and starter is not None:
+        note(starter, pid, answer)
+    boot = Boot(answer, arg, name, pid.parent if link else None)
+    if not pid._run:
+        _send_late(pid, boot)
+    elif isinstance(pid, InlinePid):
+        pid.boot_here(boot)
+    else:
+        if isinstance(pid, LoopPid):
+            suspects[pid.id] = pid
+        pid.deliver(boot)
+    if not answer._box:
+        answer.promise()
+    return answer
+
+
+def _send_late(pid: RunnablePid, boot: Boot) -> None:
+    """Send it to a process whose Pid has been about since its ``__init__``: before what others have sent."""
+    if isinstance(pid, LoopPid):
+        suspects[pid.id] = pid
+    pid._inbox.appendleft(boot)
+    pid._run.append(True)
+    pid._schedule()

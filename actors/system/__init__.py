@@ -1,0 +1,1 @@
+"""What looks at all processes at once, or ends them."""

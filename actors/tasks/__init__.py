@@ -1,0 +1,1 @@
+"""One computation in a process of its own, or many."""

@@ -1,0 +1,194 @@
+"""Spawned functions: a process that runs one function, on a thread of the pool or, a coroutine function, on
+the runtime's loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from ..processes.ambient import current
+from ..processes.links import tie
+from ..processes.mailbox import MailboxPid
+from ..reports import crash_reports as reports
+from ..reports import telemetry
+from ..reports.stragglers import caught_up, straggles
+from ..runtime.kernel import kernel
+from ..runtime.loop import makes_coroutine, runtime_loop
+from ..runtime.thread_state import adopt_task, disown_task, local, look, peek
+from ..servers.dispatch import STARTED, ExitRequest
+from ..vocabulary.errors import Killed
+from ..vocabulary.messages import Ref
+from ..vocabulary.reasons import NORMAL, Crash, is_orderly
+
+if TYPE_CHECKING:
+    from ..processes.pid import Pid
+    from ..runtime.pool import Worker
+
+
+class SpawnedPid(MailboxPid):
+    """A process that runs a function."""
+
+    __slots__ = ("_args", "_function")
+    kind = "spawned"
+
+    def __init__(self, function: Callable[..., Any], args: tuple[Any, ...], parent: Pid | None) -> None:
+        super().__init__(None, parent)
+        self._function: Callable[..., Any] | None = function
+        self._args = args
+        self._context = contextvars.copy_context()
+
+    @property
+    def label(self) -> str:
+        if self.name is not None:
+            return str(self.name)
+        function = self._function
+        return getattr(function, "__qualname__", type(function).__name__) if function is not None else ""
+
+    def begin(self) -> None:
+        """Have a thread of the pool run it."""
+        kernel.pool.submit(self)
+
+    def run(self, worker: Worker) -> None:
+        """Run the function; the process ends with it."""
+        before = local.state.process
+        local.state.process = self
+        function, context = self._function, self._context
+        reason: object = NORMAL
+        try:
+            if self._fate or function is None or context is None:
+                return
+            try:
+                context.run(function, *self._args)
+            except BaseException as error:
+                reason = reason_of(self, error)
+            self.die(reason)
+        finally:
+            local.state.process = before
+            self.leave()
+            # The traceback of an error has the frames of the code, and these have this one. With the error or
+            # the process in it that were a cycle, in which all that the code had open (the socket of a client
+            # that waits for its end) would stay open until a collection.
+            reason = function = None
+            del self
+
+    def _now_a_straggler(self) -> None:
+        if local.state.process is not self:
+            straggles(self)
+
+    def leave(self) -> None:
+        caught_up(self)
+        super().leave()
+
+    def _drop(self) -> None:
+        super()._drop()
+        self._function = None
+        self._args = ()
+
+
+def reason_of(pid: Pid, error: BaseException) -> object:
+    """The exit reason of code that ended in an exception; a fault is reported."""
+    if isinstance(error, Killed):
+        return pid.exit_reason
+    reason = error.reason if isinstance(error, ExitRequest) else Crash(error)
+    if not is_orderly(reason) and not pid._fate:
+        reports.crashed(pid, reason, None)
+    return reason
+
+
+class CoroutinePid(MailboxPid):
+    """A process that runs a coroutine function on the runtime's loop; an exit signal cancels it."""
+
+    __slots__ = ("_args", "_function", "_task")
+    kind = "coroutine"
+
+    def __init__(self, function: Callable[..., Any], args: tuple[Any, ...], parent: Pid | None) -> None:
+        super().__init__(None, parent)
+        self._function: Callable[..., Any] | None = function
+        self._args = args
+        self._task: asyncio.Task[Any] | None = None
+        self._context = contextvars.copy_context()
+
+    @property
+    def label(self) -> str:
+        if self.name is not None:
+            return str(self.name)
+        return getattr(self._function, "__qualname__", "") if self._function is not None else ""
+
+    def begin(self) -> None:
+        """Have the loop start it."""
+        runtime_loop().call_soon_threadsafe(self._begin, context=self._context)
+
+    def task(self) -> asyncio.Task[Any] | None:
+        """The task that runs it."""
+        return self._task
+
+    def _begin(self) -> None:
+        function = self._function
+        if self._fate or function is None:
+            self.leave()
+            return
+        task = self._task = asyncio.get_running_loop().create_task(self._live(function), name=str(self))
+        adopt_task(task, self)
+
+    async def _live(self, function: Callable[..., Any]) -> None:
+        reason: object = NORMAL
+        try:
+            await function(*self._args)
+        except BaseException as error:
+            reason = reason_of(self, error)
+        self.die(reason)
+        task = self._task
+        if task is not None:
+            disown_task(task)
+        self._task = None
+        self.leave()
+        # As above.
+        reason = task = None
+        del self
+
+    def end(self, reason: object) -> None:
+        if self.die(reason):
+            task = self._task
+            if task is not None:
+                runtime_loop().call_soon_threadsafe(task.cancel)
+
+    def _drop(self) -> None:
+        super()._drop()
+        self._function = None
+        self._args = ()
+
+
+def prepare(
+    function: Callable[..., Any], args: tuple[Any, ...], *, link: bool = False, monitor: bool = False
+) -> tuple[SpawnedPid | CoroutinePid, Ref | None]:
+    """Make a process that will run a function, linked or monitored before its first step; ``begin`` starts
+    it.
+    """
+    look()
+    if not callable(function):
+        raise TypeError(f"expected a callable to spawn, got: {function!r}")
+    parent = current() if link or monitor else peek()
+    kernel.ensure()
+    kind = CoroutinePid if makes_coroutine(function) else SpawnedPid
+    pid = kind(function, args, parent)
+    ref = None
+    if link and parent is not None:
+        tie(parent, pid)
+    if monitor and parent is not None:
+        ref = Ref(parent, pid)
+        pid.add_monitor(ref)
+    return pid, ref
+
+
+def spawn(
+    function: Callable[..., Any], args: tuple[Any, ...], *, link: bool = False, monitor: bool = False
+) -> tuple[Pid, Ref | None]:
+    """Start a process that runs a function."""
+    pid, ref = prepare(function, args, link=link, monitor=monitor)
+    if telemetry._attached:
+        telemetry.tell(STARTED, {}, {"pid": pid, "name": None, "kind": pid.kind})
+    pid.begin()
+    return pid, ref

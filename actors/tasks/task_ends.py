@@ -1,0 +1,93 @@
+"""Waiting for several tasks at once: which of them end, in the order in which they do."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from ..runtime.future import Future
+from ..vocabulary.errors import CallTimeout
+
+if TYPE_CHECKING:
+    from ..vocabulary.messages import Ref
+    from .task import Task
+
+
+def deadline_of(timeout: float | None) -> float | None:
+    """When a time to wait that begins now is over, by the monotonic clock."""
+    return None if timeout is None else time.monotonic() + timeout
+
+
+def wait_until(future: Future[Any], deadline: float | None) -> bool:
+    """Wait for a future; False when its time is over. A time of nothing is a look, also in an event loop."""
+    left = None if deadline is None else deadline - time.monotonic()
+    if left is not None and left <= 0.0:
+        return future.done()
+    try:
+        future.wait(left)
+    except CallTimeout:
+        return False
+    return True
+
+
+class Ends:
+    """The ends of tasks, each told once. Used by one thread; the tasks end in whatever threads.
+
+    Args:
+        tasks: those to begin with; one that is given twice counts once, one that has ended is told first.
+
+    Attributes:
+        waited_for: those that have not been told yet.
+    """
+
+    def __init__(self, tasks: Iterable[Task] = ()) -> None:
+        self.waited_for: dict[Ref, tuple[Task, Callable[[object], None]]] = {}
+        self._ended: deque[Task] = deque()
+        self._bell: Future[None] = Future()
+        for task in tasks:
+            if task.ref not in self.waited_for:
+                self.add(task)
+
+    def __enter__(self) -> Ends:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def add(self, task: Task) -> None:
+        """Wait for one more."""
+        tell = partial(self._tell, task)
+        self.waited_for[task.ref] = (task, tell)
+        task._result.add_done_callback(tell)
+
+    def _tell(self, task: Task, _result: object) -> None:
+        # In this order: who waits looks at the list after it has hung up a new bell.
+        self._ended.append(task)
+        self._bell.try_set(None)
+
+    def next(self, deadline: float | None) -> Task | None:
+        """The next one that has ended; None when the time is over."""
+        while True:
+            bell: Future[None] = Future()
+            self._bell = bell
+            while self._ended:
+                task = self._ended.popleft()
+                # Not one that was dropped meanwhile.
+                if self.waited_for.pop(task.ref, None) is not None:
+                    return task
+            if not wait_until(bell, deadline) and not self._ended:
+                return None
+
+    def drop(self, task: Task) -> None:
+        """Wait for one no more."""
+        _, tell = self.waited_for.pop(task.ref, (task, None))
+        if tell is not None:
+            task._result.remove_done_callback(tell)
+
+    def close(self) -> None:
+        """Wait for none of them any more."""
+        for task, _ in list(self.waited_for.values()):
+            self.drop(task)

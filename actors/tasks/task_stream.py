@@ -1,0 +1,161 @@
+"""Streams: a function called with each of many items, so many at once, in tasks.
+
+Semantics: Elixir's ``Task.async_stream``. Differs from OTP: the tasks are linked to the owner itself, not to
+a process in between; nothing of that shows in its mailbox.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from ..runtime.parking import check_timeout
+from ..runtime.thread_state import look
+from ..vocabulary.errors import CallTimeout, ServerExit
+from ..vocabulary.messages import TaskExit
+from .task_ends import Ends, deadline_of, wait_until
+
+if TYPE_CHECKING:
+    from .task import Task
+
+CPUS = os.cpu_count() or 1
+
+
+@attrs.frozen
+class StreamOptions:
+    """How a stream goes about its items; see ``Task.async_stream``.
+
+    Attributes:
+        max_concurrency, ordered, timeout, on_timeout, zip_input_on_exit: as there.
+        tolerant: whether a failed item is yielded also for an owner that does not trap exits, as its tasks
+            are not linked to it.
+    """
+
+    max_concurrency: int
+    ordered: bool
+    timeout: float | None
+    on_timeout: str
+    zip_input_on_exit: bool
+    tolerant: bool = False
+
+
+def make_stream(
+    iterable: Iterable[Any],
+    function: Callable[..., Any],
+    options: StreamOptions,
+    begin: Callable[[Callable[..., Any], Any], Task],
+) -> Iterator[Any]:
+    """Check the arguments now, not at the first next, and make the stream.
+
+    Args:
+        iterable, function, options: see ``Task.async_stream``.
+        begin: starts the task for one item.
+    """
+    look()
+    room = options.max_concurrency
+    if isinstance(room, bool) or not isinstance(room, int) or room < 1:
+        raise ValueError(f"expected max_concurrency to be a positive integer, got: {room!r}")
+    if options.on_timeout not in ("exit", "kill_task"):
+        raise ValueError(f"expected on_timeout to be 'exit' or 'kill_task', got: {options.on_timeout!r}")
+    if not callable(function):
+        raise TypeError(f"expected a function, got: {function!r}")
+    check_timeout(options.timeout)
+    return _Stream(iter(iterable), function, options, begin).results()
+
+
+@attrs.frozen
+class _Item:
+    """One item at work."""
+
+    task: Task
+    item: object
+    deadline: float | None
+
+
+class _Stream:
+    """The state of one async_stream."""
+
+    def __init__(
+        self,
+        items: Iterator[Any],
+        function: Callable[..., Any],
+        options: StreamOptions,
+        begin: Callable[[Callable[..., Any], Any], Task],
+    ) -> None:
+        self._items = items
+        self._function = function
+        self._options = options
+        self._begin = begin
+        self._at_work: dict[object, _Item] = {}
+        """The oldest first, by the Ref of its task."""
+        self._ends = Ends()
+        self._more = True
+
+    def results(self) -> Iterator[Any]:
+        # Whether the owner's code asks for the next result: else this is closed, whoever does so, and it may
+        # be inside the garbage collector.
+        asked = True
+        try:
+            while True:
+                self._fill()
+                if not self._at_work:
+                    return
+                result = self._next()
+                asked = False
+                yield result
+                asked = True
+        finally:
+            # Also when the owner is dead, and without a wait.
+            self._ends.close()
+            for one in self._at_work.values():
+                one.task._kill(take=asked)
+
+    def _fill(self) -> None:
+        while self._more and len(self._at_work) < self._options.max_concurrency:
+            try:
+                item = next(self._items)
+            except StopIteration:
+                self._more = False
+                return
+            task = self._begin(self._function, item)
+            self._at_work[task.ref] = _Item(task, item, deadline_of(self._options.timeout))
+            if not self._options.ordered:
+                self._ends.add(task)
+
+    def _next(self) -> Any:
+        """The next result: of the oldest task or, unordered, of the first that is done."""
+        look()
+        # The time is the same for all, so that of the oldest is over first.
+        oldest = next(iter(self._at_work.values()))
+        if self._options.ordered:
+            ended = oldest.task if wait_until(oldest.task._result, oldest.deadline) else None
+        else:
+            ended = self._ends.next(oldest.deadline)
+        if ended is None:
+            return self._too_late(oldest)
+        return self._result(self._at_work.pop(ended.ref))
+
+    def _result(self, one: _Item) -> Any:
+        """The result of one that has ended. The link of one that failed stays where it is to be felt."""
+        try:
+            value = one.task._take()
+        except ServerExit as error:
+            if not (self._options.tolerant or one.task.owner.trap_exit):
+                raise
+            value = self._exit(one, error.reason)
+        one.task._let_go()
+        return value
+
+    def _too_late(self, one: _Item) -> Any:
+        if self._options.on_timeout == "exit":
+            raise CallTimeout(f"an item of the stream took more than {self._options.timeout:g} s")
+        del self._at_work[one.task.ref]
+        self._ends.drop(one.task)
+        one.task._kill()
+        return self._exit(one, "timeout")
+
+    def _exit(self, one: _Item, reason: object) -> TaskExit:
+        return TaskExit((one.item, reason) if self._options.zip_input_on_exit else reason)

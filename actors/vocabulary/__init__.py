@@ -1,0 +1,1 @@
+"""What processes, the runtime and users say to each other: errors, exit reasons, messages, child specs."""

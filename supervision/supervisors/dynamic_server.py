@@ -1,0 +1,111 @@
+"""The process of a supervisor of dynamic children."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Iterator
+from typing import Any
+
+from typing_extensions import assert_never
+
+from ...actors import MaxChildren, NotFound, Ok, Stop
+from .child_spec import ChildSpec, SpecError
+from .options import DynamicSpec, refuse_significance
+from .restart_intensity import RestartWindow
+from .server import FamilyServer, child_info
+from .starting import Failed, Ignored, Started, give_up_child
+from .strategy import Family
+from .values import (
+    CountChildren,
+    DeleteChild,
+    GetChildSpec,
+    Refused,
+    Request,
+    RestartChild,
+    StartChild,
+    TerminateChild,
+    WhichChildren,
+)
+
+
+class DynamicSupervisorServer(FamilyServer):
+    """Dynamic children: known by Pid, forgotten when they are not restarted, stopped all at once."""
+
+    _use = "the functions of DynamicSupervisor (which_children, start_child, ...)"
+
+    max_children: int | None
+    numbers: Iterator[int]
+
+    def begin(self, spec: Any) -> Ok | Stop:
+        """Begins empty."""
+        if not isinstance(spec, DynamicSpec):
+            problem = f"expected init to return DynamicSupervisor.init_spec(...) or IGNORE, got: {spec!r}"
+            raise SpecError(self.origin.module.__name__, "init", problem)
+        window = RestartWindow(spec.max_restarts, spec.max_seconds)
+        self.family = Family(spec.strategy, window, keeps=False, chance=random.random)
+        self.extra_arguments = spec.extra_arguments
+        self.max_children = spec.max_children
+        self.numbers = itertools.count(1)
+        return Ok(self.family)
+
+    def terminate(self, reason: object, state: Family) -> None:
+        """Tells all children to stop, then waits for them all, each with its own time."""
+        self.ending = True
+        children = state.table.snapshot()
+        self._tell_shutting_down(reason, children)
+        self.stop_at_once(children)
+
+    def answer(self, request: Request, family: Family) -> Any:
+        """Answers a request; what can't be met is answered with `Refused`."""
+        match request:
+            case StartChild(spec):
+                return self._start(spec)
+            case TerminateChild(pid):
+                return self._terminate(pid)
+            case GetChildSpec(pid):
+                child = family.table.by_pid(pid)
+                return self._not_found(pid) if child is None else child.spec
+            case WhichChildren():
+                return [child_info(None, child) for child in family.table]
+            case CountChildren():
+                return self.counts()
+            case RestartChild() | DeleteChild():
+                problem = f"supervisor {self.pid} is dynamic: it lists no children that do not run"
+                return Refused(TypeError(problem))
+        assert_never(request)
+
+    def _not_found(self, pid: Any) -> Refused:
+        return Refused(NotFound(f"supervisor {self.pid} has no child {pid!r}"))
+
+    def _start(self, spec: ChildSpec) -> Any:
+        try:
+            refuse_significance(spec)
+        except SpecError as error:
+            return Refused(error)
+        if self.max_children is not None and len(self.family.table) >= self.max_children:
+            return Refused(MaxChildren(f"supervisor {self.pid} has {self.max_children} children already"))
+        child = self.family.add(next(self.numbers), spec)
+        outcome = self.start_process(child)
+        match outcome:
+            case Started(pid):
+                return pid
+            case Ignored():
+                return None
+            case Failed():
+                self.family.table.forget(child)
+                return Refused(outcome.error())
+        assert_never(outcome)
+
+    def _terminate(self, pid: Any) -> Any:
+        child = self.family.table.by_pid(pid)
+        if child is None:
+            return self._not_found(pid)
+        self.ends_for_good = child.last
+        try:
+            self.stop_children((child,), drain=True)
+            self.family.table.forget(child)
+            give_up_child(child.spec, self.extra_arguments, child.last)
+        finally:
+            self.ends_for_good = None
+        return None

@@ -1,0 +1,309 @@
+"""The process of a supervisor: receives, asks the core what to do, and does it.
+
+It traps exits, so that the exits of its children are messages to it, and it may block: while it starts or
+stops a child it does nothing else, as in OTP.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import attrs
+from typing_extensions import assert_never
+
+from ...actors import IGNORE, Exited, GenServer, NoReply, Ok, Pid, Reply, Stop, at_exit, is_orderly, process
+from ...actors.engine import LibraryServer, kernel, without_arguments
+from . import events, readiness, starting, stopping
+from .child_spec import BRUTAL_KILL, INFINITY, ShutdownTime
+from .children import Child
+from .reports import Reporter
+from .strategy import Abandon, Effect, Effects, Family, GiveUp, Restart, ShutDown, TryAgain, Wait
+from .values import REQUESTS, ChildInfo, Counts, EndWait, Request, RetryRestart
+
+
+@attrs.frozen
+class Origin:
+    """Where a supervisor comes from.
+
+    Attributes:
+        module: The class whose `init` says what it is.
+        arg: What that is called with.
+        spec: What it is, if that is known without calling `init`.
+        lineage: The supervisors above it, the topmost first.
+    """
+
+    module: type
+    arg: Any
+    spec: Any = None
+    lineage: tuple[Origin, ...] = ()
+
+
+class FamilyServer(LibraryServer):
+    """What static and dynamic supervisors share. The state of the server is its `Family`."""
+
+    trap_exit = True
+    blocking = True
+    _what = "a supervisor"
+
+    origin: Origin
+    family: Family
+    extra_arguments: tuple[Any, ...] = ()
+    reporter: Reporter
+    ending: bool = False
+    """It is on its way out, with all its children; whoever is above may start it again."""
+    ends_for_good: Pid | None = None
+    """The child that it stops and will not start again by itself."""
+
+    @classmethod
+    def of(cls, module: type) -> type[FamilyServer]:
+        """This class by the name of the module that it runs, which people then see in logs and Pids."""
+        made: type[FamilyServer] | None = module.__dict__.get("_server")
+        if made is None:
+            # Kept on the module, so that it goes with it. Two threads may both come here: one class too many.
+            made = type(module.__name__, (cls,), {})
+            module._server = made  # type: ignore[attr-defined]
+        return made
+
+    @classmethod
+    def launch(cls, origin: Origin, *, name: Any = None, timeout: float | None = None) -> Any:
+        """Starts a supervisor, linked to the current process."""
+        return stopped_at_exit(cls.of(origin.module).start_link(origin, name=name, timeout=timeout))
+
+    @classmethod
+    async def alaunch(cls, origin: Origin, *, name: Any = None, timeout: float | None = None) -> Any:
+        """The form of `launch` for coroutines."""
+        made = await cls.of(origin.module).astart_link(origin, name=name, timeout=timeout)
+        return stopped_at_exit(made)
+
+    def init(self, arg: Origin) -> Any:
+        """Finds out what this supervisor is, and begins to be that."""
+        self.origin = arg
+        self.reporter = Reporter(self.pid)
+        spec = arg.module().init(arg.arg) if arg.spec is None else arg.spec
+        return IGNORE if spec is IGNORE else self.begin(spec)
+
+    def begin(self, spec: Any) -> Ok | Stop:
+        """Builds the family, and starts the children that are there from the beginning."""
+        raise NotImplementedError
+
+    def answer(self, request: Request, family: Family) -> Any:
+        """What a request is answered with; `Refused` if it can't be met."""
+        raise NotImplementedError
+
+    # Messages -------------------------------------------------------------------------------------
+
+    def handle_call(self, message: Any, from_: Any, state: Family) -> Any:
+        """Answers requests; whatever else is called is refused, and the children never notice."""
+        if isinstance(message, REQUESTS):
+            return Reply(self.answer(message, state), state)
+        return super().handle_call(message, from_, state)
+
+    def handle_info(self, message: Any, state: Family) -> Any:
+        """Takes the exits of children and the ends of waits; anything else is a stray."""
+        match message:
+            case Exited(pid) if isinstance(pid, Pid) and pid.dead:
+                return self._child_exited(message, state)
+            case EndWait(key, token):
+                return self._carry_out(state.due(key, token), "restart")
+            case _:
+                # An exit signal of somebody who lives, too: a child that sent it would else run twice.
+                return super().handle_info(message, state)
+
+    def handle_cast(self, message: Any, state: Family) -> Any:
+        """Takes what the supervisor has told itself."""
+        match message:
+            case RetryRestart(key):
+                return self._carry_out(state.retry(key, kernel.clock.now()), "restart failed")
+            case _:
+                return super().handle_cast(message, state)
+
+    def _child_exited(self, message: Exited, state: Family) -> NoReply | Stop:
+        child = state.table.by_pid(message.pid)
+        if child is None or child.state != "running":
+            return NoReply(state)
+        if events.wanted(events.ChildExited):
+            events.emit(
+                events.ChildExited(self.pid, child.spec.id, message.pid, message.reason, stopped=False)
+            )
+        orderly = is_orderly(message.reason)
+        if not orderly:
+            self.reporter.child_failed("exited", child.spec.id, message.reason, child.restarts)
+        effects = state.exited(message.pid, orderly, kernel.clock.now())
+        self._tell_given_up(child, effects)
+        return self._carry_out(effects, message.reason)
+
+    def _tell_given_up(self, child: Child, effects: Effects) -> None:
+        # One that is abandoned is told of with that; of one that ends its supervisor there is nobody to tell.
+        special = any(isinstance(effect, (Abandon, GiveUp, ShutDown)) for effect in effects)
+        if child.state == "down" and not special:
+            starting.give_up_child(child.spec, self.extra_arguments, child.last)
+
+    # Effects --------------------------------------------------------------------------------------
+
+    def _carry_out(self, effects: Effects, reason: object) -> NoReply | Stop:
+        to_do: deque[Effect] = deque(effects)
+        while to_do:
+            effect = to_do.popleft()
+            match effect:
+                case Restart():
+                    to_do.extend(self._restart(effect))
+                case Wait():
+                    self._announce(effect.child, effect.delay, effect.stop)
+                    self.stop_children(effect.stop)
+                    process.send_after(self.pid, EndWait(effect.child.key, effect.token), effect.delay)
+                case TryAgain(child):
+                    GenServer.cast(self.pid, RetryRestart(child.key))
+                case Abandon(child, window):
+                    starting.give_up_child(child.spec, self.extra_arguments, child.last)
+                    self._tell_gave_up(
+                        events.GaveUp(
+                            self.pid, child.spec.id, reason, window.max_restarts, window.max_seconds, "child"
+                        )
+                    )
+                case GiveUp(child, window):
+                    self._tell_gave_up(
+                        events.GaveUp(
+                            self.pid,
+                            child.spec.id,
+                            reason,
+                            window.max_restarts,
+                            window.max_seconds,
+                            "supervisor",
+                        )
+                    )
+                    return Stop("shutdown", self.family)
+                case ShutDown():
+                    return Stop("shutdown", self.family)
+                case _:
+                    assert_never(effect)
+        return NoReply(self.family)
+
+    def _restart(self, effect: Restart) -> Effects:
+        self._announce(effect.child, 0.0, effect.stop)
+        former = [child.pid for child in (*effect.stop, *effect.start) if child.pid is not None]
+        self.stop_children(effect.stop)
+        stopping.await_what_is_closed(former)
+        for place, child in enumerate(effect.start):
+            outcome = self.start_process(child)
+            if isinstance(outcome, starting.Failed):
+                self.reporter.child_failed(
+                    "did not start again", child.spec.id, outcome.reason, child.restarts
+                )
+                return self.family.start_failed(child, effect.start[place + 1 :], kernel.clock.now())
+        return ()
+
+    def start_process(self, child: Child) -> starting.Outcome:
+        """Starts a listed child and notes what came of it, unless it failed."""
+        outcome = starting.start_child(child.spec, self.extra_arguments)
+        if isinstance(outcome, starting.Started) and child.spec.ready_timeout is not None:
+            outcome = readiness.await_ready(outcome, child.spec, child.spec.ready_timeout)
+        match outcome:
+            case starting.Started(pid):
+                stopping.limit_closing_of(pid, child.spec.shutdown)
+                if self.family.table.by_pid(pid) not in (None, child):
+                    return starting.odd_result(child.spec, pid)
+                child.last = pid
+                if child.spec.restart == "temporary":
+                    # Nobody starts it again, and it may live for long.
+                    child.spec = without_arguments(child.spec)
+                self.family.started(child, pid, kernel.clock.now())
+                if events.wanted(events.ChildStarted):
+                    events.emit(events.ChildStarted(self.pid, child.spec.id, pid, child.restarts))
+            case starting.Ignored():
+                self.family.ignored(child)
+            case starting.Failed():
+                pass
+            case _:
+                assert_never(outcome)
+        return outcome
+
+    def stop_children(self, children: Iterable[Child], *, drain: bool = False) -> None:
+        """Stops children one by one, in the order given, and notes it.
+
+        Args:
+            drain: They are stopped for good, or with this supervisor: what they do for others may end first.
+        """
+        for child in children:
+            if child.state == "running" and child.pid is not None:
+                if drain:
+                    starting.drain_child(child.spec, child.pid, seconds_of(child.spec.shutdown))
+                self._tell_stopped(child, stopping.stop(child.pid, child.spec.shutdown))
+            self.family.stopped(child)
+
+    def stop_at_once(self, children: Iterable[Child]) -> None:
+        """Tells all children to stop, then waits for them all, and notes it."""
+        running = {
+            child.pid: child for child in children if child.state == "running" and child.pid is not None
+        }
+        began = time.monotonic()
+        for pid, child in running.items():
+            seconds = seconds_of(child.spec.shutdown)
+            left = None if seconds is None else max(0.0, seconds - (time.monotonic() - began))
+            starting.drain_child(child.spec, pid, left)
+        for done in stopping.stop_all([(pid, child.spec.shutdown) for pid, child in running.items()]):
+            self._tell_stopped(running[done.pid], done)
+
+    # Events and reports ---------------------------------------------------------------------------
+
+    def _announce(self, child: Child, delay: float, stop: Sequence[Child]) -> None:
+        if events.wanted(events.ChildRestarting):
+            others = tuple(each.spec.id for each in stop if each.state == "running")
+            events.emit(events.ChildRestarting(self.pid, child.spec.id, child.restarts, delay, others))
+
+    def _tell_gave_up(self, event: events.GaveUp) -> None:
+        events.emit(event)
+        self.reporter.gave_up(event)
+
+    def _tell_stopped(self, child: Child, done: stopping.Stopped) -> None:
+        if events.wanted(events.ChildExited):
+            events.emit(events.ChildExited(self.pid, child.spec.id, done.pid, done.reason, stopped=True))
+        if done.overdue:
+            event = events.WouldNotStop(self.pid, child.spec.id, done.pid, done.seconds, done.stack)
+            events.emit(event)
+            self.reporter.would_not_stop(event)
+
+    def _tell_shutting_down(self, reason: object, children: Sequence[Child]) -> None:
+        self.reporter.flush()
+        if events.wanted(events.ShuttingDown):
+            order = tuple(child.spec.id for child in children if child.state == "running")
+            events.emit(events.ShuttingDown(self.pid, reason, order))
+
+    # Answers --------------------------------------------------------------------------------------
+
+    def counts(self) -> Counts:
+        """What `count_children` answers."""
+        active = supervisors = 0
+        for child in self.family.table:
+            active += child.state == "running" and child.pid is not None and child.pid.alive
+            supervisors += child.spec.type == "supervisor"
+        specs = len(self.family.table)
+        return Counts(specs, active, supervisors, specs - supervisors)
+
+
+def stopped_at_exit(pid: Pid | None) -> Pid | None:
+    """Has a supervisor that a thread has started stopped in order when the interpreter exits."""
+    if pid is not None and pid.parent is not None and pid.parent.kind == "thread":
+        at_exit(pid)
+    return pid
+
+
+def seconds_of(shutdown: ShutdownTime) -> float | None:
+    """A shutdown time as seconds; None for any number."""
+    if shutdown is INFINITY:
+        return None
+    return 0.0 if shutdown is BRUTAL_KILL else float(shutdown)
+
+
+def child_info(id: Any, child: Child) -> ChildInfo:
+    """What `which_children` tells of a child."""
+    match child.state:
+        case "running":
+            return ChildInfo(id, child.pid, child.spec.type)
+        case "restarting" | "backing_off":
+            return ChildInfo(id, child.state, child.spec.type)
+        case "down":
+            return ChildInfo(id, None, child.spec.type)
+    assert_never(child.state)

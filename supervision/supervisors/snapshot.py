@@ -1,0 +1,132 @@
+"""A snapshot of a whole tree, taken without asking anybody.
+
+Supervisors that are busy starting a slow child answer no calls, so a snapshot reads the child tables that
+they publish. Each row is as it was at one moment; the rows of different supervisors may be some microseconds
+apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Literal, TypeAlias
+
+import attrs
+
+from ...actors import Pid, process
+from ...actors.engine import kernel, look, nobody
+from .child_spec import ChildType, RestartType
+from .children import Child
+from .server import FamilyServer
+
+NodeState: TypeAlias = Literal["running", "restarting", "backing_off", "down"]
+
+
+@attrs.frozen
+class TreeNode:
+    """One child (or the root) with everything under it.
+
+    Attributes:
+        id: The id of its spec; for the root its name, if it has one.
+        type: `"worker"` or `"supervisor"`.
+        state: `"running"`, `"restarting"`, `"backing_off"` or `"down"`.
+        pid: Its process, if it runs.
+        name: The name of that process, if it has one.
+        module: The class that it runs, as far as that is known.
+        restarts: How often its supervisor has started it again.
+        uptime: Seconds since its supervisor started this incarnation; None if it does not run, and for the
+            root.
+        mailbox_length: How many messages wait for it.
+        strategy: The strategy, if it is a supervisor that runs.
+        children: In start order.
+        restart: The restart type of its spec; None for the root.
+        number: Under a dynamic supervisor what tells it from its siblings, whose ids may be the same; a
+            restart leaves it. None under any other.
+    """
+
+    id: Any
+    type: ChildType
+    state: NodeState
+    pid: Pid | None
+    name: Any = None
+    module: str = ""
+    restarts: int = 0
+    uptime: float | None = None
+    mailbox_length: int = 0
+    strategy: str | None = None
+    children: tuple[TreeNode, ...] = ()
+    restart: RestartType | None = None
+    number: Any = None
+
+    def walk(self) -> Iterator[TreeNode]:
+        """This node and all under it, parents first, in start order."""
+        yield self
+        for child in self.children:
+            yield from child.walk()
+
+
+def children_of(pid: Pid) -> list[Child]:
+    """The rows of a supervisor's table, in start order; nothing for any other process. Asks nobody."""
+    family = getattr(_server(pid), "family", None)
+    return [] if family is None else family.table.snapshot()
+
+
+def tree(supervisor: Any) -> TreeNode:
+    """A snapshot of a tree.
+
+    Args:
+        supervisor: The Pid or name of the supervisor at its top.
+
+    Returns:
+        The node of that supervisor. It never waits for a supervisor, however busy that is.
+
+    Raises:
+        NoProcess: There is no such process.
+    """
+    look()
+    pid = supervisor if isinstance(supervisor, Pid) else process.whereis(supervisor)
+    if pid is None or not pid.alive:
+        raise nobody(supervisor)
+    kind: ChildType = "supervisor" if _server(pid) is not None else "worker"
+    return _node(pid.name, kind, pid, 0, None, kernel.clock.now())
+
+
+def _server(pid: Pid) -> FamilyServer | None:
+    # The Pid of a dead process has no actor any more; whoever reads it may come just before or after that.
+    actor = pid.actor
+    return actor if isinstance(actor, FamilyServer) else None
+
+
+def _node(id: Any, kind: ChildType, pid: Pid, restarts: int, uptime: float | None, now: float) -> TreeNode:
+    """The node of a process that runs."""
+    server = _server(pid)
+    module, strategy = type(pid.actor).__name__, None
+    children: tuple[TreeNode, ...] = ()
+    family = getattr(server, "family", None)
+    if family is not None:
+        strategy = family.strategy
+        children = tuple(_row(child, now, family.keeps) for child in family.table.snapshot())
+    return TreeNode(
+        id,
+        kind,
+        "running",
+        pid,
+        pid.name,
+        module,
+        restarts,
+        uptime,
+        pid.mailbox_length(),
+        strategy,
+        children,
+    )
+
+
+def _row(child: Child, now: float, keeps: bool) -> TreeNode:
+    """The node of a row. The supervisor may change it meanwhile, so each field is read once."""
+    spec, pid, state = child.spec, child.pid, child.state
+    if state != "running" or pid is None:
+        node = TreeNode(
+            spec.id, spec.type, "down" if state == "running" else state, None, restarts=child.restarts
+        )
+    else:
+        node = _node(spec.id, spec.type, pid, child.restarts, max(0.0, now - child.started_at), now)
+    return attrs.evolve(node, restart=spec.restart, number=None if keeps else child.key)

@@ -1,0 +1,148 @@
+"""The values that supervisors hand out: answers, exit reasons, and the requests that they answer."""
+
+from __future__ import annotations
+
+from typing import Any, Final, Literal, TypeAlias, get_args
+
+import attrs
+
+from ...actors import Pid, Running
+from .child_spec import ChildSpec, ChildType
+
+
+@attrs.frozen
+class ChildInfo:
+    """One child, as `which_children` lists it.
+
+    Attributes:
+        id: The id of its spec; None under a dynamic supervisor, whose children are known by their Pids.
+        pid: Its process; `"restarting"` or `"backing_off"` while it is going to be started again; None if it
+            does not run.
+        type: `"worker"` or `"supervisor"`.
+    """
+
+    id: Any
+    pid: Pid | Literal["restarting", "backing_off"] | None
+    type: ChildType
+
+
+@attrs.frozen
+class Counts:
+    """How many children a supervisor has.
+
+    Attributes:
+        specs: All of them, whether they run or not.
+        active: Those that run.
+        supervisors: Those that are supervisors, whether they run or not.
+        workers: Those that are workers, whether they run or not.
+    """
+
+    specs: int
+    active: int
+    supervisors: int
+    workers: int
+
+
+@attrs.frozen
+class FailedToStartChild:
+    """Why a supervisor did not start: it exits with `Shutdown(FailedToStartChild(id, reason))`.
+
+    Semantics: OTP's `{shutdown, {failed_to_start_child, Id, Reason}}`.
+    """
+
+    id: Any
+    reason: object
+
+
+class Restarting(Running):
+    """The child does not run at this moment, but is about to be started again; terminate it first."""
+
+
+# Requests -----------------------------------------------------------------------------------------
+
+
+@attrs.frozen
+class StartChild:
+    """Start a new child and list it."""
+
+    spec: ChildSpec
+
+
+@attrs.frozen
+class TerminateChild:
+    """Stop a child: by its id, or under a dynamic supervisor by its Pid."""
+
+    target: Any
+
+
+@attrs.frozen
+class RestartChild:
+    """Start a listed child that is down."""
+
+    id: Any
+
+
+@attrs.frozen
+class DeleteChild:
+    """Take a child that is down off the list."""
+
+    id: Any
+
+
+@attrs.frozen
+class GetChildSpec:
+    """Tell the spec of a child: by its id, or under a dynamic supervisor by its Pid."""
+
+    target: Any
+
+
+@attrs.frozen
+class WhichChildren:
+    """List the children."""
+
+
+@attrs.frozen
+class CountChildren:
+    """Count the children."""
+
+
+@attrs.frozen
+class Resize:
+    """Change the number of partitions."""
+
+    partitions: int
+
+
+Request: TypeAlias = (
+    StartChild | TerminateChild | RestartChild | DeleteChild | GetChildSpec | WhichChildren | CountChildren
+)
+
+REQUESTS: Final = get_args(Request)
+
+
+@attrs.frozen
+class Refused:
+    """The answer to a request that can't be met: what the caller is to be told."""
+
+    error: Exception
+
+
+# What a supervisor tells itself -------------------------------------------------------------------
+
+
+@attrs.frozen
+class RetryRestart:
+    """Try the failed restart of a child again."""
+
+    key: Any
+
+
+@attrs.frozen
+class EndWait:
+    """The wait of a child before its restart is over."""
+
+    key: Any
+    token: int
+
+
+Note: TypeAlias = "RetryRestart | EndWait"

@@ -1,0 +1,344 @@
+"""A tree file as a running program."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from queue import Empty, SimpleQueue
+from types import FrameType
+from typing import Any, Final, TypeAlias, cast
+
+import attrs
+from typing_extensions import assert_never
+
+from ...actors import (
+    AlreadyStarted,
+    CallTimeout,
+    Crash,
+    Pid,
+    StalePid,
+    StartError,
+    at_exit,
+    dump_processes,
+    forbid_loop,
+    is_orderly,
+    process,
+)
+from ...actors.engine import lock, look
+from .limits import DEFAULTS, Limits
+from .running_tree import Life
+from .tree_file import Tree, load_tree
+
+logger: Final = logging.getLogger("resprout.application")
+
+_LOOK: Final = 0.5
+"""Seconds after which the main thread notices a signal at the latest."""
+_SAME_SIGNAL: Final = 0.05
+_SAME_HANGUP: Final = 1.0
+"""A closed terminal sends SIGHUP, its shell sends it, too, and so does the shell's end."""
+
+
+def _named(*names: str) -> tuple[int, ...]:
+    """The signals of these names that this system has."""
+    return tuple(getattr(signal, name) for name in names if hasattr(signal, name))
+
+
+_HANGUP: Final = _named("SIGHUP")
+_SHOW: Final = _named("SIGQUIT")
+STOP_SIGNALS: Final = _named("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
+"""The signals that end `Application.run`."""
+
+
+@attrs.frozen
+class Started:
+    """The tree runs."""
+
+
+@attrs.frozen
+class StartFailed:
+    """The tree does not run."""
+
+    error: BaseException
+
+
+@attrs.frozen
+class Signalled:
+    """The program was told to end."""
+
+    number: int
+    at: float
+
+
+@attrs.frozen
+class Ended:
+    """The root has ended."""
+
+    reason: object
+
+
+Happening: TypeAlias = "Started | StartFailed | Signalled | Ended"
+
+
+class Application:
+    """A supervision tree that was described in a file, and the root of what runs of it.
+
+    Use it for whole programs; a part of a program that wants supervision starts a `Supervisor` itself.
+
+    Args:
+        tree: What a tree file says; usually `Application.load` reads it.
+
+    Attributes:
+        tree: The same.
+
+    Semantics: OTP application(3): the root is linked to an application master, not to whoever started it.
+    Differs from OTP: there is no list of applications; an application may be started again after it ended.
+    """
+
+    def __init__(self, tree: Tree) -> None:
+        self.tree = tree
+        self._starting = lock()
+        self._making_job = lock()
+        self._job: Any = None
+        self._life: Life | None = None
+
+    @classmethod
+    def load(
+        cls,
+        path: str | os.PathLike[str],
+        settings: Mapping[str, str] | None = None,
+        *,
+        limits: Limits = DEFAULTS,
+    ) -> Application:
+        """Reads a tree file; nothing is started.
+
+        Args:
+            path: The file, or `-` for standard input. Its folder (of `-` the current one) goes in front of
+                `sys.path`; the modules that it names are imported.
+            settings: Values of the `${name}` in the file.
+            limits: How large the file may be: its bytes, keys and values, levels, replicas. See `Limits`.
+
+        Returns:
+            The application, not started.
+
+        Raises:
+            InvalidTree: The file has mistakes; this `ConfigError` lists all of them with their places.
+        """
+        look()
+        return cls(load_tree(path, settings, limits=limits))
+
+    @property
+    def name(self) -> str:
+        """The name that the file gives, or else the name of its folder."""
+        return self.tree.name
+
+    @property
+    def job(self) -> Any:
+        """What `job:` in the file names, made at the first look and at the latest by the start; or `None`."""
+        return self._made_job()
+
+    @property
+    def root(self) -> Pid | None:
+        """The root supervisor; `None` before the start."""
+        return None if self._life is None else self._life.root
+
+    def start(self) -> Pid:
+        """Makes the job and starts the tree, linked to nobody.
+
+        Returns:
+            The root supervisor, when all children have started.
+
+        Raises:
+            AlreadyStarted: It runs.
+            StartError: A child did not start; those before it were stopped again.
+        """
+        look()
+        forbid_loop("Application.start", "asyncio.to_thread(application.start)")
+        return self._start(Life(self.tree))
+
+    def stop(self, reason: object = "shutdown", timeout: float | None = None) -> None:
+        """Stops the tree in reverse order, and waits for that. Does nothing if it does not run.
+
+        Args:
+            reason: The exit reason of the root.
+            timeout: Seconds; by default each child has its own shutdown time and that is all.
+
+        Raises:
+            CallTimeout: It takes longer; it goes on stopping.
+        """
+        look()
+        forbid_loop("Application.stop", "asyncio.to_thread(application.stop)")
+        if self._life is not None:
+            self._life.stop(reason, timeout)
+
+    def wait(self, timeout: float | None = None) -> object:
+        """Waits for the end of the root.
+
+        Args:
+            timeout: Seconds; by default for ever.
+
+        Returns:
+            Its exit reason.
+
+        Raises:
+            CallTimeout: It has not ended within that time.
+            RuntimeError: The application was never started.
+            StalePid: It was started before this process was forked; it runs in the parent only.
+        """
+        look()
+        if self._life is None:
+            raise RuntimeError(f"application {self.name} was not started")
+        if not self._life.is_here:
+            raise StalePid(f"application {self.name}")
+        return self._life.ended.result(timeout)
+
+    def run(self) -> int:
+        """Starts the tree and serves until it ends or a signal ends it.
+
+        SIGTERM, SIGINT (Ctrl-C), SIGHUP (the terminal was closed) and Windows' SIGBREAK (Ctrl-Break) stop the
+        tree in reverse order, each child within its shutdown time; a second one stops at once. (Wrappers such
+        as timeout(1) send a signal to the program and to its group, so what comes within 50 ms of the first
+        is taken for the same, as is a SIGHUP within a second.) A signal during the start is obeyed as soon as
+        the tree has started. A SIGHUP that is ignored, as under nohup(1), stays ignored. SIGQUIT (Ctrl-\\)
+        writes to stderr what every process and thread is doing, and the tree goes on. The signal handlers of
+        before are put back at the end. Outside the main thread none are installed.
+
+        Returns:
+            An exit status. 0: the root ended in order, or a signal stopped the tree. 1: the start failed, the
+            root crashed, or a supervisor gave up and was not started again. 128 and the number of the signal
+            (130 for Ctrl-C, 143 for SIGTERM, 129 for SIGHUP): a second signal stopped it at once.
+
+        Raises:
+            AlreadyStarted: It runs.
+        """
+        look()
+        forbid_loop("Application.run", "asyncio.to_thread(application.run)")
+        inbox: SimpleQueue[Happening] = SimpleQueue()
+        life = Life(self.tree)
+        with _signals_to(inbox):
+            process.spawn(self._start_and_tell, life, inbox)
+            return self._serve(life, inbox)
+
+    def _made_job(self) -> Any:
+        with self._making_job:
+            if self._job is None and self.tree.job is not None:
+                keywords = cast("Mapping[str, Any]", self.tree.job.args)
+                self._job = self.tree.job.start.target(**keywords)
+            return self._job
+
+    def _start(self, life: Life) -> Pid:
+        # A second start waits for the first one and then is refused.
+        with self._starting:
+            if self.root is not None and self.root.alive:
+                raise AlreadyStarted(self.root)
+            self._made_job()
+            self._life = life
+            root = life.start()
+        at_exit(root)
+        return root
+
+    def _start_and_tell(self, life: Life, inbox: SimpleQueue[Happening]) -> None:
+        try:
+            self._start(life)
+        except BaseException as error:
+            inbox.put(StartFailed(error))
+        else:
+            inbox.put(Started())
+            life.ended.add_done_callback(lambda ended: inbox.put(Ended(ended.result())))
+
+    def _serve(self, life: Life, inbox: SimpleQueue[Happening]) -> int:
+        started = False
+        signalled: Signalled | None = None
+        while True:
+            happening = _next(inbox)
+            match happening:
+                case Started():
+                    started = True
+                    logger.info("application %s runs", self.name)
+                    if signalled is not None:
+                        process.spawn(life.stop, "shutdown", None)
+                case Signalled(number, at) if signalled is not None:
+                    if at - signalled.at < (_SAME_HANGUP if number in _HANGUP else _SAME_SIGNAL):
+                        continue
+                    logger.warning("application %s stops at once", self.name)
+                    life.kill()
+                    return 128 + number
+                case Signalled():
+                    signalled = happening
+                    logger.info("application %s stops", self.name)
+                    if started:
+                        process.spawn(life.stop, "shutdown", None)
+                case StartFailed(error):
+                    if isinstance(error, AlreadyStarted):
+                        raise error
+                    logger.error(
+                        "application %s did not start: %s", self.name, _told(error), exc_info=_trace(error)
+                    )
+                    return 1
+                case Ended(reason):
+                    return 0 if signalled is not None else self._status(life, reason)
+                case _:
+                    assert_never(happening)
+
+    def _status(self, life: Life, reason: object) -> int:
+        """The exit status for an end that nobody asked for."""
+        lost = life.unrecovered.events()
+        for event in lost:
+            text = (
+                "application %s ended: supervisor %s gave up: more than %d restarts in %s s, last of %r: %r"
+            )
+            what = (event.supervisor, event.max_restarts, event.max_seconds, event.id, event.reason)
+            logger.error(text, self.name, *what)
+        if not is_orderly(reason):
+            logger.error("application %s ended: its root supervisor ended with %r", self.name, reason)
+        return 0 if is_orderly(reason) and not lost else 1
+
+
+@contextmanager
+def _signals_to(inbox: SimpleQueue[Happening]) -> Iterator[None]:
+    """Has the signals that stop come as happenings, in the main thread; puts the handlers of before back."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def handler(number: int, frame: object) -> None:
+        # May interrupt anything, the drain of somebody's mailbox included; a SimpleQueue takes that.
+        inbox.put(Signalled(number, time.monotonic()))
+
+    ignored = [number for number in _HANGUP if signal.getsignal(number) is signal.SIG_IGN]
+    before = {number: signal.signal(number, handler) for number in STOP_SIGNALS if number not in ignored}
+    before.update((number, signal.signal(number, _show)) for number in _SHOW)
+    try:
+        yield
+    finally:
+        for number, old in before.items():
+            signal.signal(number, signal.SIG_DFL if old is None else old)
+
+
+def _next(inbox: SimpleQueue[Happening]) -> Happening:
+    """Waits for what happens next."""
+    while True:
+        try:
+            return inbox.get(timeout=_LOOK)
+        except Empty:
+            # A signal that another thread got, or that came just before the wait, does not end the wait.
+            continue
+
+
+def _show(number: int, frame: FrameType | None) -> None:
+    """Shows what everybody is doing, whatever hangs: this asks nobody and takes no lock."""
+    dump_processes(frame)
+
+
+def _told(error: BaseException) -> str:
+    reason = error.reason if isinstance(error, StartError) else error
+    return str(reason.exception) if isinstance(reason, Crash) else str(reason)
+
+
+def _trace(error: BaseException) -> BaseException | None:
+    """What went wrong with a traceback, unless the crash report of a process has told it."""
+    return None if isinstance(error, (StartError, CallTimeout)) else error

@@ -1,0 +1,123 @@
+"""A tree file -> child specs, or every mistake that it has.
+
+Reading starts nothing. It does import the modules that the file refers to, with the folder of the file in
+front of `sys.path`, as Python does for a script.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Callable, Mapping
+from typing import Final
+
+import attrs
+
+from ..supervisors.child_spec import ChildSpec
+from ..supervisors.options import AutoShutdown, Strategy
+from .kinds import closers_of, every_child, installed_kinds, specs_of
+from .limits import DEFAULTS, Limits
+from .mistakes import NOWHERE, Mistake, few_hints, invalid_tree
+from .positions import UNREADABLE, read_document
+from .sources import Unreadable, label_of, read_source
+from .tree_reader import Job, TreeReader
+from .variables import Variables
+
+_HINTS: Final = 10
+"""For each mistake that is told, as what is read first need not stand first in the file."""
+
+
+@attrs.frozen
+class Tree:
+    """What a tree file says: the options of the root supervisor and the specs of its children.
+
+    Args:
+        name: The name of the application, by default that of the file's folder.
+        strategy: Of the root supervisor, as all up to `children`.
+        job: What to make before the tree starts, if the file has a `job:`.
+        closers: What `close` calls.
+        lookouts: What `obstacles` asks.
+    """
+
+    name: str
+    strategy: Strategy
+    max_restarts: int
+    max_seconds: float
+    auto_shutdown: AutoShutdown
+    children: tuple[ChildSpec, ...]
+    job: Job | None
+    closers: tuple[Callable[[], object], ...] = ()
+    lookouts: tuple[Callable[[], str | None], ...] = ()
+
+    def obstacles(self) -> list[str]:
+        """What would keep children from starting here and now, a sentence each."""
+        return [found for look in self.lookouts if (found := look()) is not None]
+
+    def close(self) -> None:
+        """Gives back what outlives single children, such as listening sockets, when the tree has ended."""
+        for close in self.closers:
+            close()
+
+
+def load_tree(
+    path: str | os.PathLike[str],
+    settings: Mapping[str, str] | None = None,
+    environment: Mapping[str, str] | None = None,
+    kinds: Mapping[str, Callable[[], type]] | None = None,
+    limits: Limits = DEFAULTS,
+) -> Tree:
+    """Reads a tree file.
+
+    Args:
+        path: The file, or `-` for standard input. Its folder goes in front of `sys.path`.
+        settings: Values of `${name}` variables.
+        environment: What stands in for variables without a setting; by default the environment variables.
+        kinds: The kinds of children, by default all that are installed.
+        limits: How large the file may be, and what is in it.
+
+    Returns:
+        The tree.
+
+    Raises:
+        InvalidTree: The file has mistakes; it lists all of them.
+    """
+    try:
+        source = read_source(os.fspath(path), limits)
+    except Unreadable as error:
+        raise invalid_tree(label_of(os.fspath(path)), [error.mistake]) from None
+    folder = source.folder
+    variables = Variables(
+        {} if settings is None else settings,
+        os.environ if environment is None else environment,
+        {"here": str(folder)},
+    )
+    _put_on_path(str(folder))
+    document = read_document(source.text, variables, limits)
+    reader = TreeReader(document, installed_kinds() if kinds is None else kinds, limits)
+    with few_hints(_HINTS * limits.mistakes_shown):
+        root = reader.read()
+    mistakes = [*document.mistakes, *reader.mistakes]
+    # A file that is no YAML has told none of its variables.
+    if document.value is not UNREADABLE:
+        mistakes += [Mistake((f"--set {name}",), NOWHERE, reason) for name, reason in variables.unused()]
+    if mistakes or root is None:
+        raise invalid_tree(source.label, mistakes, limits.mistakes_shown)
+    return Tree(
+        name=root.name or folder.name,
+        strategy=root.strategy,
+        max_restarts=root.max_restarts,
+        max_seconds=root.max_seconds,
+        auto_shutdown=root.auto_shutdown,
+        children=tuple(specs_of(root.children)),
+        job=root.job,
+        closers=tuple(closers_of(root.children)),
+        lookouts=tuple(each.obstacle for each in every_child(root.children) if each.obstacle is not None),
+    )
+
+
+def _put_on_path(folder: str) -> None:
+    if not sys.path or sys.path[0] != folder:
+        sys.path.insert(0, folder)
+    # Modules may have been written since the folder was last looked into.
+    importlib.invalidate_caches()

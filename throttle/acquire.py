@@ -1,0 +1,230 @@
+"""Acquire and release in the caller: it is the holder. The fast path of the room."""
+
+from __future__ import annotations
+
+from asyncio import _get_running_loop
+from sys import _getframe
+from typing import TYPE_CHECKING, Final
+
+from ..actors import NotHeld, forbid_loop
+from ..actors.engine import check_timeout, current, former_of, kernel, local, look, peek, unmet
+from .ledger.holds import Hold
+from .ledger.values import Grant, check_name, check_positive, check_priority, too_heavy
+from .lock.callers import TaskCaller
+from .lock.flow import held_by, nest
+from .lock.lock_steps import watched
+from .lock.table import books, table
+from .lock.waiting import queue_up, queue_up_async
+
+if TYPE_CHECKING:
+    from ..actors import Pid
+    from .lock.lock_core import Book
+
+ONE: Final = 1
+ZERO: Final = 0
+"""The defaults of weight and priority. What is the same object needs no check (True is not, nor is 1.0)."""
+
+
+def acquire(name: str, timeout: float | None = None, priority: int = 0, weight: int = 1) -> Grant:
+    """Take a slot of a lock, waiting for one if need be; give it back with ``release``.
+
+    The holder is the current process, and has one slot however often it acquires: a nested acquire succeeds
+    at once, is counted, and returns the same grant. Prefer ``slot`` or ``run``: they cannot forget the
+    release, and their holder is the flow of control. Under a framework that runs one request on several
+    threads, what one of them acquires another one cannot release by name (``grant.release()`` can). Not for
+    code in an event loop (``aacquire``), nor to hand work to somebody else (``execute``).
+
+    Args:
+        name: the lock.
+        timeout: seconds to wait at most, None for ever, 0 not at all.
+        priority: higher goes first; first come, first served among equals.
+        weight: how many slots to take.
+
+    Returns:
+        The grant.
+
+    Raises:
+        LockNotFound: no lock has that name, or it was stopped while this waited.
+        CallTimeout: no slot came in time.
+        QueueFull: the lock has ``max_waiting`` waiters already.
+        BlockingInLoop: an event loop runs in this thread.
+        ValueError: the weight is above num_slots or, nested, above what is held.
+
+    Semantics: ExSleeplock.acquire/1, with priorities, weights and timeouts. Runs in the caller's thread. When
+        the holder ends in any
+    way, its slot is freed; that of a killed actor when its handler has left.
+
+    Differs from ExSleeplock: nesting is counted, so an inner release does not free the outer slot.
+    """
+    if unmet:
+        look()
+    book: Book | None
+    try:
+        book = books[name]
+    except (KeyError, TypeError):
+        book = None
+    if book is None:
+        book = table.find(name)
+    if _get_running_loop() is not None:
+        forbid_loop("throttle.acquire()", "throttle.aacquire()")
+    # What current() does where no loop runs, written out here and in release.
+    here = local.state
+    me = here.process
+    if me is None or me._fate:
+        me = current()
+    if timeout is not None or weight is not ONE or priority is not ZERO:
+        check_request(book, timeout, priority, weight)
+    # Where, in case that nobody releases it; the line number is computed when it is wanted.
+    frame = _getframe(1)
+    ledger = book.ledger
+    if (me.id in ledger.holders or book.apart) and (hold := nest(book, me, weight, guests=False)) is not None:
+        return hold
+    if not ledger.line.size or not ledger.simple or me.id not in book.attached or watched:
+        # Otherwise it would return None.
+        hold = book.take(me, weight, False)
+        if hold is not None:
+            if hold.depth == 1:
+                hold.code = frame.f_code
+                hold.lasti = frame.f_lasti
+            return hold
+    return queue_up(book, me, here, timeout, priority, weight, False, frame.f_code, frame.f_lasti)
+
+
+async def aacquire(name: str, timeout: float | None = None, priority: int = 0, weight: int = 1) -> Grant:
+    """Take a slot without blocking the event loop; otherwise the same as ``acquire``.
+
+    The holder is the task that awaits this. ``asyncio.wait_for(aacquire(...), t)`` makes a task of its own on
+    Python 3.10 and 3.11, whose end frees the slot at once: use ``timeout=`` instead.
+
+    Args, Returns, Raises: as ``acquire``. Cancelling the await leaves the line, or hands the slot on.
+    """
+    if unmet:
+        look()
+    book = books.get(name)
+    if book is None:
+        book = table.find(name)
+    me = current()
+    check_request(book, timeout, priority, weight)
+    # The frame that awaits this.
+    frame = _getframe(1)
+    hold = book.take(me, weight, False)
+    if hold is not None:
+        if hold.depth == 1:
+            hold.code = frame.f_code
+            hold.lasti = frame.f_lasti
+        return hold
+    claim = TaskCaller(name, me, priority, weight, False)
+    claim.book = book
+    claim.code = frame.f_code
+    claim.lasti = frame.f_lasti
+    # It would keep alive what awaits this, for as long as this waits.
+    del frame
+    return await queue_up_async(book, me, claim, timeout)
+
+
+def attempt(name: str, weight: int = 1) -> Grant | None:
+    """Take a slot if one is free and nobody waits for it; never waits, so it may be used in event loops too.
+
+    Returns:
+        The grant, or None.
+
+    Raises:
+        LockNotFound, ValueError: as ``acquire``.
+
+    Semantics: ExSleeplock.attempt/1. While the lock process is being restarted, nothing is granted.
+    """
+    if unmet:
+        look()
+    book = table.find(name)
+    me = current()
+    check_request(book, None, 0, weight)
+    frame = _getframe(1)
+    if _get_running_loop() is None and (hold := nest(book, me, weight, guests=False)) is not None:
+        return hold
+    hold = book.now_or_never(me, weight)
+    if hold is not None:
+        hold.code = frame.f_code
+        hold.lasti = frame.f_lasti
+    return hold
+
+
+def release(name: str) -> None:
+    """Give back what one ``acquire`` took; the outermost frees the slot. Never blocks.
+
+    Raises:
+        NotHeld: this process does not hold the lock.
+        LockNotFound: no lock has that name.
+
+    Semantics: ExSleeplock.release/1, which answers ``:ok`` when nothing is held; so does
+        ``resprout.throttle.ex_sleeplock``.
+    """
+    book: Book | None
+    try:
+        book = books[name]
+    except (KeyError, TypeError):
+        book = None
+    if book is None:
+        look()
+        book = table.find(name)
+    # Also the dead give back what they hold, and meet their death where that is nothing.
+    me = local.state.process
+    if me is None or _get_running_loop() is not None:
+        me = peek() or current()
+    hold = book.ledger.holders.get(me.id)
+    if hold is None or hold.depth <= 0 or hold.code is None:
+        # Not what one acquire of this process has taken.
+        hold = held_by(book, me) or _held_before_exit_signal(book, me)
+        if hold is None:
+            if me._fate:
+                current()
+            if book.ledger.closed:
+                table.find(name)
+            raise NotHeld(name)
+    depth = hold.depth
+    try:
+        book.give_back(hold)
+    except BaseException:
+        if hold.depth == depth:
+            # It came before the first bytecode of that.
+            book.give_back(hold)
+        else:
+            # There may have been no room on the stack even for this; here is more.
+            try:
+                kernel.bell.release()
+            except RecursionError:
+                raise
+            except RuntimeError:
+                pass
+        raise
+
+
+def _held_before_exit_signal(book: Book, me: Pid) -> Hold | None:
+    """Find what this thread or task holds from before an exit signal, after which it went on as a new
+    process.
+    """
+    for pid in former_of(me):
+        hold = book.ledger.holders.get(pid.id)
+        if hold is not None and hold.depth > 0:
+            return hold
+    return None
+
+
+def check_request(book: Book, timeout: object, priority: object, weight: object) -> None:
+    """Refuse what can't be granted, before anything is asked for.
+
+    Raises:
+        ValueError, TypeError: which says what was expected.
+    """
+    if timeout is not None:
+        check_timeout(timeout)
+    if priority.__class__ is not int:
+        check_priority(priority)
+    if weight.__class__ is not int or weight != 1:
+        number = check_positive("weight", weight)
+        if number > book.most():
+            raise too_heavy(book.settings.name, number, book.most())
+
+
+def known(name: str) -> Book:
+    """Return the book of a lock, for whoever looks at it."""
+    return table.find(check_name(name))

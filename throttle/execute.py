@@ -1,0 +1,554 @@
+"""``execute``: work under a lock that is done elsewhere, by one of the lock's slot workers, for a future.
+
+A job waits in the lock's line like everybody else, under a key of its own. When it is granted, an idle worker
+becomes the holder, or a new one is started; a coroutine function becomes a process on the runtime's loop,
+which is the holder. So never more than ``num_slots`` workers are at work, and a lock that is never used with
+``execute`` has none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+from collections import deque
+from collections.abc import Callable, Coroutine
+from functools import partial
+from time import monotonic
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypeVar, overload
+
+from ..actors import CallTimeout, Future, LockNotFound, ServerExit, process
+from ..actors.engine import Alarm, check_timeout, current, kernel, local, look, unmet, work_for
+from .acquire import ZERO
+from .ledger.holds import Claim, Hold, fresh_key
+from .ledger.values import check_priority
+from .lock.flow import opened
+from .lock.table import table
+from .lock.tree import start_worker
+from .lock.workers import Hand, SlotWorker
+from .unfinished import check_callable, check_finished, is_coroutine_function
+
+if TYPE_CHECKING:
+    from ..actors import Pid
+    from ..actors.engine import Worker
+    from .lock.lock_core import Book
+
+P = ParamSpec("P")
+T = TypeVar("T")
+Coro: TypeAlias = Coroutine[Any, Any, T]
+logger = logging.getLogger("resprout.throttle")
+
+
+class JobFuture(Future[T]):
+    """The future of a job: cancelling it takes the job out of the line, unless it runs already."""
+
+    __slots__ = ("_job",)
+    _job: Job | None
+    """None from its beginning on: nothing can be cancelled then, and there is no cycle to be collected."""
+
+    def cancel(self) -> bool:
+        job = self._job
+        if job is None:
+            return self.cancelled()
+        try:
+            # claim(), written out: no interrupt can come between it and what follows.
+            del job._fate[0]
+        except IndexError:
+            return self.cancelled()
+        try:
+            self._leave(job)
+        except BaseException:
+            # It is decided, so it is carried out.
+            kernel.pool.submit(_Cancel(self, job))
+            raise
+        return True
+
+    def _leave(self, job: Job) -> None:
+        """Carry out what has been claimed. May be repeated."""
+        super().cancel()
+        job.leave()
+
+    def add_done_callback(self, callback: Callable[[Any], object]) -> None:
+        """Call ``callback(future)`` when it ends, in a process of its own: it may wait, and the worker may
+        have the next job by then. At once and here when it has ended.
+        """
+        super().add_done_callback(callback if self.done() else _Callback(callback))
+
+    def remove_done_callback(self, callback: Callable[[Any], object]) -> None:
+        """Take a callback away that has not been called yet."""
+        for each in list(self._callbacks):
+            if isinstance(each, _Callback) and each.callback == callback:
+                super().remove_done_callback(each)
+
+
+class _Cancel:
+    """A task of the pool: carry out a cancellation that an interrupt has cut off."""
+
+    __slots__ = ("_future", "_job")
+
+    def __init__(self, future: JobFuture[Any], job: Job) -> None:
+        self._future = future
+        self._job = job
+
+    def run(self, worker: Worker) -> None:
+        self._future._leave(self._job)
+
+
+class _Callback:
+    """A done callback, to be called elsewhere."""
+
+    __slots__ = ("callback",)
+
+    def __init__(self, callback: Callable[[Any], object]) -> None:
+        self.callback = callback
+
+    def __call__(self, future: Future[Any]) -> None:
+        process.spawn(self._call, future)
+
+    def _call(self, future: Future[Any]) -> None:
+        try:
+            self.callback(future)
+        except Exception:
+            logger.exception("a callback of %r raised", future)
+
+
+class Job(Claim):
+    """A function that waits for a slot, and then runs in it."""
+
+    hold: Hold | None = None
+    error: BaseException | None = None
+    """Why it was refused."""
+    alarm: Alarm | None = None
+    sent: bool = False
+    hand: Hand | None = None
+    """The worker that has it, or that was popped for it; a coroutine function has none."""
+
+    def __init__(self, book: Book, call: Callable[[], Any], is_coroutine: bool, priority: int) -> None:
+        # Claim.__init__ written out.
+        self.pid = current()
+        self.key = fresh_key()
+        self.weight = 1
+        self.priority = priority
+        self.since = monotonic()
+        self.ticket = 0
+        self.out = False
+        self.book = book
+        self.call = call
+        self.is_coroutine = is_coroutine
+        self.context = contextvars.copy_context()
+        self.future: JobFuture[Any] = JobFuture()
+        self.future._job = self
+        # Rights that exist once, taken in one atomic step: to decide what becomes of the job, and to run it.
+        self._fate: list[None] = [None]
+        self._run: list[None] = [None]
+
+    def claim(self) -> bool:
+        """Take the only right to start, cancel, refuse or time out the job."""
+        return _pop(self._fate)
+
+    def leave(self) -> None:
+        """Out of the line, for whoever has claimed it."""
+        if self.alarm is not None:
+            self.alarm.cancel()
+        self.book.withdraw(self)
+
+    # What the ledger calls, inside the gate. No user code: futures are completed later, since they may have
+    # callbacks.
+
+    def offer(self, hold: Hold) -> bool:
+        hold.book = self.book
+        if self.hold is not hold:
+            # claim(), written out: no interrupt can come in between, so a repeated step knows whose right it
+            # was.
+            try:
+                del self._fate[0]
+            except IndexError:
+                return False
+            self.hold = hold
+        if not self.sent:
+            hold.job = self
+            self._send(hold)
+            self.sent = True
+        return True
+
+    def refuse(self, error: BaseException) -> None:
+        if self.error is not None or self.claim():
+            # Nothing comes in between; from here on it may be repeated.
+            self.error = error
+            if self.alarm is not None:
+                self.alarm.cancel()
+            self.book.later(partial(self.future.try_set_exception, error))
+
+    def nudge(self) -> bool:
+        self.book.gate.requests.append(partial(_retry, self))
+        return True
+
+    def _send(self, hold: Hold) -> None:
+        """Give the job to somebody who runs it. If this is repeated, it is the same one, or only one of them
+        runs it.
+        """
+        if self.alarm is not None:
+            self.alarm.cancel()
+        ledger = self.book.ledger
+        while not self.is_coroutine and (hand := self.hand or self._pop_hand()) is not None:
+            pid = hand.pid
+            if hand.take(self) and pid is not None:
+                stale = ledger.holders.get(pid.id)
+                if stale is not None and stale is not hold:
+                    # Given back, and whoever was to take it out was cut off.
+                    ledger.drop(stale)
+                ledger.rekey(hold, pid, pid.id)
+                # Not before the gate is left: the worker would wake only to wait for this thread.
+                self.book.later(partial(hand.give, self))
+                return
+            self.hand = None
+        # Starting a process takes its time, and a supervisor: not in the gate.
+        self.book.later(partial(process.spawn, _dispatch, self))
+
+    def _pop_hand(self) -> Hand | None:
+        crew = self.book.crew
+        try:
+            # Popped and noted without a call in between, behind which an interrupt could come.
+            for hand in iter(crew.pop, None) if crew else ():
+                self.hand = hand
+                break
+        except IndexError:
+            pass
+        return self.hand
+
+    # In the worker.
+
+    def run(self) -> bool:
+        """Do the work and give the slot back; False when the lock is over and the worker should end.
+
+        Only an Exception goes to the future. Anything above ends the worker, and with it the job.
+        """
+        hold = self.hold
+        if hold is None or not _pop(self._run):
+            return True
+        future = self.future
+        future._job = None
+        # What is opened inside, on whatever thread, is nested in it.
+        hold.outer = None
+        self.context.run(opened.set, hold)
+        # The worker's; the next job overwrites it.
+        work_for(local.state.process, self.pid)
+        try:
+            value = check_finished(self.context.run(self.call), self.call, "execute")
+        except (Exception, asyncio.CancelledError) as error:
+            self.book.ledger.judge(hold, error)
+            self._done(hold)
+            future.try_set_exception(error)
+        else:
+            self._done(hold)
+            future.try_set(value)
+        return not self.book.ledger.closed
+
+    async def run_async(self) -> None:
+        """The same for a coroutine function, as a process of its own."""
+        hold = self.hold
+        if hold is None or not _pop(self._run):
+            return
+        self.future._job = None
+        self.book.decide(partial(_take_over, self.book, hold, current()))
+        for variable, value in self.context.items():
+            variable.set(value)
+        hold.outer = None
+        opened.set(hold)
+        work_for(current(), self.pid)
+        try:
+            value = check_finished(await self.call(), self.call, "execute")
+        except Exception as error:
+            self.book.ledger.judge(hold, error)
+            hold.job = None
+            self.book.give_back(hold)
+            self.future.try_set_exception(error)
+        else:
+            hold.job = None
+            self.book.give_back(hold)
+            self.future.try_set(value)
+
+    def _done(self, hold: Hold) -> None:
+        hold.depth = 0
+        hold.job = None
+        self.book.step(partial(_finish, self.book, hold, self))
+
+    def worker_died(self, pid: Pid, reason: object) -> None:
+        """Whoever ran it, or was to run it, is dead."""
+        self.fail(ServerExit(reason, pid, f"execute under lock {self.book.settings.name!r}"))
+
+    def fail(self, error: BaseException) -> None:
+        """It will not be run, or not to its end."""
+        _pop(self._run)
+        self.future.try_set_exception(error)
+
+
+def _pop(right: list[None]) -> bool:
+    try:
+        # Not by a call, behind which an interrupt could come before the taker knows.
+        del right[0]
+    except IndexError:
+        return False
+    return True
+
+
+def _retry(job: Job) -> None:
+    job.book.ledger.retry(job, monotonic())
+
+
+def _take_over(book: Book, hold: Hold, pid: Pid) -> None:
+    if hold.depth > 0 and hold.pid is not pid:
+        book.ledger.rekey(hold, pid, pid.id)
+
+
+def _finish(book: Book, hold: Hold, job: Job) -> None:
+    """One step, so that the next job finds this worker idle, and the worker's own slot free."""
+    ledger = book.ledger
+    if ledger.plain:
+        ledger.drop(hold)
+    else:
+        ledger.give_back(hold, monotonic())
+    crew, hand = book.crew, job.hand
+    if crew is not None and hand is not None and not ledger.closed and hand.alive:
+        hand.idle(crew, job)
+    if ledger.line.size:
+        ledger.pass_on(monotonic())
+    if ledger.closed:
+        book._retire()
+
+
+def _dispatch(job: Job) -> None:
+    """Start whoever runs the job, as a process of its own that may wait for a supervisor."""
+    hold = job.hold
+    assert hold is not None
+    mine = object()
+    if job.__dict__.setdefault("dispatched", mine) is not mine:
+        # Told twice, since an interrupt came in between.
+        return
+    try:
+        if job.is_coroutine:
+            pid = process.spawn(job.run_async)
+        else:
+            job.hand = hand = Hand(job.book)
+            hand.take(job)
+            pid = start_worker(SlotWorker, hand)
+    except Exception as error:
+        hold.outcome = "ignored"
+        job.book.give_back(hold)
+        job.fail(error)
+        return
+    job.book.attach(pid)
+    # Waits until it is done: the job must find its slot when it acquires the same lock once more.
+    job.book.decide(partial(_take_over, job.book, hold, pid))
+    if job.hand is not None:
+        job.hand.give(job)
+    elif pid.dead:
+        # It died before the slot was its own, so nobody was told.
+        job.book.owner_died(pid, pid.exit_reason)
+        if pid.left:
+            job.book.owner_left(pid)
+
+
+@overload
+def execute(
+    name: str,
+    fn: Callable[..., Coro[T]],
+    /,
+    *args: Any,
+    timeout: float | None,
+    priority: int = 0,
+    **kwargs: Any,
+) -> Future[T]: ...
+@overload
+def execute(
+    name: str, fn: Callable[..., Coro[T]], /, *args: Any, priority: int, **kwargs: Any
+) -> Future[T]: ...
+@overload
+def execute(
+    name: str, fn: Callable[..., T], /, *args: Any, timeout: float | None, priority: int = 0, **kwargs: Any
+) -> Future[T]: ...
+@overload
+def execute(name: str, fn: Callable[..., T], /, *args: Any, priority: int, **kwargs: Any) -> Future[T]: ...
+@overload
+def execute(name: str, fn: Callable[P, Coro[T]], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]: ...
+@overload
+def execute(name: str, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]: ...
+def execute(  # type: ignore[misc]  # timeout and priority are ours
+    name: str,
+    fn: Callable[..., Any],
+    /,
+    *args: Any,
+    timeout: float | None = None,
+    priority: int = 0,
+    **kwargs: Any,
+) -> Future[Any]:
+    """Have a function called in one of the lock's slot workers, when it gets a slot.
+
+    The worker is the holder. For work that the caller can do itself, ``run`` is cheaper; for work without a
+    limit there is Task.
+
+    Args:
+        name: the lock.
+        fn: called with args and kwargs in the caller's contextvars; a coroutine function is awaited on the
+            runtime's own loop.
+        timeout: seconds to wait for the slot at most, None for ever.
+        priority: higher goes first.
+
+    Returns:
+        A future, at once: ``result()`` it in a thread, await it in a coroutine. ``cancel()`` takes the job
+        out of the line if it does not run yet. It raises what fn raises, CallTimeout when no slot came in
+        time, LockNotFound when the lock was stopped, ServerExit when the worker died. A done callback runs in
+        a process of its own, after the slot is free again.
+
+    Raises:
+        LockNotFound: no lock has that name, or it is being drained.
+        QueueFull: the lock has ``max_waiting`` waiters already.
+        TypeError: fn is not callable, or a generator function.
+    """
+    if unmet:
+        look()
+    book = table.find(name)
+    check_callable(fn, "execute")
+    if priority is not ZERO:
+        check_priority(priority)
+    if timeout is not None:
+        check_timeout(timeout)
+    if book.crew is None:
+        book.crew = deque()
+    job = Job(
+        book, partial(fn, *args, **kwargs) if args or kwargs else fn, is_coroutine_function(fn), priority
+    )
+    if book.crew and _at_once(book, job):
+        return job.future
+    if timeout is not None:
+        kernel.ensure()
+        clock = kernel.clock
+        job.alarm = clock.at(clock.now() + timeout, partial(kernel.pool.submit, _Expire(job, timeout)))
+    # Here and now, so that a refusal is raised here; on top of a step of this very thread, as soon as that is
+    # over.
+    join = partial(_join, book, job)
+    if book.decide(join) is None:
+        book.step(join)
+    if job.error is not None:
+        raise job.error
+    if not job._fate and job.hold is None:
+        # Its time was over before it had joined the line.
+        book.withdraw(job)
+    return job.future
+
+
+def _at_once(book: Book, job: Job) -> bool:
+    """Give a job to an idle worker, if there is one and a slot is free this instant: no line, no claim."""
+    crew = book.crew
+    if job.is_coroutine or not crew:
+        return False
+    hold = None
+    try:
+        hand = job._pop_hand()
+        if hand is None:
+            return False
+        worker = hand.pid
+        if worker is None or not hand.take(job):
+            # Dead; or at work, and in the crew twice.
+            job.hand = None
+            return False
+        hold = book.take(worker, 1, False)
+        if hold is None:
+            hand.idle(crew, job)
+            job.hand = None
+            return False
+        job.claim()
+        job.sent = True
+        job.hold = hold
+        hold.job = job
+        # In this order: see drain._begin.
+        if book.draining and not book.decide(partial(_is_listed, book, job)):
+            raise _drained(book)
+        hand.give(job)
+    except BaseException:
+        # If the worker has the job already, and runs it, the slot is its own.
+        if _pop(job._run):
+            if hold is not None:
+                hold.job = None
+                book.give_back(hold)
+            if job.hand is not None:
+                job.hand.idle(crew, job)
+        raise
+    return True
+
+
+def _join(book: Book, job: Job) -> bool:
+    if book.draining and not job.ticket:
+        job.refuse(_drained(book))
+    else:
+        book.ledger.join(job, monotonic())
+    return True
+
+
+def _is_listed(book: Book, job: Job) -> bool:
+    """Tell whether every drain under way waits for a job. Inside the gate, so none is about to list it."""
+    return all(any(each is job for each in jobs) for jobs in book.draining)
+
+
+def _drained(book: Book) -> LockNotFound:
+    name = book.settings.name
+    return LockNotFound(name, f"lock {name!r} takes no jobs at the moment: it is being drained")
+
+
+@overload
+async def aexecute(
+    name: str,
+    fn: Callable[..., Coro[T]],
+    /,
+    *args: Any,
+    timeout: float | None,
+    priority: int = 0,
+    **kwargs: Any,
+) -> T: ...
+@overload
+async def aexecute(
+    name: str, fn: Callable[..., Coro[T]], /, *args: Any, priority: int, **kwargs: Any
+) -> T: ...
+@overload
+async def aexecute(
+    name: str, fn: Callable[..., T], /, *args: Any, timeout: float | None, priority: int = 0, **kwargs: Any
+) -> T: ...
+@overload
+async def aexecute(name: str, fn: Callable[..., T], /, *args: Any, priority: int, **kwargs: Any) -> T: ...
+@overload
+async def aexecute(name: str, fn: Callable[P, Coro[T]], /, *args: P.args, **kwargs: P.kwargs) -> T: ...
+@overload
+async def aexecute(name: str, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T: ...
+async def aexecute(  # type: ignore[misc]  # timeout and priority are ours
+    name: str,
+    fn: Callable[..., Any],
+    /,
+    *args: Any,
+    timeout: float | None = None,
+    priority: int = 0,
+    **kwargs: Any,
+) -> Any:
+    """Await what ``execute`` returns. Cancelling the await cancels a job that does not run yet."""
+    if unmet:
+        look()
+    return await execute(name, fn, *args, timeout=timeout, priority=priority, **kwargs)
+
+
+class _Expire:
+    """A task of the pool: a job has waited too long."""
+
+    __slots__ = ("_job", "_timeout")
+
+    def __init__(self, job: Job, timeout: float) -> None:
+        self._job = job
+        self._timeout = timeout
+
+    def run(self, worker: Worker) -> None:
+        job = self._job
+        if job.claim():
+            job.leave()
+            job.book.timed_out(job)
+            name = job.book.settings.name
+            job.future.try_set_exception(
+                CallTimeout(f"lock {name!r} gave the job of {job.pid} no slot within {self._timeout:g} s")
+            )

@@ -1,0 +1,1 @@
+"""Who holds a lock, who waits for it, who is next: decided here, without threads, clock or log."""

@@ -1,0 +1,241 @@
+"""The flow of control that a block belongs to, whichever threads it runs on.
+
+A block (``slot``, ``run``, ``limited``) is nested in another of the same lock if it is opened while that is
+open in the same flow. Frameworks run one request's code on several threads, and several requests' code on
+one. An asyncio task is one flow; what it holds is found under its id. Of other code, what stays with a flow
+is its context (``contextvars``), which knows what is open: ``opened`` is the innermost block, ``Hold.outer``
+leads outwards.
+
+A context is copied where a flow forks: into the tasks that it creates, into calls that it has made on other
+threads. So a copy proves nothing by itself. Whoever finds a hold of theirs there, nests. A call on another
+thread (``asyncio.to_thread``) that finds a hold of the task or thread that waits for it becomes its *guest*:
+it works in the same slots, one guest at a time, and has them for itself should its host end first. Everybody
+else (a task that finds its parent's hold, an actor that finds its starter's) takes slots of their own: safe,
+though with one slot that may be for ever. ``slot(name, within=grant)`` says what can't be seen.
+"""
+
+from __future__ import annotations
+
+import sys
+import weakref
+from contextvars import ContextVar
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from ...actors import NotHeld
+from ...actors.engine import call, current, former_of, local, owner, stay
+from ..ledger.holds import Hold
+from ..ledger.values import heavier_than_held
+
+if TYPE_CHECKING:
+    from ...actors import Pid
+    from .lock_core import Book
+
+opened: ContextVar[Hold | None] = ContextVar("resprout.throttle.opened", default=None)
+"""The innermost block of this flow. Those that are closed may still be in the chain: the outermost one stays
+when it ends (the next takes its place), and so do those that ended in another context.
+"""
+
+
+def open_ones(hold: Hold | None) -> Hold | None:
+    """Leave out what was closed: return the innermost hold of a chain that is still open."""
+    while hold is not None and hold.depth <= 0:
+        hold = hold.outer
+    return hold
+
+
+def found(book: Book, me: Pid, whose: Pid) -> Hold | None:
+    """Return what this flow has of a lock.
+
+    Args:
+        whose: the task that a pool's thread works for; else the current process itself.
+    """
+    hold = opened.get()
+    while hold is not None:
+        if hold.depth > 0 and hold.book is book and (not me.pooled or is_of_call(hold, me, whose)):
+            return hold
+        hold = hold.outer
+    if whose is me:
+        return None
+    hold = book.ledger.holders.get(whose.id)
+    if hold is None:
+        # The task may be a guest itself.
+        hold = next((each for each in list(book.apart.values()) if each.opener is whose), None)
+    return hold if hold is not None and hold.depth > 0 else None
+
+
+def is_of_call(hold: Hold, me: Pid, whose: Pid) -> bool:
+    """Tell whether a hold in the context of a pool's thread belongs to the flow of the call that this is.
+
+    Executors that don't know contexts have one for all the calls that a thread of theirs does.
+    """
+    if whose is not me:
+        return hold.pid is whose
+    if hold.opener is me:
+        return hold.origin is not None and hold.origin() is call()
+    return True
+
+
+def nest(book: Book, me: Pid, weight: int, guests: bool = True) -> Hold | None:
+    """Nest in what this flow, or this process by ``acquire``, has of a lock; None when that is nothing.
+
+    In that case nothing is kept under the id of the process any more, so that it can take slots.
+
+    Args:
+        guests: whether this may become a guest of what another thread has taken.
+
+    Raises:
+        ValueError: the weight is above what is held.
+    """
+    hold = nest_in_flow(book, me, owner(me), weight, guests)
+    if hold is not None:
+        return hold
+    held = book.ledger.holders.get(me.id)
+    if held is None or held.depth <= 0:
+        return None
+    if held.of_a_block:
+        # Another flow that ran on this thread has it.
+        book.set_aside(held)
+        return None
+    return again(held, weight)
+
+
+def nest_in_flow(book: Book, me: Pid, whose: Pid, weight: int, guests: bool = True) -> Hold | None:
+    """Nest in what this flow has of a lock, whatever this process has; otherwise as ``nest``."""
+    hold = found(book, me, whose)
+    if hold is not None:
+        opener = hold.opener or hold.pid
+        if opener is me or opener in former_of(me):
+            return again(hold, weight)
+        if guests and may_be_guest(me, whose, hold, opener):
+            check_weight(hold, weight)
+            guest = book.admit(hold, whose, me, alone=True)
+            if guest is not None:
+                if me.pooled:
+                    keep_for_flow(guest, me, whose)
+                return guest
+    return None
+
+
+def look_again(book: Book, me: Pid, weight: int) -> Hold | None:
+    """While a pool's thread waits for slots: whoever it works for may be known by now, and have some.
+
+    What the thread itself has by now is what it waits for.
+    """
+    whose = owner(me)
+    return None if whose is me else nest_in_flow(book, me, whose, weight)
+
+
+def nest_within(grant: Hold, me: Pid, weight: int) -> Hold:
+    """Nest in a grant that the user names.
+
+    Raises:
+        NotHeld: it is over.
+        ValueError: the weight is above what is held.
+    """
+    book = grant.book
+    whose = owner(me)
+    if found(book, me, whose) is grant and (grant.opener or grant.pid) is me:
+        return again(grant, weight)
+    check_weight(grant, weight)
+    guest = book.admit(grant, whose, me, alone=False)
+    if guest is None:
+        raise NotHeld(grant.name)
+    if me.pooled:
+        keep_for_flow(guest, me, whose)
+    return guest
+
+
+def check_within(name: str, within: object) -> Hold:
+    """Return the grant to nest in, or raise the error that says what is wrong.
+
+    Raises:
+        TypeError, ValueError: it is no grant, or that of another lock.
+    """
+    if not isinstance(within, Hold):
+        raise TypeError(f"expected within to be a grant that slot() or acquire() gave, got: {within!r}")
+    if within.name != name:
+        raise ValueError(f"expected within to be a grant of lock {name!r}, got one of {within.name!r}")
+    return within.heir or within
+
+
+def again(hold: Hold, weight: int) -> Hold:
+    """Count one more acquire."""
+    check_weight(hold, weight)
+    hold.depth += 1
+    return hold
+
+
+def check_weight(hold: Hold, weight: int) -> None:
+    """Refuse what a nested block can't have."""
+    if weight > hold.slots:
+        raise heavier_than_held(hold.name, weight, hold.slots)
+
+
+def may_be_guest(me: Pid, whose: Pid, host: Hold, opener: Pid) -> bool:
+    """Tell whether this process carries on the flow of another one, which waits for it.
+
+    That nobody else does at the same time is seen to where it is admitted.
+    """
+    if me.kind == "task":
+        # The thread runs this very loop meanwhile, as in `with slot(...): asyncio.run(...)`.
+        return opener is local.state.process
+    if me.kind != "thread":
+        return False
+    if whose is not me:
+        return host.pid is whose
+    # From Python 3.14 on, a thread may begin in a copy of its starter's context; that is another flow.
+    return me.pooled or not getattr(sys.flags, "thread_inherit_context", 0)
+
+
+def keep_for_flow(hold: Hold, me: Pid, whose: Pid | None = None) -> None:
+    """Note who has opened a block where that is not its holder alone.
+
+    What was taken on a pool's thread for a task belongs to the task, and does not end with the thread.
+    """
+    hold.opener = me
+    if not me.pooled:
+        return
+    here = call()
+    if here is not None:
+        hold.origin = weakref.ref(here)
+    if whose is None:
+        whose = owner(me)
+    if whose is me:
+        return
+    # Before it is the task's: that may have ended, and then this is what the hold lasts for.
+    hold.leaving = stay(whose, me, partial(_call_over, weakref.ref(hold)))
+    if hold.host is None:
+        hold.book.set_aside(hold, whose)
+
+
+def _call_over(taken: weakref.ref[Hold], _leaving: Any) -> None:
+    hold = taken()
+    if hold is not None:
+        hold.book.call_over(hold.key)
+
+
+def held_by(book: Book, me: Pid) -> Hold | None:
+    """Return what ``release`` by name gives back: what this process has acquired, or this flow has open."""
+    held = book.ledger.holders.get(me.id)
+    if held is not None and held.depth > 0 and not held.of_a_block:
+        return held
+    hold = found(book, me, me)
+    return hold if hold is not None and (hold.opener or hold.pid) is me else None
+
+
+def in_use_elsewhere(hold: Hold) -> bool:
+    """Tell whether an open block belongs to another flow than this one."""
+    me = current()
+    if (hold.opener or hold.pid) is me and hold.key == me.id:
+        return False
+    return found(hold.book, me, owner(me)) is not hold
+
+
+def leave(hold: Hold) -> None:
+    """A block has ended that was inside another one, or that is not kept under the id of its process."""
+    if hold.key < 0:
+        hold.book.apart.pop(hold.key, None)
+        hold.leaving = None
+    if opened.get() is hold:
+        opened.set(open_ones(hold.outer))

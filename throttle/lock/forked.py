@@ -1,0 +1,97 @@
+"""Locks in a forked child: those of ``new`` are made anew on first use, of the others the error says why not.
+
+Who holds and who waits is in the parent, so the child's lock has nobody: what it guards is counted in each
+process by itself.
+"""
+
+from __future__ import annotations
+
+import os
+
+from ...actors import AlreadyStarted, LockNotFound, process
+from ...actors.engine import FORK_ADVICE
+from ..ledger.wait_queue import Line
+from .lock_core import Book
+from .settings import Settings
+from .table import books, table
+from .tree import start_in_home
+
+
+def renew(name: str) -> Book | None:
+    """In a forked child: make a lock anew that was declared by ``new`` before the fork.
+
+    Raises:
+        LockNotFound: it is not to be made anew, and the error says why there is none.
+    """
+    settings = table.inherited.get(name)
+    if settings is None:
+        return None
+    if not is_renewable(settings):
+        raise LockNotFound(name, _why_not(settings))
+    try:
+        # With the settings as they are: they say so should another thread have made and ended it meanwhile.
+        start_in_home(settings)
+    except AlreadyStarted as taken:
+        # Another thread was faster, unless it is something else that has the name.
+        if name not in books:
+            raise LockNotFound(
+                name,
+                f"lock {name!r} was made before this process was forked, and cannot be made anew here, since "
+                f"{process.whereis(name) or taken.pid} has its name",
+            )
+    return books.get(name)
+
+
+def is_renewable(settings: Settings) -> bool:
+    """Tell whether a forked child makes a lock anew when it is first used there."""
+    return settings.home and settings.fork == "renew"
+
+
+def _why_not(settings: Settings) -> str:
+    if not settings.home:
+        return (
+            f"lock {settings.name!r} was declared in a tree that was started before this process was forked, "
+            f"and that runs in the parent only; {FORK_ADVICE}"
+        )
+    return (
+        f"lock {settings.name!r} was made before this process was forked, with fork='error'; make it in the "
+        f"child, after the fork, or with fork='renew'"
+    )
+
+
+def _leave_to_parent(book: Book) -> None:
+    """Make the copy of a lock of the parent's one that is over, with nobody in it.
+
+    The child's code may be in the middle of its blocks, whose ends must not grant anything to copies of those
+    who wait in the parent, nor wait for a thread that was in the middle of a step there.
+    """
+    ledger = book.ledger
+    for hold in (*ledger.holders.values(), *book.apart.values()):
+        hold.depth = 0
+    book.turn.clear()
+    book.requests.clear()
+    ledger.holders.clear()
+    book.apart.clear()
+    book.attached.clear()
+    ledger.used = 0
+    ledger.line = Line()
+    ledger.closed = True
+    book._outbox = None
+
+
+def _begin_anew() -> None:
+    """After a fork, in the child: its runtime is empty, so no lock has a process there."""
+    for name, book in books.items():
+        if not (book.ended or book.ledger.closed):
+            table.inherited[name] = book.settings
+    for book in books.values():
+        _leave_to_parent(book)
+        # Its tokens go on from where the parent's were, as after any other end of a lock.
+        table.note_token(book)
+    books.clear()
+
+
+table.renew = renew
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_anew)

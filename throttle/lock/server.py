@@ -1,0 +1,193 @@
+"""The lock process: the supervised face of a ledger. It has the lock's name, and is what can crash."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import attrs
+
+from ...actors import (
+    IGNORE,
+    AlreadyRegistered,
+    AlreadyStarted,
+    ChildSpec,
+    Down,
+    NoReply,
+    Ok,
+    Pid,
+    process,
+)
+from ...actors import child_spec as spec_from
+from ...actors.engine import LibraryServer
+from ...supervision.restarts import on_lost
+from ..ledger.adaptive import adaptive_of
+from ..ledger.rate import Rate
+from ..ledger.values import (
+    Fairness,
+    Fork,
+    check_fairness,
+    check_fork,
+    check_max_waiting,
+    check_name,
+    check_paused,
+    check_positive,
+)
+from . import events
+from .lock_core import Book
+from .settings import Settings
+from .table import books, table
+
+logger = logging.getLogger("resprout.throttle")
+_OPTIONS = frozenset(field.name for field in attrs.fields(Settings)) - {
+    "name",
+    "num_slots",
+    "home",
+    "life",
+}
+
+
+@attrs.frozen
+class TakeName:
+    """Take the lock's name when the process ends that has it."""
+
+    name: str
+    taker: Pid
+
+
+class LockServer(LibraryServer):
+    """Answers for one ledger. Steps of the ledger run in the threads of its callers, through the gate, so
+    nothing is asked of this process while it lives, and nothing is lost when it dies.
+    """
+
+    blocking = False
+    _thief: TakeName | None = None
+    _what = "the process of a lock"
+    _use = "the functions of resprout.throttle (run, slot, acquire, execute, lock_state, ...)"
+
+    def init(self, settings: Settings) -> Any:
+        book = table.open(settings)
+        if not book.adopt(self.pid, settings):
+            # Stopped, while its supervisor was about to restart it.
+            return IGNORE
+        if book.announced:
+            events.tell(events.ADOPTED, book.state(), settings.name, book.ledger.num_slots)
+        else:
+            book.announced = True
+            events.created(settings.name, settings.num_slots)
+        return Ok(book)
+
+    def handle_cast(self, message: object, book: Book) -> Any:
+        if not isinstance(message, TakeName):
+            return super().handle_cast(message, book)
+        self._thief = message
+        process.monitor(message.taker)
+        return NoReply(book)
+
+    def handle_info(self, message: object, book: Book) -> Any:
+        thief = self._thief
+        if thief is None or not isinstance(message, Down) or message.pid is not thief.taker:
+            return super().handle_info(message, book)
+        try:
+            process.register(self.pid, thief.name)
+        except AlreadyRegistered as taken:
+            self._thief = TakeName(thief.name, taken.pid)
+            process.monitor(taken.pid)
+        else:
+            self._thief = None
+        return NoReply(book)
+
+
+def settings_of(
+    name: str,
+    num_slots: int,
+    *,
+    max_waiting: int | None = None,
+    fairness: Fairness = "strict",
+    rate: object = None,
+    adaptive: object = None,
+    fork: Fork = "renew",
+    paused: bool = False,
+    home: bool = False,
+) -> Settings:
+    """Check what a lock is made from.
+
+    Raises:
+        ValueError: which names what was expected, and what was got.
+    """
+    slots = check_positive("num_slots", num_slots)
+    return Settings(
+        check_name(name),
+        slots,
+        check_max_waiting(max_waiting),
+        check_fairness(fairness),
+        Rate.of(rate),
+        adaptive_of(adaptive, slots),
+        home=home,
+        fork=check_fork(fork),
+        paused=check_paused(paused),
+    )
+
+
+def start_lock(settings: Settings) -> Pid | None:
+    """Start the lock process, linked to the caller, which is its supervisor; None when it was stopped.
+
+    A restart whose name was taken meanwhile goes without it, until whoever took it ends: the lock is found by
+    its ledger, and it is no reason to fail, again and again, until the whole tree gives up.
+    """
+    if settings.life.ended:
+        return None
+    pid: Pid | None
+    try:
+        pid = LockServer.start_link(settings, name=settings.name)
+    except AlreadyStarted as taken:
+        book = books.get(settings.name)
+        ours = isinstance(taken.pid.actor, LockServer)
+        if book is None or book.ledger.closed or book.process is not None or ours:
+            raise
+        logger.error(
+            "the name of lock %r was taken by %s while the lock process was being restarted; the lock goes "
+            "on, but its process is not found by that name until %s ends",
+            settings.name,
+            taken.pid,
+            taken.pid,
+        )
+        pid = LockServer.start_link(settings)
+        if pid is not None:
+            pid.cast(TakeName(settings.name, taken.pid))
+    return pid
+
+
+def is_lock(spec: ChildSpec, settings: Settings) -> bool:
+    """Tell whether a child spec is that of a lock."""
+    start, args, _ = spec.start
+    return start is start_lock and args == (settings,)
+
+
+def _lost(pid: Pid) -> None:
+    for book in list(books.values()):
+        book.lost(pid)
+
+
+on_lost(_lost)
+
+
+def child_spec(name: str, num_slots: int, **options: Any) -> ChildSpec:
+    """Make the child spec of a lock, for a supervisor of your own, which counts its restarts and ends it.
+
+    Use it where a lock belongs to a part of your tree. For a lock that is just there, ``new`` is enough.
+
+    Args:
+        name: the lock, also the id of the child unless ``id=`` says otherwise.
+        num_slots: how many holders there may be.
+        options: those of ``new``, and fields of ChildSpec (``id``, ``restart``, ``shutdown``,
+            ``significant``, ...).
+
+    Raises:
+        ValueError: a value is wrong.
+        TypeError: an option is unknown.
+    """
+    ours = {key: value for key, value in options.items() if key in _OPTIONS}
+    fields = {key: value for key, value in options.items() if key not in _OPTIONS}
+    settings = settings_of(name, num_slots, **ours)
+    return spec_from({"id": name, "start": (start_lock, (settings,), {}), **fields})

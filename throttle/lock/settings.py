@@ -1,0 +1,38 @@
+"""What a lock is made from."""
+
+from __future__ import annotations
+
+import attrs
+
+from ..ledger.adaptive import Adaptive
+from ..ledger.rate import Rate
+from ..ledger.values import Fairness, Fork
+
+
+@attrs.define(eq=False)
+class Life:
+    """Of a lock, from ``new`` to ``stop_lock``: what a restart that comes late has to know."""
+
+    ended: bool = False
+
+
+@attrs.frozen
+class Settings:
+    """What a lock is made from.
+
+    Attributes:
+        home: it is a lock of the library's own tree, which restores it.
+        fork: what a forked child finds under its name: the same lock anew, or an error.
+        paused: it grants nothing at first.
+    """
+
+    name: str
+    num_slots: int
+    max_waiting: int | None = None
+    fairness: Fairness = "strict"
+    rate: Rate | None = None
+    adaptive: Adaptive | None = None
+    home: bool = False
+    fork: Fork = "renew"
+    paused: bool = False
+    life: Life = attrs.field(factory=Life, eq=False, repr=False)

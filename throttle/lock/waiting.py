@@ -1,0 +1,295 @@
+"""Waiting for a slot: how a caller joins the line, sleeps, and goes on, in threads and in coroutines."""
+
+from __future__ import annotations
+
+from functools import partial
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from ...actors import CallTimeout
+from ...actors.engine import kernel, park
+from ..ledger.holds import Hold
+from .callers import GRANTED, NUDGED, Caller, TaskCaller, ThreadCaller
+from .combiner import ways_in
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import CodeType
+
+    from ...actors import Pid
+    from ...actors.engine import ThreadState
+    from .lock_core import Book
+
+
+FIRST_LOOK = 0.001
+LAST_LOOK = 0.064
+"""Seconds between two looks of a pool's thread for the task that it works for; the first, and the longest."""
+
+
+def queue_up(
+    book: Book,
+    me: Pid,
+    here: ThreadState,
+    timeout: float | None,
+    priority: int,
+    weight: int,
+    release_on_kill: bool,
+    code: CodeType | None = None,
+    lasti: int = 0,
+    look: Callable[[], Hold | None] | None = None,
+) -> Hold:
+    """Get a hold for this thread's process, however long it takes.
+
+    Args:
+        code: where it was acquired, with lasti, for a hold that has to be released by hand.
+        look: asked now and then during the first tenth of a second, whether there is no need to wait.
+
+    Raises:
+        CallTimeout: the time is over, and the claim is out of the line.
+        LockNotFound, QueueFull, ValueError: the claim was refused.
+        Killed, ServerExit: the process has died meanwhile.
+    """
+    # What thread_caller() does; and then what join() does, and park(): this is the price of waiting.
+    claim = ThreadCaller()
+    claim.book = book
+    claim.name = book.settings.name
+    claim.code = code
+    claim.lasti = lasti
+    claim.pid = me
+    claim.key = key = me.id
+    claim.weight = weight
+    claim.priority = priority
+    claim.ticket = 0
+    claim.out = False
+    claim.depth = 1
+    claim.answer = None
+    # The thread's own is used again and again, so who rings late for a wait before rings this one.
+    claim.sleeper = sleeper = me.sleeper
+    if release_on_kill:
+        claim.release_on_kill = True
+    # The time is an object that nobody else has, like any token.
+    claim.since = token = monotonic()
+    turn = book.turn
+    requests = book.requests
+    joined = False
+    try:
+        if turn.setdefault(0, token) is token:
+            ledger = book.ledger
+            line = ledger.line
+            if (
+                ledger.simple
+                and line.size
+                and ledger.used >= ledger.num_slots
+                and key not in ledger.holders
+                and weight <= ledger.num_slots
+                and not requests
+                and (lane := line.lanes.get(priority)) is not None
+                and line.by_key.setdefault(key, claim) is claim
+            ):
+                # Most claims, when there are many: ledger.join() would do nothing but line.push().
+                line.tickets = claim.ticket = line.tickets + 1
+                lane.append(claim)
+                line.size += 1
+                joined = True
+            del turn[0]
+        if not joined:
+            book.join(claim)
+        elif requests:
+            book.gate.drain()
+            book.flush()
+        if (
+            timeout is None
+            and look is None
+            and sleeper is not None
+            and me.parked is None
+            and not here.owed
+            and not kernel.exiting
+        ):
+            # Most threads that fight for a lock: plain ones that wait for ever. A signal handler that waits
+            # on top of this wait finds the thread parked, and sleeps on something else.
+            me.parked = claim
+            while True:
+                if claim.answer is not None:
+                    break
+                if me._fate:
+                    me.meet_death()
+                sleeper.acquire()
+            me.parked = None
+            if me._fate:
+                me.meet_death()
+        hold: Hold = claim if claim.answer is GRANTED else _wait(book, claim, timeout, look)
+        if release_on_kill and me.dead:
+            # It died before there was anything to release.
+            book.owner_died(me, None)
+    except BaseException:
+        # As in Desk.take: out of the gate without a call.
+        inside = False
+        if 0 in turn:
+            try:
+                inside = turn[0] is token
+            except KeyError:
+                pass
+        if inside:
+            requests[:0] = (book.gate.mend,)
+            del turn[0]
+        if me.parked is claim:
+            me.parked = None
+        claim.depth = 0
+        try:
+            hand_on(book, claim)
+        except RecursionError:
+            # There is no room on the stack for a call: the kernel thread does it, or whoever comes before it.
+            requests += (claim.leave,)
+            posted = kernel.posted
+            posted += (book.gate.drain,)
+            try:
+                kernel.bell.release()
+            except RuntimeError:
+                pass
+            raise
+        raise
+    return hold
+
+
+def _wait(
+    book: Book, claim: ThreadCaller, timeout: float | None, look: Callable[[], Hold | None] | None
+) -> Hold:
+    deadline = None if timeout is None else monotonic() + timeout
+    nap = FIRST_LOOK
+    while True:
+        if claim.answer is None:
+            seconds = None if deadline is None else max(0.0, deadline - monotonic())
+            if look is not None:
+                seconds = nap if seconds is None else min(seconds, nap)
+            park(claim.register, claim.unregister, seconds)
+        if look is not None and claim.answer is None:
+            other = look()
+            if other is not None:
+                hand_on(book, claim)
+                return other
+            nap *= 2
+            if nap > LAST_LOOK:
+                look = None
+        hold = _decided(book, claim, deadline, timeout)
+        if hold is not None:
+            return hold
+
+
+async def queue_up_async(book: Book, me: Pid, claim: TaskCaller, timeout: float | None) -> Hold:
+    """Get a hold for this task, however long it takes; otherwise the same. The claim may be in the line
+    already.
+
+    Cancelling it leaves the line, or hands the slot on.
+    """
+    try:
+        if not claim.ticket and claim.answer is None:
+            book.join(claim)
+        deadline = None if timeout is None else monotonic() + timeout
+        while True:
+            if claim.answer is None:
+                await claim.rung(None if deadline is None else max(0.0, deadline - monotonic()))
+            hold = _decided(book, claim, deadline, timeout)
+            if hold is not None:
+                break
+        if claim.release_on_kill and me.dead:
+            book.owner_died(me, None)
+    except BaseException:
+        claim.depth = 0
+        try:
+            hand_on(book, claim)
+        except RecursionError:
+            # As in queue_up.
+            requests = book.requests
+            requests += (claim.leave,)
+            posted = kernel.posted
+            posted += (book.gate.drain,)
+            try:
+                kernel.bell.release()
+            except RuntimeError:
+                pass
+            raise
+        raise
+    return hold
+
+
+def _decided(book: Book, claim: Caller, deadline: float | None, timeout: float | None) -> Hold | None:
+    """Tell what came of a wait; None when it is to be gone on with."""
+    answer = claim.answer
+    if answer is None:
+        if deadline is None or monotonic() < deadline:
+            return None
+        if not claim.ticket:
+            # Somebody else was at the ledger, and it has not joined the line yet; it may find a free slot.
+            _decide(book, partial(_join, book, claim))
+            if claim.answer is not None:
+                return None
+        # A slot that is granted in this very moment goes to the next.
+        hand_on(book, claim)
+        book.timed_out(claim)
+        raise CallTimeout(f"lock {book.settings.name!r} gave {claim.pid} no slot within {timeout:g} s")
+    if answer is GRANTED:
+        return claim
+    if isinstance(answer, Hold):
+        if answer.depth > 0:
+            answer.depth += 1
+            claim.counted = answer
+            # Should it still be in the line, since whoever told it was cut off: it is never granted itself.
+            claim.depth = 0
+            return answer
+        # Its process has given that back before this claim came to it.
+        _decide(book, partial(_start_over, book, claim))
+        return None
+    if answer is NUDGED:
+        _decide(book, partial(_retry, book, claim))
+        return None
+    assert isinstance(answer, BaseException)
+    raise answer
+
+
+def _decide(book: Book, step: partial[bool]) -> None:
+    """Have a step done before going on; on top of a step of this very thread, as soon as that is over."""
+    if book.decide(step) is None:
+        book.step(step)
+
+
+def _join(book: Book, claim: Caller) -> bool:
+    """Join the line, or do nothing when it is there. Inside the gate."""
+    book.ledger.join(claim, claim.since)
+    return True
+
+
+def _start_over(book: Book, claim: Caller) -> bool:
+    """Join the line anew. Inside the gate, where whoever offered the shared hold has finished with it."""
+    if claim.shared:
+        book.ledger.line.remove(claim)
+        claim.renew()
+        claim.ticket = 0
+        claim.sibling = None
+        claim.out = claim.nudged = claim.shared = False
+    book.ledger.join(claim, monotonic())
+    return True
+
+
+def _retry(book: Book, claim: Caller) -> bool:
+    """After a nudge: take a free slot, or wait anew in the old place. Inside the gate."""
+    if claim.answer is NUDGED:
+        claim.renew()
+        book.ledger.retry(claim, monotonic())
+    return True
+
+
+def hand_on(book: Book, claim: Caller) -> None:
+    """Leave the line, and give a slot that was granted already to the next. May be repeated.
+
+    Through the gate, not just into its queue: a step under way may have entered a hold for this claim, and
+    takes it out again when its offer fails. Until then the process would seem to hold the lock, and its next
+    acquire would be taken for a nested one.
+    """
+    # From now on no grant is taken.
+    claim.depth = 0
+    if book.decide(claim.leave) is None:
+        # On top of a step of this very thread.
+        book.step(claim.leave)
+
+
+ways_in.add(queue_up.__code__)
