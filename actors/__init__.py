@@ -10,11 +10,11 @@ from .reports.crash_reports import CrashReport
 from .runtime.forked import after_fork
 from .runtime.future import Future
 from .runtime.parking import forbid_loop
-from .servers import sys
 from .servers.agent import Agent
 from .servers.bounded import Bounded
 from .servers.dispatch import BadReturn
 from .servers.genserver import GenServer
+from .system import sys
 from .system.development import set_up as _set_up_development_mode
 from .system.shutdown import at_exit
 from .system.stack_dump import dump_processes

@@ -19,7 +19,6 @@ from .runtime.kernel import Alarm, Kernel, kernel
 from .runtime.loop_bells import Bells, bells_of, finish, in_step_of
 from .runtime.parking import LoopBell, Waiter, check_timeout, park
 from .runtime.pool import Worker
-from .runtime.pykka_types import constructed_by
 from .runtime.thread_state import ThreadState, local, look, peek, task_of, tasks, unmet
 from .servers.bounded import has_room, offer, when_room
 from .servers.library_server import LibraryServer
@@ -27,6 +26,7 @@ from .system.isolation import Snapshot, ask_to_stop, at_work, take_leave_of
 from .tasks.task import work_for
 from .vocabulary.child_spec import split_fields, without_arguments
 from .vocabulary.messages import Notice
+from .vocabulary.pykka_types import constructed_by
 
 __all__ = [
     "FORK_ADVICE",

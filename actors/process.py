@@ -20,19 +20,19 @@ from .processes.links import tie
 from .processes.mailbox import System, take_plain
 from .processes.names import names, remove_name, take_name
 from .processes.pid import Pid, table
-from .processes.resolving import no_process, nobody, resolve
+from .processes.resolving import nobody, resolve
 from .processes.resolving import whereis as _whereis
 from .reports.stragglers import Straggler, stragglers
 from .runtime.kernel import Alarm, kernel
 from .runtime.parking import LoopBell, Waiter, check_timeout, forbid_loop, park
 from .runtime.thread_state import look, unmet
-from .servers.dispatch import ExitRequest, ServerPid
+from .servers.dispatch import ServerPid
 from .servers.inline import InlinePid
 from .servers.runnable import RunnablePid
 from .tasks.spawned import spawn as _spawn
-from .vocabulary.errors import CallTimeout, NoProcess
+from .vocabulary.errors import CallTimeout, NoProcess, no_process
 from .vocabulary.messages import NOTHING, Down, Ref
-from .vocabulary.reasons import FORKED, NOPROC
+from .vocabulary.reasons import FORKED, NOPROC, Crash, ExitRequest
 
 __all__ = [
     "Info",
@@ -618,8 +618,6 @@ def inject(server: object, error: Exception) -> None:
     exit signal with the crash for a reason instead.
     """
     look()
-    from .vocabulary.reasons import Crash
-
     if not isinstance(error, Exception):
         raise TypeError(f"expected error to be an Exception, got: {error!r}")
     pid = resolve(server)

@@ -16,7 +16,6 @@ from .keys import key_of
 
 if TYPE_CHECKING:
     from ..actors import Pid
-    from .table import Holdings
 
 SLICE = 1000
 """How many keys are removed in one C call, while which other threads wait (about 0.2 ms)."""
@@ -29,7 +28,7 @@ class Entry:
         ident: the key, or its stand.
         pid: the owner.
         value: what was registered with it; only its owner changes it.
-        holdings: what the owner has in this registry.
+        holdings: what the owner has in this registry; the table's.
         logged: its beginning is in the journal.
         told: what listeners know of it: 0 nothing, 1 its beginning, 2 its end. Belongs to the journal's
             reader.
@@ -37,7 +36,7 @@ class Entry:
 
     __slots__ = ("holdings", "ident", "logged", "pid", "told", "value")
 
-    def __init__(self, ident: Any, pid: Pid, value: Any, holdings: Holdings) -> None:
+    def __init__(self, ident: Any, pid: Pid, value: Any, holdings: Any) -> None:
         self.ident = ident
         self.pid = pid
         self.value = value

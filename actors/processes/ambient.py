@@ -16,6 +16,7 @@ from asyncio import _get_running_loop
 from concurrent.futures.thread import _worker as _executor_worker
 from typing import TYPE_CHECKING, Any
 
+from ..reports.crash_reports import reason_of
 from ..runtime.atomic import remove, replace
 from ..runtime.kernel import kernel
 from ..runtime.loop_bells import bells_of, when_closed, when_stopped
@@ -242,8 +243,6 @@ def _done(task: asyncio.Task[Any]) -> None:
     reason: object = NORMAL
     try:
         if not task.cancelled() and (error := task.exception()) is not None:
-            from ..tasks.spawned import reason_of
-
             reason = reason_of(pid, error)
         # Its code is over: whom its death concerns is told both at once.
         pid._gone = True

@@ -16,9 +16,9 @@ import pykka
 from ..runtime.call import Call
 from ..runtime.kernel import kernel
 from ..runtime.parking import check_timeout, forbid_loop
-from ..runtime.pykka_types import ActorStop, ForeignRef, ask_foreign, is_foreign
 from ..runtime.thread_state import look
 from ..vocabulary.errors import NoProcess, ServerExit
+from ..vocabulary.pykka_types import ActorStop, ForeignRef, ask_foreign, is_foreign
 from ..vocabulary.reasons import KILLED, NORMAL, SHUTDOWN, Crash
 from .ambient import current
 from .mailbox import MailboxPid, System

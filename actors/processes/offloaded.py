@@ -22,6 +22,7 @@ from concurrent.futures import thread as executors
 from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any
 
+from ..runtime.call_cycles import owner_of
 from ..runtime.kernel import kernel
 from ..runtime.thread_state import local
 from .ambient import process_of
@@ -250,3 +251,6 @@ def stay(owner: Pid, thread: Pid, left: Callable[[Leaving], object]) -> Leaving:
     leaving._followed = False
     leaving._left = left
     return leaving
+
+
+owner_of.append(owner)

@@ -23,10 +23,10 @@ from ..reports import telemetry
 from ..runtime.deferred_drains import pay_owed
 from ..runtime.future import Future
 from ..runtime.kernel import kernel
-from ..runtime.pykka_types import RefBase
 from ..runtime.thread_state import local, look, note_code, unmet
-from ..vocabulary.errors import Killed, StalePid
+from ..vocabulary.errors import Killed, StalePid, no_process
 from ..vocabulary.messages import Down, Exited, ExitSignal, Ref, Resource
+from ..vocabulary.pykka_types import RefBase
 from ..vocabulary.reasons import FORKED, KILL, KILLED, NOPROC, NORMAL, SHUTDOWN
 from .death_notices import INTERRUPTS, refuse, refuse_mail, tell_link, tell_monitor
 from .names import give_up_name
@@ -262,8 +262,6 @@ class Pid(RefBase, Generic[Request, Answer]):
             """Send, Pykka's way: an ActorDeadError where nobody lives, a cast otherwise."""
             look()
             if self.dead:
-                from .resolving import no_process
-
                 raise no_process(self)
             self.cast(message)
 

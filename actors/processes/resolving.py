@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import NoReturn
 
 from ..runtime.forked import first_use, was_there
-from ..runtime.pykka_types import is_foreign
 from ..runtime.thread_state import look, unmet
-from ..vocabulary.errors import NoProcess, StalePid
+from ..vocabulary.errors import NoProcess, StalePid, no_process
 from ..vocabulary.messages import Named
-from ..vocabulary.reasons import FORKED
+from ..vocabulary.pykka_types import is_foreign
 from .foreign import stand_in
 from .names import names
 from .pid import Pid
@@ -18,13 +17,6 @@ from .pid import Pid
 def not_a_server(server: object) -> NoReturn:
     """Refuse something that is no server argument."""
     raise TypeError(f"expected a Pid, a registered name (str) or a Via, got: {server!r}")
-
-
-def no_process(pid: Pid) -> NoProcess:
-    """Make the error for a request to a dead process."""
-    if pid.exit_reason is FORKED:
-        return StalePid(pid, pid, FORKED)
-    return NoProcess(pid, pid)
 
 
 def resolve(server: object) -> Pid:

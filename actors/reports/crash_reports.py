@@ -13,8 +13,8 @@ import attrs
 
 from ..runtime.fork_locks import lock
 from ..runtime.kernel import kernel
-from ..vocabulary.errors import brief
-from ..vocabulary.reasons import Crash
+from ..vocabulary.errors import Killed, brief
+from ..vocabulary.reasons import Crash, ExitRequest, is_orderly
 from . import telemetry
 from .bursts import Bursts
 
@@ -125,6 +125,16 @@ def crashed(pid: Any, reason: object, item: object) -> None:
     except Exception:
         sys.stderr.write(f"the crash report of {pid} could not be made:\n")
         traceback.print_exc()
+
+
+def reason_of(pid: Pid, error: BaseException) -> object:
+    """The exit reason of code that ended in an exception; a fault is reported."""
+    if isinstance(error, Killed):
+        return pid.exit_reason
+    reason = error.reason if isinstance(error, ExitRequest) else Crash(error)
+    if not is_orderly(reason) and not pid._fate:
+        crashed(pid, reason, None)
+    return reason
 
 
 def _owned_by(pid: Pid) -> tuple[str, ...]:

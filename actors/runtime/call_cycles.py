@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import sys
 import weakref
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ..vocabulary.errors import CallCycle
@@ -54,6 +55,8 @@ class Wait:
 waits: dict[int, Wait] = {}
 """In development mode: for whom a process waits, by its id."""
 _room = [ROOM]
+owner_of: list[Callable[[Pid], Pid]] = []
+"""Tells for which task a thread of a pool works; put in by ``processes.offloaded``, which stands above."""
 
 
 def check(caller: Pid | None, target: Pid) -> None:
@@ -68,9 +71,7 @@ def check(caller: Pid | None, target: Pid) -> None:
     chain = _starters(caller, target)
     if chain is None and caller.pooled and (DEVELOPMENT or _is_starter(target)):
         # A thread that works for an async server.
-        from ..processes.offloaded import owner
-
-        caller = owner(caller)
+        caller = owner_of[0](caller)
         chain = _starters(caller, target)
     if chain is not None:
         raise CallCycle(chain, starting=True)
@@ -113,9 +114,7 @@ def note(waiter: Pid, target: Pid, until: Any) -> None:
         _room[0] = ROOM + 2 * len(waits)
     wait = waits[waiter.id] = Wait(target, until)
     if waiter.pooled:
-        from ..processes.offloaded import owner
-
-        waits[owner(waiter).id] = wait
+        waits[owner_of[0](waiter).id] = wait
 
 
 def _starters(caller: Pid, target: Pid) -> tuple[Pid, ...] | None:

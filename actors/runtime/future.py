@@ -16,9 +16,10 @@ from collections.abc import Callable, Generator, Iterable
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 from ..vocabulary.errors import AlreadySet, BlockingInLoop, CallTimeout
+from ..vocabulary.pykka_types import FutureBase
+from .future_mirror import Mirror
 from .kernel import kernel
 from .parking import LoopBell, Waiter, check_timeout, park
-from .pykka_types import FutureBase
 from .thread_state import look, unmet
 
 if TYPE_CHECKING:
@@ -318,8 +319,6 @@ class Future(FutureBase[T]):
         """
         if unmet:
             look()
-        from .future_mirror import Mirror
-
         return Mirror(self)
 
     # -- derived futures -----------------------------------------------------

@@ -1,6 +1,6 @@
 """The engine of servers: takes items from a mailbox one at a time and carries out what the callbacks return.
 
-How a server is run (pool thread, sender's thread, event loop) is in running.py; what its callbacks mean is
+How a server is run (pool thread, sender's thread, event loop) is in runnable.py; what its callbacks mean is
 in genserver.py.
 """
 
@@ -22,11 +22,11 @@ from ..reports import telemetry
 from ..runtime.call import Call
 from ..runtime.call_cycles import begin, suspects
 from ..runtime.kernel import Alarm, kernel
-from ..runtime.pykka_types import PYKKA_MESSAGES, ActorStop
 from ..runtime.thread_state import local, peek
 from ..vocabulary.errors import AlreadyRegistered, AlreadyStarted, Killed, ResproutError, StartError
 from ..vocabulary.messages import IGNORE, NOTHING, TIMEOUT, Down, Exited, NoReply, Ok, Reply, Stop, TaskReply
-from ..vocabulary.reasons import NOPROC, NORMAL, Crash, is_orderly
+from ..vocabulary.pykka_types import PYKKA_MESSAGES, ActorStop
+from ..vocabulary.reasons import NOPROC, NORMAL, Crash, ExitRequest, is_orderly
 
 if TYPE_CHECKING:
     from .debug_functions import Debugger
@@ -55,14 +55,6 @@ def keep_back(error: KeyboardInterrupt) -> bool:
         local.state.interrupt = error
         return True
     return False
-
-
-class ExitRequest(BaseException):
-    """``process.exit(reason)``: unwinds the process's code, which then ends with the reason."""
-
-    def __init__(self, reason: object) -> None:
-        self.reason = reason
-        super().__init__(f"exit({reason!r})")
 
 
 class BootCall(Call):

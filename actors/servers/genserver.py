@@ -13,19 +13,19 @@ from typing_extensions import TypeVar
 
 from ..processes.ambient import current
 from ..processes.pid import Pid
-from ..processes.resolving import no_process, resolve
+from ..processes.resolving import resolve
 from ..processes.resources import disown, own
 from ..runtime.call import Call
 from ..runtime.call_cycles import begin, check, suspects
 from ..runtime.future import Future
 from ..runtime.parking import check_timeout, forbid_loop
-from ..runtime.pykka_types import ActorBase
 from ..runtime.thread_state import look, unmet
 from ..vocabulary.child_spec import ChildSpec, child_spec
-from ..vocabulary.errors import CallCycle, NoProcess, NotFound, SelfCall, ServerExit
+from ..vocabulary.errors import CallCycle, NoProcess, NotFound, SelfCall, ServerExit, no_process
 from ..vocabulary.messages import NoReply, Ok
+from ..vocabulary.pykka_types import ActorBase
 from .dispatch import StopRequest, request_stop
-from .starting import astart_server, start_server
+from .starting import astart_server, early_pid, start_server
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -33,9 +33,9 @@ if TYPE_CHECKING:
 
     from typing_extensions import Unpack
 
-    from ..runtime.pykka_types import ForeignActorRef
     from ..vocabulary.child_fields import NamedChildFields
     from ..vocabulary.messages import Constant, Named, Reply, Stop
+    from ..vocabulary.pykka_types import ForeignActorRef
 
 State = TypeVar("State", default=Any)
 Request = TypeVar("Request", default=Any)
@@ -108,6 +108,17 @@ class GenServer(ActorBase, Generic[State, Request, Answer]):
     def pid(self) -> Pid:
         """The Pid of this process, in ``__init__``, too."""
         return self._known()
+
+    def _known(self) -> Pid:
+        # By ``__getattr__`` it would be had without a call, and every look at a callback would be slower.
+        try:
+            return self._pid  # type: ignore[no-any-return]  # Pykka's side knows no Pid
+        except AttributeError:
+            return early_pid(self)
+
+    @staticmethod
+    def _create_future() -> Any:
+        return Future()
 
     @classmethod
     def is_async(cls) -> bool:

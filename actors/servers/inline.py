@@ -18,10 +18,10 @@ from ..runtime.call_cycles import check
 from ..runtime.deferred_drains import pay_owed
 from ..runtime.kernel import kernel
 from ..runtime.parking import Waiter, check_timeout
-from ..runtime.pykka_types import PYKKA_MESSAGES
 from ..runtime.thread_state import ThreadState, local
 from ..vocabulary.errors import BlockingInLoop
 from ..vocabulary.messages import NOTHING, ExitSignal, Ok, Reply
+from ..vocabulary.pykka_types import PYKKA_MESSAGES
 from ..vocabulary.reasons import Crash
 from .dispatch import Boot, checked
 from .runnable import BUDGET, RunnablePid, begin_call

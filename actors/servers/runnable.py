@@ -15,15 +15,14 @@ from typing import Any
 from ..processes.ambient import current
 from ..processes.mailbox import Cast
 from ..processes.pid import Pid
-from ..processes.resolving import no_process
 from ..runtime.call import Call
 from ..runtime.call_cycles import begin, suspects
 from ..runtime.future import Future
 from ..runtime.kernel import kernel
 from ..runtime.parking import check_timeout
-from ..runtime.pykka_types import ActorStop
 from ..runtime.thread_state import look, unmet
-from ..vocabulary.errors import BlockingInLoop, SelfCall
+from ..vocabulary.errors import BlockingInLoop, SelfCall, no_process
+from ..vocabulary.pykka_types import ActorStop
 from ..vocabulary.reasons import FORKED, NORMAL
 from .dispatch import ServerPid, request_stop
 

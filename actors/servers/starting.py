@@ -13,8 +13,8 @@ from ..runtime.call import Call
 from ..runtime.call_cycles import DEVELOPMENT, note, suspects
 from ..runtime.kernel import kernel
 from ..runtime.parking import check_timeout, forbid_loop
-from ..runtime.pykka_types import ActorBase
 from ..vocabulary.errors import CallTimeout, ServerExit, StartError
+from ..vocabulary.pykka_types import ActorBase
 from .bounded import make_bounded
 from .dispatch import Boot, BootCall
 from .inline import InlinePid

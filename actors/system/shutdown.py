@@ -2,8 +2,7 @@
 with nothing.
 
 At exit no thread can be started (3.12 forbids it), so whoever waits helps to run what is in the backlog.
-Pool, kernel and loop
-threads are daemons: the interpreter never waits for them.
+Pool, kernel and loop threads are daemons: the interpreter never waits for them.
 """
 
 from __future__ import annotations
@@ -13,18 +12,22 @@ import logging
 import os
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
-from ..processes import resources
+from ..process import demonitor, monitor, receive
+from ..processes import names, resources
 from ..processes.ambient import current
-from ..processes.pid import table
+from ..processes.pid import Pid, table
 from ..reports import crash_reports as reports
+from ..reports import stragglers
+from ..runtime import forked, loop
+from ..runtime import loop_bells as bells
 from ..runtime.closers import closers
 from ..runtime.kernel import kernel
+from ..runtime.thread_state import local, tasks, unmet
+from ..servers.dispatch import StopRequest
+from ..vocabulary.errors import CallTimeout, ProcessExit
+from ..vocabulary.messages import Down, Ref
 from ..vocabulary.reasons import FORKED, SHUTDOWN
-
-if TYPE_CHECKING:
-    from ..processes.pid import Pid
 
 logger = logging.getLogger("resprout")
 AT_EXIT = 10.0
@@ -44,9 +47,6 @@ def at_exit(pid: Pid, *, last: bool = False) -> None:
 
 def stop_trees() -> None:
     """Stop every registered tree, the last one first, as its parent would."""
-    from ..process import demonitor, monitor, receive
-    from ..vocabulary.errors import CallTimeout, ProcessExit
-    from ..vocabulary.messages import Down, Ref
 
     def down_of(ref: Ref) -> Callable[[object], bool]:
         return lambda message: isinstance(message, Down) and message.ref is ref
@@ -57,8 +57,6 @@ def stop_trees() -> None:
         if pid.dead:
             continue
         ref = monitor(pid)
-        from ..servers.dispatch import StopRequest
-
         pid.deliver(StopRequest(SHUTDOWN))
         try:
             receive(down_of(ref), max(0.0, deadline - time.monotonic()))
@@ -89,13 +87,6 @@ atexit.register(_at_exit)
 
 def _after_fork_in_child() -> None:
     """The child has one thread: none of the runtime's, and no process but that thread."""
-    from ..processes import names
-    from ..reports import stragglers
-    from ..runtime import forked, loop
-    from ..runtime import kernel as kernel_module
-    from ..runtime import loop_bells as bells
-    from ..runtime.thread_state import local, tasks, unmet
-
     for each in list(table.values()):
         # Their code runs in the parent; here they are dead, and say why.
         each.flag(FORKED)
@@ -110,7 +101,7 @@ def _after_fork_in_child() -> None:
     names.reset_names()
     resources._estates.clear()
     closers.reset()
-    kernel_module.kernel.reset()
+    kernel.reset()
     bells.begin_anew()
     loop.forget_loop()
     local.state.__init__()  # type: ignore[misc]  # begin anew in place

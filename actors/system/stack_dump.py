@@ -21,10 +21,10 @@ from ..processes.ambient import ThreadPid
 from ..processes.foreign import stand_in_of
 from ..processes.pid import Pid, table
 from ..reports.stragglers import straggling
-from ..runtime.pykka_types import ACTOR_LOOP
 from ..servers.inline import InlinePid
 from ..servers.pooled import PooledPid
 from ..tasks.spawned import SpawnedPid
+from ..vocabulary.pykka_types import ACTOR_LOOP
 
 __all__ = ["dump_processes", "processes_as_text"]
 

@@ -12,16 +12,15 @@ from typing import TYPE_CHECKING, Any
 from ..processes.ambient import current
 from ..processes.links import tie
 from ..processes.mailbox import MailboxPid
-from ..reports import crash_reports as reports
 from ..reports import telemetry
+from ..reports.crash_reports import reason_of
 from ..reports.stragglers import caught_up, straggles
 from ..runtime.kernel import kernel
 from ..runtime.loop import makes_coroutine, runtime_loop
 from ..runtime.thread_state import adopt_task, disown_task, local, look, peek
-from ..servers.dispatch import STARTED, ExitRequest
-from ..vocabulary.errors import Killed
+from ..servers.dispatch import STARTED
 from ..vocabulary.messages import Ref
-from ..vocabulary.reasons import NORMAL, Crash, is_orderly
+from ..vocabulary.reasons import NORMAL
 
 if TYPE_CHECKING:
     from ..processes.pid import Pid
@@ -86,16 +85,6 @@ class SpawnedPid(MailboxPid):
         super()._drop()
         self._function = None
         self._args = ()
-
-
-def reason_of(pid: Pid, error: BaseException) -> object:
-    """The exit reason of code that ended in an exception; a fault is reported."""
-    if isinstance(error, Killed):
-        return pid.exit_reason
-    reason = error.reason if isinstance(error, ExitRequest) else Crash(error)
-    if not is_orderly(reason) and not pid._fate:
-        reports.crashed(pid, reason, None)
-    return reason
 
 
 class CoroutinePid(MailboxPid):

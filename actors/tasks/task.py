@@ -20,6 +20,7 @@ from ..runtime.future import Future
 from ..runtime.loop import makes_coroutine
 from ..runtime.parking import check_timeout
 from ..runtime.thread_state import look, peek, runs_here
+from ..vocabulary.child_spec import child_spec as make_child_spec
 from ..vocabulary.errors import CallTimeout, ProcessExit, ResproutError, ServerExit
 from ..vocabulary.messages import Down, Exited, Ref, TaskExit, TaskReply
 from ..vocabulary.reasons import KILL, KILLED, SHUTDOWN, is_orderly
@@ -126,15 +127,13 @@ class Task:
     @staticmethod
     def child_spec(function: Callable[..., Any], *args: Any, **overrides: Any) -> Any:
         """The child spec of a task: temporary, as in Elixir."""
-        from ..vocabulary.child_spec import child_spec
-
         fields = {
             "id": Task,
             "start": (Task.start_link, (function, *args)),
             "restart": "temporary",
             **overrides,
         }
-        return child_spec(fields)
+        return make_child_spec(fields)
 
     # -- waiting -------------------------------------------------------------
 

@@ -6,14 +6,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from ..runtime.future import Future
 from ..vocabulary.errors import CallTimeout
 
 if TYPE_CHECKING:
     from ..vocabulary.messages import Ref
-    from .task import Task
 
 
 def deadline_of(timeout: float | None) -> float | None:
@@ -33,7 +32,22 @@ def wait_until(future: Future[Any], deadline: float | None) -> bool:
     return True
 
 
-class Ends:
+class Awaited(Protocol):
+    """What can be waited for: a `Task`."""
+
+    @property
+    def ref(self) -> Ref:
+        """Which one."""
+
+    @property
+    def _result(self) -> Future[Any]:
+        """Completed when it ends."""
+
+
+A = TypeVar("A", bound=Awaited)
+
+
+class Ends(Generic[A]):
     """The ends of tasks, each told once. Used by one thread; the tasks end in whatever threads.
 
     Args:
@@ -43,32 +57,32 @@ class Ends:
         waited_for: those that have not been told yet.
     """
 
-    def __init__(self, tasks: Iterable[Task] = ()) -> None:
-        self.waited_for: dict[Ref, tuple[Task, Callable[[object], None]]] = {}
-        self._ended: deque[Task] = deque()
+    def __init__(self, tasks: Iterable[A] = ()) -> None:
+        self.waited_for: dict[Ref, tuple[A, Callable[[object], None]]] = {}
+        self._ended: deque[A] = deque()
         self._bell: Future[None] = Future()
         for task in tasks:
             if task.ref not in self.waited_for:
                 self.add(task)
 
-    def __enter__(self) -> Ends:
+    def __enter__(self) -> Ends[A]:
         return self
 
     def __exit__(self, *error: object) -> None:
         self.close()
 
-    def add(self, task: Task) -> None:
+    def add(self, task: A) -> None:
         """Wait for one more."""
         tell = partial(self._tell, task)
         self.waited_for[task.ref] = (task, tell)
         task._result.add_done_callback(tell)
 
-    def _tell(self, task: Task, _result: object) -> None:
+    def _tell(self, task: A, _result: object) -> None:
         # In this order: who waits looks at the list after it has hung up a new bell.
         self._ended.append(task)
         self._bell.try_set(None)
 
-    def next(self, deadline: float | None) -> Task | None:
+    def next(self, deadline: float | None) -> A | None:
         """The next one that has ended; None when the time is over."""
         while True:
             bell: Future[None] = Future()
@@ -81,7 +95,7 @@ class Ends:
             if not wait_until(bell, deadline) and not self._ended:
                 return None
 
-    def drop(self, task: Task) -> None:
+    def drop(self, task: A) -> None:
         """Wait for one no more."""
         _, tell = self.waited_for.pop(task.ref, (task, None))
         if tell is not None:

@@ -8,18 +8,34 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import attrs
 
+from ..processes.pid import Pid
 from ..runtime.parking import check_timeout
 from ..runtime.thread_state import look
 from ..vocabulary.errors import CallTimeout, ServerExit
 from ..vocabulary.messages import TaskExit
-from .task_ends import Ends, deadline_of, wait_until
+from .task_ends import Awaited, Ends, deadline_of, wait_until
 
-if TYPE_CHECKING:
-    from .task import Task
+
+class Streamed(Awaited, Protocol):
+    """A task of a stream: a `Task`, which the stream of its results ends like its owner would."""
+
+    @property
+    def owner(self) -> Pid:
+        """Who takes the results."""
+
+    def _take(self) -> Any:
+        """Give the result, or raise what came in its place."""
+
+    def _let_go(self, *, take: bool = True) -> None:
+        """End what ties it to its owner."""
+
+    def _kill(self, *, take: bool = True) -> None:
+        """End it."""
+
 
 CPUS = os.cpu_count() or 1
 
@@ -46,7 +62,7 @@ def make_stream(
     iterable: Iterable[Any],
     function: Callable[..., Any],
     options: StreamOptions,
-    begin: Callable[[Callable[..., Any], Any], Task],
+    begin: Callable[[Callable[..., Any], Any], Streamed],
 ) -> Iterator[Any]:
     """Check the arguments now, not at the first next, and make the stream.
 
@@ -70,7 +86,7 @@ def make_stream(
 class _Item:
     """One item at work."""
 
-    task: Task
+    task: Streamed
     item: object
     deadline: float | None
 
@@ -83,7 +99,7 @@ class _Stream:
         items: Iterator[Any],
         function: Callable[..., Any],
         options: StreamOptions,
-        begin: Callable[[Callable[..., Any], Any], Task],
+        begin: Callable[[Callable[..., Any], Any], Streamed],
     ) -> None:
         self._items = items
         self._function = function
@@ -91,7 +107,7 @@ class _Stream:
         self._begin = begin
         self._at_work: dict[object, _Item] = {}
         """The oldest first, by the Ref of its task."""
-        self._ends = Ends()
+        self._ends: Ends[Streamed] = Ends()
         self._more = True
 
     def results(self) -> Iterator[Any]:

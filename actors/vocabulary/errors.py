@@ -42,6 +42,7 @@ from typing import TYPE_CHECKING
 import pykka
 
 from .portable import Portable
+from .reasons import FORKED
 
 if TYPE_CHECKING:
     from ..processes.pid import Pid
@@ -101,6 +102,13 @@ class StalePid(NoProcess):
             f"start what you need in the child, after the fork (resprout.after_fork(fn) has that done on "
             f"first use)"
         )
+
+
+def no_process(pid: Pid) -> NoProcess:
+    """Make the error for a request to a dead process."""
+    if pid.exit_reason is FORKED:
+        return StalePid(pid, pid, FORKED)
+    return NoProcess(pid, pid)
 
 
 class ServerExit(ProcessExit):

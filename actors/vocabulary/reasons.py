@@ -61,3 +61,11 @@ def is_orderly(reason: object) -> bool:
     (True, True, False)
     """
     return isinstance(reason, Shutdown) or (isinstance(reason, str) and reason in (NORMAL, SHUTDOWN))
+
+
+class ExitRequest(BaseException):
+    """``process.exit(reason)``: unwinds the process's code, which then ends with the reason."""
+
+    def __init__(self, reason: object) -> None:
+        self.reason = reason
+        super().__init__(f"exit({reason!r})")

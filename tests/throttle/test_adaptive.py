@@ -18,7 +18,7 @@ from resprout import throttle
 from resprout.actors import CallTimeout, ConfigError, NotHeld, Pid, QueueFull, telemetry
 from resprout.supervision import Application
 from resprout.throttle.ledger.adaptive import Adaptive, Aimd, Gradient, adaptive_of
-from resprout.throttle.ledger.adaptive_limits import Limit, judge
+from resprout.throttle.ledger.adaptive_limits import Limit, judge, limit_of
 from resprout.throttle.ledger.holds import Hold
 from resprout.throttle.ledger.ledger import Ledger
 from resprout.throttle.ledger.values import Outcome
@@ -33,7 +33,7 @@ def feed(limit: Limit, outcome: Outcome, held: float, used: int, now: float = 0.
 
 
 def test_aimd_grows_by_one_for_each_round_while_it_is_used_and_shrinks_by_a_factor() -> None:
-    limit = Aimd(min=2, max=12, timeout=1.0).limit(10)
+    limit = limit_of(Aimd(min=2, max=12, timeout=1.0), 10)
     assert {feed(limit, "success", QUICK, 1) for _ in range(50)} == {10}
     assert [feed(limit, "success", QUICK, 8) for _ in range(10)] == [10] * 9 + [11]
     assert feed(limit, "success", SLOW, 8) == 9
@@ -46,7 +46,7 @@ def test_aimd_grows_by_one_for_each_round_while_it_is_used_and_shrinks_by_a_fact
 
 
 def test_aimd_grows_faster_the_longer_all_goes_well() -> None:
-    limit = Aimd(max=1000).limit(50)
+    limit = limit_of(Aimd(max=1000), 50)
     steps = []
     for _ in range(4):
         before = slots = feed(limit, "ignored", QUICK, 50)
@@ -61,32 +61,32 @@ class TestDrops:
     """What both ways do with what was dropped and what is to be ignored."""
 
     def test_drops_of_work_granted_before_the_shrink_are_one_signal(self, adaptive: Adaptive) -> None:
-        limit = adaptive.limit(50)
+        limit = limit_of(adaptive, 50)
         assert [limit.released(0.0, 1.0, 50 - nth, "dropped") for nth in range(40)] == [45] * 40
         assert limit.released(0.5, 2.0, 10, "dropped") == 45
         assert limit.released(1.5, 2.0, 10, "dropped") < 45
 
     def test_each_drop_takes_at_least_one_slot_down_to_min(self, adaptive: Adaptive) -> None:
-        limit = attrs.evolve(adaptive, min=2).limit(4)
+        limit = limit_of(attrs.evolve(adaptive, min=2), 4)
         assert [limit.released(now, now + 0.5, 1, "dropped") for now in range(4)] == [3, 2, 2, 2]
 
     def test_an_outage_is_noticed_within_a_few_requests(self, adaptive: Adaptive) -> None:
-        limit = adaptive.limit(100)
+        limit = limit_of(adaptive, 100)
         assert [limit.released(now, now + 0.5, 1, "dropped") for now in range(15)][-1] == 1
 
     def test_what_is_ignored_teaches_nothing(self, adaptive: Adaptive) -> None:
-        limit = adaptive.limit(10)
+        limit = limit_of(adaptive, 10)
         assert {limit.released(now, now + 50.0, 10, "ignored") for now in range(1000)} == {10}
 
     def test_a_slot_held_for_long_in_a_lock_that_is_hardly_used_teaches_nothing(
         self, adaptive: Adaptive
     ) -> None:
-        limit = adaptive.limit(10)
+        limit = limit_of(adaptive, 10)
         assert {limit.released(now, now + 3600.0, 2, "success") for now in range(1000)} == {10}
         assert {limit.released(now, now + 0.001, 2, "success") for now in range(1000)} == {10}
 
     def test_a_number_that_somebody_sets_is_where_it_goes_on(self, adaptive: Adaptive) -> None:
-        limit = adaptive.limit(50)
+        limit = limit_of(adaptive, 50)
         limit.resized(20, 0.0)
         assert limit.released(1.0, 2.0, 20, "dropped") == 18
         limit.resized(500, 3.0)
@@ -262,7 +262,7 @@ def test_a_lock_follows_its_limit_and_tells(lock: Callable[..., str]) -> None:
 
 def test_a_waiter_heavier_than_what_is_left_of_the_slots_is_let_in_alone(lock: Callable[..., str]) -> None:
     ledger = Ledger("lock", 4)
-    ledger.limit = Aimd(max=4, timeout=1.0).limit(4)
+    ledger.limit = limit_of(Aimd(max=4, timeout=1.0), 4)
     ledger.adopt(0.0)
     nobody: Any = None
     hold = ledger.take(nobody, 1, 4, 0.0)
@@ -478,7 +478,7 @@ class Late(Caller):
 
 def test_a_grant_that_came_too_late_for_a_cancelled_task_teaches_nothing() -> None:
     ledger = Ledger("lock", 4)
-    ledger.limit = Aimd(max=8).limit(4)
+    ledger.limit = limit_of(Aimd(max=8), 4)
     ledger.adopt(0.0)
     nobody: Any = None
     claim = Late(nobody, 7)
@@ -492,7 +492,7 @@ def test_a_grant_that_came_too_late_for_a_cancelled_task_teaches_nothing() -> No
 
 def test_a_hold_that_was_handed_over_keeps_what_was_said_of_it() -> None:
     ledger = Ledger("lock", 4)
-    ledger.limit = Aimd(max=8).limit(4)
+    ledger.limit = limit_of(Aimd(max=8), 4)
     ledger.adopt(0.0)
     nobody: Any = None
     hold = ledger.take(nobody, 1, 1, 0.0)
@@ -508,7 +508,7 @@ def test_a_hold_that_was_handed_over_keeps_what_was_said_of_it() -> None:
 
 def test_weights_count_as_slots_that_are_used() -> None:
     ledger = Ledger("lock", 4)
-    ledger.limit = Aimd(max=8).limit(4)
+    ledger.limit = limit_of(Aimd(max=8), 4)
     ledger.adopt(0.0)
     nobody: Any = None
     for now in range(4):

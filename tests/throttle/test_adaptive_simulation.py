@@ -18,6 +18,7 @@ import attrs
 import pytest
 
 from resprout.throttle import Aimd, Gradient
+from resprout.throttle.ledger.adaptive_limits import limit_of
 from resprout.throttle.ledger.holds import Hold
 from resprout.throttle.ledger.ledger import Ledger
 
@@ -79,7 +80,7 @@ def simulate(
     """Have clients that always want more go through a lock to a service, for so many samples."""
     chance = random.Random(seed)
     ledger = Ledger("simulated", slots)
-    ledger.limit = None if adaptive is None else adaptive.limit(slots)
+    ledger.limit = None if adaptive is None else limit_of(adaptive, slots)
     ledger.adopt(0.0)
     nobody: Any = None
     ends: list[tuple[float, int, Hold]] = []

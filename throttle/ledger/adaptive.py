@@ -2,7 +2,7 @@
 
 An adaptive lock finds its own number of slots from what becomes of the work that is done in them. Use it
 where the resource behind the lock has no number that somebody knows, such as a service of others. For a pool
-of 10 connections, 10 is the better answer. How the number is found stands in ``limits``.
+of 10 connections, 10 is the better answer. How the number is found stands in ``adaptive_limits``.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from typing import Any, Final, TypeAlias
 import attrs
 
 from ...actors import MailboxFull, QueueFull
-from .adaptive_limits import AimdLimit, GradientLimit, Limit
 
 OVERLOAD: Final[tuple[type[BaseException], ...]] = tuple(
     dict.fromkeys(
@@ -119,10 +118,6 @@ class Aimd:
     backoff: float = attrs.field(default=0.9, validator=_share)
     dropped: tuple[type[BaseException], ...] = _dropped()
 
-    def limit(self, num_slots: int) -> Limit:
-        """Begin with so many slots."""
-        return AimdLimit(self, num_slots)
-
 
 @attrs.frozen
 class Gradient:
@@ -168,10 +163,6 @@ class Gradient:
     window: int = attrs.field(default=300, validator=_positive)
     backoff: float = attrs.field(default=0.9, validator=_share)
     dropped: tuple[type[BaseException], ...] = _dropped()
-
-    def limit(self, num_slots: int) -> Limit:
-        """Begin with so many slots."""
-        return GradientLimit(self, num_slots)
 
 
 Adaptive: TypeAlias = Aimd | Gradient

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import attrs
 
+from .adaptive import Aimd, Gradient
+
 if TYPE_CHECKING:
-    from .adaptive import Aimd, Gradient
     from .values import Outcome
 
 AGAIN: Final = 3
@@ -343,3 +344,8 @@ class GradientLimit:
         # Rounding errors must not take a slot.
         self._slots = int(self._found + 1e-9)
         self._window = _Window(now)
+
+
+def limit_of(how: Aimd | Gradient, num_slots: int) -> Limit:
+    """Begin with so many slots."""
+    return AimdLimit(how, num_slots) if isinstance(how, Aimd) else GradientLimit(how, num_slots)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ...actors import NotHeld
 from ...actors.engine import look
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
     from ...actors import Pid
     from ...actors.engine import Leaving
-    from ..lock.lock_core import Book
 
 fresh_key = itertools.count(-1, -1).__next__
 """Makes the key of somebody who waits or holds, and is not found by the id of a process: it is negative."""
@@ -36,8 +35,8 @@ class Hold(Grant):
 
     __slots__ = ("__dict__", "book", "code", "depth", "key", "lasti", "outer", "since", "ticket", "weight")
 
-    book: Book
-    """Where it is kept."""
+    book: Any
+    """The core of the lock that keeps it, which stands above."""
 
     depth: int
     """1 from the beginning. Belongs to the holder: it counts nested acquires without the gate, and its fall
@@ -111,7 +110,8 @@ class Hold(Grant):
 
     def transfer(self, pid: Pid) -> Grant:
         look()
-        return self.book.transfer(self, pid)
+        moved: Grant = self.book.transfer(self, pid)
+        return moved
 
     @property
     def of_a_block(self) -> bool:

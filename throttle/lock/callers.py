@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from asyncio import _get_running_loop
 from time import monotonic
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from ...actors.engine import Bells, Waiter, bells_of, finish, in_step_of, task_of
 from ..ledger.holds import Claim, Hold
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from weakref import ref
 
     from ...actors import Pid
-    from .lock_core import Book
 
 GRANTED: Final = object()
 """The claim is the hold now."""
@@ -40,7 +39,7 @@ class Caller(Claim):
     """None until there is one: GRANTED; the hold of the same process that it shares; NUDGED; an exception."""
     counted: Hold | None = None
     """The hold that it shares, once it has counted the nesting."""
-    book: Book
+    book: Any
     """Known when it leaves."""
 
     def ring(self) -> bool:

@@ -138,7 +138,7 @@ def nest_within(grant: Hold, me: Pid, weight: int) -> Hold:
     if found(book, me, whose) is grant and (grant.opener or grant.pid) is me:
         return again(grant, weight)
     check_weight(grant, weight)
-    guest = book.admit(grant, whose, me, alone=False)
+    guest: Hold | None = book.admit(grant, whose, me, alone=False)
     if guest is None:
         raise NotHeld(grant.name)
     if me.pooled:

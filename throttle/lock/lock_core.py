@@ -11,7 +11,7 @@ import logging
 from collections import deque
 from functools import partial
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from ...actors import NoProcess, NotHeld, Pid
 from ...actors.engine import kernel
@@ -20,9 +20,7 @@ from ..ledger.holds import Hold, fresh_key
 from . import events
 from .lock_steps import Desk
 from .settings import Settings
-
-if TYPE_CHECKING:
-    from .workers import Hand
+from .workers import Hand
 
 logger = logging.getLogger("resprout.throttle")
 

@@ -8,6 +8,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, TypeVar
 
 from ...actors.engine import Alarm, kernel
+from ..ledger.adaptive_limits import limit_of
 from ..ledger.attempt import Attempt
 from ..ledger.changes import Fact, WaiterTimedOut
 from ..ledger.holds import Claim, Hold
@@ -129,7 +130,7 @@ class Desk(Teller):
                 used = ledger.used + weight
                 if used <= ledger.num_slots and not (ledger.line.size and ledger.orderly):
                     hold = Hold()
-                    hold.book = self  # type: ignore[assignment]  # it is a Book
+                    hold.book = self
                     ledger.token = hold.token = ledger.token + 1
                     ledger.used = used
                     hold.name = ledger.name
@@ -146,7 +147,7 @@ class Desk(Teller):
             else:
                 hold = ledger.take(pid, key, weight, monotonic(), release_on_kill)
                 if hold is not None:
-                    hold.book = self  # type: ignore[assignment]  # as well
+                    hold.book = self
             del turn[0]
             if requests:
                 self.gate.drain()
@@ -381,7 +382,7 @@ class Desk(Teller):
         try:
             hold = self.decide(attempt)
             if hold is not None:
-                hold.book = self  # type: ignore[assignment]  # as well
+                hold.book = self
             return hold
         except BaseException:
             # Through the gate's queue, since the step above may still be in it.
@@ -453,7 +454,7 @@ class Desk(Teller):
         rate, adaptive = settings.rate, settings.adaptive
         self.ledger.meter = None if rate is None else Meter(rate)
         self.ledger.ask_again = None if rate is None else self._ask_again
-        self.ledger.limit = None if adaptive is None else adaptive.limit(settings.num_slots)
+        self.ledger.limit = None if adaptive is None else limit_of(adaptive, settings.num_slots)
         self.ledger.settle()
 
     def _ask_again(self, when: float) -> None:

@@ -20,7 +20,7 @@ from ...actors.engine import Cast, LibraryServer, kernel
 
 if TYPE_CHECKING:
     from ...actors import Pid
-    from .lock_core import Book
+    from .settings import Settings
 
 LINGER: Final = 0.02
 """Seconds that a worker keeps its thread after a job."""
@@ -31,6 +31,20 @@ class Task(Protocol):
 
     def run(self) -> bool:
         """Do it; False when the worker should end."""
+
+
+class Owner(Protocol):
+    """The core of the lock, as far as its workers need it."""
+
+    settings: Settings
+    crew: deque[Hand] | None
+    """The idle workers, the last used one last."""
+
+    def owner_died(self, pid: Pid, reason: object) -> None:
+        """A worker is dead."""
+
+    def owner_left(self, pid: Pid) -> None:
+        """No code of a worker runs any more."""
 
 
 class Hand:
@@ -44,7 +58,7 @@ class Hand:
 
     __slots__ = ("_jobs", "_taken", "book", "pid", "warm")
 
-    def __init__(self, book: Book) -> None:
+    def __init__(self, book: Owner) -> None:
         self.book = book
         self.pid: Pid | None = None
         self.warm = False

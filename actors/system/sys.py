@@ -20,13 +20,13 @@ from ..processes.resolving import resolve
 from ..runtime.call import Call
 from ..runtime.parking import check_timeout, forbid_loop
 from ..runtime.thread_state import look
+from ..servers import debug_functions as debug
+from ..servers.debug_functions import DebugFunction, Event, In, NewState, Out
+from ..servers.dispatch import Interrupted, keep_back
+from ..servers.inline import InlinePid
+from ..servers.runnable import RunnablePid, begin_call
 from ..vocabulary.errors import CallbackFailed, Killed
-from ..vocabulary.reasons import Crash
-from . import debug_functions as debug
-from .debug_functions import DebugFunction, Event, In, NewState, Out
-from .dispatch import ExitRequest, Interrupted, keep_back
-from .inline import InlinePid
-from .runnable import RunnablePid, begin_call
+from ..vocabulary.reasons import Crash, ExitRequest
 
 __all__ = [
     "In",

@@ -4,22 +4,19 @@ they replace.
 Pykka keeps three hooks for implementors of actor types (``_create_actor_inbox``, ``_create_future``,
 ``_start_actor_loop``) and an ActorRef that copies five attributes of the actor. We keep the types, so that
 ``isinstance(pid, pykka.ActorRef)``, ``tell``, ``ask``, ``stop`` and ``proxy`` work, and compute the
-attributes instead of
-storing them: an idle process must be small, and needs neither a uuid nor a threading.Event.
+attributes instead of storing them: an idle process must be small, and needs neither a uuid nor a
+threading.Event.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import pykka
 from pykka._envelope import Envelope
 from pykka.messages import ProxyCall, ProxyGetAttr, ProxySetAttr, _ActorStop
 
 if TYPE_CHECKING:
-    from ..processes.pid import Pid
-    from ..servers.genserver import GenServer
-
     # The ref of an actor that knows nothing of resprout.
     ForeignActorRef: TypeAlias = pykka.ActorRef[pykka.ThreadingActor]
 
@@ -35,7 +32,7 @@ class Stopped:
 
     __slots__ = ("_pid",)
 
-    def __init__(self, pid: Pid) -> None:
+    def __init__(self, pid: Any) -> None:
         self._pid = pid
 
     def is_set(self) -> bool:
@@ -80,39 +77,25 @@ class ActorBase(pykka.Actor):
     """A pykka.Actor that a Pid runs; constructing it costs nothing."""
 
     __slots__ = ("_pid",)
-    _pid: Pid
+    _pid: Any
 
     def __init__(self) -> None:
         # Pykka's own makes a uuid, an Event and a ref; the Pid is all three.
         pass
 
-    def _known(self) -> Pid:
-        """Its Pid, which is made for code that needs it in ``__init__``, where a Pykka actor has its ref.
-
-        (By ``__getattr__`` it would be had without a call, and every look at a callback would be slower.)
-        """
-        try:
-            return self._pid
-        except AttributeError:
-            from ..servers.starting import early_pid
-
-            return early_pid(cast("GenServer", self))
+    def _known(self) -> Any:
+        """Its Pid, which is made for code that needs it in ``__init__``, where a Pykka actor has its ref."""
+        raise NotImplementedError
 
     if not TYPE_CHECKING:
         actor_urn = property(lambda self: self._known().actor_urn)
         actor_inbox = property(lambda self: self._known().actor_inbox)
         actor_stopped = property(lambda self: self._known().actor_stopped)
-        _actor_ref = property(_known)
+        _actor_ref = property(lambda self: self._known())
 
     @staticmethod
     def _create_actor_inbox() -> Any:
         raise NotImplementedError("a resprout process has its inbox in its Pid")
-
-    @staticmethod
-    def _create_future() -> Any:
-        from .future import Future
-
-        return Future()
 
     def _start_actor_loop(self) -> None:
         raise NotImplementedError("start it with MyServer.start or MyServer.start_link")
