@@ -53,6 +53,27 @@ OPTIONAL = {
     "aiohttp",
     "pytest",
 }
+# The folders and files of a room, from the lowest to the highest: each imports only what stands before it, for
+# types, too. Files that are not named stand between the folders and `__init__`.
+LEVELS = {
+    "actors": [
+        "vocabulary",
+        "runtime",
+        "reports",
+        "processes",
+        "servers",
+        "tasks",
+        "process",
+        "system",
+        "engine",
+        "__init__",
+    ],
+    "registry": ["__init__"],
+    "supervision": ["supervisors", "restarts", "trees", "__init__"],
+    "throttle": ["ledger", "lock", "", "__init__"],
+    "observer": ["__init__"],
+    "testing": ["__init__"],
+}
 # The cores: they decide, and know no thread, no clock, no log and nobody who has one.
 CORES = [
     "supervision/supervisors/restart_intensity.py",
@@ -90,7 +111,7 @@ def files_of_the_repository() -> Iterator[Path]:
             and not name.endswith(".egg-info")
             and (name == ".ci" or not name.startswith("."))
         ]
-        yield from (Path(folder) / name for name in names)
+        yield from (Path(folder) / name for name in names if name != ".git")  # a file in a worktree
 
 
 def modules_of(room: str) -> list[Path]:
@@ -202,6 +223,72 @@ def test_rooms_import_one_another_relatively() -> None:
         )
     ]
     assert not wrong, "\n".join(wrong)
+
+
+def module_names(room: str) -> dict[str, Path]:
+    """The modules of a room by their names inside of it."""
+    names = {}
+    for path in modules_of(room):
+        parts = path.relative_to(ROOT / room).with_suffix("").parts
+        if parts[-1] != "__init__" or len(parts) == 1:
+            names[".".join(parts)] = path
+    return names
+
+
+def imports_within(room: str) -> dict[str, set[str]]:
+    """Which modules of a room each of them imports: at run time, in functions and for types."""
+    names = module_names(room)
+    found: dict[str, set[str]] = {}
+    for name, path in names.items():
+        found[name] = set()
+        for node, module in imports_from(room, path):
+            inside = module.removeprefix(package_of(room)).lstrip(".")
+            if module != inside:
+                below = {f"{inside}.{alias.name}".lstrip(".") for alias in node.names}
+                found[name] |= (below & set(names)) or ({inside} & set(names))
+    return found
+
+
+def level(room: str, name: str) -> int:
+    levels = LEVELS[room]
+    top = name.split(".")[0]
+    return levels.index(top) if top in levels else levels.index("") if "" in levels else -1
+
+
+@pytest.mark.parametrize("room", LEVELS)
+def test_a_room_imports_downwards_for_types_too(room: str) -> None:
+    wrong = [
+        f"{name} imports {other}"
+        for name, others in imports_within(room).items()
+        for other in sorted(others)
+        if level(room, other) > level(room, name)
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("room", LEVELS)
+def test_no_modules_of_a_room_need_each_other_for_types_neither(room: str) -> None:
+    imports = imports_within(room)
+    assert len(imports) > 5
+    left = dict(imports)
+    while lowest := [name for name, others in left.items() if not others & set(left) - {name}]:
+        for name in lowest:
+            del left[name]
+    assert left == {}, "in circles, or above one"
+
+
+def test_imports_stand_at_the_top() -> None:
+    """But what is loaded when it is first used: PEP 562 in a face, an extra, what costs an import its time."""
+    late = [
+        where(path, node.lineno)
+        for room, path in every_module()
+        if room in ("actors", "registry", "throttle", "supervision")
+        for function in ast.walk(tree_of(path))
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
+        for node in ast.walk(function)
+        if isinstance(node, ast.ImportFrom) and node.level
+    ]
+    assert late == []
 
 
 def test_only_actors_knows_pykka() -> None:

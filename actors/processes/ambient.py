@@ -394,7 +394,7 @@ def _ambient(loop: asyncio.AbstractEventLoop | None) -> Pid:
         _watch_crash(local.end.crash)
         if _thread_object() is None:
             _look_after(threading.get_ident(), local.end.pid)
-    return st.process
+    return st.process  # type: ignore[no-any-return]  # the storage knows no Pid
 
 
 def _look_after(ident: int, pid: MailboxPid) -> None:

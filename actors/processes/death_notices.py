@@ -8,20 +8,17 @@ more: maybe again, rather than never.
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..runtime.call import Call
 from ..runtime.future import Future
 from ..vocabulary.messages import Down
 
-if TYPE_CHECKING:
-    from .pid import Pid
-
 INTERRUPTS = (KeyboardInterrupt, RecursionError)
 """What is no fault of the code that it hits. Anything else would be raised again the next time."""
 
 
-def tell_link(pid: Pid, key: int, reason: object) -> None:
+def tell_link(pid: Any, key: int, reason: object) -> None:
     """Send the exit signal along one link."""
     mine = pid._links
     try:
@@ -43,7 +40,7 @@ def tell_link(pid: Pid, key: int, reason: object) -> None:
         raise
 
 
-def tell_monitor(pid: Pid, key: int, reason: object) -> None:
+def tell_monitor(pid: Any, key: int, reason: object) -> None:
     """Send the message that one monitor asked for."""
     monitors = pid._monitors
     try:
@@ -59,7 +56,7 @@ def tell_monitor(pid: Pid, key: int, reason: object) -> None:
         raise
 
 
-def refuse_mail(pid: Pid, box: deque[Any]) -> None:
+def refuse_mail(pid: Any, box: deque[Any]) -> None:
     """Answer what is in a mailbox of the dead. A call that nobody has looked at says so."""
     # First, while it can be seen in the mailbox: whoever does this at the same time finds it among the
     # promised calls, too, and would say that it was being handled. (A list of a deque is made in one step.)
@@ -74,7 +71,7 @@ def refuse_mail(pid: Pid, box: deque[Any]) -> None:
         refuse_unhandled(pid, item)
 
 
-def refuse_unhandled(pid: Pid, item: Any) -> None:
+def refuse_unhandled(pid: Any, item: Any) -> None:
     """The same for an item that was in the mailbox of the dead, or has just been taken out."""
     if item.__class__ is Call:
         item.fail_unhandled(pid)
@@ -82,7 +79,7 @@ def refuse_unhandled(pid: Pid, item: Any) -> None:
         refuse(pid, item)
 
 
-def refuse(pid: Pid, item: Any) -> None:
+def refuse(pid: Any, item: Any) -> None:
     """Have whoever waits for an answer of the dead hear of that."""
     fail = getattr(item, "fail", None)
     if fail is not None and isinstance(item, Future):

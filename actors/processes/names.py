@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..runtime.atomic import remove, replace
 from ..vocabulary.errors import AlreadyRegistered
 from ..vocabulary.messages import Named
 
 if TYPE_CHECKING:
-    from .pid import Pid
+    from ..vocabulary.identity import Identity
 
-names: dict[str, Pid] = {}
+names: dict[str, Any] = {}
 """Local names. A dead holder's entry counts for nothing, and is replaced or removed in one step by whoever
 comes first.
 """
 
 
-def remove_name(name: str, pid: Pid) -> bool:
+def remove_name(name: str, pid: Identity) -> bool:
     """Remove a name if pid has it."""
     return remove(names, name, pid)
 
@@ -37,7 +37,7 @@ def check_name(name: object) -> None:
         raise TypeError(f"expected name to be a str or a Via, got: {name!r}")
 
 
-def take_name(pid: Pid, name: object) -> None:
+def take_name(pid: Identity, name: object) -> None:
     """Register a process under a local name or a Named.
 
     Raises:
@@ -60,7 +60,7 @@ def take_name(pid: Pid, name: object) -> None:
         check_name(name)
 
 
-def give_up_name(pid: Pid) -> None:
+def give_up_name(pid: Identity) -> None:
     """Free the name of a process that has died."""
     name = pid.name
     if name is None:

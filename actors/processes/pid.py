@@ -25,8 +25,8 @@ from ..runtime.future import Future
 from ..runtime.kernel import kernel
 from ..runtime.thread_state import local, look, note_code, unmet
 from ..vocabulary.errors import Killed, StalePid, no_process
+from ..vocabulary.identity import Identity
 from ..vocabulary.messages import Down, Exited, ExitSignal, Ref, Resource
-from ..vocabulary.pykka_types import RefBase
 from ..vocabulary.reasons import FORKED, KILL, KILLED, NOPROC, NORMAL, SHUTDOWN
 from .death_notices import INTERRUPTS, refuse, refuse_mail, tell_link, tell_monitor
 from .names import give_up_name
@@ -54,7 +54,7 @@ Request = TypeVar("Request", default=Any, contravariant=True)
 Answer = TypeVar("Answer", default=Any, covariant=True)
 
 
-class Pid(RefBase, Generic[Request, Answer]):
+class Pid(Identity, Generic[Request, Answer]):
     """A process: send to it, call it, monitor it, compare it, print it.
 
     ``Pid[Add | Get, int]`` is one of a server that is called and cast with ``Add`` and ``Get`` and answers
@@ -67,8 +67,6 @@ class Pid(RefBase, Generic[Request, Answer]):
     __slots__ = (
         "_calls",
         "_context",
-        "_fate",
-        "_gone",
         "_inbox",
         "_lingering",
         "_links",
@@ -82,24 +80,15 @@ class Pid(RefBase, Generic[Request, Answer]):
         "_unlinked",
         "_urgent",
         "_watching",
-        "actor",
-        "id",
-        "name",
-        "parent",
         "parked",
         "receiver",
         "trap_exit",
     )
 
-    kind = "process"
-    pooled = False
-    """Whether it is a thread that runs other people's calls one after another (see ``offloaded``)."""
     by_itself = False
     """Whether its code runs by itself (a thread, a task, a spawned function). Such a one hardly ever gets a
     message, so its mailbox is made with the first; and it mostly takes a lock or a name.
     """
-    starter: Pid | None = None
-    """Of a server whose init runs: who has started it, and waits for that."""
     sleeper: LockType | None = None
     """Of a plain thread that may sleep for ever: a taken lock that it sleeps on; None while it does."""
 
@@ -113,14 +102,14 @@ class Pid(RefBase, Generic[Request, Answer]):
         self.receiver: Waiter | LoopBell | None = None
         self._inbox: deque[Any] = NO_INBOX if self.by_itself else deque()
         # The run right: one element when it is free. It is taken with `del self._run[0]`, of which only one
-        # succeeds, and which # (unlike a call of acquire) an interrupt cannot come behind before the taker
+        # succeeds, and which (unlike a call of acquire) an interrupt cannot come behind before the taker
         # has noted that it has it.
         self._run: list[bool] = [True]
         self._pending = False
         self._gone = False
         self._told = False
         # The tables below are made on first use (see _own): most processes need none, and ten empty ones
-        # would double a # process's size and the garbage collector's work.
+        # would double a process's size and the garbage collector's work.
         self._ties: dict[str, Any] = {}
         self._fate: tuple[object, ...] = ()
         self._urgent: list[ExitSignal] = _NO_LIST
@@ -141,64 +130,7 @@ class Pid(RefBase, Generic[Request, Answer]):
         setattr(self, slot, made)
         return made
 
-    # -- identity ------------------------------------------------------------
-
-    def __str__(self) -> str:
-        label = self.label
-        return f"<0.{self.id} {label}>" if label else f"<0.{self.id}>"
-
-    __repr__ = __str__
-
-    @property
-    def label(self) -> str:
-        """What people call it: its name, else its class."""
-        if self.name is not None:
-            return str(self.name)
-        return type(self.actor).__name__ if self.actor is not None else ""
-
-    def __lt__(self, other: Pid) -> bool:
-        return self.id < other.id
-
-    def __le__(self, other: Pid) -> bool:
-        return self.id <= other.id
-
-    def __gt__(self, other: Pid) -> bool:
-        return self.id > other.id
-
-    def __ge__(self, other: Pid) -> bool:
-        return self.id >= other.id
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError(f"{self} cannot be pickled: a Pid names a process of this interpreter only")
-
-    def __copy__(self) -> Pid:
-        return self
-
-    def __deepcopy__(self, memo: object) -> Pid:
-        return self
-
     # -- life ----------------------------------------------------------------
-
-    @property
-    def alive(self) -> bool:
-        """Whether it lives. A process that is dead never comes back."""
-        return not self._fate
-
-    @property
-    def dead(self) -> bool:
-        """The opposite of alive."""
-        return bool(self._fate)
-
-    @property
-    def exit_reason(self) -> object:
-        """Why it ended; None while it lives."""
-        fate = self._fate
-        return fate[0] if fate else None
-
-    @property
-    def left(self) -> bool:
-        """Whether it is dead and no code of it runs any more. Dead but not left is a straggler."""
-        return self._gone
 
     def is_alive(self) -> bool:
         """The same as alive, said Pykka's way."""

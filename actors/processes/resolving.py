@@ -53,7 +53,8 @@ def whereis(server: object) -> Pid | None:
     if isinstance(server, Pid):
         return server if server.alive else None
     if isinstance(server, Named):
-        return server.whereis_name()
+        found: Pid | None = server.whereis_name()
+        return found
     if not is_foreign(server):
         not_a_server(server)
     foreign = stand_in(server)

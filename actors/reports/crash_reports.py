@@ -19,7 +19,7 @@ from . import telemetry
 from .bursts import Bursts
 
 if TYPE_CHECKING:
-    from ..processes.pid import Pid
+    from ..vocabulary.identity import Identity
 
 logger = logging.getLogger("resprout")
 FREE = 25
@@ -54,16 +54,16 @@ class CrashReport:
         owned: what it owned, which is closed now.
     """
 
-    pid: Pid
+    pid: Identity
     name: object
     kind: str
-    parents: tuple[Pid, ...]
+    parents: tuple[Identity, ...]
     reason: object
     last_message: str
     state: str
-    links: tuple[Pid, ...]
+    links: tuple[Identity, ...]
     owned: tuple[str, ...] = ()
-    callers: tuple[Pid, ...] = ()
+    callers: tuple[Identity, ...] = ()
 
     def __str__(self) -> str:
         lines = [f"{self.kind} {self.pid} ended: {_describe(self.reason)}"]
@@ -127,7 +127,7 @@ def crashed(pid: Any, reason: object, item: object) -> None:
         traceback.print_exc()
 
 
-def reason_of(pid: Pid, error: BaseException) -> object:
+def reason_of(pid: Identity, error: BaseException) -> object:
     """The exit reason of code that ended in an exception; a fault is reported."""
     if isinstance(error, Killed):
         return pid.exit_reason
@@ -137,12 +137,14 @@ def reason_of(pid: Pid, error: BaseException) -> object:
     return reason
 
 
-def _owned_by(pid: Pid) -> tuple[str, ...]:
+def _owned_by(pid: Any) -> tuple[str, ...]:
     estate = pid._ties.get("estate")
     return () if estate is None else tuple(brief(each.thing) for each in list(estate.entries.values()))
 
 
-def close_failed(pid: Pid, kind: str, thing: object, error: BaseException, left: tuple[object, ...]) -> None:
+def close_failed(
+    pid: Identity, kind: str, thing: object, error: BaseException, left: tuple[object, ...]
+) -> None:
     """Report that what a dead process owned could not be closed.
 
     Args:
@@ -258,9 +260,9 @@ def tell_held() -> None:
         _sum_up(summary.kind, summary.count)
 
 
-def ancestors(pid: Pid) -> tuple[Pid, ...]:
+def ancestors(pid: Identity) -> tuple[Identity, ...]:
     """Who started it, and who started that one."""
-    found: list[Pid] = []
+    found: list[Identity] = []
     parent = pid.parent
     while parent is not None and len(found) < 32:
         found.append(parent)

@@ -10,7 +10,7 @@ import logging
 import sys
 import time
 import traceback
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -19,12 +19,12 @@ from ..runtime.thread_state import look
 from . import telemetry
 
 if TYPE_CHECKING:
-    from ..processes.pid import Pid
+    from ..vocabulary.identity import Identity
 
 logger = logging.getLogger("resprout")
 PATIENCE = 2.0
 """Seconds after which a straggler is reported."""
-_since: dict[int, tuple[Pid, float]] = {}
+_since: dict[int, tuple[Any, float]] = {}
 
 
 @attrs.frozen
@@ -38,13 +38,13 @@ class Straggler:
         stack: where it is now, innermost frame last; empty when that cannot be seen.
     """
 
-    pid: Pid
+    pid: Any
     reason: object
     seconds: float
     stack: tuple[str, ...]
 
 
-def straggles(pid: Pid) -> None:
+def straggles(pid: Identity) -> None:
     """Note that a process died while its code ran."""
     since = (pid, time.monotonic())
     if _since.setdefault(pid.id, since) is not since:
@@ -59,7 +59,7 @@ def straggles(pid: Pid) -> None:
     kernel.at(time.monotonic() + PATIENCE, lambda: _report(pid))
 
 
-def _report(pid: Pid) -> None:
+def _report(pid: Identity) -> None:
     """Say once that one goes on and on, and where it is."""
     if pid.id in _since and not pid.left:
         where = "".join(_stack_of(pid)) or "(its stack cannot be seen)"
@@ -68,13 +68,13 @@ def _report(pid: Pid) -> None:
         )
 
 
-def caught_up(pid: Pid) -> None:
+def caught_up(pid: Identity) -> None:
     """It has left."""
     if _since:
         _since.pop(pid.id, None)
 
 
-def straggling() -> list[Pid]:
+def straggling() -> list[Any]:
     """Only the processes, without a look at where they are."""
     return [pid for pid, _ in list(_since.values()) if not pid.left]
 
@@ -90,7 +90,7 @@ def stragglers() -> list[Straggler]:
     ]
 
 
-def _stack_of(pid: Pid) -> tuple[str, ...]:
+def _stack_of(pid: Identity) -> tuple[str, ...]:
     frames = sys._current_frames()
     for frame in frames.values():
         inner = frame

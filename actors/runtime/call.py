@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Generator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from typing_extensions import TypeVar
 
@@ -13,9 +13,6 @@ from ..vocabulary.errors import CallTimeout, ServerExit, Unhandled, brief
 from .call_cycles import begin_wait
 from .future import Future
 from .parking import LoopBell
-
-if TYPE_CHECKING:
-    from ..processes.pid import Pid
 
 _keys = itertools.count(1)
 T = TypeVar("T", default=Any)
@@ -26,7 +23,7 @@ class Call(Future[T]):
 
     __slots__ = ("key", "message", "pid", "server")
 
-    def __init__(self, message: object, server: Pid, pid: Pid | None) -> None:
+    def __init__(self, message: object, server: Any, pid: Any) -> None:
         # Future.__init__ written out: this runs once a call.
         self._box = []
         self._callbacks = []
@@ -64,11 +61,11 @@ class Call(Future[T]):
         finally:
             del error
 
-    def fail(self, pid: Pid) -> None:
+    def fail(self, pid: Any) -> None:
         """The server is dead and will not answer."""
         self._complete((None, ServerExit(pid.exit_reason, pid, self.message)))
 
-    def fail_unhandled(self, pid: Pid) -> None:
+    def fail_unhandled(self, pid: Any) -> None:
         """The server died with this in its mailbox."""
         self._complete((None, Unhandled(pid.exit_reason, pid, self.message)))
 

@@ -22,9 +22,9 @@ from .atomic import remove
 from .thread_state import peek
 
 if TYPE_CHECKING:
-    from ..processes.pid import Pid
+    from ..vocabulary.identity import Identity
 
-suspects: dict[int, Pid | None] = {}
+suspects: dict[int, Identity | None] = {}
 """Not empty while there is more to look at than the caller's own starter: async servers whose init runs,
 which may have a thread work for it; or, in development mode, everybody.
 """
@@ -42,11 +42,11 @@ class Wait:
 
     __slots__ = ("_target", "_until")
 
-    def __init__(self, target: Pid, until: Any) -> None:
+    def __init__(self, target: Identity, until: Any) -> None:
         self._target = weakref.ref(target)
         self._until = weakref.ref(until)
 
-    def target(self) -> Pid | None:
+    def target(self) -> Identity | None:
         """Who is waited for; None when the wait is over."""
         until = self._until()
         return None if until is None or until._box else self._target()
@@ -55,11 +55,11 @@ class Wait:
 waits: dict[int, Wait] = {}
 """In development mode: for whom a process waits, by its id."""
 _room = [ROOM]
-owner_of: list[Callable[[Pid], Pid]] = []
+owner_of: list[Callable[[Any], Any]] = []
 """Tells for which task a thread of a pool works; put in by ``processes.offloaded``, which stands above."""
 
 
-def check(caller: Pid | None, target: Pid) -> None:
+def check(caller: Identity | None, target: Identity) -> None:
     """Refuse a wait for a process that waits for the caller. Called only if the caller has a starter or there
     are suspects.
 
@@ -81,7 +81,7 @@ def check(caller: Pid | None, target: Pid) -> None:
             raise CallCycle(chain)
 
 
-def begin(caller: Pid | None, target: Pid, until: Any) -> None:
+def begin(caller: Identity | None, target: Identity, until: Any) -> None:
     """Note that a process is about to wait for another, until a future is completed, and check that.
 
     Raises:
@@ -98,14 +98,14 @@ def begin(caller: Pid | None, target: Pid, until: Any) -> None:
         check(caller, target)
 
 
-def begin_wait(target: Pid, until: Any) -> None:
+def begin_wait(target: Identity, until: Any) -> None:
     """Do what begin does, for the current process and a request that was sent before."""
     me = peek()
     if me is not None and (me.starter is not None or suspects) and me is not target:
         begin(me, target, until)
 
 
-def note(waiter: Pid, target: Pid, until: Any) -> None:
+def note(waiter: Identity, target: Identity, until: Any) -> None:
     """Note a wait, in development mode."""
     if len(waits) > _room[0]:
         for key, old in tuple(waits.items()):
@@ -117,7 +117,7 @@ def note(waiter: Pid, target: Pid, until: Any) -> None:
         waits[owner_of[0](waiter).id] = wait
 
 
-def _starters(caller: Pid, target: Pid) -> tuple[Pid, ...] | None:
+def _starters(caller: Identity, target: Identity) -> tuple[Identity, ...] | None:
     """The circle that a wait for a starter closes: the caller, the target, and who is being started in
     between.
     """
@@ -131,15 +131,15 @@ def _starters(caller: Pid, target: Pid) -> tuple[Pid, ...] | None:
     return None
 
 
-def _is_starter(target: Pid) -> bool:
+def _is_starter(target: Identity) -> bool:
     """Whether it waits for the init of an async server."""
     return any(each is not None and _starters(each, target) for each in tuple(suspects.values()))
 
 
-def _circle(caller: Pid, target: Pid) -> tuple[Pid, ...] | None:
+def _circle(caller: Identity, target: Identity) -> tuple[Identity, ...] | None:
     """The circle that a wait closes, as far as it was noted."""
     chain = [caller]
-    at: Pid | None = target
+    at: Identity | None = target
     while at is not caller:
         if at is None or at._fate or at in chain:
             return None

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
-    from ..processes.pid import Pid
-
 
 class ThreadState:
     """The facts of one thread. One object behind one look-up, as reading thread-local attributes one by one
@@ -43,7 +41,7 @@ class ThreadState:
     __slots__ = ("burials", "depth", "interrupt", "loop", "owed", "process", "worker")
 
     def __init__(self) -> None:
-        self.process: Pid | None = None
+        self.process: Any = None
         self.loop: Any = None
         self.worker = False
         self.interrupt: BaseException | None = None
@@ -81,7 +79,7 @@ runtime's loop.
 """
 
 
-def adopt_task(task: asyncio.Task[Any], pid: Pid) -> None:
+def adopt_task(task: asyncio.Task[Any], pid: Any) -> None:
     """Say whose code a task runs."""
     tasks[id(task)] = pid
 
@@ -91,7 +89,7 @@ def disown_task(task: asyncio.Task[Any]) -> None:
     tasks.pop(id(task), None)
 
 
-unmet: dict[int, Pid] = {}
+unmet: dict[int, Any] = {}
 """The processes that are dead and whose code may still run, by their ids; almost always none.
 
 So an entry of the public API looks at this before it looks for who its caller is: it costs a living caller
@@ -99,7 +97,7 @@ next to nothing.
 """
 
 
-def note_code(pid: Pid) -> None:
+def note_code(pid: Any) -> None:
     """Note that a process has died; if code of it may still run, that is looked for from now on."""
     if not pid._run and not pid._gone:
         unmet[pid.id] = pid
@@ -126,25 +124,25 @@ def look() -> None:
     me = peek()
     if me is None or not me._fate:
         return
-    if me is not st.process and me.task() is not task_of(_get_running_loop()):  # type: ignore[attr-defined]  # what is among tasks has one
+    if me is not st.process and me.task() is not task_of(_get_running_loop()):
         # Of a task that is gone, and had the same id.
         return
     me.meet_death()
 
 
-def peek() -> Pid | None:
+def peek() -> Any:
     """The current process if there is one already, dead or alive; makes none."""
     st = local.state
     loop = _get_running_loop()
     if loop is not st.loop and loop is not None:
         task = task_of(loop)
         if task is not None:
-            found: Pid | None = tasks.get(id(task))
+            found: Any = tasks.get(id(task))
             return found
     return st.process
 
 
-def runs_here(pid: Pid) -> bool:
+def runs_here(pid: Any) -> bool:
     """Whether the code of a process runs on this thread, so that it is at its mailbox nowhere else now."""
     if local.state.process is pid:
         return True

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ..processes.death_notices import refuse_unhandled
 from ..processes.links import tie
@@ -29,11 +29,23 @@ from ..vocabulary.pykka_types import PYKKA_MESSAGES, ActorStop
 from ..vocabulary.reasons import NOPROC, NORMAL, Crash, ExitRequest, is_orderly
 
 if TYPE_CHECKING:
-    from .debug_functions import Debugger
-    from .genserver import GenServer
+    from .callbacks import Callbacks
 
 
 STARTED = ("resprout", "process", "started")
+
+
+class Tracer(Protocol):
+    """Somebody who is told of each step of a server: see ``debug_functions``."""
+
+    def took(self, pid: Any, item: Any) -> None:
+        """An item has left the mailbox."""
+
+    def sends(self, pid: Any, call: Call, value: object) -> None:
+        """A call is about to be answered."""
+
+    def settled(self, pid: Any) -> None:
+        """A callback's result has been carried out."""
 
 
 class BadReturn(ResproutError):
@@ -132,16 +144,16 @@ class ServerPid(Pid):
 
     __slots__ = ("_alarm", "_suspended", "_tick", "handled", "started_at", "starter", "state", "tracer")
     kind = "server"
-    actor: GenServer
+    actor: Callbacks
 
-    def __init__(self, actor: GenServer, parent: Pid | None) -> None:
+    def __init__(self, actor: Callbacks, parent: Pid | None) -> None:
         self.state: Any = None
         self.handled = 0
         self.started_at = time.monotonic()
         self._alarm: Alarm | None = None
         self._tick: Tick | None = None
         self._suspended = False
-        self.tracer: Debugger | None = None
+        self.tracer: Tracer | None = None
         self.starter = peek()
         super().__init__(actor, parent)
 

@@ -5,9 +5,7 @@ Semantics: Elixir's ``GenServer``, OTP gen_server(3).
 
 from __future__ import annotations
 
-import inspect
-import logging
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, overload
+from typing import TYPE_CHECKING, Any, Generic, Protocol, overload
 
 from typing_extensions import TypeVar
 
@@ -22,38 +20,28 @@ from ..runtime.parking import check_timeout, forbid_loop
 from ..runtime.thread_state import look, unmet
 from ..vocabulary.child_spec import ChildSpec, child_spec
 from ..vocabulary.errors import CallCycle, NoProcess, NotFound, SelfCall, ServerExit, no_process
-from ..vocabulary.messages import NoReply, Ok
 from ..vocabulary.pykka_types import ActorBase
+from .callbacks import Answer, Callbacks, Request, State
 from .dispatch import StopRequest, request_stop
 from .starting import astart_server, early_pid, start_server
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
     from typing import TypeAlias
 
     from typing_extensions import Unpack
 
     from ..vocabulary.child_fields import NamedChildFields
-    from ..vocabulary.messages import Constant, Named, Reply, Stop
+    from ..vocabulary.messages import Named
     from ..vocabulary.pykka_types import ForeignActorRef
 
-State = TypeVar("State", default=Any)
-Request = TypeVar("Request", default=Any)
-Answer = TypeVar("Answer", default=Any)
 # The same of whoever is called, in functions that belong to no server.
 Asked = TypeVar("Asked")
 Answered = TypeVar("Answered")
 Arg = TypeVar("Arg", contravariant=True)
 Given = TypeVar("Given")
 
-logger = logging.getLogger("resprout")
-CALLBACKS = ("init", "handle_call", "handle_cast", "handle_info", "handle_continue", "terminate")
-
 
 if TYPE_CHECKING:
-    # The base's callbacks are the type of both kinds, plain functions and coroutine functions.
-    _T = TypeVar("_T")
-    _Result: TypeAlias = _T | Awaitable[_T]
     _OfSomebody: TypeAlias = str | Named | ForeignActorRef
 
 
@@ -64,7 +52,7 @@ class Starts(Protocol[Arg]):
         """See `GenServer.init`."""
 
 
-class GenServer(ActorBase, Generic[State, Request, Answer]):
+class GenServer(Callbacks[State, Request, Answer], Generic[State, Request, Answer]):
     """Subclass it, override the callbacks you need, and start it.
 
     Use it for anything that owns state or a resource. When there is neither, a plain function is better; for
@@ -93,17 +81,6 @@ class GenServer(ActorBase, Generic[State, Request, Answer]):
         mailbox: a ``Bounded(size, on_full=...)``; None for a mailbox without limit, as in OTP.
     """
 
-    trap_exit: ClassVar[bool] = False
-    blocking: ClassVar[bool] = True
-    mailbox: ClassVar[Any] = None
-    _async: ClassVar[bool | None] = None
-    _proxied: ClassVar[bool] = True
-    """Whether Pykka's proxies may reach into it; otherwise their messages are like any other."""
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        cls._async = None
-
     @property
     def pid(self) -> Pid:
         """The Pid of this process, in ``__init__``, too."""
@@ -119,63 +96,6 @@ class GenServer(ActorBase, Generic[State, Request, Answer]):
     @staticmethod
     def _create_future() -> Any:
         return Future()
-
-    @classmethod
-    def is_async(cls) -> bool:
-        """Whether any callback is a coroutine function."""
-        known = cls.__dict__.get("_async")
-        if known is None:
-            known = any(inspect.iscoroutinefunction(getattr(cls, name)) for name in CALLBACKS)
-            cls._async = known
-        return bool(known)
-
-    # -- callbacks -----------------------------------------------------------
-
-    def init(self, arg: Any, /) -> _Result[Ok[State] | Stop[State] | Constant]:
-        """Make the first state. Runs in the new process, before the start function returns.
-
-        Returns:
-            ``Ok(state)``, ``IGNORE``, or ``Stop(reason)``. By default ``Ok(arg)``.
-        """
-        return Ok(arg)
-
-    def handle_call(
-        self, message: Request, from_: Any, state: State, /
-    ) -> _Result[Reply[Answer, State] | NoReply[State] | Stop[State]]:
-        """Answer a request: ``Reply``, ``NoReply`` (answer later with ``GenServer.reply(from_, value)``) or
-        ``Stop``.
-        """
-        raise NotImplementedError(
-            f"{type(self).__name__} got the call {message!r} but defines no handle_call"
-        )
-
-    def handle_cast(self, message: Request, state: State, /) -> _Result[NoReply[State] | Stop[State]]:
-        """Handle a request that wants no answer: ``NoReply`` or ``Stop``."""
-        raise NotImplementedError(
-            f"{type(self).__name__} got the cast {message!r} but defines no handle_cast"
-        )
-
-    def handle_info(self, message: Any, state: State, /) -> _Result[NoReply[State] | Stop[State]]:
-        """Handle any other message (sends, ``Down``, ``Exited``, ``TIMEOUT``): ``NoReply`` or ``Stop``."""
-        logger.warning("%s got a message that it does not handle: %r", self._pid, message)
-        return NoReply(state)
-
-    def handle_continue(self, token: Any, state: State, /) -> _Result[NoReply[State] | Stop[State]]:
-        """Go on after a result with ``continue_with=token``, before any message: ``NoReply`` or ``Stop``."""
-        raise NotImplementedError(
-            f"{type(self).__name__} continues with {token!r} but defines no handle_continue"
-        )
-
-    def terminate(self, reason: Any, state: State, /) -> Any:
-        """Clean up. Called when a callback stopped or raised, and for a trapping server when its parent ends
-        or tells it to.
-
-        Not called when the process is killed, or dies of an exit signal that it does not trap.
-        """
-
-    def format_status(self, state: State, /) -> Any:
-        """What crash reports and ``sys.get_status`` show for the state; override it to hide secrets."""
-        return state
 
     own = staticmethod(own)
     """What the server opens and holds dies with it: ``GenServer.own(thing, close=None) -> thing``, in a

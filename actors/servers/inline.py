@@ -29,7 +29,7 @@ from .runnable import BUDGET, RunnablePid, begin_call
 if TYPE_CHECKING:
     from ..processes.pid import Pid
     from ..runtime.pool import Worker
-    from .genserver import GenServer
+    from .callbacks import Callbacks
 
 DEEPEST = 30
 """Calls from drain to drain on one thread's stack, before the next goes to the pool."""
@@ -42,7 +42,7 @@ class InlinePid(RunnablePid):
 
     __slots__ = ("plain",)
 
-    def __init__(self, actor: GenServer, parent: Pid | None) -> None:
+    def __init__(self, actor: Callbacks, parent: Pid | None) -> None:
         self.plain = False
         """Whether a call may go straight to the callback; False until init is through. Written by who has
         the run right.

@@ -18,7 +18,7 @@ from .dispatch import checked
 from .runnable import RunnablePid
 
 if TYPE_CHECKING:
-    from .genserver import GenServer
+    from .callbacks import Callbacks
 
 
 class LoopPid(RunnablePid):
@@ -28,7 +28,7 @@ class LoopPid(RunnablePid):
 
     __slots__ = ("_ending", "_task")
 
-    def __init__(self, actor: GenServer, parent: Pid | None) -> None:
+    def __init__(self, actor: Callbacks, parent: Pid | None) -> None:
         self._task: asyncio.Task[None] | None = None
         self._ending: tuple[object, Any, object] | None = None
         super().__init__(actor, parent)

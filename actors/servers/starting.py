@@ -23,11 +23,11 @@ from .pooled import PooledPid
 from .runnable import RunnablePid
 
 if TYPE_CHECKING:
-    from .genserver import GenServer
+    from .callbacks import Callbacks
 
 
 def start_server(
-    actor: GenServer, arg: object, name: object, timeout: float | None, *, link: bool
+    actor: Callbacks, arg: object, name: object, timeout: float | None, *, link: bool
 ) -> Pid | None:
     """Start a server and wait until its init is through.
 
@@ -53,7 +53,7 @@ def start_server(
 
 
 async def astart_server(
-    actor: GenServer, arg: object, name: object, timeout: float | None, *, link: bool
+    actor: Callbacks, arg: object, name: object, timeout: float | None, *, link: bool
 ) -> Pid | None:
     """Start a server from a coroutine and await the end of its init.
 
@@ -91,7 +91,7 @@ def booted(boot: Call) -> Pid | None:
         raise StartError(error.reason) from None
 
 
-def prepare(actor: GenServer, timeout: float | None, *, link: bool) -> RunnablePid:
+def prepare(actor: Callbacks, timeout: float | None, *, link: bool) -> RunnablePid:
     """Make the process."""
     if timeout is not None:
         check_timeout(timeout)
@@ -119,7 +119,7 @@ def prepare(actor: GenServer, timeout: float | None, *, link: bool) -> RunnableP
 _PLAIN = ActorBase.__init__
 
 
-def early_pid(actor: GenServer) -> Pid:
+def early_pid(actor: Callbacks) -> Pid:
     """The Pid of a server whose ``__init__`` runs. What it is sent waits for its start, as the run right is
     taken; until then nobody keeps it, so that one whose ``__init__`` raises leaves nothing behind.
     """
@@ -131,7 +131,7 @@ def early_pid(actor: GenServer) -> Pid:
     return pid
 
 
-def _way_of(kind: type[GenServer]) -> type[RunnablePid]:
+def _way_of(kind: type[Callbacks]) -> type[RunnablePid]:
     """How servers of a class are run."""
     if kind.is_async():
         return LoopPid

@@ -276,7 +276,8 @@ class _Nobody(_Seat):
     takes_leave = False
 
     def pid(self) -> Pid | None:
-        return peek()
+        found: Pid | None = peek()
+        return found
 
     def restore(self) -> None:
         """Nothing was set aside."""

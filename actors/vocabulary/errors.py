@@ -37,15 +37,12 @@ from __future__ import annotations
 
 import concurrent.futures
 import queue
-from typing import TYPE_CHECKING
+from typing import Any
 
 import pykka
 
 from .portable import Portable
 from .reasons import FORKED
-
-if TYPE_CHECKING:
-    from ..processes.pid import Pid
 
 
 def brief(value: object) -> str:
@@ -69,7 +66,7 @@ class ProcessExit(ResproutError):
         pid: the process, or None when a name led nowhere.
     """
 
-    def __init__(self, reason: object, pid: Pid | None = None, request: object = None) -> None:
+    def __init__(self, reason: object, pid: Any = None, request: object = None) -> None:
         self.reason = reason
         self.pid = pid
         self.request = request
@@ -85,7 +82,7 @@ class ProcessExit(ResproutError):
 class NoProcess(ProcessExit, pykka.ActorDeadError):
     """There is no such process (it never was, or it ended before the request reached it)."""
 
-    def __init__(self, target: object, pid: Pid | None = None, reason: object = "noproc") -> None:
+    def __init__(self, target: object, pid: Any = None, reason: object = "noproc") -> None:
         self.target = target
         super().__init__(reason, pid)
 
@@ -104,7 +101,7 @@ class StalePid(NoProcess):
         )
 
 
-def no_process(pid: Pid) -> NoProcess:
+def no_process(pid: Any) -> NoProcess:
     """Make the error for a request to a dead process."""
     if pid.exit_reason is FORKED:
         return StalePid(pid, pid, FORKED)
@@ -132,7 +129,7 @@ class CallbackFailed(ResproutError):
         reason: what the function exited with.
     """
 
-    def __init__(self, pid: Pid, what: str, reason: object) -> None:
+    def __init__(self, pid: Any, what: str, reason: object) -> None:
         self.pid = pid
         self.what = what
         self.reason = reason
@@ -158,7 +155,7 @@ class AlreadyStarted(StartError):
         pid: that process.
     """
 
-    def __init__(self, pid: Pid) -> None:
+    def __init__(self, pid: Any) -> None:
         super().__init__(("already_started", pid))
         self.pid = pid
         self.args = (f"already started: {pid}",)
@@ -175,7 +172,7 @@ class AlreadyRegistered(ResproutError):
         pid: the process that has it.
     """
 
-    def __init__(self, pid: Pid, what: object = None) -> None:
+    def __init__(self, pid: Any, what: object = None) -> None:
         self.pid = pid
         what = "name" if what is None else repr(what)
         super().__init__(f"{what} is already registered by {pid}")
@@ -225,7 +222,7 @@ class NotOwned(ResproutError):
         thing: what it does not own.
     """
 
-    def __init__(self, pid: Pid, thing: object, owned: tuple[object, ...] = ()) -> None:
+    def __init__(self, pid: Any, thing: object, owned: tuple[object, ...] = ()) -> None:
         self.pid = pid
         self.thing = thing
         listed = ", ".join(map(brief, owned)) or "nothing"
@@ -259,7 +256,7 @@ class QueueFull(ResproutError):
 class MailboxFull(ResproutError):
     """A bounded mailbox rejected a message."""
 
-    def __init__(self, pid: Pid, size: int) -> None:
+    def __init__(self, pid: Any, size: int) -> None:
         self.pid = pid
         super().__init__(f"the mailbox of {pid} is full ({size} messages)")
 
@@ -284,7 +281,7 @@ class CallCycle(ResproutError):
         starting: whether it is the start of one that the others wait for.
     """
 
-    def __init__(self, chain: tuple[Pid, ...], starting: bool = False) -> None:
+    def __init__(self, chain: tuple[Any, ...], starting: bool = False) -> None:
         self.chain = chain
         self.starting = starting
         first, second, *others = map(str, (*chain, chain[0]))

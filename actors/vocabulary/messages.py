@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, runtime_checkable
+from typing import Any, Final, Generic, Protocol, runtime_checkable
 
 import attrs
 from typing_extensions import TypeVar
-
-if TYPE_CHECKING:
-    from ..processes.pid import Pid
 
 # What a result carries. Covariant: a Reply[bool, int] is a Reply[int, int | None].
 Answer = TypeVar("Answer", default=Any, covariant=True)
@@ -57,7 +54,7 @@ class Ref:
 
     __slots__ = ("flushed", "id", "target", "watcher")
 
-    def __init__(self, watcher: Pid, target: Pid | None) -> None:
+    def __init__(self, watcher: Any, target: Any) -> None:
         self.flushed = False
         self.id = next(_ref_ids)
         self.watcher = watcher
@@ -72,7 +69,7 @@ class Down:
     """What a monitor delivers, once: ``{:DOWN, ref, :process, pid, reason}``."""
 
     ref: Ref
-    pid: Pid | None
+    pid: Any
     reason: object
 
 
@@ -100,7 +97,7 @@ class TaskExit:
 class Exited:
     """What an exit signal becomes for a process that traps exits: ``{:EXIT, pid, reason}``."""
 
-    pid: Pid
+    pid: Any
     reason: object
 
 
@@ -174,10 +171,10 @@ class Resource(Protocol):
     block, never call user code, and take no blocking lock.
     """
 
-    def owner_died(self, pid: Pid, reason: object) -> None:
+    def owner_died(self, pid: Any, reason: object) -> None:
         """The process is logically dead; comes before anybody else is told."""
 
-    def owner_left(self, pid: Pid) -> None:
+    def owner_left(self, pid: Any) -> None:
         """No code of the process runs any more; comes after owner_died."""
 
 
@@ -185,11 +182,11 @@ class Resource(Protocol):
 class Named(Protocol):
     """A name that somebody else keeps: Elixir's ``{:via, module, term}``."""
 
-    def register_name(self, pid: Pid) -> None:
+    def register_name(self, pid: Any) -> None:
         """Take the name for pid; raises AlreadyRegistered."""
 
-    def unregister_name(self, pid: Pid) -> None:
+    def unregister_name(self, pid: Any) -> None:
         """Give the name up, if pid has it."""
 
-    def whereis_name(self) -> Pid | None:
+    def whereis_name(self) -> Any:
         """Return the living process that has the name."""

@@ -173,7 +173,8 @@ class Master(LibraryServer):
 
     def handle_info(self, message: Any, state: Life) -> Any:
         """Takes the end of the root."""
-        if isinstance(message, Exited) and message.pid is state.root and message.pid.dead:
+        root = state.root
+        if isinstance(message, Exited) and root is not None and message.pid is root and root.dead:
             self._leave(state)
             state.ended.try_set(message.reason)
             return Stop("normal", state)
