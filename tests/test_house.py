@@ -53,8 +53,8 @@ OPTIONAL = {
     "aiohttp",
     "pytest",
 }
-# The folders and files of a room, from the lowest to the highest: each imports only what stands before it, for
-# types, too. Files that are not named stand between the folders and `__init__`.
+# The folders and files of a room, from the lowest to the highest: each imports only what stands before it,
+# for types, too. Files that are not named stand between the folders and `__init__`.
 LEVELS = {
     "actors": [
         "vocabulary",
@@ -278,7 +278,7 @@ def test_no_modules_of_a_room_need_each_other_for_types_neither(room: str) -> No
 
 
 def test_imports_stand_at_the_top() -> None:
-    """But what is loaded when it is first used: PEP 562 in a face, an extra, what costs an import its time."""
+    """But for what a face loads when it is first used (PEP 562)."""
     late = [
         where(path, node.lineno)
         for room, path in every_module()

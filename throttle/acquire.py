@@ -7,7 +7,7 @@ from sys import _getframe
 from typing import TYPE_CHECKING, Final
 
 from ..actors import NotHeld, forbid_loop
-from ..actors.engine import check_timeout, current, former_of, kernel, local, look, peek, unmet
+from ..actors.engine import check_timeout, current, former_of, local, look, peek, unmet
 from .ledger.holds import Hold
 from .ledger.values import Grant, check_name, check_positive, check_priority, too_heavy
 from .lock.callers import TaskCaller
@@ -185,16 +185,8 @@ def release(name: str) -> None:
         book.give_back(hold)
     except BaseException:
         if hold.depth == depth:
-            # It came before the first bytecode of that.
+            # An interrupt came before it had begun.
             book.give_back(hold)
-        else:
-            # There may have been no room on the stack even for this; here is more.
-            try:
-                kernel.bell.release()
-            except RecursionError:
-                raise
-            except RuntimeError:
-                pass
         raise
 
 

@@ -180,7 +180,7 @@ class Job(Claim):
             self.book.later(partial(self.future.try_set_exception, error))
 
     def nudge(self) -> bool:
-        self.book.gate.requests.append(partial(_retry, self))
+        self.book.combiner.requests.append(partial(_retry, self))
         return True
 
     def _send(self, hold: Hold) -> None:

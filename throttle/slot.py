@@ -7,7 +7,7 @@ from asyncio import _get_running_loop
 from typing import TYPE_CHECKING
 
 from ..actors import forbid_loop
-from ..actors.engine import current, kernel, local, look, unmet
+from ..actors.engine import current, local, look, unmet
 from .acquire import ONE, ZERO, check_request
 from .ledger.holds import Hold
 from .ledger.values import Grant, OnKill, check_on_kill
@@ -26,7 +26,7 @@ from .lock.flow import (
 from .lock.lock_steps import watched
 from .lock.orphans import forsake
 from .lock.table import books, table
-from .lock.waiting import hand_on, queue_up, queue_up_async
+from .lock.waiting import give_up, queue_up, queue_up_async
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -150,22 +150,11 @@ class slot:  # noqa: N801  # used as a function: with slot("name"):
                 except BaseException:
                     try:
                         if hold.depth == depth:
-                            # It came before the first bytecode of that.
+                            # An interrupt came before it had begun.
                             hold.book.give_back(hold)
-                        else:
-                            # There may have been no room on the stack even for this; here is more.
-                            try:
-                                kernel.bell.release()
-                            except RecursionError:
-                                raise
-                            except RuntimeError:
-                                pass
                     finally:
                         if hold.depth < depth:
-                            if self._again:
-                                self._again -= 1
-                            else:
-                                self._hold = None
+                            self._left()
                     raise
             # Before anything is called, behind which an interrupt could come: it is given back once.
             if self._again:
@@ -215,26 +204,13 @@ class slot:  # noqa: N801  # used as a function: with slot("name"):
             claim = TaskCaller(self._name, me, self._priority, self._weight, self._kill)
             claim.book = book
             if self._timeout is None and not self._kill:
-                # What queue_up_async does, for the common case, without two more coroutines on the way.
+                # What queue_up_async() does, for most tasks, without two more coroutines on the way.
                 try:
                     book.join(claim)
                     if claim.answer is None:
                         await claim.bell
                 except BaseException:
-                    claim.depth = 0
-                    try:
-                        hand_on(book, claim)
-                    except RecursionError:
-                        # As in queue_up.
-                        requests = book.requests
-                        requests += (claim.leave,)
-                        posted = kernel.posted
-                        posted += (book.gate.drain,)
-                        try:
-                            kernel.bell.release()
-                        except RuntimeError:
-                            pass
-                        raise
+                    give_up(book, claim)
                     raise
             if claim.answer is GRANTED:
                 hold = claim
@@ -252,42 +228,14 @@ class slot:  # noqa: N801  # used as a function: with slot("name"):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        # As in __exit__, written out: this is the price of every task.
-        hold = self._hold
-        if hold is not None:
-            depth = hold.depth
-            if depth > 0:
-                try:
-                    if error is not None:
-                        hold.book.ledger.judge(hold, error)
-                    hold.book.give_back(hold)
-                except BaseException:
-                    try:
-                        if hold.depth == depth:
-                            # It came before the first bytecode of that.
-                            hold.book.give_back(hold)
-                        else:
-                            # There may have been no room on the stack even for this; here is more.
-                            try:
-                                kernel.bell.release()
-                            except RecursionError:
-                                raise
-                            except RuntimeError:
-                                pass
-                    finally:
-                        if hold.depth < depth:
-                            if self._again:
-                                self._again -= 1
-                            else:
-                                self._hold = None
-                    raise
-            # Before anything is called, behind which an interrupt could come: it is given back once.
-            if self._again:
-                self._again -= 1
-            else:
-                self._hold = None
-            if hold.depth <= 0 and (self._outer is not None or hold.key < 0):
-                leave(hold)
+        self.__exit__(kind, error, traceback)
+
+    def _left(self) -> None:
+        """The block is left, or one round of it."""
+        if self._again:
+            self._again -= 1
+        else:
+            self._hold = None
 
     def _open(self) -> Book:
         book = books.get(self._name)

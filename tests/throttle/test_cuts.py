@@ -19,8 +19,9 @@ from resprout.throttle.ledger.ledger import Ledger
 from resprout.throttle.ledger.values import LockState
 from resprout.throttle.lock import combiner as gates
 from resprout.throttle.lock.callers import GRANTED, thread_caller
-from resprout.throttle.lock.combiner import Gate
-from resprout.throttle.lock.lock_steps import Desk
+from resprout.throttle.lock.combiner import Combiner
+from resprout.throttle.lock.fast_steps import FastSteps
+from resprout.throttle.lock.lock_steps import LockSteps
 from resprout.throttle.lock.settings import Settings
 from resprout.throttle.lock.waiting import queue_up
 
@@ -187,13 +188,20 @@ def test_a_step_cut_at_any_bytecode_and_repeated_ends_as_if_it_had_not_been_cut(
     assert cuts > 2
 
 
+@pytest.fixture(params=[LockSteps, FastSteps])
+def steps(request: pytest.FixtureRequest) -> type[LockSteps]:
+    """The plain form of the steps, and the fast one."""
+    form: type[LockSteps] = request.param
+    return form
+
+
 def process_of(key: int) -> Any:
     return SimpleNamespace(id=key, attach=lambda resource: None, _gone=False)
 
 
-def desk_with_a_line(own: bool) -> tuple[Desk, dict[int, Asked]]:
+def desk_with_a_line(steps: type[LockSteps], own: bool) -> tuple[LockSteps, dict[int, Asked]]:
     """One slot: 1 holds it, 2 and 3 and 4 wait, 3 has given up."""
-    desk = Desk(Settings("lock", 1), 0)
+    desk = steps(Settings("lock", 1), 0)
     desk.ledger.adopt(0.0)
     claims = {}
     for key in (1, 2, 3, 4):
@@ -207,18 +215,18 @@ def desk_with_a_line(own: bool) -> tuple[Desk, dict[int, Asked]]:
 @pytest.mark.parametrize("own", [True, False])
 @pytest.mark.parametrize("givers", [1, 2])
 def test_a_hand_over_cut_at_any_bytecode_frees_the_slot_for_the_next_or_has_not_begun(
-    givers: int, own: bool
+    givers: int, own: bool, steps: type[LockSteps]
 ) -> None:
     """Of the second giver, the next in the line has given up, and the one after that is served."""
     cuts = 0
     while True:
-        desk, claims = desk_with_a_line(own)
+        desk, claims = desk_with_a_line(steps, own)
         if givers == 2:
             desk.give_back(held(claims[1]))
         giver, taker = claims[givers], claims[2 * givers]
         was_cut = cut_at(cuts + 1, lambda desk=desk, giver=giver: desk.give_back(held(giver)))
-        assert not desk.gate.busy
-        assert not desk.gate.requests
+        assert not desk.combiner.busy
+        assert not desk.combiner.requests
         right(desk.ledger, claims)
         if held(giver).depth > 0:
             # Cut before anything was done: it is still held, and can be given back.
@@ -244,11 +252,13 @@ class Sleeper:
 
 
 @pytest.mark.parametrize("gone", [True, False])
-def test_a_hand_over_between_threads_cut_at_any_bytecode_wakes_the_next_or_has_not_begun(gone: bool) -> None:
+def test_a_hand_over_between_threads_cut_at_any_bytecode_wakes_the_next_or_has_not_begun(
+    gone: bool, steps: type[LockSteps]
+) -> None:
     """1 gives back, 2 may have given up, and 3 is next then."""
     cuts = 0
     while True:
-        desk = Desk(Settings("lock", 1), 0)
+        desk = steps(Settings("lock", 1), 0)
         desk.ledger.adopt(0.0)
         giver = desk.take(process_of(1), 1, False)
         assert giver is not None
@@ -260,8 +270,8 @@ def test_a_hand_over_between_threads_cut_at_any_bytecode_wakes_the_next_or_has_n
         if gone:
             claims[2].depth = 0
         was_cut = cut_at(cuts + 1, lambda desk=desk, giver=giver: desk.give_back(giver))
-        assert not desk.gate.busy
-        assert not desk.gate.requests
+        assert not desk.combiner.busy
+        assert not desk.combiner.requests
         if giver.depth > 0:
             assert was_cut
             desk.give_back(giver)
@@ -281,19 +291,19 @@ def test_a_hand_over_between_threads_cut_at_any_bytecode_wakes_the_next_or_has_n
 
 
 @pytest.mark.parametrize("line", [True, False])
-def test_a_wait_cut_at_any_bytecode_leaves_nothing_behind(line: bool) -> None:
+def test_a_wait_cut_at_any_bytecode_leaves_nothing_behind(line: bool, steps: type[LockSteps]) -> None:
     """A thread queues up, and sleeps until 1, or 2 after it, gives back."""
     here: Any = SimpleNamespace(owed=None)
     left: list[Hold | None] = []
     while True:
-        desk = Desk(Settings("lock", 1), 0)
+        desk = steps(Settings("lock", 1), 0)
         desk.ledger.adopt(0.0)
         holds = {1: desk.take(process_of(1), 1, False)}
         if line:
             claim = Asked(process_of(2), 2)
             desk.join(claim)
 
-        def acquire(desk: Desk = desk, line: bool = line, held: Any = holds[1]) -> None:
+        def acquire(desk: LockSteps = desk, line: bool = line, held: Any = holds[1]) -> None:
             if held.depth > 0:
                 desk.give_back(held)
             second = desk.ledger.holders.get(2)
@@ -309,8 +319,8 @@ def test_a_wait_cut_at_any_bytecode_leaves_nothing_behind(line: bool) -> None:
             granted.append(queue_up(desk, me, here, None, 0, 1, False))
 
         was_cut = cut_at(len(left) + 1, wait)
-        assert not desk.gate.busy
-        assert not desk.gate.requests
+        assert not desk.combiner.busy
+        assert not desk.combiner.requests
         assert me.parked is None
         assert not list(desk.ledger.waiting()) or was_cut
         # Whoever held it before gives it back, if that was cut.
@@ -328,17 +338,17 @@ def test_a_wait_cut_at_any_bytecode_leaves_nothing_behind(line: bool) -> None:
 
 
 @pytest.mark.parametrize("free", [True, False])
-def test_a_claim_cut_at_any_bytecode_of_joining_can_be_withdrawn(free: bool) -> None:
+def test_a_claim_cut_at_any_bytecode_of_joining_can_be_withdrawn(free: bool, steps: type[LockSteps]) -> None:
     cuts = 0
     while True:
-        desk, claims = desk_with_a_line(own=True)
+        desk, claims = desk_with_a_line(steps, own=True)
         if free:
             for key in (2, 3, 4):
                 desk.withdraw(claims[key])
             desk.give_back(held(claims[1]))
         claims[9] = claim = Asked(process_of(9), 9)
         was_cut = cut_at(cuts + 1, lambda desk=desk, claim=claim: desk.join(claim))
-        assert not desk.gate.busy
+        assert not desk.combiner.busy
         right(desk.ledger, claims)
         if was_cut:
             # As whoever waits does, when they hear of it.
@@ -356,14 +366,14 @@ def test_a_claim_cut_at_any_bytecode_of_joining_can_be_withdrawn(free: bool) -> 
     assert cuts > 20
 
 
-def test_a_grant_cut_at_any_bytecode_leaves_the_slot_free() -> None:
+def test_a_grant_cut_at_any_bytecode_leaves_the_slot_free(steps: type[LockSteps]) -> None:
     used = []
     while True:
-        desk = Desk(Settings("lock", 1), 0)
+        desk = steps(Settings("lock", 1), 0)
         desk.ledger.adopt(0.0)
         was_cut = cut_at(len(used) + 1, lambda desk=desk: desk.take(process_of(1), 1, False))
-        assert not desk.gate.busy
-        assert not desk.gate.requests
+        assert not desk.combiner.busy
+        assert not desk.combiner.requests
         if not was_cut:
             assert desk.ledger.state().used == 1
             break
@@ -379,9 +389,9 @@ def test_a_gate_cut_at_any_bytecode_is_open_afterwards_and_has_lost_no_step() ->
         opcode += 1
         done: list[str] = []
         mended: list[str] = []
-        gate = Gate(lambda mended=mended: mended.append("mended"))
+        gate = Combiner(lambda mended=mended: mended.append("mended"))
 
-        def submit(gate: Gate = gate, done: list[str] = done) -> None:
+        def submit(gate: Combiner = gate, done: list[str] = done) -> None:
             gate.submit(lambda: done.append("first") if "first" not in done else None)
 
         was_cut = cut_at(opcode, submit)
@@ -398,7 +408,7 @@ def test_a_gate_cut_at_any_bytecode_is_open_afterwards_and_has_lost_no_step() ->
 
 
 def test_a_step_that_always_fails_is_given_up_so_that_others_get_through() -> None:
-    gate = Gate(lambda: None)
+    gate = Combiner(lambda: None)
     done: list[str] = []
 
     def fail() -> None:
@@ -412,7 +422,7 @@ def test_a_step_that_always_fails_is_given_up_so_that_others_get_through() -> No
 
 def test_a_step_on_top_of_a_step_waits_until_that_is_over() -> None:
     """As a finalizer or a signal handler that runs in the middle of one."""
-    gate = Gate(lambda: None)
+    gate = Combiner(lambda: None)
     done: list[str] = []
 
     def outer() -> None:
@@ -427,7 +437,7 @@ def test_a_step_on_top_of_a_step_waits_until_that_is_over() -> None:
 
 
 def test_who_decides_while_somebody_else_is_inside_gets_the_answer_afterwards() -> None:
-    gate = Gate(lambda: None)
+    gate = Combiner(lambda: None)
     inside, on = threading.Event(), threading.Event()
     ran_in: list[int] = []
 
@@ -458,7 +468,7 @@ def test_who_decides_while_somebody_else_is_inside_gets_the_answer_afterwards() 
 
 def test_a_look_at_a_ledger_whose_step_does_not_end_sees_its_middle(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gates, "VISIT_SECONDS", 0.01)
-    gate = Gate(lambda: None)
+    gate = Combiner(lambda: None)
     inside, on = threading.Event(), threading.Event()
 
     def stuck() -> None:

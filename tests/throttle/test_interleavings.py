@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import importlib
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -14,13 +15,12 @@ import pytest
 
 from resprout import throttle
 from resprout.actors import CallTimeout, GenServer, NoReply, Pid, Reply, process, telemetry
-from resprout.throttle import execute as work
 from resprout.throttle.ledger.holds import Claim, Hold
 from resprout.throttle.ledger.ledger import PATIENCE, Ledger
 from resprout.throttle.lock import lock_steps as desks
 from resprout.throttle.lock.callers import ThreadCaller, thread_caller
-from resprout.throttle.lock.combiner import Gate
-from resprout.throttle.lock.lock_steps import Desk
+from resprout.throttle.lock.combiner import Combiner
+from resprout.throttle.lock.fast_steps import FastSteps
 from resprout.throttle.lock.settings import Settings
 from resprout.throttle.lock.table import books
 
@@ -150,16 +150,16 @@ def test_an_attempt_in_a_signal_handler_counts_on_top_of_the_grant_of_the_wait_b
 ) -> None:
     name = lock(1)
     free = holder_of(name, in_thread)
-    real = Desk.decide
+    real = FastSteps.decide
 
-    def decide(self: Desk, step: Callable[[], Any]) -> Any:
+    def decide(self: FastSteps, step: Callable[[], Any]) -> Any:
         # The grant comes between the attempt's look and its step.
-        monkeypatch.setattr(Desk, "decide", real)
+        monkeypatch.setattr(FastSteps, "decide", real)
         free()
         return real(self, step)
 
     def handler() -> None:
-        monkeypatch.setattr(Desk, "decide", decide)
+        monkeypatch.setattr(FastSteps, "decide", decide)
         assert throttle.attempt(name) is not None
         throttle.release(name)
 
@@ -219,7 +219,7 @@ def test_a_grant_to_whoever_has_just_given_back_below_counts_their_slots_once() 
 def test_a_hand_over_that_is_cut_after_the_taker_has_given_back_is_not_repeated(
     written_out: bool, in_thread: InThread
 ) -> None:
-    desk = Desk(Settings("lock", 1), 0)
+    desk = FastSteps(Settings("lock", 1), 0)
     desk.ledger.adopt(0.0)
     held = desk.take(process_of(1), 1, False)
     assert held is not None
@@ -242,7 +242,7 @@ def test_a_hand_over_that_is_cut_after_the_taker_has_given_back_is_not_repeated(
     with pytest.raises(Cut):
         desk.give_back(held)
     assert desk.ledger.state() == throttle.LockState(0, 0, 0)
-    assert not desk.gate.requests
+    assert not desk.combiner.requests
     assert desk.ledger.token == 2, "one grant each"
 
 
@@ -256,7 +256,7 @@ def test_a_second_interrupt_does_not_shut_the_gate() -> None:
             cuts.pop()
             raise Cut
 
-    gate = Gate(mend)
+    gate = Combiner(mend)
 
     def step() -> None:
         if len(cuts) == 2:
@@ -298,7 +298,7 @@ def test_a_stack_without_room_shuts_no_gate_and_keeps_no_slot(
     over.set()
     for user in users:
         user.result(SOON)
-    assert not books[name].gate.busy
+    assert not books[name].combiner.busy
     assert throttle.lock_state(name) == throttle.LockState(0, 0, 0)
 
 
@@ -307,7 +307,7 @@ def test_a_stack_without_room_shuts_no_gate_and_keeps_no_slot(
 def test_steps_that_others_left_are_done_when_the_way_out_is_cut(
     where: str, listened: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    desk = Desk(Settings("lock", 1), 0)
+    desk = FastSteps(Settings("lock", 1), 0)
     desk.ledger.adopt(0.0)
     if listened:
         desk.ledger.report = lambda fact: None
@@ -315,10 +315,10 @@ def test_steps_that_others_left_are_done_when_the_way_out_is_cut(
     held = desk.take(process_of(1), 1, False)
     assert held is not None
     left: list[int] = []
-    real = Gate.drain
+    real = Combiner.drain
     cuts = [1]
 
-    def drain(self: Gate) -> None:
+    def drain(self: Combiner) -> None:
         if cuts:
             cuts.pop()
             raise Cut
@@ -328,18 +328,18 @@ def test_steps_that_others_left_are_done_when_the_way_out_is_cut(
     if where == "release":
         desk.join(waiting)
     # Somebody else comes by while this thread is inside: what comes after that is cut.
-    desk.gate.turn[0] = stranger = object()
-    desk.gate.requests.append(lambda: left.append(1))
-    assert desk.gate.turn.pop(0) is stranger
-    monkeypatch.setattr(Gate, "drain", drain)
+    desk.combiner.turn[0] = stranger = object()
+    desk.combiner.requests.append(lambda: left.append(1))
+    assert desk.combiner.turn.pop(0) is stranger
+    monkeypatch.setattr(Combiner, "drain", drain)
     with pytest.raises(Cut):
         if where == "release":
             desk.give_back(held)
         else:
             desk.join(waiting)
     assert left == [1]
-    assert not desk.gate.requests
-    assert not desk.gate.busy
+    assert not desk.combiner.requests
+    assert not desk.combiner.busy
     assert waiting.told == (where == "release")
 
 
@@ -511,6 +511,7 @@ def test_a_job_whose_time_is_over_before_it_has_joined_the_line_is_not_left_ther
 ) -> None:
     name = lock(1)
     with throttle.slot(name):
+        work = importlib.import_module("resprout.throttle.execute")
         monkeypatch.setattr(work.kernel, "at", lambda when, fire: expire(fire))
         future = throttle.execute(name, int, timeout=0.0)
         with pytest.raises(CallTimeout):

@@ -26,7 +26,7 @@ import pytest
 from resprout import throttle
 from resprout.actors import GenServer, NotHeld, Ok, Reply, process
 from resprout.throttle.ledger.values import LockState
-from resprout.throttle.lock.combiner import Gate
+from resprout.throttle.lock.combiner import Combiner
 from resprout.throttle.lock.outbox import Teller
 from resprout.throttle.lock.table import books
 from resprout.throttle.slot import slot
@@ -536,7 +536,7 @@ def test_the_gate_is_left_wherever_an_interrupt_comes(interrupted: Interrupt, wa
     while was_cut:
         cuts += 1
         done: set[str] = set()
-        gate = Gate(lambda done=done: done.add("mended"))
+        gate = Combiner(lambda done=done: done.add("mended"))
         gate.requests += [partial(done.add, each) for each in ("first", "second", "third")]
         step = partial(done.add, "own")
         steps = {

@@ -20,7 +20,8 @@ from hypothesis.stateful import (
 from resprout.actors import LockNotFound, QueueFull
 from resprout.throttle.ledger.holds import Claim, Hold
 from resprout.throttle.ledger.ledger import PATIENCE, Ledger
-from resprout.throttle.lock.lock_steps import Desk
+from resprout.throttle.lock.fast_steps import FastSteps
+from resprout.throttle.lock.lock_steps import LockSteps
 from resprout.throttle.lock.settings import Settings
 
 NOBODY: Any = SimpleNamespace(id=0)
@@ -120,7 +121,7 @@ def test_a_heavy_head_that_leaves_lets_those_behind_it_go() -> None:
 
 @pytest.mark.parametrize("own", [True, False])
 def test_a_hand_over_to_a_heavy_head_lets_a_lighter_one_behind_it_go_too(own: bool) -> None:
-    desk = Desk(Settings("lock", 3), 0)
+    desk = LockSteps(Settings("lock", 3), 0)
     desk.ledger.adopt(0.0)
     claims = [Asked(process_of(key), key, weight) for key, weight in ((1, 2), (2, 2), (3, 1))]
     for claim in claims:
@@ -134,7 +135,7 @@ def test_a_hand_over_to_a_heavy_head_lets_a_lighter_one_behind_it_go_too(own: bo
 
 
 def test_a_higher_priority_passes_a_heavy_head_through_a_desk_as_well() -> None:
-    desk = Desk(Settings("lock", 2), 0)
+    desk = LockSteps(Settings("lock", 2), 0)
     desk.ledger.adopt(0.0)
     claims = [
         Asked(process_of(key), key, weight, priority)
@@ -493,12 +494,14 @@ class AgainstModel(RuleBasedStateMachine):
         self.last_token = max(tokens, default=0)
 
 
-class DeskAgainstModel(AgainstModel):
-    """The same through a desk, which writes the most frequent steps out once more."""
+class StepsAgainstModel(AgainstModel):
+    """The same through the steps of callers."""
+
+    form: type[LockSteps] = LockSteps
 
     def __init__(self) -> None:
         super().__init__()
-        self.desk = Desk(Settings("lock", 2), 0)
+        self.desk = self.form(Settings("lock", 2), 0)
         self.ledger = self.desk.ledger
         self.ledger.adopt(0.0)
 
@@ -513,11 +516,17 @@ class DeskAgainstModel(AgainstModel):
 
     @invariant()
     def nobody_is_left_inside(self) -> None:
-        assert not self.desk.gate.busy
-        assert not self.desk.gate.requests
+        assert not self.desk.combiner.busy
+        assert not self.desk.combiner.requests
 
 
-@pytest.mark.parametrize("machine", [AgainstModel, DeskAgainstModel])
+class FastStepsAgainstModel(StepsAgainstModel):
+    """The same through their fast form."""
+
+    form = FastSteps
+
+
+@pytest.mark.parametrize("machine", [AgainstModel, StepsAgainstModel, FastStepsAgainstModel])
 def test_any_sequence_of_steps_agrees_with_the_model(machine: type[AgainstModel]) -> None:
     run_state_machine_as_test(  # type: ignore[no-untyped-call]
         machine, settings=settings(max_examples=150, stateful_step_count=40, deadline=None)

@@ -17,7 +17,7 @@ the safe side and put right by ``mend``:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ...actors import LockNotFound, QueueFull
 from .adaptive_limits import Limit, judge
@@ -86,6 +86,7 @@ class Ledger(Shared):
     __slots__ = (
         "ask_again",
         "closed",
+        "core",
         "fair_at",
         "granting",
         "limit",
@@ -121,6 +122,8 @@ class Ledger(Shared):
         self.used = 0
         self.token = token
         self.line = Line()
+        self.core: Any = None
+        """The core of the lock, to which a grant is given back."""
         self.granting = False
         self.paused = False
         """Nobody is granted, whoever answers for the lock."""
@@ -171,6 +174,7 @@ class Ledger(Shared):
         self.token = token = self.token + 1
         self.used = used
         hold = Hold()
+        hold.book = self.core
         hold.name = self.name
         hold.token = token
         hold.pid = pid

@@ -98,7 +98,7 @@ class ThreadCaller(Caller):
     """What the thread sleeps on; rung by freeing it."""
 
     if not TYPE_CHECKING:
-        # Made empty, as a Hold is; filled by thread_caller() or, written out, by queue_up().
+        # Made empty, as a Hold is; filled by thread_caller().
         __init__ = object.__init__
 
     else:
@@ -253,7 +253,7 @@ RUNG: Final = _Rung()
 
 
 def thread_caller(name: str, pid: Pid, priority: int, weight: int, release_on_kill: bool) -> ThreadCaller:
-    """Make one. ``queue_up`` has the same written out."""
+    """Make one."""
     claim = ThreadCaller()
     claim.name = name
     claim.code = None

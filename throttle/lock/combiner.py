@@ -1,13 +1,20 @@
 """The right to step a ledger: one at a time, never waited for, safe in every place where Python runs code.
 
 A step may be wanted in a finalizer, in a signal handler, in a dying thread, or on top of another step of the
-same thread. So nobody waits for the gate: a step is appended, then the gate is tried; who fails leaves the
-step to whoever is inside, who looks again after leaving (flat combining; the same idea delivers messages in
-``actors``). Who needs the answer of a step waits for that, not for the gate.
+same thread. So nobody waits to go in: a step is appended, then going in is tried; who fails leaves the step
+to whoever is inside, who looks again after leaving. Who needs the answer of a step waits for that. This is
+flat combining (Hendler, Incze, Shavit and Tzafrir, 2010); the same idea delivers messages in ``actors``.
 
 Being inside is an entry in a dict, with a token that only this entry has. It is made by ``setdefault``, which
 is one C call and a third of the price of a lock; and after an exception between any two bytecodes, the token
 tells for certain whether the entry was made.
+
+There is one way in and one way out. ``submit`` and ``decide`` queue a step and do what is queued: the plain
+form. ``enter`` and ``leave`` go in and out around a step that is not queued, for what is done on every
+acquire and release: that saves a third of them. Whoever uses these two calls ``repair`` after an exception.
+
+# Invariant: whoever has been inside, or was cut off on the way in, has had a call's room on the stack there:
+# ``enter`` and ``_go_in`` are calls. So there is room for ``repair``, which by itself needs no more.
 """
 
 from __future__ import annotations
@@ -17,6 +24,8 @@ import sys
 from collections.abc import Callable
 from types import CodeType, FrameType
 from typing import Generic, TypeVar
+
+from ...actors.engine import kernel
 
 T = TypeVar("T")
 
@@ -30,17 +39,23 @@ ways_in: set[CodeType] = set()
 """The code that goes in; each calls its token ``token``."""
 
 
-class Gate:
-    """See the module. ``Desk`` writes the way in and out once more, for its three fastest steps."""
+class Combiner:
+    """See the module.
 
-    __slots__ = ("_failed", "_failures", "mend", "requests", "turn")
+    Args:
+        mend: makes the ledger right after a step that was cut off; the first step after that.
+        recover: does what is left here, in the kernel thread, when the stack of this one has no room for it.
+    """
 
-    def __init__(self, mend: Callable[[], object]) -> None:
+    __slots__ = ("_failed", "_failures", "_recover", "mend", "requests", "turn")
+
+    def __init__(self, mend: Callable[[], object], recover: Callable[[], object] | None = None) -> None:
         self.turn: dict[int, object] = {}
         """Who is inside: under 0, the token of that entry; empty when nobody is."""
         self.requests: list[Callable[[], object]] = []
         """Steps that wait, oldest first. There are hardly any, and an empty deque takes 0.7 kB."""
         self.mend = mend
+        self._recover = self.drain if recover is None else recover
         self._failed: object = None
         self._failures = 0
 
@@ -66,12 +81,11 @@ class Gate:
     def drain(self) -> None:
         """Do the steps that wait, unless somebody is inside, who will."""
         requests = self.requests
-        turn = self.turn
         token = (self,)
         step = None
         while requests:
             try:
-                if turn.setdefault(0, token) is not token:
+                if not self._go_in(token):
                     return
                 # Peek, do, then pop: an exception at any bytecode loses no step, and a step done twice does
                 # no harm.
@@ -81,30 +95,78 @@ class Gate:
                     step = requests[0]
                     step()
                     requests.pop(0)
-                del turn[0]
+                del self.turn[0]
             except BaseException as error:
-                # Out first, and without a call, for which there may be no room on the stack.
-                inside = False
-                if 0 in turn:
-                    try:
-                        inside = turn[0] is token
-                    except KeyError:
-                        pass
-                if inside:
-                    # Before anything else is done with the ledger, it is mended.
-                    if not requests or requests[0] is not self.mend:
-                        requests[:0] = (self.mend,)
-                    del turn[0]
+                self._go_out(token)
                 if step is not self.mend:
                     self._drop_if_it_always_fails(step, error)
                     self.drain()
                 raise
 
-    def recover(self) -> None:
-        """After an exception in one of the written-out steps, which has left the gate by itself: do what
-        others may have left here meanwhile.
+    def enter(self, token: object) -> bool:
+        """Go in for one step; False when somebody is inside, or was first, and the step is to be submitted.
+
+        Args:
+            token: an object that nobody else has.
         """
-        self.drain()
+        if self.turn.setdefault(0, token) is not token:
+            return False
+        if not self.requests:
+            return True
+        del self.turn[0]
+        return False
+
+    def leave(self) -> None:
+        """Go out, and do what others have left here meanwhile."""
+        del self.turn[0]
+        if self.requests:
+            self.drain()
+
+    def repair(self, token: object, step: Callable[[], object] | None = None) -> None:
+        """After an exception anywhere between ``enter`` and ``leave``, or on the way: go out if need be, and
+        have the ledger mended. By the kernel thread, or whoever comes before it, where the stack has no room.
+
+        Args:
+            step: to be done afterwards.
+        """
+        requests = self.requests
+        turn = self.turn
+        # Without a call, for which there may be no room.
+        inside = False
+        if 0 in turn:
+            try:
+                inside = turn[0] is token
+            except KeyError:
+                pass
+        if inside:
+            requests[:0] = (self.mend,)
+            del turn[0]
+        else:
+            requests += (self.mend,)
+        if step is not None:
+            requests += (step,)
+        try:
+            self.drain()
+        except RecursionError:
+            posted = kernel.posted
+            posted += (self._recover,)
+            try:
+                kernel.bell.release()
+            except RuntimeError:
+                pass
+
+    def _go_in(self, token: object) -> bool:
+        return self.turn.setdefault(0, token) is token
+
+    def _go_out(self, token: object) -> bool:
+        """Leave after an exception; before anything else is done with the ledger, it is mended."""
+        if self.turn.get(0) is not token:
+            return False
+        requests = self.requests
+        if not requests or requests[0] is not self.mend:
+            requests.insert(0, self.mend)
+        del self.turn[0]
+        return True
 
     def _drop_if_it_always_fails(self, step: object, error: BaseException) -> None:
         """A step that fails would do so for ever, in the face of everybody who comes by.
@@ -127,7 +189,7 @@ class Gate:
         For ordinary code, not for finalizers. On top of a step of its own thread, or when somebody inside was
         stopped by a debugger, it looks in the middle of that step, so ``look`` must bear that.
         """
-        inside, value = self._enter(look, VISIT_SECONDS)
+        inside, value = self._answer(look, VISIT_SECONDS)
         if not inside:
             return look()
         return value  # type: ignore[return-value]  # inside, so there is one
@@ -141,39 +203,10 @@ class Gate:
         Returns:
             None where it can't be decided: on top of a step of its own thread.
         """
-        return self._enter(step, -1)[1]
+        return self._answer(step, -1)[1]
 
-    def _enter(self, step: Callable[[], T], seconds: float) -> tuple[bool, T | None]:
-        turn = self.turn
-        requests = self.requests
-        token = (self,)
-        try:
-            if turn.setdefault(0, token) is token:
-                while True:
-                    if not requests:
-                        break
-                    requests[0]()
-                    requests.pop(0)
-                value = step()
-                del turn[0]
-                if requests:
-                    self.drain()
-                return True, value
-        except BaseException:
-            # As in drain.
-            inside = False
-            if 0 in turn:
-                try:
-                    inside = turn[0] is token
-                except KeyError:
-                    pass
-            if inside:
-                if not requests or requests[0] is not self.mend:
-                    requests[:0] = (self.mend,)
-                del turn[0]
-            self.drain()
-            raise
-        if self._on_top():
+    def _answer(self, step: Callable[[], T], seconds: float) -> tuple[bool, T | None]:
+        if self.turn and self._on_top():
             return False, None
         answer = _Answer(step)
         self.submit(answer)
@@ -191,27 +224,36 @@ class Gate:
 
 
 class _Answer(Generic[T]):
-    """A step whose answer somebody waits for while another thread does it."""
+    """A step whose answer somebody waits for, whichever thread does it."""
 
-    __slots__ = ("_lock", "_step", "_value")
+    __slots__ = ("_error", "_lock", "_step", "_value")
 
     def __init__(self, step: Callable[[], T]) -> None:
         self._step = step
         self._value: list[T] = []
+        self._error: Exception | None = None
         self._lock = _thread.allocate_lock()
         self._lock.acquire()
 
     def __call__(self) -> None:
-        if not self._value:
-            self._value.append(self._step())
+        if not self._value and self._error is None:
+            try:
+                self._value.append(self._step())
+            except RecursionError:
+                # No fault of the step: there is room elsewhere.
+                raise
+            except Exception as error:
+                self._error = error
         if self._lock.locked():
             self._lock.release()
 
     def wait(self, seconds: float) -> tuple[bool, T | None]:
-        """Return whether it was done in time, and its answer."""
+        """Return whether it was done in time, and its answer; or raise what the step raised."""
         if not self._lock.acquire(timeout=seconds):
             return False, None
+        if self._error is not None:
+            raise self._error
         return True, self._value[0]
 
 
-ways_in.update(way.__code__ for way in (Gate.drain, Gate._enter))
+ways_in.add(Combiner.drain.__code__)

@@ -68,8 +68,8 @@ def _leave_to_parent(book: Book) -> None:
     ledger = book.ledger
     for hold in (*ledger.holders.values(), *book.apart.values()):
         hold.depth = 0
-    book.turn.clear()
-    book.requests.clear()
+    book.combiner.turn.clear()
+    book.combiner.requests.clear()
     ledger.holders.clear()
     book.apart.clear()
     book.attached.clear()

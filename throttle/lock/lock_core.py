@@ -18,7 +18,7 @@ from ...actors.engine import kernel
 from ...supervision.restarts import reviver, supervisors_above
 from ..ledger.holds import Hold, fresh_key
 from . import events
-from .lock_steps import Desk
+from .fast_steps import FastSteps
 from .settings import Settings
 from .workers import Hand
 
@@ -44,7 +44,7 @@ class Table(Protocol):
         """Have its process started again, which nobody above does. Called inside the book's gate."""
 
 
-class Book(Desk):
+class Book(FastSteps):
     """See the module. The methods are in the order of a lock's life."""
 
     __slots__ = (
@@ -90,14 +90,14 @@ class Book(Desk):
     def owner_died(self, pid: Pid, reason: object) -> None:
         """A holder or waiter is dead (see actors.Resource)."""
         if self._concerns(pid.id):
-            self.gate.submit(partial(self._holder_died, pid, reason))
+            self.combiner.submit(partial(self._holder_died, pid, reason))
             self.flush_elsewhere()
 
     def owner_left(self, pid: Pid) -> None:
         """No code of it runs any more, so its slots are free."""
         self.attached.pop(pid.id, None)
         if self._concerns(pid.id):
-            self.gate.submit(partial(self._holder_left, pid))
+            self.combiner.submit(partial(self._holder_left, pid))
             self.flush_elsewhere()
 
     def _concerns(self, key: int) -> bool:
@@ -108,7 +108,9 @@ class Book(Desk):
         by code of its own, after which it leaves.
         """
         ledger = self.ledger
-        return bool(self.gate.requests or self.apart) or key in ledger.line.by_key or key in ledger.holders
+        return (
+            bool(self.combiner.requests or self.apart) or key in ledger.line.by_key or key in ledger.holders
+        )
 
     def _keys_of(self, pid: Pid) -> list[int]:
         """All the keys under which a process may hold something."""
@@ -171,7 +173,7 @@ class Book(Desk):
             kernel.post(partial(self._submit_call_over, key))
 
     def _submit_call_over(self, key: int) -> None:
-        self.gate.submit(partial(self._call_over, key))
+        self.combiner.submit(partial(self._call_over, key))
         self.flush_elsewhere()
 
     def _call_over(self, key: int) -> None:
@@ -313,7 +315,7 @@ class Book(Desk):
 
     def process_died(self, process: Pid, reason: object) -> None:
         """The lock process is dead: it is restarted, or the lock is over."""
-        self.gate.submit(partial(self._process_died, process))
+        self.combiner.submit(partial(self._process_died, process))
         self.flush_elsewhere()
 
     def _process_died(self, process: Pid) -> None:
@@ -325,7 +327,7 @@ class Book(Desk):
 
     def above_died(self, pid: Pid) -> None:
         """A supervisor above is dead, which may be restarted itself."""
-        self.gate.submit(self._wait_for_successor)
+        self.combiner.submit(self._wait_for_successor)
         self.flush_elsewhere()
 
     def _wait_for_successor(self) -> None:

@@ -16,8 +16,7 @@ from ..ledger.ledger import Ledger
 from ..ledger.rate import Meter
 from ..ledger.values import Fairness, Holder, LockInfo, LockState, Waiter, heavier_than_held
 from . import events
-from .callers import GRANTED, TaskCaller, ThreadCaller
-from .combiner import Gate, ways_in
+from .combiner import Combiner, ways_in
 from .outbox import Teller
 from .settings import Settings
 
@@ -30,17 +29,15 @@ watched: list[Callable[[Pid, str], object]] = []
 """Who wants to know before a process takes a lock that it does not hold (see order); hardly ever anybody."""
 
 
-class Desk(Teller):
+class LockSteps(Teller):
     """See the module. It is a Resource, attached to every process that comes here until either ends."""
 
     __slots__ = (
         "_alarm",
         "attached",
-        "gate",
+        "combiner",
         "ledger",
-        "requests",
         "settings",
-        "turn",
     )
 
     def __init__(self, settings: Settings, token: int) -> None:
@@ -54,10 +51,8 @@ class Desk(Teller):
             token=token,
         )
         self.ledger.paused = settings.paused
-        self.gate = gate = Gate(self._mend)
-        # For the steps that write the way in and out of the gate once more.
-        self.turn = gate.turn
-        self.requests = gate.requests
+        self.ledger.core = self
+        self.combiner = Combiner(self._mend, self._recover)
         self._alarm: Alarm | None = None
         self._shape(settings)
         self.attached: dict[int, Pid] = {}
@@ -91,109 +86,42 @@ class Desk(Teller):
             self.attached.pop(pid.id, None)
 
     def take(self, pid: Pid, weight: int, release_on_kill: bool) -> Hold | None:
-        """Grant if it can be done this instant; None says only that a claim has to join the line.
-
-        The way in and out of the gate is written out here, in give_back and in join: these are the price of
-        a lock.
-        """
+        """Grant if it can be done this instant; None says only that a claim has to join the line."""
         ledger = self.ledger
         key = pid.id
-        hold = ledger.holders.get(key)
-        if hold is not None and hold.depth > 0:
-            if weight > hold.weight:
-                raise heavier_than_held(hold.name, weight, hold.weight)
-            hold.depth += 1
-            return hold
+        stale = ledger.holders.get(key)
+        if stale is not None and stale.depth > 0:
+            if weight > stale.weight:
+                raise heavier_than_held(stale.name, weight, stale.weight)
+            stale.depth += 1
+            return stale
         if key not in self.attached:
             self.attach(pid)
         if watched:
             watched[0](pid, self.settings.name)
         if ledger.line.size and ledger.orderly:
             return None
-        turn = self.turn
-        requests = self.requests
+        combiner = self.combiner
         token = (pid,)
-        stale, hold = hold, None
+        hold = None
         try:
-            if turn.setdefault(0, token) is not token:
+            if not combiner.enter(token):
                 return None
-            if requests:
-                # They came first.
-                pass
-            elif ledger.holders.get(key) is not stale:
-                # Its process waits below a signal handler that this is in, and was granted just now.
-                pass
-            elif ledger.plain:
-                # ledger.take(), written out.
-                if stale is not None:
-                    ledger.drop(stale)
-                used = ledger.used + weight
-                if used <= ledger.num_slots and not (ledger.line.size and ledger.orderly):
-                    hold = Hold()
-                    hold.book = self
-                    ledger.token = hold.token = ledger.token + 1
-                    ledger.used = used
-                    hold.name = ledger.name
-                    hold.pid = pid
-                    hold.key = key
-                    hold.weight = weight
-                    hold.since = monotonic()
-                    hold.ticket = 0
-                    hold.code = None
-                    hold.depth = 1
-                    if release_on_kill:
-                        hold.release_on_kill = True
-                    ledger.holders[key] = hold
-            else:
+            if ledger.holders.get(key) is stale:
+                # Otherwise its process waits below a signal handler that this is in, and was just granted.
                 hold = ledger.take(pid, key, weight, monotonic(), release_on_kill)
-                if hold is not None:
-                    hold.book = self
-            del turn[0]
-            if requests:
-                self.gate.drain()
+            combiner.leave()
             if self._outbox:
                 self.flush()
         except BaseException:
-            # What was granted is given back, and then the gate left, without a call, for which there may be
-            # no room on the stack. The mend does the rest.
-            if key in ledger.holders:
-                try:
-                    granted = ledger.holders[key]
-                    if granted is not stale and granted.ticket == 0:
-                        granted.depth = 0
-                except KeyError:
-                    pass
-            inside = False
-            if 0 in turn:
-                try:
-                    inside = turn[0] is token
-                except KeyError:
-                    pass
-            if inside:
-                requests[:0] = (self.gate.mend,)
-                del turn[0]
-            else:
-                requests += (self.gate.mend,)
-            try:
-                self._recover()
-            except RecursionError:
-                # The kernel thread has room on its stack. (Here it is enough for what is written in C.)
-                posted = kernel.posted
-                posted += (self._recover,)
-                try:
-                    kernel.bell.release()
-                except RuntimeError:
-                    pass
-                raise
+            # What was granted is given back.
+            granted = ledger.holders.get(key)
+            if granted is not None and granted is not stale and granted.ticket == 0:
+                granted.depth = 0
+            combiner.repair(token)
+            self.flush_elsewhere()
             raise
         return hold
-
-    def _recover(self) -> None:
-        """After an exception: do what is left here, and have told what steps have left to be told."""
-        try:
-            self.gate.recover()
-        finally:
-            self.flush_elsewhere()
 
     def give_back(self, hold: Hold) -> None:
         """Undo one acquire of the holder; the outermost frees the slots. Never blocks, may be repeated."""
@@ -202,171 +130,51 @@ class Desk(Teller):
             if hold.depth > hold.strays:
                 return
             # What is left was counted by blocks inside that are gone (see orphans).
-        turn = self.turn
-        requests = self.requests
-        ledger = self.ledger
+        combiner = self.combiner
         token = (hold,)
         try:
-            # First of all: from here on the hold is known to be over, and whoever mends the ledger takes it
-            # out.
-            hold.depth = 0
-            if turn.setdefault(0, token) is not token:
-                requests.append(partial(self._release, hold))
+            # From ``depth = 0`` on the hold is known to be over: whoever mends the ledger takes it out.
+            if combiner.enter(token):
+                hold.depth = 0
+                self.ledger.release(hold, monotonic())
+                combiner.leave()
             else:
-                if requests or not ledger.plain:
-                    requests.append(partial(self._release, hold))
-                elif ledger.strict and (line := ledger.line).size:
-                    # The price of contention, so ledger.release() is written out for the usual case, in which
-                    # the head of the line takes over the very slots. What can wait is done after the ring:
-                    # meanwhile the machine wakes the other thread.
-                    holders = ledger.holders
-                    front = line.front
-                    if (
-                        front
-                        and not (claim := front[0]).out
-                        and claim.weight == hold.weight
-                        and ledger.used == ledger.num_slots
-                        and holders.get(hold.key) is hold
-                        and (key := claim.key) not in holders
-                        and not line.chained
-                        and ((kind := claim.__class__) is ThreadCaller or kind is TaskCaller or claim.own)
-                    ):
-                        ledger.token = claim.token = ledger.token + 1
-                        holders[key] = claim
-                        if kind is ThreadCaller:
-                            # claim.offer(claim), written out.
-                            claim.answer = GRANTED  # type: ignore[attr-defined]  # of a ThreadCaller
-                            taken = claim.depth > 0
-                            if taken and (sleeper := claim.sleeper) is not None:  # type: ignore[attr-defined]  # as well
-                                try:
-                                    sleeper.release()
-                                except RecursionError:
-                                    raise
-                                except RuntimeError:
-                                    pass
-                        else:
-                            taken = claim.offer(claim)
-                        # used stays, so a cut leaves it too high, until it is mended.
-                        del holders[hold.key]
-                        claim.since = now = monotonic()
-                        if taken:
-                            # line.remove(), written out for the head. Its lane may be empty now, which
-                            # line.head() notices.
-                            claim.out = True
-                            line.size -= 1
-                            del front[0], line.by_key[key]
-                        else:
-                            ledger.drop(claim)
-                            line.remove(claim)
-                            ledger.serve(now)
-                    else:
-                        ledger.release(hold, monotonic())
-                else:
-                    # ledger.release(), written out.
-                    key = hold.key
-                    held = ledger.holders
-                    if held.get(key) is hold:
-                        del held[key]
-                        ledger.used -= hold.weight
-                    if ledger.line.size:
-                        nudged = ledger.nudged
-                        # While somebody is on their way, there is nothing to do yet.
-                        if nudged is None or nudged.out or hold.since >= ledger.fair_at:
-                            ledger.pass_on(monotonic())
-                del turn[0]
-            if requests:
-                self.gate.drain()
+                hold.depth = 0
+                combiner.submit(partial(self._release, hold))
             if self._outbox:
                 self.flush()
-            if ledger.closed:
-                self.gate.submit(self._retire)
+            if self.ledger.closed:
+                combiner.submit(self._retire)
         except BaseException:
-            # As in take. The mend takes out what has been given back.
-            inside = False
-            if 0 in turn:
-                try:
-                    inside = turn[0] is token
-                except KeyError:
-                    pass
-            if inside:
-                requests[:0] = (self.gate.mend,)
-                del turn[0]
-            else:
-                requests += (self.gate.mend,)
-            try:
-                self._recover()
-            except RecursionError:
-                # The kernel thread has room on its stack. (Here it is enough for what is written in C.)
-                posted = kernel.posted
-                posted += (self._recover,)
-                try:
-                    kernel.bell.release()
-                except RuntimeError:
-                    pass
-                raise
+            combiner.repair(token)
+            self.flush_elsewhere()
             raise
 
     def join(self, claim: Claim) -> None:
         """Have a claim granted, put into the line, or refused; it is told."""
-        # The time is an object that nobody else has, like any token.
-        claim.since = now = token = monotonic()
-        turn = self.turn
-        requests = self.requests
-        done = False
+        claim.since = now = monotonic()
+        combiner = self.combiner
+        token = (claim,)
         try:
-            # As in take: the short way, where nobody is inside.
-            if turn.setdefault(0, token) is token:
-                if not requests:
-                    ledger = self.ledger
-                    line = ledger.line
-                    if (
-                        line.size
-                        and ledger.simple
-                        and ledger.used >= ledger.num_slots
-                        and (key := claim.key) not in ledger.holders
-                        and claim.weight <= ledger.num_slots
-                        and not claim.ticket
-                        and line.by_key.setdefault(key, claim) is claim
-                        and (lane := line.lanes.get(claim.priority)) is not None
-                    ):
-                        # Most claims, when there are many: ledger.join() would do nothing but line.push(),
-                        # written out.
-                        line.tickets = claim.ticket = line.tickets + 1
-                        lane.append(claim)
-                        line.size += 1
-                    else:
-                        ledger.join(claim, now)
-                    done = True
-                del turn[0]
-            if not done:
-                requests.append(partial(self._join, claim))
-            if requests:
-                self.gate.drain()
+            if combiner.enter(token):
+                self.ledger.join(claim, now)
+                combiner.leave()
+            else:
+                combiner.submit(partial(self._join, claim))
             if self._outbox:
                 self.flush()
         except BaseException:
-            # As in take. Whoever waits hands on what may have been granted.
-            inside = False
-            if 0 in turn:
-                try:
-                    inside = turn[0] is token
-                except KeyError:
-                    pass
-            if inside:
-                requests[:0] = (self.gate.mend,)
-                del turn[0]
-            try:
-                self._recover()
-            except RecursionError:
-                # The kernel thread has room on its stack. (Here it is enough for what is written in C.)
-                posted = kernel.posted
-                posted += (self._recover,)
-                try:
-                    kernel.bell.release()
-                except RuntimeError:
-                    pass
-                raise
+            # Whoever waits hands on what may have been granted.
+            combiner.repair(token)
+            self.flush_elsewhere()
             raise
+
+    def _recover(self) -> None:
+        """After an exception: do what is left here, and have told what steps have left to be told."""
+        try:
+            self.combiner.drain()
+        finally:
+            self.flush_elsewhere()
 
     def withdraw(self, claim: Claim) -> None:
         """Take a claim out of the line."""
@@ -380,10 +188,7 @@ class Desk(Teller):
             self.attach(pid)
         attempt = Attempt(self.ledger, pid, weight)
         try:
-            hold = self.decide(attempt)
-            if hold is not None:
-                hold.book = self
-            return hold
+            return self.decide(attempt)
         except BaseException:
             # Through the gate's queue, since the step above may still be in it.
             self.step(attempt.undo)
@@ -395,7 +200,7 @@ class Desk(Teller):
         None on top of a step of this very thread, where nothing can be decided.
         """
         try:
-            value = self.gate.decide(step)
+            value = self.combiner.decide(step)
             if self._outbox:
                 self.flush()
         except BaseException:
@@ -406,7 +211,7 @@ class Desk(Teller):
     def step(self, step: Callable[[], object]) -> None:
         """Have a step done, and told about."""
         try:
-            self.gate.submit(step)
+            self.combiner.submit(step)
             if self._outbox:
                 self.flush()
         except BaseException:
@@ -438,7 +243,7 @@ class Desk(Teller):
 
     def hear(self) -> None:
         """Notice that somebody listens now, or nobody any more."""
-        self.gate.submit(self._hear)
+        self.combiner.submit(self._hear)
 
     def _hear(self) -> None:
         self.ledger.report = self._note if events.somebody_listens() else None
@@ -468,7 +273,7 @@ class Desk(Teller):
 
     def _serve_late(self) -> None:
         # In the kernel thread, which runs no user code.
-        self.gate.submit(self._serve)
+        self.combiner.submit(self._serve)
         self.flush_elsewhere()
 
     def _serve(self) -> None:
@@ -483,7 +288,7 @@ class Desk(Teller):
 
     def state(self) -> LockState:
         """Count holders, waiters, used slots."""
-        return self.gate.visit(self.ledger.state)
+        return self.combiner.visit(self.ledger.state)
 
     def info(self) -> LockInfo:
         """Say what the lock is."""
@@ -493,7 +298,7 @@ class Desk(Teller):
 
     def list_holders(self) -> list[Holder]:
         """List who works, oldest grant first."""
-        holds: list[Hold] = self.gate.visit(lambda: list(self.ledger.holders.values()))
+        holds: list[Hold] = self.combiner.visit(lambda: list(self.ledger.holders.values()))
         now = monotonic()
         holds.sort(key=lambda hold: hold.token)
         return [
@@ -504,9 +309,9 @@ class Desk(Teller):
 
     def list_waiters(self) -> list[Waiter]:
         """List who waits, next first."""
-        claims = self.gate.visit(self.ledger.waiting)
+        claims = self.combiner.visit(self.ledger.waiting)
         now = monotonic()
         return [Waiter(claim.pid, claim.priority, claim.weight, now - claim.since) for claim in claims]
 
 
-ways_in.update(way.__code__ for way in (Desk.take, Desk.give_back, Desk.join))
+ways_in.update(way.__code__ for way in (LockSteps.take, LockSteps.give_back, LockSteps.join))

@@ -54,7 +54,7 @@ def forsake(hold: Hold, times: int) -> None:
     heir.depth = times
     if opened.get() is hold:
         opened.set(heir)
-    hold.book.gate.submit(partial(_replace, hold, heir, times))
+    hold.book.combiner.submit(partial(_replace, hold, heir, times))
     hold.book.flush_elsewhere()
 
 
@@ -109,7 +109,7 @@ class _Kept(Hold):
         elif heir.depth > 0:
             heir.depth = 0
             book = heir.book
-            book.gate.submit(partial(_release, heir))
+            book.combiner.submit(partial(_release, heir))
             book.flush_elsewhere()
 
 

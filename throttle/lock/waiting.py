@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 from ...actors import CallTimeout
 from ...actors.engine import kernel, park
 from ..ledger.holds import Hold
-from .callers import GRANTED, NUDGED, Caller, TaskCaller, ThreadCaller
-from .combiner import ways_in
+from .callers import GRANTED, NUDGED, Caller, TaskCaller, ThreadCaller, thread_caller
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,54 +48,14 @@ def queue_up(
         LockNotFound, QueueFull, ValueError: the claim was refused.
         Killed, ServerExit: the process has died meanwhile.
     """
-    # What thread_caller() does; and then what join() does, and park(): this is the price of waiting.
-    claim = ThreadCaller()
+    claim = thread_caller(book.settings.name, me, priority, weight, release_on_kill)
     claim.book = book
-    claim.name = book.settings.name
     claim.code = code
     claim.lasti = lasti
-    claim.pid = me
-    claim.key = key = me.id
-    claim.weight = weight
-    claim.priority = priority
-    claim.ticket = 0
-    claim.out = False
-    claim.depth = 1
-    claim.answer = None
     # The thread's own is used again and again, so who rings late for a wait before rings this one.
     claim.sleeper = sleeper = me.sleeper
-    if release_on_kill:
-        claim.release_on_kill = True
-    # The time is an object that nobody else has, like any token.
-    claim.since = token = monotonic()
-    turn = book.turn
-    requests = book.requests
-    joined = False
     try:
-        if turn.setdefault(0, token) is token:
-            ledger = book.ledger
-            line = ledger.line
-            if (
-                ledger.simple
-                and line.size
-                and ledger.used >= ledger.num_slots
-                and key not in ledger.holders
-                and weight <= ledger.num_slots
-                and not requests
-                and (lane := line.lanes.get(priority)) is not None
-                and line.by_key.setdefault(key, claim) is claim
-            ):
-                # Most claims, when there are many: ledger.join() would do nothing but line.push().
-                line.tickets = claim.ticket = line.tickets + 1
-                lane.append(claim)
-                line.size += 1
-                joined = True
-            del turn[0]
-        if not joined:
-            book.join(claim)
-        elif requests:
-            book.gate.drain()
-            book.flush()
+        book.join(claim)
         if (
             timeout is None
             and look is None
@@ -122,31 +81,9 @@ def queue_up(
             # It died before there was anything to release.
             book.owner_died(me, None)
     except BaseException:
-        # As in Desk.take: out of the gate without a call.
-        inside = False
-        if 0 in turn:
-            try:
-                inside = turn[0] is token
-            except KeyError:
-                pass
-        if inside:
-            requests[:0] = (book.gate.mend,)
-            del turn[0]
         if me.parked is claim:
             me.parked = None
-        claim.depth = 0
-        try:
-            hand_on(book, claim)
-        except RecursionError:
-            # There is no room on the stack for a call: the kernel thread does it, or whoever comes before it.
-            requests += (claim.leave,)
-            posted = kernel.posted
-            posted += (book.gate.drain,)
-            try:
-                kernel.bell.release()
-            except RuntimeError:
-                pass
-            raise
+        give_up(book, claim)
         raise
     return hold
 
@@ -194,20 +131,7 @@ async def queue_up_async(book: Book, me: Pid, claim: TaskCaller, timeout: float 
         if claim.release_on_kill and me.dead:
             book.owner_died(me, None)
     except BaseException:
-        claim.depth = 0
-        try:
-            hand_on(book, claim)
-        except RecursionError:
-            # As in queue_up.
-            requests = book.requests
-            requests += (claim.leave,)
-            posted = kernel.posted
-            posted += (book.gate.drain,)
-            try:
-                kernel.bell.release()
-            except RuntimeError:
-                pass
-            raise
+        give_up(book, claim)
         raise
     return hold
 
@@ -278,18 +202,25 @@ def _retry(book: Book, claim: Caller) -> bool:
     return True
 
 
+def give_up(book: Book, claim: Caller) -> None:
+    """After an exception: leave the line, and give a slot that was granted already to the next.
+
+    Where the stack has no room for that, the kernel thread does it, or whoever comes before it.
+    """
+    # From now on no grant is taken.
+    claim.depth = 0
+    book.combiner.repair(claim, claim.leave)
+    hand_on(book, claim)
+
+
 def hand_on(book: Book, claim: Caller) -> None:
     """Leave the line, and give a slot that was granted already to the next. May be repeated.
 
-    Through the gate, not just into its queue: a step under way may have entered a hold for this claim, and
-    takes it out again when its offer fails. Until then the process would seem to hold the lock, and its next
-    acquire would be taken for a nested one.
+    Returns when it is done: a step under way may have entered a hold for this claim, and takes it out again
+    when its offer fails. Until then the process would seem to hold the lock, and its next acquire would be
+    taken for a nested one.
     """
-    # From now on no grant is taken.
     claim.depth = 0
     if book.decide(claim.leave) is None:
         # On top of a step of this very thread.
         book.step(claim.leave)
-
-
-ways_in.add(queue_up.__code__)
