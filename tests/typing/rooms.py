@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from typing_extensions import assert_type
+
 import resprout
 from resprout import actors, registry, supervision, testing, throttle
 from resprout.actors import Pid
@@ -12,7 +14,6 @@ from resprout.registry import Registry, Via
 from resprout.supervision import ChildSpec, Limits
 from resprout.testing import ManualClock
 from resprout.throttle import LockState
-from typing_extensions import assert_type
 
 
 class Story:
@@ -37,7 +38,7 @@ def rooms(clock: ManualClock, job: Job) -> None:
     assert_type(supervision.Limits(values=1), Limits)
     assert_type(job.progress(), Progress)
     told: Job = Story()
-    told.total  # mistake: attr-defined, reportAttributeAccessIssue
+    str(told.total)  # mistake: attr-defined, reportAttributeAccessIssue
     clock.advance("1 s")  # mistake: arg-type, reportArgumentType
     testing.quiesce(timeout="soon")  # mistake: arg-type, reportArgumentType
     supervision.Limits(value=1)  # mistake: call-arg, reportCallIssue
