@@ -215,6 +215,67 @@ def test_no_address_is_given_before_there_is_a_public_place(wheel: Path) -> None
     assert [field for field in ("Home-page", "Download-URL", "Project-URL") if field in fields] == []
 
 
+# A clone and a wheel in one Python
+
+
+def python_with(installed: Path, folder: Path, *arguments: str) -> str:
+    """What Python says in a folder, with what is installed behind that folder on its path."""
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(installed), "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture
+def installed(wheel: Path, tmp_path: Path) -> Path:
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path / "site")
+    return tmp_path / "site"
+
+
+WHERE = """
+import importlib, pathlib, resprout
+for room in ("actors", "registry", "supervision", "throttle", "observer", "testing", "cli"):
+    print(pathlib.Path(importlib.import_module("resprout." + room).__file__).resolve())
+print(pathlib.Path(importlib.import_module("resprout.supervision.kinds").__file__).resolve())
+"""
+
+
+def test_in_a_clone_everything_is_of_the_clone_whatever_wheel_is_installed(
+    installed: Path, clone: Path
+) -> None:
+    # One of another time: a room that there was not, and no room that works.
+    shutil.rmtree(installed / "resprout/testing")
+    for room in ROOMS[:-1]:
+        (installed / "resprout" / room / "__init__.py").write_text("raise RuntimeError('an older wheel')")
+    files = python_with(installed, clone, "-W", "error", "-c", WHERE).split()
+    assert [file for file in files if not Path(file).is_relative_to(clone.resolve())] == []
+    assert len(files) == 8
+    assert "ok: " in python_with(installed, clone, "-m", "resprout", "check", "examples/user_sync/tree.yaml")
+    tests = ["tests/registry/test_keys.py", "tests/testing/test_waits.py"]
+    assert " passed" in python_with(installed, clone, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests)
+
+
+def test_elsewhere_everything_is_of_the_wheel(installed: Path, tmp_path: Path) -> None:
+    files = python_with(installed, tmp_path, "-W", "error", "-c", WHERE).split()
+    assert [file for file in files if not Path(file).is_relative_to(installed.resolve())] == []
+    # As a command is run, without the current folder.
+    script = tmp_path / "resprout-command.py"
+    script.write_text(
+        "import sys; from resprout.cli import main; print(main.__code__.co_filename); sys.exit(main())"
+    )
+    said = python_with(installed, ROOT, str(script), "check", str(ROOT / "examples/user_sync/tree.yaml"))
+    assert said.startswith(str(installed))
+    assert "ok: " in said
+
+
 # The long description
 
 
