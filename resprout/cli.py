@@ -69,8 +69,8 @@ examples:
 """
 
 _CHECK_EPILOG = """\
-Every mistake is a line `file:line:column: path: what is wrong`. Nothing is started, but the modules that
-the file names are imported.
+Every mistake is a line `file:line:column: path: what is wrong`, with 0:0 where it has no place in the file.
+Nothing is started, but the modules that the file names are imported.
 
 exit status:
   0    the tree is valid
@@ -122,9 +122,12 @@ def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
     parser = _parser()
     if not arguments:
         parser.error("expected a command, run or check; resprout --help says more")
-    # The options in front of a command have no values.
-    command = next((word for word in arguments if not word.startswith("-")), None)
-    if command is not None and command not in _COMMANDS:
+    command = arguments[0]
+    if command.startswith("-"):
+        if not any(option.startswith(command) for option in ("-h", "--help", "--version")):
+            near = _meant(command, ("--help", "--version"))
+            parser.error(f"expected a command, run or check, in front of its options, got: {command}{near}")
+    elif command not in _COMMANDS:
         there = f"invalid choice: {command!r} (choose from {', '.join(_COMMANDS)})"
         parser.error(f"argument COMMAND: {there}{_meant(command, (*_COMMANDS, '--help', '--version'))}")
     options, rest = parser.parse_known_args(arguments)

@@ -878,6 +878,11 @@ def test_ctrl_c_while_a_module_is_imported_ends_the_check(place: Workplace, resp
         (["chek", "t.yaml"], "did you mean 'check'?"),
         (["run", "t.yaml", "--plian"], "unrecognized arguments: --plian; did you mean '--plain'?"),
         (["help"], "did you mean '--help'?"),
+        (["--verson"], "in front of its options, got: --verson; did you mean '--version'?\n"),
+        (
+            ["--set", "a=b", "check", "t.yaml"],
+            "a command, run or check, in front of its options, got: --set\n",
+        ),
         # What stands behind an option that is unknown is not to blame, nor is the file.
         (["run", "--chaoss", "2", "t.yaml"], "unrecognized arguments: --chaoss; did you mean '--chaos'?\n"),
         (["check", "--st=a=1", "t.yaml"], "unrecognized arguments: --st=a=1; did you mean '--set'?\n"),
