@@ -5,6 +5,9 @@ editably as code that finds the rooms when the program runs, which mypy and pyri
 is a tree of links to files, so every new file needs a new install). So an editable install is given a folder
 `.editable/resprout` besides, of links to the rooms and to the files of the face, and a `.pth` file that names
 it. Where there can be no links (Windows without developer mode) the install is setuptools' own.
+
+And a wheel has what is in the clone now: setuptools builds it from a folder `build/lib` that it leaves
+behind, with the modules in it that have been renamed or deleted since the last time.
 """
 
 from __future__ import annotations
@@ -20,7 +23,6 @@ from pathlib import Path
 from setuptools import build_meta
 from setuptools.build_meta import (
     build_sdist,
-    build_wheel,
     get_requires_for_build_editable,
     get_requires_for_build_sdist,
     get_requires_for_build_wheel,
@@ -40,8 +42,26 @@ __all__ = [
 ]
 
 FACE = "resprout"
+BUILT = Path("build")
 LINKS = Path(".editable")
 PTH = "__editable__.resprout-rooms.pth"
+
+
+def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
+    """Build what `pip install` installs, and leave no `build` in the clone; see PEP 517."""
+    forget_what_was_built()
+    try:
+        return build_meta.build_wheel(wheel_directory, config_settings, metadata_directory)
+    finally:
+        forget_what_was_built()
+
+
+def forget_what_was_built() -> None:
+    """Remove what setuptools has put into `build`; what somebody else has there stays."""
+    for left in (BUILT / "lib", *BUILT.glob("bdist.*")):
+        shutil.rmtree(left, ignore_errors=True)
+    if BUILT.is_dir() and not any(BUILT.iterdir()):
+        BUILT.rmdir()
 
 
 def build_editable(wheel_directory, config_settings=None, metadata_directory=None):
@@ -50,6 +70,7 @@ def build_editable(wheel_directory, config_settings=None, metadata_directory=Non
     try:
         link(Path.cwd())
     except OSError as error:
+        shutil.rmtree(LINKS, ignore_errors=True)
         sys.stderr.write(f"no links to the rooms, so type checkers will not see them: {error}\n")
     else:
         add(Path(wheel_directory, name), PTH, f"{Path.cwd() / LINKS}\n".encode())

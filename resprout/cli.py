@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -56,7 +56,7 @@ unless --chaos-only names them, and so are temporary children, which nobody star
 
 exit status:
   0    the tree ended as it should, or was told to stop
-  1    a supervisor gave up; the crash report on stderr names the child
+  1    a supervisor gave up, as the crash report on stderr tells; or a port that the tree needs was taken
   2    the command line or the tree file is wrong; nothing was started
   130  stopped at once, by a second Ctrl-C (143 by a second SIGTERM, 129 by a second SIGHUP)
 
@@ -69,8 +69,8 @@ examples:
 """
 
 _CHECK_EPILOG = """\
-Every mistake is a line `file:line:column: path: what is wrong`. Nothing is started, but the modules that
-the file names are imported.
+Every mistake is a line `file:line:column: path: what is wrong`, with 0:0 where it has no place in the file.
+Nothing is started, but the modules that the file names are imported.
 
 exit status:
   0    the tree is valid
@@ -120,15 +120,24 @@ def _command(options: argparse.Namespace) -> int:
 def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
     """The arguments, or an exit that says what is wrong with them."""
     parser = _parser()
-    # The options in front of a command have no values.
-    command = next((word for word in arguments if not word.startswith("-")), None)
-    if command is not None and command not in _COMMANDS:
+    if not arguments:
+        parser.error("expected a command, run or check; resprout --help says more")
+    command = arguments[0]
+    if command.startswith("-"):
+        if not any(option.startswith(command) for option in ("-h", "--help", "--version")):
+            near = _meant(command, ("--help", "--version"))
+            parser.error(f"expected a command, run or check, in front of its options, got: {command}{near}")
+    elif command not in _COMMANDS:
         there = f"invalid choice: {command!r} (choose from {', '.join(_COMMANDS)})"
-        parser.error(f"argument COMMAND: {there}{_meant(command, _COMMANDS)}")
+        parser.error(f"argument COMMAND: {there}{_meant(command, (*_COMMANDS, '--help', '--version'))}")
     options, rest = parser.parse_known_args(arguments)
+    # The value of an option that nobody knows is taken for the file, and then the file is left over.
+    unknown = [word for word in rest if word.startswith("-") and word != "-"]
+    if unknown:
+        near = next((hint for word in unknown if (hint := _meant(word.partition("=")[0], _OPTIONS))), "")
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}{near}")
     if rest:
-        near = next((hint for word in rest if (hint := _meant(word, _OPTIONS))), "")
-        parser.error(f"unrecognized arguments: {' '.join(rest)}{near}")
+        parser.error(f"expected one TREE.yaml, got: {' '.join([str(options.tree), *rest])}")
     if options.command == "run" and options.chaos is None:
         given = [
             ("--seed", options.seed),
@@ -137,7 +146,7 @@ def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
         ]
         for option, value in given:
             if value not in (None, []):
-                parser.error(f"expected {option} only together with --chaos N, which it says more about")
+                parser.error(f"expected {option} only together with --chaos N, got no --chaos")
     return options
 
 
@@ -196,14 +205,14 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     log.add_argument(
         "--log-level",
         metavar="LEVEL",
-        type=str.lower,
-        choices=LEVELS,
+        type=_one_of(LEVELS),
         help=f"the least that is shown: {', '.join(LEVELS)} (default: info, of resprout itself warning)",
     )
     log.add_argument(
         "--log-format",
-        choices=["text", "json"],
-        help="lines for people, or an object of JSON a line (default: text, as the modules configure it)",
+        metavar="FORMAT",
+        type=_one_of(("text", "json")),
+        help="text, lines for people, or json, an object a line (default: text, as the modules configure it)",
     )
     log.add_argument(
         "--log-file", metavar="FILE", type=Path, help="write all of it to the end of this file, too"
@@ -211,7 +220,10 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     chaos = run.add_argument_group("chaos", "prove that the tree survives its children")
     chaos.add_argument("--chaos", metavar="N", type=_count, help="take children down N times during the run")
     chaos.add_argument(
-        "--seed", metavar="S", type=int, help="of the choice of victims (default: another each time)"
+        "--seed",
+        metavar="S",
+        type=int,
+        help="chooses the same victims again (default: others each time)",
     )
     chaos.add_argument(
         "--chaos-spare",
@@ -253,6 +265,16 @@ def _add_tree(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="the value of ${NAME} in the tree file; may be repeated",
     )
+
+
+def _one_of(allowed: Sequence[str]) -> Callable[[str], str]:
+    def word(text: str) -> str:
+        if text.lower() in allowed:
+            return text.lower()
+        there = f"expected one of {', '.join(allowed)}, got: {text!r}"
+        raise argparse.ArgumentTypeError(f"{there}{_meant(text.lower(), allowed)}")
+
+    return word
 
 
 def _setting(text: str) -> tuple[str, str]:

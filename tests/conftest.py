@@ -37,6 +37,7 @@ SLOW = (
     "throttle/test_linearizable",
     "test_cli",
     "test_docs",
+    "test_package",
 )
 """Files whose tests take seconds: the other Pythons run without them (-m "not slow")."""
 

@@ -360,7 +360,7 @@ def test_help_has_examples(arguments: list[str], capsys: pytest.CaptureFixture[s
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ([], "the following arguments are required: COMMAND"),
+        ([], "error: expected a command, run or check; resprout --help says more\n"),
         (["walk"], "invalid choice: 'walk'"),
         (["run"], "the following arguments are required: TREE.yaml"),
         (["run", "t.yaml", "--set", "port"], "expected NAME=VALUE, got: 'port'"),
@@ -368,6 +368,8 @@ def test_help_has_examples(arguments: list[str], capsys: pytest.CaptureFixture[s
         (["run", "t.yaml", "--chaos", "-1"], "expected a whole number from 0 on, got: '-1'"),
         (["run", "t.yaml", "--chaos", "many"], "expected a whole number from 0 on, got: 'many'"),
         (["run", "t.yaml", "--plain", "--quiet"], "not allowed with argument --plain"),
+        (["check", "t.yaml", "-"], "error: expected one TREE.yaml, got: t.yaml -\n"),
+        (["check", "t.yaml", "u.yaml"], "error: expected one TREE.yaml, got: t.yaml u.yaml\n"),
     ],
 )
 def test_wrong_arguments_are_named_in_a_sentence(
@@ -875,7 +877,21 @@ def test_ctrl_c_while_a_module_is_imported_ends_the_check(place: Workplace, resp
     [
         (["chek", "t.yaml"], "did you mean 'check'?"),
         (["run", "t.yaml", "--plian"], "unrecognized arguments: --plian; did you mean '--plain'?"),
-        (["run", "t.yaml", "--seed", "3"], "expected --seed only together with --chaos N"),
+        (["help"], "did you mean '--help'?"),
+        (["--verson"], "in front of its options, got: --verson; did you mean '--version'?\n"),
+        (
+            ["--set", "a=b", "check", "t.yaml"],
+            "a command, run or check, in front of its options, got: --set\n",
+        ),
+        # What stands behind an option that is unknown is not to blame, nor is the file.
+        (["run", "--chaoss", "2", "t.yaml"], "unrecognized arguments: --chaoss; did you mean '--chaos'?\n"),
+        (["check", "--st=a=1", "t.yaml"], "unrecognized arguments: --st=a=1; did you mean '--set'?\n"),
+        (
+            ["run", "t.yaml", "--log-level", "inf"],
+            "expected one of debug, info, warning, error, critical, got: 'inf'; did you mean 'info'?\n",
+        ),
+        (["run", "t.yaml", "--log-format", "jsn"], "one of text, json, got: 'jsn'; did you mean 'json'?\n"),
+        (["run", "t.yaml", "--seed", "3"], "expected --seed only together with --chaos N, got no --chaos\n"),
         (["run", "t.yaml", "--chaos-only", "a"], "expected --chaos-only only together with --chaos N"),
         (["run", "t.yaml", "--chaos-spare", "a"], "expected --chaos-spare only together with --chaos N"),
     ],

@@ -12,7 +12,9 @@ import ast
 import doctest
 import importlib
 import inspect
+import os
 import re
+import shlex
 import subprocess
 import sys
 import textwrap
@@ -29,6 +31,8 @@ FENCE = re.compile(
 )
 QUOTED = re.compile(r"<!-- from (?P<file>\S+) -->\n+```\w*\n(?P<text>.*?)^```", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\[[^\]]*\]\((?P<target>[^)#\s]+)[^)]*\)")
+FILE = re.compile(r"<!-- file: (?P<name>\S+) -->\n```\w*\n(?P<text>.*?)^```", re.DOTALL | re.MULTILINE)
+SHELL = re.compile(r"<!-- shell -->\n```\n(?P<lines>.*?)^```", re.DOTALL | re.MULTILINE)
 WATCHDOG = 100  # seconds for a page; passing it is a failure
 
 
@@ -128,6 +132,38 @@ def test_the_index_lists_every_page_once() -> None:
         r"^- \[[^\]]*\]\(([^)]*)\)", (ROOT / "docs/index.md").read_text(encoding="utf-8"), re.MULTILINE
     )
     assert sorted(listed) == sorted({path.name for path in (ROOT / "docs").glob("*.md")} - {"index.md"})
+
+
+def as_written(shown: str) -> re.Pattern[str]:
+    """What matches an output: `...` stands for anything, and seconds for other seconds."""
+    patterns = [
+        ".*?" if part == "..." else r"[\d.]+ s" if part.endswith(" s") else re.escape(part)
+        for part in re.split(r"(\.\.\.|\b\d+\.\d s\b)", shown)
+    ]
+    return re.compile("".join(patterns), re.DOTALL)
+
+
+def test_the_first_tree_does_what_its_page_shows(tmp_path: Path) -> None:
+    page = (ROOT / "docs/first_tree.md").read_text(encoding="utf-8")
+    for file in FILE.finditer(page):
+        (tmp_path / file["name"]).write_text(file["text"], encoding="utf-8")
+    sessions = [session["lines"].removeprefix("$ ").split("\n$ ") for session in SHELL.finditer(page)]
+    assert len(sessions) == 3
+    for command, _, shown in (entry.partition("\n") for session in sessions for entry in session):
+        done = subprocess.run(
+            command.replace("resprout", f"{shlex.quote(sys.executable)} -m resprout", 1),
+            shell=True,
+            cwd=tmp_path,
+            env={**os.environ, "COLUMNS": "200"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=WATCHDOG,
+            check=False,
+        )
+        # A slow machine says more often how far it is.
+        said = re.sub(r"^bakery \d+\.\d s: .*\n", "", done.stdout, flags=re.MULTILINE).strip("\n")
+        assert as_written(shown.strip("\n")).fullmatch(said), f"{command}\n{done.stdout}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

@@ -280,6 +280,8 @@ def _explain(text: str, error: yaml.MarkedYAMLError, mark: Any) -> Iterator[str]
     yield f"not YAML: {error.problem}{around}"
     if "<block end>" in str(error.problem):
         yield "it does not go on with what is above: look at how far this line is indented"
+    if str(error.problem).startswith("mapping values are not allowed"):
+        yield "look at how far this line is indented, and put quotes around text with `: ` in it"
     here = text[mark.index : mark.index + 1]
     if here == "\t":
         yield "indent with spaces, not with tabs"

@@ -253,6 +253,10 @@ class TreeReader:
         if named:
             errors.append(ValueError(f"expected one kind, got: {' and '.join(named)}"))
             return ""
+        if not self.kinds:
+            wanted = "expected resprout to be installed, since its entry points name the kinds of children"
+            errors.append(ValueError(f"{wanted}, found none; in a clone: pip install -e ."))
+            return ""
         near = next((hint for key in block if (hint := did_you_mean(key, self.kinds))), "")
         kinds = ", ".join(sorted(self.kinds))
         keys = shortened(", ".join(shortened(str(key)) for key in islice(block, 20)), 200) or "none"

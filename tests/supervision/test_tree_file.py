@@ -594,3 +594,10 @@ class TestMistakes:
         text = "{children: [" + "{supervisor: s, children: [" * depth + "]}" * depth + "]}"
         [(_, _, _, reason)] = mistakes(text)
         assert "nested too deeply" in reason
+
+
+def test_a_clone_that_is_not_installed_has_no_kinds_and_says_why(tmp_path: Path) -> None:
+    file = tmp_path / "tree.yaml"
+    file.write_text("children: [{worker: a, run: 'treemod:work'}]")
+    with pytest.raises(InvalidTree, match=r"expected resprout to be installed.*clone: pip install -e \."):
+        load_tree(file, kinds={})
