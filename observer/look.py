@@ -23,7 +23,7 @@ logger = logging.getLogger("resprout.observer")
 _KINDS: dict[str, ChildKind] = {
     throttle.__name__: "lock",
     registry.__name__: "registry",
-    f"{supervision.__name__}.asgi": "api",
+    f"{supervision.__name__}.trees.asgi": "api",
 }
 
 

@@ -371,8 +371,8 @@ EXCEPTIONS: Mapping[str, str] = {
         ENDS: "Region.stop_children",
         GIVES_UP: "Future.cancel Future.remove_done_callback",
         CALLBACK: """
-            GenServer.init GenServer.handle_call GenServer.handle_cast GenServer.handle_info
-            GenServer.handle_continue GenServer.terminate GenServer.format_status ActorBase.handle_pykka
+            Callbacks.init Callbacks.handle_call Callbacks.handle_cast Callbacks.handle_info
+            Callbacks.handle_continue Callbacks.terminate Callbacks.format_status ActorBase.handle_pykka
             Actor.on_start Actor.on_stop Actor.on_failure Actor.on_receive LibraryServer.handle_info
             Agent.init Agent.handle_call Agent.handle_cast Supervisor.init DynamicSupervisor.init
             Named.whereis_name Named.register_name Named.unregister_name
@@ -392,8 +392,8 @@ EXCEPTIONS: Mapping[str, str] = {
         VALUE: """
             actors.child_spec throttle.child_spec GenServer.child_spec Task.child_spec Supervisor.child_spec
             DynamicSupervisor.child_spec TaskSupervisor.child_spec PartitionSupervisor.child_spec
-            Registry.child_spec Supervisor.init_spec DynamicSupervisor.init_spec GenServer.is_async
-            actors.is_orderly Backoff.delay Aimd.limit Gradient.limit Rate.of
+            Registry.child_spec Supervisor.init_spec DynamicSupervisor.init_spec Callbacks.is_async
+            actors.is_orderly Backoff.delay Rate.of
             ManualClock.now
             Common.laid_over Common.resolve Common.via Snapshot.page Snapshot.pages TreeNode.walk
         """,

@@ -148,7 +148,8 @@ def lock_order(mode: Mode) -> Mode:
 def _place() -> Place:
     """Find the innermost frame outside this package."""
     frame: FrameType | None = sys._getframe(1)
-    while frame is not None and frame.f_globals.get("__package__") == __package__:
+    ours = f"{__package__}."
+    while frame is not None and f"{frame.f_globals.get('__package__')}.".startswith(ours):
         frame = frame.f_back
     if frame is None:
         return Place("?", 0)

@@ -370,7 +370,7 @@ def test_crashes_compare_by_type_and_arguments():
 
 
 def test_a_burst_of_the_same_crash_is_summed_up_in_the_log_and_counted_exactly(caplog):
-    from resprout.actors.reports.crash_reports import crash_reports as reports
+    from resprout.actors.reports import crash_reports as reports
 
     class Bursting(GenServer):
         blocking = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import logging
 import subprocess
 import sys
@@ -26,12 +27,13 @@ from resprout.actors import (
     telemetry,
 )
 from resprout.throttle import DrainReport
-from resprout.throttle import execute as work
 from resprout.throttle.lock.table import books
 from resprout.throttle.lock.workers import Hand
 
 Lock = Callable[..., str]
 InThread = Callable[..., "Future[Any]"]
+work = importlib.import_module("resprout.throttle.execute")  # the package has a function of that name
+
 SOON = 20.0
 
 
