@@ -13,7 +13,7 @@ from pathlib import Path
 import attrs
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+ROOT = Path(__file__).resolve().parents[3]
 SECONDS = 3
 """Of the processor."""
 MEGABYTES = 250

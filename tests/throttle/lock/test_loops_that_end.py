@@ -1,6 +1,6 @@
 """Slots and places in the line come back from loops that end, in whatever way they do.
 
-By hand, with more loops: ``LOOPS=1500 pytest tests/throttle/test_loops_that_end.py``.
+By hand, with more loops: ``LOOPS=1500 pytest tests/throttle/lock/test_loops_that_end.py``.
 """
 
 from __future__ import annotations

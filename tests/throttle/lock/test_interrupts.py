@@ -521,7 +521,7 @@ def test_a_job_whose_cancellation_is_interrupted_has_an_end(lock: Lock, interrup
 @pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="needs signals for one thread")
 def test_a_storm_of_interrupts_costs_no_slot_no_waiter_no_job_no_key_and_no_process() -> None:
     """Beside threads that do the same and are not to notice anything."""
-    storm = Path(__file__).with_name("interrupt_storm.py")
+    storm = Path(__file__).parent.parent / "interrupt_storm.py"
     done = subprocess.run([sys.executable, str(storm)], capture_output=True, text=True, timeout=3 * SOON)
     assert done.returncode == 0, done.stdout + done.stderr
     assert int(done.stdout) > 50
