@@ -97,7 +97,7 @@ class Probed:
     """A gradient lock that is always full, before a service with a latency that depends on the number."""
 
     def __init__(self, slots: int) -> None:
-        self.limit = Gradient(max=1000).limit(slots)
+        self.limit = limit_of(Gradient(max=1000), slots)
         self.slots = slots
         self.now = 0.0
 

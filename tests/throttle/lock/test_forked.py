@@ -387,7 +387,8 @@ def test_a_fork_while_another_thread_is_in_the_middle_of_a_step_leaves_the_child
         def trace(frame, event, arg):
             if frame.f_code.co_name == "take" and "throttle" in frame.f_code.co_filename and event == "call":
                 def line(frame, event, arg):
-                    if "hold" in frame.f_locals and 0 in frame.f_locals.get("turn", ()):
+                    combiner = frame.f_locals.get("combiner")
+                    if combiner is not None and combiner.busy:
                         inside.set()
                         go_on.wait()
                     return line
