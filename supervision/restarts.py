@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..actors import Pid
-from .supervisors.server import FamilyServer
+from .supervisors.server import SupervisorServer
 from .supervisors.starting import lost_listeners
 
 __all__ = ["on_lost", "reviver", "supervisors_above"]
@@ -19,7 +19,7 @@ def supervisors_above(pid: Pid) -> tuple[Pid, ...]:
     """Return the supervisors that a process stands under, the nearest first."""
     found = []
     above = pid.parent
-    while above is not None and isinstance(above.actor, FamilyServer):
+    while above is not None and isinstance(above.actor, SupervisorServer):
         found.append(above)
         above = above.parent
     return tuple(found)
@@ -39,7 +39,7 @@ def reviver(pid: Pid, above: tuple[Pid, ...]) -> Pid | None:
     below = pid
     for each in above:
         server = each.actor
-        if not each.dead and isinstance(server, FamilyServer):
+        if not each.dead and isinstance(server, SupervisorServer):
             if below is server.ends_for_good:
                 return None
             if not server.ending:

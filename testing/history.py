@@ -106,7 +106,7 @@ def place_of(pid: Pid, supervisor: Pid | None = None) -> Place | None:
 
 def is_child(pid: Pid) -> bool:
     """Whether a process was started by a supervisor."""
-    return pid.parent is not None and hasattr(pid.parent.actor, "family")
+    return pid.parent is not None and hasattr(pid.parent.actor, "siblings")
 
 
 histories: list[History] = [History()]

@@ -140,7 +140,7 @@ def _look() -> dict[Pid, int] | None:
         if at_work(pid):
             return None
         seen[pid] = getattr(pid, "handled", 0)
-        if hasattr(pid.actor, "family"):
+        if hasattr(pid.actor, "siblings"):
             for row in tree(pid).children if pid.alive else ():
                 if row.state == "restarting" or (row.pid is not None and not row.pid.alive):
                     return None

@@ -13,9 +13,9 @@ from ...actors import MaxChildren, NotFound, Ok, Stop
 from .child_spec import ChildSpec, SpecError
 from .options import DynamicSpec, refuse_significance
 from .restart_intensity import RestartWindow
-from .server import FamilyServer, child_info
+from .server import SupervisorServer, child_info
 from .starting import Failed, Ignored, Started, give_up_child
-from .strategy import Family
+from .strategy import Siblings
 from .values import (
     CountChildren,
     DeleteChild,
@@ -29,7 +29,7 @@ from .values import (
 )
 
 
-class DynamicSupervisorServer(FamilyServer):
+class DynamicSupervisorServer(SupervisorServer):
     """Dynamic children: known by Pid, forgotten when they are not restarted, stopped all at once."""
 
     _use = "the functions of DynamicSupervisor (which_children, start_child, ...)"
@@ -43,20 +43,20 @@ class DynamicSupervisorServer(FamilyServer):
             problem = f"expected init to return DynamicSupervisor.init_spec(...) or IGNORE, got: {spec!r}"
             raise SpecError(self.origin.module.__name__, "init", problem)
         window = RestartWindow(spec.max_restarts, spec.max_seconds)
-        self.family = Family(spec.strategy, window, keeps=False, chance=random.random)
+        self.siblings = Siblings(spec.strategy, window, keeps=False, chance=random.random)
         self.extra_arguments = spec.extra_arguments
         self.max_children = spec.max_children
         self.numbers = itertools.count(1)
-        return Ok(self.family)
+        return Ok(self.siblings)
 
-    def terminate(self, reason: object, state: Family) -> None:
+    def terminate(self, reason: object, state: Siblings) -> None:
         """Tells all children to stop, then waits for them all, each with its own time."""
         self.ending = True
         children = state.table.snapshot()
         self._tell_shutting_down(reason, children)
         self.stop_at_once(children)
 
-    def answer(self, request: Request, family: Family) -> Any:
+    def answer(self, request: Request, siblings: Siblings) -> Any:
         """Answers a request; what can't be met is answered with `Refused`."""
         match request:
             case StartChild(spec):
@@ -64,10 +64,10 @@ class DynamicSupervisorServer(FamilyServer):
             case TerminateChild(pid):
                 return self._terminate(pid)
             case GetChildSpec(pid):
-                child = family.table.by_pid(pid)
+                child = siblings.table.by_pid(pid)
                 return self._not_found(pid) if child is None else child.spec
             case WhichChildren():
-                return [child_info(None, child) for child in family.table]
+                return [child_info(None, child) for child in siblings.table]
             case CountChildren():
                 return self.counts()
             case RestartChild() | DeleteChild():
@@ -83,9 +83,9 @@ class DynamicSupervisorServer(FamilyServer):
             refuse_significance(spec)
         except SpecError as error:
             return Refused(error)
-        if self.max_children is not None and len(self.family.table) >= self.max_children:
+        if self.max_children is not None and len(self.siblings.table) >= self.max_children:
             return Refused(MaxChildren(f"supervisor {self.pid} has {self.max_children} children already"))
-        child = self.family.add(next(self.numbers), spec)
+        child = self.siblings.add(next(self.numbers), spec)
         outcome = self.start_process(child)
         match outcome:
             case Started(pid):
@@ -93,18 +93,18 @@ class DynamicSupervisorServer(FamilyServer):
             case Ignored():
                 return None
             case Failed():
-                self.family.table.forget(child)
+                self.siblings.table.forget(child)
                 return Refused(outcome.error())
         assert_never(outcome)
 
     def _terminate(self, pid: Any) -> Any:
-        child = self.family.table.by_pid(pid)
+        child = self.siblings.table.by_pid(pid)
         if child is None:
             return self._not_found(pid)
         self.ends_for_good = child.last
         try:
             self.stop_children((child,), drain=True)
-            self.family.table.forget(child)
+            self.siblings.table.forget(child)
             give_up_child(child.spec, self.extra_arguments, child.last)
         finally:
             self.ends_for_good = None

@@ -8,12 +8,12 @@ import attrs
 
 from ...actors import Ok, Reply, Stop
 from .child_spec import ChildSpec, SpecError
-from .static_server import SupervisorServer
-from .strategy import Effects, Family, Restart
+from .static_server import StaticServer
+from .strategy import Effects, Restart, Siblings
 from .values import Refused, Resize
 
 
-class PartitionServer(SupervisorServer):
+class PartitionServer(StaticServer):
     """The first `partitions` of its children are in use, and their keys are 0, 1, 2, ...
 
     Other threads read `partitions` at any time. Invariant: a child to which keys belong has been started.
@@ -30,7 +30,7 @@ class PartitionServer(SupervisorServer):
         self.partitions = len(self.specs)
         return super().begin(spec)
 
-    def handle_call(self, message: Any, from_: Any, state: Family) -> Any:
+    def handle_call(self, message: Any, from_: Any, state: Siblings) -> Any:
         """Answers what any supervisor is asked, and resizes."""
         if isinstance(message, Resize):
             return Reply(self._resize(message.partitions), state)
@@ -52,10 +52,10 @@ class PartitionServer(SupervisorServer):
         return before
 
     def _put_in_use(self, number: int) -> Refused | None:
-        child = self.family.table.get(number)
+        child = self.siblings.table.get(number)
         if child is None:
             # It is temporary, and was forgotten when it was stopped.
-            child = self.family.add(number, self.specs[number])
+            child = self.siblings.add(number, self.specs[number])
         elif child.state != "down":
             # Somebody has started it by hand.
             return None
@@ -65,7 +65,7 @@ class PartitionServer(SupervisorServer):
     def _stop_all(self, first: int, end: int) -> None:
         """Stops partitions for good, the last one first."""
         for number in reversed(range(first, end)):
-            if self.family.table.get(number) is not None:
+            if self.siblings.table.get(number) is not None:
                 self._terminate(number)
 
     def _restart(self, effect: Restart) -> Effects:
@@ -73,5 +73,5 @@ class PartitionServer(SupervisorServer):
         effects = super()._restart(attrs.evolve(effect, start=start))
         if effect.child.key not in range(self.partitions):
             # It was started by hand, and nobody else will.
-            self.family.stopped(effect.child)
+            self.siblings.stopped(effect.child)
         return effects

@@ -166,7 +166,7 @@ class PartitionSupervisor:
         except NoProcess:
             return None
         number, count = abs(key) if isinstance(key, int) else hash(key), server.partitions
-        child = server.family.table.get(number % count) if count else None
+        child = server.siblings.table.get(number % count) if count else None
         return None if child is None or child.state != "running" else child.pid
 
     @staticmethod

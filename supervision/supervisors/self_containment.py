@@ -7,7 +7,7 @@ from typing import Any
 
 from ...actors import Pid, process
 from .child_spec import ChildSpec, SpecError, child_spec
-from .server import FamilyServer, Origin
+from .server import Origin, SupervisorServer
 
 
 def _same(one: object, other: object) -> bool:
@@ -32,14 +32,14 @@ def above(module: type, arg: Any) -> tuple[Origin, ...]:
     """
     parent: Pid | None = process.current()
     actor = getattr(parent, "actor", None)
-    if not isinstance(actor, FamilyServer):
+    if not isinstance(actor, SupervisorServer):
         return ()
-    lineage = (*actor.origin.lineage, actor.origin)
-    for place, origin in enumerate(lineage):
+    ancestors = (*actor.origin.ancestors, actor.origin)
+    for place, origin in enumerate(ancestors):
         if origin.spec is None and origin.module is module and _same(origin.arg, arg):
-            names = [each.module.__name__ for each in lineage[place:]]
+            names = [each.module.__name__ for each in ancestors[place:]]
             raise SpecError(module.__name__, "children", f"a tree contains itself: {_circle(names)}")
-    return lineage
+    return ancestors
 
 
 def _circle(names: list[str]) -> str:

@@ -20,7 +20,7 @@ from . import events, readiness, starting, stopping
 from .child_spec import BRUTAL_KILL, INFINITY, ShutdownTime
 from .children import Child
 from .reports import Reporter
-from .strategy import Abandon, Effect, Effects, Family, GiveUp, Restart, ShutDown, TryAgain, Wait
+from .strategy import Abandon, Effect, Effects, GiveUp, Restart, ShutDown, Siblings, TryAgain, Wait
 from .values import REQUESTS, ChildInfo, Counts, EndWait, Request, RetryRestart
 
 
@@ -32,24 +32,24 @@ class Origin:
         module: The class whose `init` says what it is.
         arg: What that is called with.
         spec: What it is, if that is known without calling `init`.
-        lineage: The supervisors above it, the topmost first.
+        ancestors: The supervisors above it, the topmost first.
     """
 
     module: type
     arg: Any
     spec: Any = None
-    lineage: tuple[Origin, ...] = ()
+    ancestors: tuple[Origin, ...] = ()
 
 
-class FamilyServer(LibraryServer):
-    """What static and dynamic supervisors share. The state of the server is its `Family`."""
+class SupervisorServer(LibraryServer):
+    """What static and dynamic supervisors share. The state of the server is its `Siblings`."""
 
     trap_exit = True
     blocking = True
     _what = "a supervisor"
 
     origin: Origin
-    family: Family
+    siblings: Siblings
     extra_arguments: tuple[Any, ...] = ()
     reporter: Reporter
     ending: bool = False
@@ -58,9 +58,9 @@ class FamilyServer(LibraryServer):
     """The child that it stops and will not start again by itself."""
 
     @classmethod
-    def of(cls, module: type) -> type[FamilyServer]:
+    def of(cls, module: type) -> type[SupervisorServer]:
         """This class by the name of the module that it runs, which people then see in logs and Pids."""
-        made: type[FamilyServer] | None = module.__dict__.get("_server")
+        made: type[SupervisorServer] | None = module.__dict__.get("_server")
         if made is None:
             # Kept on the module, so that it goes with it. Two threads may both come here: one class too many.
             made = type(module.__name__, (cls,), {})
@@ -86,22 +86,22 @@ class FamilyServer(LibraryServer):
         return IGNORE if spec is IGNORE else self.begin(spec)
 
     def begin(self, spec: Any) -> Ok | Stop:
-        """Builds the family, and starts the children that are there from the beginning."""
+        """Builds the siblings, and starts the children that are there from the beginning."""
         raise NotImplementedError
 
-    def answer(self, request: Request, family: Family) -> Any:
+    def answer(self, request: Request, siblings: Siblings) -> Any:
         """What a request is answered with; `Refused` if it can't be met."""
         raise NotImplementedError
 
     # Messages -------------------------------------------------------------------------------------
 
-    def handle_call(self, message: Any, from_: Any, state: Family) -> Any:
+    def handle_call(self, message: Any, from_: Any, state: Siblings) -> Any:
         """Answers requests; whatever else is called is refused, and the children never notice."""
         if isinstance(message, REQUESTS):
             return Reply(self.answer(message, state), state)
         return super().handle_call(message, from_, state)
 
-    def handle_info(self, message: Any, state: Family) -> Any:
+    def handle_info(self, message: Any, state: Siblings) -> Any:
         """Takes the exits of children and the ends of waits; anything else is a stray."""
         match message:
             case Exited(pid) if isinstance(pid, Pid) and pid.dead:
@@ -112,7 +112,7 @@ class FamilyServer(LibraryServer):
                 # An exit signal of somebody who lives, too: a child that sent it would else run twice.
                 return super().handle_info(message, state)
 
-    def handle_cast(self, message: Any, state: Family) -> Any:
+    def handle_cast(self, message: Any, state: Siblings) -> Any:
         """Takes what the supervisor has told itself."""
         match message:
             case RetryRestart(key):
@@ -120,7 +120,7 @@ class FamilyServer(LibraryServer):
             case _:
                 return super().handle_cast(message, state)
 
-    def _child_exited(self, message: Exited, state: Family) -> NoReply | Stop:
+    def _child_exited(self, message: Exited, state: Siblings) -> NoReply | Stop:
         child = state.table.by_pid(message.pid)
         if child is None or child.state != "running":
             return NoReply(state)
@@ -174,12 +174,12 @@ class FamilyServer(LibraryServer):
                             "supervisor",
                         )
                     )
-                    return Stop("shutdown", self.family)
+                    return Stop("shutdown", self.siblings)
                 case ShutDown():
-                    return Stop("shutdown", self.family)
+                    return Stop("shutdown", self.siblings)
                 case _:
                     assert_never(effect)
-        return NoReply(self.family)
+        return NoReply(self.siblings)
 
     def _restart(self, effect: Restart) -> Effects:
         self._announce(effect.child, 0.0, effect.stop)
@@ -192,7 +192,7 @@ class FamilyServer(LibraryServer):
                 self.reporter.child_failed(
                     "did not start again", child.spec.id, outcome.reason, child.restarts
                 )
-                return self.family.start_failed(child, effect.start[place + 1 :], kernel.clock.now())
+                return self.siblings.start_failed(child, effect.start[place + 1 :], kernel.clock.now())
         return ()
 
     def start_process(self, child: Child) -> starting.Outcome:
@@ -203,17 +203,17 @@ class FamilyServer(LibraryServer):
         match outcome:
             case starting.Started(pid):
                 stopping.limit_closing_of(pid, child.spec.shutdown)
-                if self.family.table.by_pid(pid) not in (None, child):
+                if self.siblings.table.by_pid(pid) not in (None, child):
                     return starting.odd_result(child.spec, pid)
                 child.last = pid
                 if child.spec.restart == "temporary":
                     # Nobody starts it again, and it may live for long.
                     child.spec = without_arguments(child.spec)
-                self.family.started(child, pid, kernel.clock.now())
+                self.siblings.started(child, pid, kernel.clock.now())
                 if events.wanted(events.ChildStarted):
                     events.emit(events.ChildStarted(self.pid, child.spec.id, pid, child.restarts))
             case starting.Ignored():
-                self.family.ignored(child)
+                self.siblings.ignored(child)
             case starting.Failed():
                 pass
             case _:
@@ -231,7 +231,7 @@ class FamilyServer(LibraryServer):
                 if drain:
                     starting.drain_child(child.spec, child.pid, seconds_of(child.spec.shutdown))
                 self._tell_stopped(child, stopping.stop(child.pid, child.spec.shutdown))
-            self.family.stopped(child)
+            self.siblings.stopped(child)
 
     def stop_at_once(self, children: Iterable[Child]) -> None:
         """Tells all children to stop, then waits for them all, and notes it."""
@@ -276,10 +276,10 @@ class FamilyServer(LibraryServer):
     def counts(self) -> Counts:
         """What `count_children` answers."""
         active = supervisors = 0
-        for child in self.family.table:
+        for child in self.siblings.table:
             active += child.state == "running" and child.pid is not None and child.pid.alive
             supervisors += child.spec.type == "supervisor"
-        specs = len(self.family.table)
+        specs = len(self.siblings.table)
         return Counts(specs, active, supervisors, specs - supervisors)
 
 

@@ -16,7 +16,7 @@ from ...actors import Pid, process
 from ...actors.engine import kernel, look, nobody
 from .child_spec import ChildType, RestartType
 from .children import Child
-from .server import FamilyServer
+from .server import SupervisorServer
 
 NodeState: TypeAlias = Literal["running", "restarting", "backing_off", "down"]
 
@@ -66,8 +66,8 @@ class TreeNode:
 
 def children_of(pid: Pid) -> list[Child]:
     """The rows of a supervisor's table, in start order; nothing for any other process. Asks nobody."""
-    family = getattr(_server(pid), "family", None)
-    return [] if family is None else family.table.snapshot()
+    siblings = getattr(_server(pid), "siblings", None)
+    return [] if siblings is None else siblings.table.snapshot()
 
 
 def tree(supervisor: Any) -> TreeNode:
@@ -90,10 +90,10 @@ def tree(supervisor: Any) -> TreeNode:
     return _node(pid.name, kind, pid, 0, None, kernel.clock.now())
 
 
-def _server(pid: Pid) -> FamilyServer | None:
+def _server(pid: Pid) -> SupervisorServer | None:
     # The Pid of a dead process has no actor any more; whoever reads it may come just before or after that.
     actor = pid.actor
-    return actor if isinstance(actor, FamilyServer) else None
+    return actor if isinstance(actor, SupervisorServer) else None
 
 
 def _node(id: Any, kind: ChildType, pid: Pid, restarts: int, uptime: float | None, now: float) -> TreeNode:
@@ -101,10 +101,10 @@ def _node(id: Any, kind: ChildType, pid: Pid, restarts: int, uptime: float | Non
     server = _server(pid)
     module, strategy = type(pid.actor).__name__, None
     children: tuple[TreeNode, ...] = ()
-    family = getattr(server, "family", None)
-    if family is not None:
-        strategy = family.strategy
-        children = tuple(_row(child, now, family.keeps) for child in family.table.snapshot())
+    siblings = getattr(server, "siblings", None)
+    if siblings is not None:
+        strategy = siblings.strategy
+        children = tuple(_row(child, now, siblings.keeps) for child in siblings.table.snapshot())
     return TreeNode(
         id,
         kind,

@@ -12,9 +12,9 @@ from .child_spec import SpecError
 from .children import Child
 from .options import SupervisorSpec, check_significance
 from .restart_intensity import RestartWindow
-from .server import FamilyServer, child_info
+from .server import SupervisorServer, child_info
 from .starting import Failed, Ignored, Started, give_up_child
-from .strategy import Family
+from .strategy import Siblings
 from .values import (
     CountChildren,
     DeleteChild,
@@ -30,7 +30,7 @@ from .values import (
 )
 
 
-class SupervisorServer(FamilyServer):
+class StaticServer(SupervisorServer):
     """Static children: listed by id, started in order, stopped in reverse order, one by one."""
 
     _use = "the functions of Supervisor (which_children, start_child, ...)"
@@ -41,27 +41,27 @@ class SupervisorServer(FamilyServer):
             problem = f"expected init to return Supervisor.init_spec(...) or IGNORE, got: {spec!r}"
             raise SpecError(self.origin.module.__name__, "init", problem)
         window = RestartWindow(spec.max_restarts, spec.max_seconds)
-        self.family = family = Family(
+        self.siblings = siblings = Siblings(
             spec.strategy, window, auto_shutdown=spec.auto_shutdown, chance=random.random
         )
         for child_spec in spec.children:
-            family.add(child_spec.id, child_spec)
-        for child in family.table.snapshot():
+            siblings.add(child_spec.id, child_spec)
+        for child in siblings.table.snapshot():
             outcome = self.start_process(child)
             if isinstance(outcome, Failed):
                 self.reporter.child_failed("did not start", child.spec.id, outcome.reason, 0)
-                self.stop_children(reversed(family.table.snapshot()))
+                self.stop_children(reversed(siblings.table.snapshot()))
                 return Stop(Shutdown(FailedToStartChild(child.spec.id, outcome.reason)))
-        return Ok(family)
+        return Ok(siblings)
 
-    def terminate(self, reason: object, state: Family) -> None:
+    def terminate(self, reason: object, state: Siblings) -> None:
         """Stops the children in reverse start order, one by one."""
         self.ending = True
         order = list(reversed(state.table))
         self._tell_shutting_down(reason, order)
         self.stop_children(order, drain=True)
 
-    def answer(self, request: Request, family: Family) -> Any:
+    def answer(self, request: Request, siblings: Siblings) -> Any:
         """Answers a request; what can't be met is answered with `Refused`."""
         match request:
             case StartChild(spec):
@@ -73,10 +73,10 @@ class SupervisorServer(FamilyServer):
             case DeleteChild(id):
                 return self._delete(id)
             case GetChildSpec(id):
-                child = family.table.get(id)
+                child = siblings.table.get(id)
                 return self._not_found(id) if child is None else child.spec
             case WhichChildren():
-                return [child_info(child.spec.id, child) for child in family.table]
+                return [child_info(child.spec.id, child) for child in siblings.table]
             case CountChildren():
                 return self.counts()
         assert_never(request)
@@ -97,20 +97,20 @@ class SupervisorServer(FamilyServer):
 
     def _start(self, spec: Any) -> Any:
         try:
-            check_significance(spec, self.family.auto_shutdown)
+            check_significance(spec, self.siblings.auto_shutdown)
         except SpecError as error:
             return Refused(error)
-        known = self.family.table.get(spec.id)
+        known = self.siblings.table.get(spec.id)
         if known is not None:
             if known.state == "running" and known.pid is not None:
                 return Refused(AlreadyStarted(known.pid))
             return Refused(
                 AlreadyPresent(f"supervisor {self.pid} lists child {spec.id!r}, which does not run")
             )
-        child = self.family.add(spec.id, spec)
+        child = self.siblings.add(spec.id, spec)
         answer = self._outcome(child)
         if isinstance(answer, Refused):
-            self.family.table.forget(child)
+            self.siblings.table.forget(child)
         return answer
 
     def _outcome(self, child: Child) -> Any:
@@ -125,13 +125,13 @@ class SupervisorServer(FamilyServer):
         assert_never(outcome)
 
     def _start_again(self, id: Any) -> Any:
-        child = self.family.table.get(id)
+        child = self.siblings.table.get(id)
         if child is None:
             return self._not_found(id)
         return self._running(child) or self._outcome(child)
 
     def _terminate(self, id: Any) -> Any:
-        child = self.family.table.get(id)
+        child = self.siblings.table.get(id)
         if child is None:
             return self._not_found(id)
         self.ends_for_good = child.last
@@ -143,10 +143,10 @@ class SupervisorServer(FamilyServer):
         return None
 
     def _delete(self, id: Any) -> Any:
-        child = self.family.table.get(id)
+        child = self.siblings.table.get(id)
         if child is None:
             return self._not_found(id)
         refused = self._running(child)
         if refused is None:
-            self.family.table.forget(child)
+            self.siblings.table.forget(child)
         return refused

@@ -98,7 +98,7 @@ def _no_chance() -> float:
     return 0.0
 
 
-class Family:
+class Siblings:
     """The children of one supervisor and the rules that they live by.
 
     Not for anything but a supervisor's own process: it is changed in place.

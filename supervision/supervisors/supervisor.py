@@ -12,7 +12,7 @@ from .child_spec import ChildSpec, SpecError, child_spec
 from .options import AutoShutdown, Strategy, SupervisorSpec
 from .self_containment import above, check_cycles
 from .server import Origin
-from .static_server import SupervisorServer
+from .static_server import StaticServer
 from .values import (
     ChildInfo,
     CountChildren,
@@ -147,7 +147,7 @@ class Supervisor:
             strategy=strategy, max_restarts=max_restarts, max_seconds=max_seconds, auto_shutdown=auto_shutdown
         )
         origin = _origin(cls, children, options)
-        return SupervisorServer.launch(origin, name=name, timeout=timeout)
+        return StaticServer.launch(origin, name=name, timeout=timeout)
 
     @classmethod
     async def astart_link(
@@ -156,7 +156,7 @@ class Supervisor:
         """The form of `start_link` for coroutines; the options are the same."""
         look()
         origin = _origin(cls, children, options)
-        return await SupervisorServer.alaunch(origin, name=name, timeout=timeout)
+        return await StaticServer.alaunch(origin, name=name, timeout=timeout)
 
     @classmethod
     def child_spec(cls, arg: Any = None, **options: Any) -> ChildSpec:

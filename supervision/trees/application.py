@@ -30,8 +30,8 @@ from ...actors import (
     process,
 )
 from ...actors.engine import lock, look
+from .application_master import Life
 from .limits import DEFAULTS, Limits
-from .running_tree import Life
 from .tree_file import Tree, load_tree
 
 logger: Final = logging.getLogger("resprout.application")

@@ -538,7 +538,7 @@ def test_an_application_that_was_not_stopped_is_stopped_in_order(
 
     with caplog.at_level(logging.INFO, "resprout"):
         leaks = leaks_of(block)
-    assert [leak.split()[0] for leak in leaks] == ["Master", "lock"]
+    assert [leak.split()[0] for leak in leaks] == ["ApplicationMaster", "lock"]
     assert caplog.records == []
     assert [process.whereis(name) for name in ("app", "users", "syncs")] == [None] * 3
     assert ("syncs" in throttle.locks(), "users" in Registry.registries()) == (False, False)

@@ -12,10 +12,10 @@ from resprout.supervision.supervisors.restart_intensity import RestartWindow
 from resprout.supervision.supervisors.strategy import (
     Abandon,
     Effects,
-    Family,
     GiveUp,
     Restart,
     ShutDown,
+    Siblings,
     TryAgain,
     Wait,
     wants_restart,
@@ -26,24 +26,26 @@ def spec(id: str, **fields: Any) -> ChildSpec:
     return ChildSpec(id, print, **fields)
 
 
-def family(strategy: str = "one_for_one", *specs: ChildSpec, restarts: int = 3, **options: Any) -> Family:
-    """A family whose children all run; for a core any hashable does for a Pid: here (id, incarnation)."""
-    made = Family(strategy, RestartWindow(restarts, 5.0), **options)  # type: ignore[arg-type]
+def siblings(strategy: str = "one_for_one", *specs: ChildSpec, restarts: int = 3, **options: Any) -> Siblings:
+    """A siblings whose children all run; for a core any hashable does for a Pid: here (id, incarnation)."""
+    made = Siblings(strategy, RestartWindow(restarts, 5.0), **options)  # type: ignore[arg-type]
     for each in specs:
         made.started(made.add(each.id, each), (each.id, 1), 0.0)  # type: ignore[arg-type]
     return made
 
 
-def exit(family: Family, id: str, orderly: bool = False, now: float = 0.0, incarnation: int = 1) -> Effects:
-    return family.exited((id, incarnation), orderly, now)  # type: ignore[arg-type]
+def exit(
+    siblings: Siblings, id: str, orderly: bool = False, now: float = 0.0, incarnation: int = 1
+) -> Effects:
+    return siblings.exited((id, incarnation), orderly, now)  # type: ignore[arg-type]
 
 
 def ids(children: Any) -> list[Any]:
     return [child.key for child in children]
 
 
-def states(family: Family) -> dict[Any, str]:
-    return {child.key: child.state for child in family.table}
+def states(siblings: Siblings) -> dict[Any, str]:
+    return {child.key: child.state for child in siblings.table}
 
 
 @pytest.mark.parametrize(
@@ -72,7 +74,7 @@ def test_the_restart_type_decides_with_the_reason(restart: Any, orderly: bool, r
 def test_the_strategy_decides_whom_a_restart_takes_along(
     strategy: str, stop: list[str], start: list[str]
 ) -> None:
-    children = family(strategy, *map(spec, "abcd"))
+    children = siblings(strategy, *map(spec, "abcd"))
     (effect,) = exit(children, "b")
     assert isinstance(effect, Restart)
     assert (effect.child.key, ids(effect.stop), ids(effect.start)) == ("b", stop, start)
@@ -80,7 +82,7 @@ def test_the_strategy_decides_whom_a_restart_takes_along(
 
 @pytest.mark.parametrize("strategy", ["rest_for_one", "one_for_all"])
 def test_temporary_siblings_are_stopped_but_not_started_again(strategy: str) -> None:
-    children = family(strategy, spec("a"), spec("t", restart="temporary"), spec("c"))
+    children = siblings(strategy, spec("a"), spec("t", restart="temporary"), spec("c"))
     (effect,) = exit(children, "a")
     assert isinstance(effect, Restart)
     assert (ids(effect.stop), ids(effect.start)) == (["c", "t"], ["a", "c"])
@@ -90,7 +92,7 @@ def test_temporary_siblings_are_stopped_but_not_started_again(strategy: str) -> 
 
 
 def test_children_that_were_down_are_started_by_a_restart_that_takes_them_along() -> None:
-    children = family("one_for_all", spec("a", restart="transient"), spec("b"))
+    children = siblings("one_for_all", spec("a", restart="transient"), spec("b"))
     assert exit(children, "a", orderly=True) == ()
     (effect,) = exit(children, "b")
     assert isinstance(effect, Restart)
@@ -102,13 +104,13 @@ def test_children_that_were_down_are_started_by_a_restart_that_takes_them_along(
 def test_a_child_that_is_not_restarted_stays_listed_only_if_static_and_not_temporary(
     restart: Any, keeps: bool
 ) -> None:
-    children = family("one_for_one", spec("a", restart=restart), keeps=keeps)
+    children = siblings("one_for_one", spec("a", restart=restart), keeps=keeps)
     assert exit(children, "a", orderly=True) == ()
     assert states(children) == ({"a": "down"} if keeps and restart == "transient" else {})
 
 
 def test_exits_of_strangers_and_of_replaced_children_mean_nothing() -> None:
-    children = family("one_for_one", spec("a"))
+    children = siblings("one_for_one", spec("a"))
     children.started(children.table.get("a"), ("a", 2), 0.0)  # type: ignore[arg-type]
     assert exit(children, "a", incarnation=1) == ()
     assert exit(children, "nobody") == ()
@@ -116,7 +118,7 @@ def test_exits_of_strangers_and_of_replaced_children_mean_nothing() -> None:
 
 
 def test_one_restart_more_than_the_intensity_gives_up_and_does_not_restart() -> None:
-    children = family("one_for_one", spec("a"), restarts=1)
+    children = siblings("one_for_one", spec("a"), restarts=1)
     assert isinstance(exit(children, "a")[0], Restart)
     children.started(children.table.get("a"), ("a", 2), 0.0)  # type: ignore[arg-type]
     (effect,) = exit(children, "a", incarnation=2)
@@ -125,13 +127,13 @@ def test_one_restart_more_than_the_intensity_gives_up_and_does_not_restart() -> 
 
 
 def test_a_restart_is_counted_once_however_many_children_it_takes_along() -> None:
-    children = family("one_for_all", *map(spec, "abcdefgh"))
+    children = siblings("one_for_all", *map(spec, "abcdefgh"))
     exit(children, "a")
     assert len(children.window) == 1
 
 
 def test_a_failed_restart_is_tried_again_and_counted_again() -> None:
-    children = family("one_for_one", spec("a"), restarts=2)
+    children = siblings("one_for_one", spec("a"), restarts=2)
     child = children.table.get("a")
     assert child is not None
     exit(children, "a")
@@ -143,7 +145,7 @@ def test_a_failed_restart_is_tried_again_and_counted_again() -> None:
 
 
 def test_children_before_the_failing_one_stay_up_and_those_after_it_are_down() -> None:
-    children = family("rest_for_one", *map(spec, "abc"))
+    children = siblings("rest_for_one", *map(spec, "abc"))
     (effect,) = exit(children, "a")
     assert isinstance(effect, Restart)
     for child in effect.stop:
@@ -158,7 +160,7 @@ def test_children_before_the_failing_one_stay_up_and_those_after_it_are_down() -
 
 
 def test_a_retry_does_nothing_if_another_restart_has_started_the_child() -> None:
-    children = family("one_for_all", spec("a"), spec("b"))
+    children = siblings("one_for_all", spec("a"), spec("b"))
     child = children.table.get("a")
     assert child is not None
     exit(children, "a")
@@ -179,14 +181,14 @@ def test_auto_shutdown_looks_at_significant_children(
     auto_shutdown: Any, ended: list[str], shuts_down: list[bool]
 ) -> None:
     specs = [spec(id, restart="transient", significant=id != "x") for id in "abx"]
-    children = family("one_for_one", *specs, auto_shutdown=auto_shutdown)
+    children = siblings("one_for_one", *specs, auto_shutdown=auto_shutdown)
     effects = [exit(children, id, orderly=True) for id in ended]
     assert [any(isinstance(effect, ShutDown) for effect in each) for each in effects] == shuts_down
 
 
 def test_a_significant_child_that_waits_for_a_retry_keeps_all_significant_open() -> None:
     specs = [spec(id, restart="transient", significant=True) for id in "ab"]
-    children = family("one_for_one", *specs, auto_shutdown="all_significant")
+    children = siblings("one_for_one", *specs, auto_shutdown="all_significant")
     child = children.table.get("a")
     assert child is not None
     exit(children, "a")
@@ -196,7 +198,7 @@ def test_a_significant_child_that_waits_for_a_retry_keeps_all_significant_open()
 
 def test_backoff_waits_longer_each_time_and_begins_anew_after_a_long_life() -> None:
     backoff = Backoff(initial=1.0, factor=3.0, maximum=5.0, reset_after=100.0)
-    children = family("one_for_one", spec("a", backoff=backoff), restarts=99)
+    children = siblings("one_for_one", spec("a", backoff=backoff), restarts=99)
     child = children.table.get("a")
     assert child is not None
     waits = []
@@ -212,7 +214,7 @@ def test_backoff_waits_longer_each_time_and_begins_anew_after_a_long_life() -> N
 
 
 def test_a_wait_that_was_overtaken_does_nothing_when_it_is_over() -> None:
-    children = family("one_for_one", spec("a", backoff=Backoff()))
+    children = siblings("one_for_one", spec("a", backoff=Backoff()))
     child = children.table.get("a")
     assert child is not None
     (wait,) = exit(children, "a")
@@ -232,7 +234,7 @@ def test_jitter_takes_its_part_from_the_wait() -> None:
 
 
 def test_a_failed_start_of_a_child_with_backoff_waits_instead_of_trying_at_once() -> None:
-    children = family("one_for_one", spec("a", backoff=Backoff(initial=1.0)), restarts=2)
+    children = siblings("one_for_one", spec("a", backoff=Backoff(initial=1.0)), restarts=2)
     child = children.table.get("a")
     assert child is not None
     exit(children, "a")
@@ -244,7 +246,7 @@ def test_a_failed_start_of_a_child_with_backoff_waits_instead_of_trying_at_once(
 
 def test_a_budget_of_its_own_leaves_the_supervisors_alone() -> None:
     looper = spec("a", max_restarts=2, max_seconds=5.0, on_exhausted="give_up")
-    children = family("one_for_one", looper, spec("b"), restarts=0)
+    children = siblings("one_for_one", looper, spec("b"), restarts=0)
     effects = []
     for incarnation in (1, 2, 3):
         effects += exit(children, "a", incarnation=incarnation)
@@ -256,13 +258,13 @@ def test_a_budget_of_its_own_leaves_the_supervisors_alone() -> None:
 
 
 def test_a_spent_budget_that_escalates_gives_up_the_supervisor() -> None:
-    children = family("one_for_one", spec("a", max_restarts=0), restarts=99)
+    children = siblings("one_for_one", spec("a", max_restarts=0), restarts=99)
     assert isinstance(exit(children, "a")[0], GiveUp)
 
 
 def test_a_significant_child_that_spends_its_budget_has_ended() -> None:
     looper = spec("a", restart="transient", significant=True, max_restarts=0, on_exhausted="give_up")
-    children = family("one_for_one", looper, auto_shutdown="any_significant")
+    children = siblings("one_for_one", looper, auto_shutdown="any_significant")
     assert [type(effect) for effect in exit(children, "a")] == [Abandon, ShutDown]
 
 
@@ -276,15 +278,15 @@ class FamilyAgainstPlainLists(RuleBasedStateMachine):
         intensity=st.integers(0, 4),
     )
     def begin(self, strategy: Any, types: list[Any], intensity: int) -> None:
-        self.family = Family(strategy, RestartWindow(intensity, 1e9))
+        self.siblings = Siblings(strategy, RestartWindow(intensity, 1e9))
         self.strategy, self.intensity = strategy, intensity
         self.count, self.incarnations, self.over = 0, 0, False
         self.rows: list[list[Any]] = []
         for number, restart in enumerate(types):
             self.incarnations += 1
             self.rows.append([number, restart, self.incarnations])
-            child = self.family.add(number, spec(str(number), restart=restart))
-            self.family.started(child, self.incarnations, 0.0)  # type: ignore[arg-type]
+            child = self.siblings.add(number, spec(str(number), restart=restart))
+            self.siblings.started(child, self.incarnations, 0.0)  # type: ignore[arg-type]
         self.pending: list[Any] = []
 
     def carry_out(self, effects: Effects, failing: Any) -> None:
@@ -292,7 +294,7 @@ class FamilyAgainstPlainLists(RuleBasedStateMachine):
             match effect:
                 case Restart():
                     for child in effect.stop:
-                        self.family.stopped(child)
+                        self.siblings.stopped(child)
                     self.start(effect, failing)
                 case GiveUp():
                     self.over = True
@@ -302,12 +304,12 @@ class FamilyAgainstPlainLists(RuleBasedStateMachine):
     def start(self, effect: Restart, failing: Any) -> None:
         for place, child in enumerate(effect.start):
             if child.key == failing:
-                more = self.family.start_failed(child, effect.start[place + 1 :], 0.0)
+                more = self.siblings.start_failed(child, effect.start[place + 1 :], 0.0)
                 assert more == (TryAgain(child),)
                 self.pending.append(child.key)
                 return
             self.incarnations += 1
-            self.family.started(child, self.incarnations, 0.0)  # type: ignore[arg-type]
+            self.siblings.started(child, self.incarnations, 0.0)  # type: ignore[arg-type]
 
     def model_restart(self, key: Any, failing: Any, incarnation: int) -> None:
         self.count += 1
@@ -338,7 +340,7 @@ class FamilyAgainstPlainLists(RuleBasedStateMachine):
         failing = data.draw(st.none() | st.sampled_from([each[0] for each in self.rows]))
         key, restart, pid = row
         before = self.incarnations
-        self.carry_out(self.family.exited(pid, orderly, 0.0), failing)
+        self.carry_out(self.siblings.exited(pid, orderly, 0.0), failing)
         if restart == "permanent" or (restart == "transient" and not orderly):
             self.model_restart(key, failing, before)
         elif restart == "temporary":
@@ -353,7 +355,7 @@ class FamilyAgainstPlainLists(RuleBasedStateMachine):
         failing = data.draw(st.none() | st.just(key))
         before = self.incarnations
         waits = any(row[0] == key and row[2] == "restarting" for row in self.rows)
-        self.carry_out(self.family.retry(key, 0.0), failing)
+        self.carry_out(self.siblings.retry(key, 0.0), failing)
         if waits:
             self.model_restart(key, failing, before)
 
@@ -363,13 +365,13 @@ class FamilyAgainstPlainLists(RuleBasedStateMachine):
         self.incarnations += 1
         key = f"new{self.incarnations}"
         self.rows.append([key, restart, self.incarnations])
-        self.family.started(self.family.add(key, spec(key, restart=restart)), self.incarnations, 0.0)  # type: ignore[arg-type]
+        self.siblings.started(self.siblings.add(key, spec(key, restart=restart)), self.incarnations, 0.0)  # type: ignore[arg-type]
 
     @precondition(lambda self: self.rows)
     @rule(data=st.data())
     def a_child_is_stopped(self, data: st.DataObject) -> None:
         row = data.draw(st.sampled_from(self.rows))
-        self.family.stopped(self.family.table.get(row[0]))  # type: ignore[arg-type]
+        self.siblings.stopped(self.siblings.table.get(row[0]))  # type: ignore[arg-type]
         if row[1] == "temporary":
             self.rows.remove(row)
         row[2] = None
@@ -377,13 +379,13 @@ class FamilyAgainstPlainLists(RuleBasedStateMachine):
     @precondition(lambda self: self.over)
     @rule()
     def another_supervisor_begins(self) -> None:
-        self.family = Family(self.strategy, RestartWindow(self.intensity, 1e9))
+        self.siblings = Siblings(self.strategy, RestartWindow(self.intensity, 1e9))
         self.rows, self.pending, self.count, self.over = [], [], 0, False
 
     @invariant()
     def the_tables_agree(self) -> None:
         told = []
-        for child in self.family.table:
+        for child in self.siblings.table:
             pid: Any = child.pid if child.state == "running" else None
             told.append([child.key, child.spec.restart, pid if child.state != "restarting" else "restarting"])
         assert told == self.rows

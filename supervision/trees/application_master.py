@@ -60,7 +60,7 @@ class Life:
             StartError: The tree did not start; what had started of it is stopped.
         """
         try:
-            Master.start(self)
+            ApplicationMaster.start(self)
         finally:
             if self.root is None:
                 self.tree.close()
@@ -129,7 +129,7 @@ class Life:
         """No code of the master runs any more."""
 
 
-class Master(LibraryServer):
+class ApplicationMaster(LibraryServer):
     """Starts the root, outlives it, and cleans up after it.
 
     The root is linked to this process rather than to whoever called `start`, who would otherwise end with it.
