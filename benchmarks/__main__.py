@@ -14,13 +14,13 @@ import json
 import re
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import attrs
 
 from . import machine, pages, printing, rooms
-from .measuring import PROGRAMS, Result, can_be_measured, in_a_new_interpreter
+from .measuring import Result, can_be_measured, in_a_new_interpreter
 from .rows import Effort, Peer, Room, Row, Section
 
 SMOKE = 0.005
@@ -43,10 +43,14 @@ class Run:
         return [row for row in section.rows if self.rows.search(f"{room.name}/{section.name}: {row.title}")]
 
     @property
+    def chosen(self) -> list[Row]:
+        """All rows that were asked for."""
+        return [row for room in self.rooms for section in room.sections for row in self.wanted(room, section)]
+
+    @property
     def peers(self) -> list[str]:
-        """Who is measured against, in the rows that were asked for."""
-        rows = [row for room in self.rooms for section in room.sections for row in self.wanted(room, section)]
-        return list(dict.fromkeys(row.against.module for row in rows if isinstance(row.against, Peer)))
+        """Who is measured against in them."""
+        return list(dict.fromkeys(row.against.module for row in self.chosen if isinstance(row.against, Peer)))
 
     @property
     def missed(self) -> list[str]:
@@ -107,40 +111,11 @@ def options_of(arguments: Sequence[str] | None) -> argparse.Namespace:
     return options
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """All of it; the exit status says whether the promises hold."""
-    options = options_of(arguments)
-    chosen = [rooms.room(name) for name in options.rooms or rooms.NAMES]
-    run = Run(chosen, Effort(SMOKE if options.quick else 1.0), re.compile(options.rows))
-    if not any(run.wanted(room, section) for room in chosen for section in room.sections):
-        parser().error(f"expected a pattern that finds some row, got: {options.rows.pattern}")
-    here, versions = machine.describe(), machine.versions(run.peers)
+def introduce(here: Mapping[str, str | int], peers: Mapping[str, str | None]) -> None:
+    """Say on what and beside whom it is measured."""
     print(machine.sentence(here))
-    print(
-        "beside it:",
-        ", ".join(f"{peer} {version}" for peer, version in versions.items() if version) or "nobody",
-    )
-    for peer, version in versions.items():
-        if version is None:
-            print(f"not installed: {PROGRAMS.get(peer, peer)}")
-    for room in chosen:
-        for section in room.sections:
-            run.section(room, section)
-    if options.json:
-        report = {
-            "machine": here,
-            "peers": versions,
-            "quick": options.quick,
-            "rows": run.entries,
-            "failed": run.failed,
-        }
-        options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    if options.write_docs:
-        for room in chosen:
-            measured = {title: result for (name, title), result in run.results.items() if name == room.name}
-            pages.write(room, measured, machine.sentence(here))
-    print(f"\n{last_line(run)}")
-    return 1 if run.missed or run.failed else 0
+    for peer, version in peers.items():
+        print(f"beside it: {peer} {version}" if version else f"not installed: {peer}", flush=True)
 
 
 def last_line(run: Run) -> str:
@@ -149,6 +124,31 @@ def last_line(run: Run) -> str:
     if run.missed:
         said.append(f"missed: {', '.join(run.missed)}")
     return "; ".join(said) or ("every row runs; nothing was judged" if run.effort.quick else "all bars hold")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """All of it; the exit status says whether the promises hold."""
+    options = options_of(arguments)
+    chosen = [rooms.room(name) for name in options.rooms or rooms.NAMES]
+    run = Run(chosen, Effort(SMOKE if options.quick else 1.0), re.compile(options.rows))
+    if not run.chosen:
+        parser().error(f"expected a pattern that finds some row, got: {run.rows.pattern}")
+    here, peers = machine.describe(), machine.versions(run.peers)
+    introduce(here, peers)
+    for room in chosen:
+        for section in room.sections:
+            run.section(room, section)
+    if options.json:
+        report = {"machine": here, "peers": peers, "quick": options.quick, "failed": run.failed}
+        options.json.write_text(
+            json.dumps({**report, "rows": run.entries}, indent=1) + "\n", encoding="utf-8"
+        )
+    if options.write_docs:
+        for room in chosen:
+            measured = {title: result for (name, title), result in run.results.items() if name == room.name}
+            pages.write(room, measured, machine.sentence(here))
+    print(f"\n{last_line(run)}")
+    return 1 if run.missed or run.failed else 0
 
 
 if __name__ == "__main__":

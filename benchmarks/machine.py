@@ -39,8 +39,8 @@ def sentence(machine: Mapping[str, str | int]) -> str:
 
 
 def versions(peers: Iterable[str]) -> dict[str, str | None]:
-    """Of each peer its version; None where it is not installed."""
-    return {peer: _version(peer) if installed(peer) else None for peer in peers}
+    """Of each peer its version, by what has to be installed; None where it is not."""
+    return {PROGRAMS.get(peer, peer): _version(peer) if installed(peer) else None for peer in peers}
 
 
 def _version(peer: str) -> str:
@@ -50,4 +50,4 @@ def _version(peer: str) -> str:
     said = subprocess.run(
         [program, "--version"], capture_output=True, text=True, timeout=60, check=True
     ).stdout
-    return next(line for line in said.splitlines() if line.startswith("Elixir"))
+    return next(line.split()[1] for line in said.splitlines() if line.startswith("Elixir"))

@@ -19,7 +19,7 @@ from concurrent.futures import ProcessPoolExecutor
 
 import attrs
 
-from .rows import Effort, Measure, Peer, Room, Row, Section
+from .rows import Bar, Effort, Measure, Peer, Room, Row, Section
 
 PROGRAMS = {"beam": "elixir"}
 """Peers that are programs on PATH rather than Python packages."""
@@ -61,12 +61,22 @@ class Result:
     @property
     def missed(self) -> bool:
         """Whether a promise was broken."""
-        bar = self.row.bar
-        if bar is None:
-            return False
-        figures = [bar.figure, bar.alone if self.ratio is None else None]
-        over = any(most is not None and self.figure > most for most in figures)
-        return over or (bar.ratio is not None and self.ratio is not None and self.ratio > bar.ratio)
+        return any(seen > most for seen, most, _ in self.judged)
+
+    @property
+    def judged(self) -> list[tuple[float, float, str]]:
+        """What was promised here: what was seen of it, what it may be at the most, and in which words."""
+        bar, unit, ratio = self.row.bar or Bar(), self.row.unit, self.ratio
+        return [
+            (seen, most, f"{most:g}{words}")
+            for seen, most, words in (
+                (ratio, bar.ratio, "x"),
+                (self.figure, bar.figure, f" {unit}"),
+                (self.figure if ratio is None else None, bar.alone, f" {unit}"),
+                (min(self.ours), bar.best, f" {unit} at best"),
+            )
+            if seen is not None and most is not None
+        ]
 
 
 def installed(peer: str) -> bool:

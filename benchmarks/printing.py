@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import attrs
 
 from .measuring import Result
-from .rows import Bar, Room, Section
+from .rows import Room, Section
 
 
 def figure(value: float) -> str:
@@ -29,20 +29,16 @@ def quantity(value: float, unit: str) -> str:
 
 def beside(result: Result) -> str:
     """What is shown next to our figure."""
-    return ", ".join(quantity(value, result.row.beside[name]) for name, value in result.beside.items())
+    row = result.row
+    shown = [quantity(value, row.beside[name]) for name, value in result.beside.items()]
+    if row.bar is not None and row.bar.best is not None:
+        shown.insert(0, f"best {quantity(min(result.ours), row.unit)}")
+    return ", ".join(shown)
 
 
 def promise(result: Result) -> str:
-    """What is to be, of what applies here."""
-    bar, unit = result.row.bar or Bar(), result.row.unit
-    parts = []
-    if bar.ratio is not None and result.ratio is not None:
-        parts.append(f"{bar.ratio:g}x")
-    if bar.alone is not None and result.ratio is None:
-        parts.append(f"{bar.alone:g} {unit}")
-    if bar.figure is not None:
-        parts.append(f"{bar.figure:g} {unit}")
-    return " and ".join(parts)
+    """What it may be at the most."""
+    return " and ".join(words for _, _, words in result.judged)
 
 
 def heading(room: Room, section: Section) -> str:

@@ -112,7 +112,7 @@ def calls(effort: Effort) -> Iterator[Mapping[str, Measure]]:
     yield {
         "inline": each(effort(10_000), lambda: inline.call(1)),
         "pooled": each(effort(1_000), lambda: pooled.call(1)),
-        "awaited": lambda: asyncio.run(atimed(lambda: inline.acall(1), awaited)),
+        "awaited": lambda: asyncio.run(atimed(lambda: GenServer.acall(inline, 1), awaited)),
     }
     GenServer.stop(inline)
     GenServer.stop(pooled)

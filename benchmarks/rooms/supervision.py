@@ -249,11 +249,11 @@ ROOM = Room(
         ),
         Section(
             "trees",
-            "Trees start and stop; what ten times as many cost: garbage collection may cost half as much again.",
+            "Trees start and stop; ten times as many may cost half as much again for the garbage collector.",
             trees,
             [
-                Row("start and stop 10,000 inline children", "inline", bar=Bar(figure=1.0), unit="s"),
-                Row("start and stop 10,000 blocking children", "blocking", bar=Bar(figure=2.0), unit="s"),
+                Row("start and stop 10,000 inline children", "inline", bar=Bar(best=1.0), unit="s"),
+                Row("start and stop 10,000 blocking children", "blocking", bar=Bar(best=2.0), unit="s"),
                 Row(
                     "start and stop 100,000 inline children",
                     "many inline",
@@ -268,6 +268,7 @@ ROOM = Room(
                     "blocking",
                     Bar(ratio=15.0),
                     "s",
+                    label="10,000",
                 ),
             ],
             repeats=3,
