@@ -69,7 +69,7 @@ class Run:
             results = in_a_new_interpreter(room.name, section.name, [row.title for row in rows], self.effort)
         except Exception:
             traceback.print_exc()
-            self.failed.append(f"{room.name}, {section.name}")
+            self.failed.append(f"{room.name}/{section.name}")
             return
         judged = not self.effort.quick
         for result in results:

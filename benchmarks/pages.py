@@ -32,13 +32,13 @@ def _line(row: tuple[str, ...] | list[str]) -> str:
     return "| " + " | ".join(row) + " |"
 
 
-def tables_of(room: Room) -> str:
+def tables_of(room: Room, root: Path = ROOT) -> str:
     """What stands between the marks of a room.
 
     Raises:
         LookupError: the page has no such marks.
     """
-    page = ROOT / room.page
+    page = root / room.page
     found = _block(room).search(page.read_text(encoding="utf-8"))
     if found is None:
         raise LookupError(
@@ -47,9 +47,9 @@ def tables_of(room: Room) -> str:
     return found["tables"]
 
 
-def written(room: Room) -> dict[str, list[str]]:
+def written(room: Room, root: Path = ROOT) -> dict[str, list[str]]:
     """The rows of a room's tables, by their titles."""
-    rows = [_row(line) for line in tables_of(room).splitlines() if line.startswith("|")]
+    rows = [_row(line) for line in tables_of(room, root).splitlines() if line.startswith("|")]
     return {row[0]: row[1:] for row in rows if row[0] and not row[0].startswith("-")}
 
 
@@ -73,18 +73,19 @@ def _table(section: Section, results: Mapping[str, Result], before: Mapping[str,
     return [section.says, "", _line(HEAD), RULE, *rows, ""]
 
 
-def write(room: Room, results: Mapping[str, Result], machine: str) -> None:
+def write(room: Room, results: Mapping[str, Result], machine: str, root: Path = ROOT) -> None:
     """Write the tables of a room anew.
 
     Args:
         room: Whose.
         results: Of its rows, by their titles. A row without one keeps what it says, as of an earlier run.
         machine: On what it was measured.
+        root: Where the pages are.
     """
-    page, before = ROOT / room.page, written(room)
-    lines = [f"Measured by `python -m benchmarks {room.name}`: {machine}.", ""]
-    for section in room.sections:
-        lines += _table(section, results, before)
+    page, before = root / room.page, written(room, root)
+    lines = [line for section in room.sections for line in _table(section, results, before)]
+    kept = " What is earlier is of another run." if any(EARLIER in line for line in lines) else ""
+    lines = [f"Measured by `python -m benchmarks {room.name}`: {machine}.{kept}", "", *lines]
     text = page.read_text(encoding="utf-8")
     tables = "\n".join(lines)
     page.write_text(

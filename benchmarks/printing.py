@@ -43,7 +43,7 @@ def promise(result: Result) -> str:
 
 def heading(room: Room, section: Section) -> str:
     """The line above a section's rows."""
-    return f"{room.name}, {section.name}: {section.says}"
+    return f"{room.name}/{section.name}: {section.says}"
 
 
 def line(result: Result, judged: bool) -> str:

@@ -9,7 +9,7 @@ import statistics
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 from resprout.actors import GenServer, NoProcess, NoReply, Reply, ServerExit, process, telemetry
@@ -108,20 +108,14 @@ def serving_again(effort: Effort) -> Iterator[Mapping[str, Measure]]:
     yield {"inline": of(Inline), "blocking": of(Blocking)}
 
 
-@contextmanager
-def trees(effort: Effort) -> Iterator[Mapping[str, Measure]]:
-    """Starts and stops of trees."""
+def trees(kind: type[GenServer]) -> Callable[[Effort], AbstractContextManager[Mapping[str, Measure]]]:
+    """Starts and stops of trees of one kind of children."""
 
-    def of(kind: type[GenServer], count: int) -> Measure:
-        children = specs(kind, effort(count))
+    def of(count: int) -> Measure:
+        children = specs(kind, count)
         return lambda: collected(lambda: Supervisor.stop(Supervisor.start_link(children)), "s")
 
-    yield {
-        "inline": of(Inline, 10_000),
-        "blocking": of(Blocking, 10_000),
-        "many inline": of(Inline, 100_000),
-        "many blocking": of(Blocking, 100_000),
-    }
+    return lambda effort: nullcontext({"10,000": of(effort(10_000)), "100,000": of(effort(100_000))})
 
 
 @contextmanager
@@ -247,31 +241,18 @@ ROOM = Room(
             ],
             repeats=5,
         ),
-        Section(
-            "trees",
-            "Trees start and stop; ten times as many may cost half as much again for the garbage collector.",
-            trees,
-            [
-                Row("start and stop 10,000 inline children", "inline", bar=Bar(best=1.0), unit="s"),
-                Row("start and stop 10,000 blocking children", "blocking", bar=Bar(best=2.0), unit="s"),
-                Row(
-                    "start and stop 100,000 inline children",
-                    "many inline",
-                    "inline",
-                    Bar(ratio=15.0),
-                    "s",
-                    label="10,000",
-                ),
-                Row(
-                    "start and stop 100,000 blocking children",
-                    "many blocking",
-                    "blocking",
-                    Bar(ratio=15.0),
-                    "s",
-                    label="10,000",
-                ),
-            ],
-            repeats=3,
+        *(
+            Section(
+                f"{word} trees",
+                "Trees start and stop. Ten times as many children may cost half as much again for the collector.",
+                trees(kind),
+                [
+                    Row(f"start and stop 10,000 {word} children", "10,000", bar=Bar(best=best), unit="s"),
+                    Row(f"start and stop 100,000 {word} children", "100,000", "10,000", Bar(ratio=15.0), "s"),
+                ],
+                repeats=3,
+            )
+            for word, kind, best in (("inline", Inline, 1.0), ("blocking", Blocking, 2.0))
         ),
         Section(
             "restarts",
