@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 HEAD = ("", "here", "there", "ratio", "at most")
 RULE = "|---|---|---|---|---|"
 EARLIER = " (earlier)"
-NOT_YET = ("not measured yet", "", "", "")
+NOT_YET = ("not measured", "", "", "")
 
 
 def _block(room: Room) -> re.Pattern[str]:

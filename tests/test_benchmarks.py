@@ -1,4 +1,4 @@
-"""What a ratio of the benchmarks is, what is judged, that the pages have the program's rows, and that it runs.
+"""What a ratio of the benchmarks is, what is judged, that pages have the program's rows, and that it runs.
 
 Nothing is timed here.
 """
@@ -188,8 +188,8 @@ def test_the_figure_of_a_peer_that_is_not_here_says_that_it_is_earlier(tmp_path:
     assert page_after(tmp_path, row, results, once) == once
 
 
-def test_a_new_row_says_that_it_was_not_measured_yet(tmp_path: Path) -> None:
-    assert page_after(tmp_path, compared(), {}, "").startswith("| it / theirs | not measured yet |")
+def test_a_new_row_says_that_it_was_not_measured(tmp_path: Path) -> None:
+    assert page_after(tmp_path, compared(), {}, "").startswith("| it / theirs | not measured |")
 
 
 def test_a_page_without_marks_is_an_error_that_names_them(tmp_path: Path) -> None:

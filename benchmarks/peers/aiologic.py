@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-
-import aiologic
+from aiologic import CapacityLimiter
 
 from .. import crowds
-from ..timing import atimed, timed
+from ..timing import timed
 
 
 def lock(times: int) -> float:
     """Acquire and release in one thread."""
-    limiter = aiologic.CapacityLimiter(2)
+    limiter = CapacityLimiter(2)
 
     def both() -> None:
         limiter.green_acquire()
@@ -23,20 +21,11 @@ def lock(times: int) -> float:
 
 def async_lock(times: int) -> float:
     """Acquire and release in one task."""
-
-    async def main() -> float:
-        limiter = aiologic.CapacityLimiter(2)
-
-        async def both() -> None:
-            async with limiter:
-                pass
-
-        return await atimed(both, times)
-
-    return asyncio.run(main())
+    limiter = CapacityLimiter(2)
+    return crowds.one_task(times, lambda: limiter)
 
 
 def tasks(count: int) -> float:
     """So many tasks on ten slots."""
-    limiter = aiologic.CapacityLimiter(10)
+    limiter = CapacityLimiter(10)
     return crowds.tasks(count, 10, lambda: limiter)

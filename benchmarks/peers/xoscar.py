@@ -12,7 +12,7 @@ import xoscar
 from ..timing import atimed
 
 
-class Echo(xoscar.Actor):  # type: ignore[misc]  # it has no types
+class Echo(xoscar.Actor):
     """Answers what it is sent."""
 
     def echo(self, message: Any) -> Any:

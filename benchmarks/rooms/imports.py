@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 
 from ..rows import Bar, Effort, Measure, Room, Row, Section
 
@@ -38,7 +39,7 @@ def probe(statement: str) -> Mapping[str, float]:
 @contextmanager
 def statements(effort: Effort) -> Iterator[Mapping[str, Measure]]:
     """Interpreters that take turns."""
-    yield {statement: lambda statement=statement: probe(statement) for statement in (ASYNCIO, *OURS)}
+    yield {statement: partial(probe, statement) for statement in (ASYNCIO, *OURS)}
 
 
 OURS = (

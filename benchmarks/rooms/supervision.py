@@ -244,7 +244,7 @@ ROOM = Room(
         *(
             Section(
                 f"{word} trees",
-                "Trees start and stop. Ten times as many children may cost half as much again for the collector.",
+                "Trees start and stop; ten times as many may cost half as much again for the collector.",
                 trees(kind),
                 [
                     Row(f"start and stop 10,000 {word} children", "10,000", bar=Bar(best=best), unit="s"),

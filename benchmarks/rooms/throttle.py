@@ -11,13 +11,14 @@ import tracemalloc
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Literal
 
 from resprout import throttle
 
 from .. import crowds
 from ..rows import Bar, Effort, Measure, Peer, Room, Row, Section
-from ..timing import atimed, each, stopwatch, timed
+from ..timing import each, stopwatch, timed
 
 NAME = "bench"
 LIMITER = "aiologic.CapacityLimiter"
@@ -64,13 +65,8 @@ def uncontended(effort: Effort) -> Iterator[Mapping[str, Measure]]:
 def one_task(effort: Effort) -> Iterator[Mapping[str, Measure]]:
     """The same in a coroutine."""
     times = effort(3_000)
-
-    async def block() -> None:
-        async with throttle.slot(NAME):
-            pass
-
     with lock(2):
-        yield {"block": lambda: asyncio.run(atimed(block, times))}
+        yield {"block": lambda: crowds.one_task(times, lambda: throttle.slot(NAME))}
 
 
 @contextmanager
@@ -174,10 +170,8 @@ def contended(
         measures: dict[str, Measure] = {}
         for count, rounds in CROWDS:
             so_many = effort(rounds * factor)
-            measures[f"{count} locked"] = lambda count=count, so_many=so_many: locked(
-                count, so_many, fairness
-            )
-            measures[f"{count} {other}"] = lambda count=count, so_many=so_many: limit(count, so_many)
+            measures[f"{count} locked"] = partial(locked, count, so_many, fairness)
+            measures[f"{count} {other}"] = partial(limit, count, so_many)
         yield measures
 
     return sides
