@@ -11,7 +11,7 @@ from typing import Any
 
 from resprout.actors import GenServer, NoReply, Ok, Pid, Reply, process
 
-from ..rows import Effort, Measure, Peer, Room, Row, Section
+from ..rows import Bar, Effort, Measure, Peer, Room, Row, Section
 from ..timing import atimed, each, resident, stopwatch, timed
 
 
@@ -248,7 +248,9 @@ ROOM = Room(
                 ),
                 Row("acall, blocking = False", "awaited", Peer("casty", "call", "ask of a casty actor")),
                 Row("acall, blocking = False", "awaited", Peer("xoscar", "call", "method of a Xoscar actor")),
-                Row("call, blocking = False", "inline", beam("call", "GenServer.call", 20_000)),
+                Row(
+                    "call, blocking = False", "inline", beam("call", "GenServer.call", 20_000), Bar(ratio=1.0)
+                ),
             ],
         ),
         Section(

@@ -30,6 +30,8 @@ def lock(slots: int, **options: Any) -> Iterator[str]:
     throttle.new(NAME, slots, **options)
     yield NAME
     throttle.stop_lock(NAME)
+    while NAME in throttle.locks():  # its last holder has not left yet
+        time.sleep(0.001)
 
 
 # One thread, one task -----------------------------------------------------------------------------
