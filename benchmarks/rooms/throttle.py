@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import itertools
 import statistics
 import threading
 import time
@@ -30,8 +31,6 @@ def lock(slots: int, **options: Any) -> Iterator[str]:
     throttle.new(NAME, slots, **options)
     yield NAME
     throttle.stop_lock(NAME)
-    while NAME in throttle.locks():  # its last holder has not left yet
-        time.sleep(0.001)
 
 
 # One thread, one task -----------------------------------------------------------------------------
@@ -255,15 +254,15 @@ def work_by_new_workers(effort: Effort) -> Iterator[Mapping[str, Measure]]:
 # Large numbers ------------------------------------------------------------------------------------
 
 
-async def waiters(number: int, some: int) -> Mapping[str, float]:
+async def waiters(name: str, number: int, some: int) -> Mapping[str, float]:
     """What it takes to join a line of so many, to leave it from the middle, and to be served."""
-    await throttle.aacquire(NAME)
-    waiting = [throttle.execute(NAME, int) for _ in range(number)]
-    joined = timed(lambda: waiting.append(throttle.execute(NAME, int)), some)
+    await throttle.aacquire(name)
+    waiting = [throttle.execute(name, int) for _ in range(number)]
+    joined = timed(lambda: waiting.append(throttle.execute(name, int)), some)
     leaving = iter(waiting[number // 2 : number // 2 + some])
     left = timed(lambda: next(leaving).cancel(), some)
     elapsed = stopwatch()
-    throttle.release(NAME)
+    throttle.release(name)
     for future in waiting[:some]:
         await future
     return {"join": joined, "leave": left, "serve": elapsed() / some}
@@ -271,12 +270,18 @@ async def waiters(number: int, some: int) -> Mapping[str, float]:
 
 @contextmanager
 def scale(effort: Effort) -> Iterator[Mapping[str, Measure]]:
-    """Lines of 100,000 and of 1,000."""
+    """Lines of 100,000 and of 1,000, each of a lock of its own: a name may stay in use for a moment."""
+    names = (f"{NAME} {number}" for number in itertools.count())
 
     def line(number: int) -> Measure:
         def measure() -> Mapping[str, float]:
-            with lock(1):
-                return asyncio.run(waiters(number, min(500, number // 2)))
+            name = next(names)
+            throttle.new(name, 1)
+            figures = asyncio.run(waiters(name, number, min(500, number // 2)))
+            throttle.stop_lock(name)
+            while throttle.locks():  # a holder of the last moment is still at work
+                time.sleep(0.001)
+            return figures
 
         return measure
 
