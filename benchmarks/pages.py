@@ -13,7 +13,7 @@ from .rows import Room, Section
 ROOT = Path(__file__).resolve().parent.parent
 HEAD = ("", "here", "there", "ratio", "at most")
 RULE = "|---|---|---|---|---|"
-EARLIER = " (earlier)"
+EARLIER = "(earlier)"
 NOT_YET = ("not measured", "", "", "")
 
 
@@ -53,18 +53,22 @@ def written(room: Room, root: Path = ROOT) -> dict[str, list[str]]:
     return {row[0]: row[1:] for row in rows if row[0] and not row[0].startswith("-")}
 
 
+def _earlier(cell: str) -> str:
+    return cell if cell.endswith(EARLIER) else f"{cell} {EARLIER}".strip()
+
+
 def _cells(title: str, results: Mapping[str, Result], before: Mapping[str, list[str]]) -> list[str]:
     """A row as it was measured now, else as it was; what is of another run says so."""
     name = code(title)
     old = before.get(name)
     if title not in results:
         kept = list(old or NOT_YET)
-        if old and old[0] != NOT_YET[0] and not old[0].endswith(EARLIER):
-            kept[0] += EARLIER
+        if old and old[0] != NOT_YET[0]:
+            kept[0] = _earlier(old[0])
         return [name, *kept]
     new = list(cells(results[title]))
     if old and old[1] and not new[2]:
-        new[2] = old[1].removesuffix(EARLIER) + EARLIER  # a peer that is not here
+        new[2] = _earlier(old[1])  # a peer that is not here
     return new
 
 

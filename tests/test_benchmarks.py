@@ -177,6 +177,9 @@ def test_a_row_that_was_not_measured_stays_and_says_that_it_is_earlier(tmp_path:
     once = page_after(tmp_path, compared(), {})
     assert once == "| it / theirs | 3 us (earlier) | 2 us | 1.5 | 2x |"
     assert page_after(tmp_path, compared(), {}, once) == once
+    bare = page_after(tmp_path, compared(), {}, "| it / theirs |  |  | 1.5 | 2x |")
+    assert bare == "| it / theirs | (earlier) |  | 1.5 | 2x |"
+    assert page_after(tmp_path, compared(), {}, bare) == bare
 
 
 def test_the_figure_of_a_peer_that_is_not_here_says_that_it_is_earlier(tmp_path: Path) -> None:
