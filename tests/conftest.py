@@ -35,6 +35,7 @@ SLOW = (
     "testing/test_plugin",
     "throttle/test_survival",
     "throttle/test_linearizable",
+    "test_benchmarks",
     "test_cli",
     "test_docs",
     "test_package",
