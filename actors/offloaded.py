@@ -22,6 +22,7 @@ from concurrent.futures import thread as executors
 from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any
 
+from .atomic import FREE_THREADED
 from .context import process_of
 from .kernel import kernel
 from .local import local
@@ -105,6 +106,9 @@ def _submitting() -> bool:
 
     A pool's first threads are started, and begin, before ``run_in_executor`` has made the future of its loop.
     """
+    if FREE_THREADED:
+        # Into other threads' frames nobody may look there, so it is waited for.
+        return True
     for ident, top in sys._current_frames().items():
         frame: FrameType | None = top
         for _ in range(DEEP):
@@ -196,6 +200,10 @@ class Stay:
     def goes_on(self) -> bool:
         """Tell whether the thread is doing that call. Looks at the stacks of all threads."""
         future = self.call()
+        if FREE_THREADED:
+            # Into its frames nobody may look. One that has ended is done, and of one that was cancelled the
+            # thread may go on: then it goes on for as long as this lasts.
+            return future is not None and (not future.done() or bool(future.cancelled()))
         return future is not None and _call_in(sys._current_frames().get(self._ident), False) is future
 
 

@@ -23,7 +23,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..actors import NotHeld
-from ..actors.engine import call, current, former_of, local, owner, stay
+from ..actors.engine import FREE_THREADED, call, current, former_of, increase, local, owner, stay
 from .claim import Hold
 from .values import heavier_than_held
 
@@ -162,7 +162,11 @@ def check_within(name: str, within: object) -> Hold:
 def again(hold: Hold, weight: int) -> Hold:
     """Count one more acquire."""
     check_weight(hold, weight)
-    hold.depth += 1
+    if FREE_THREADED:
+        # Another thread may be giving back.
+        increase(hold, "depth")
+    else:
+        hold.depth += 1
     return hold
 
 
