@@ -15,6 +15,7 @@ import asyncio
 import contextvars
 import queue
 import sys
+import threading
 import time
 import weakref
 from collections.abc import Callable
@@ -201,10 +202,15 @@ class Stay:
         """Tell whether the thread is doing that call. Looks at the stacks of all threads."""
         future = self.call()
         if FREE_THREADED:
-            # Into its frames nobody may look. One that has ended is done, and of one that was cancelled the
-            # thread may go on: then it goes on for as long as this lasts.
-            return future is not None and (not future.done() or bool(future.cancelled()))
+            # Into its frames nobody may look.
+            return future is not None and (not future.done() or (future.cancelled() and self._is_busy()))
         return future is not None and _call_in(sys._current_frames().get(self._ident), False) is future
+
+    def _is_busy(self) -> bool:
+        """Tell whether the thread does any call at all. Only anyio's cancels what a thread goes on with."""
+        thread = threading._active.get(self._ident)  # type: ignore[attr-defined]  # there is no public way
+        calls = getattr(thread, "queue", None)
+        return thread is not None and (calls is None or calls.unfinished_tasks > 0)
 
 
 _stay: contextvars.ContextVar[Stay | None] = contextvars.ContextVar("resprout.stay", default=None)

@@ -272,7 +272,15 @@ def forking() -> Callable[[str], list[str]]:
 
     def run(source: str) -> list[str]:
         done = subprocess.run(
-            [sys.executable, "-W", "error", "-c", FORKING + textwrap.dedent(source)],
+            [
+                sys.executable,
+                "-W",
+                "error",
+                "-W",
+                "ignore:resprout is experimental",
+                "-c",
+                FORKING + textwrap.dedent(source),
+            ],
             capture_output=True,
             text=True,
             timeout=30.0,
