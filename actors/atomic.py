@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import _thread
 import itertools
+import operator
 import sys
 import warnings
 from collections import deque
@@ -151,11 +152,12 @@ copied: Callable[[deque[T]], deque[T]] = _copied if FREE_THREADED else deque.cop
 
 # -- numbers ----------------------------------------------------------------------------------------------
 
+_call: Callable[[Callable[[], Any]], Any]
 if sys.version_info >= (3, 11):
-    from operator import call as _call
+    _call = operator.call
 else:
 
-    def _call(function: Callable[[], T]) -> T:
+    def _call(function: Callable[[], Any]) -> Any:
         return function()
 
 
@@ -165,8 +167,9 @@ def _alone(guard: LockType, step: Callable[[], T]) -> T:
     An interrupt may end the wait for the lock, and then nothing was done.
     """
     done: list[Any] = []
+    steps: tuple[Callable[[], Any], ...] = (guard.acquire, step, guard.release)
     try:
-        done.extend(map(_call, (guard.acquire, step, guard.release)))
+        done.extend(map(_call, steps))
     except BaseException:
         if 0 < len(done) < 3:
             guard.release()
