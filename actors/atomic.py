@@ -11,7 +11,7 @@ which CPython switches no thread, runs no signal handler, allocates nothing that
 counts, and calls nobody's code as long as the keys hash and compare in C (which ``resprout.registry.keys``
 sees to). Replaced and removed values are held by the caller, so no finalizer runs either.
 
-On a free-threaded build other threads go on meanwhile. There the same chain is what ``dict.update`` iterates
+On a free-threaded build other threads go on meanwhile. There the same chain is what ``dict |= ...`` iterates
 over, which holds the dict's own lock until it has finished: the lock that every change of the dict takes, so
 nothing comes between, be it one of these functions or a plain ``pop``. What is no dict (a number in an
 attribute, a counter) gets a lock that exists only there, taken and freed in the C call that uses it: no
@@ -96,19 +96,20 @@ def _remove_empty(table: dict[K, V], key: K) -> bool:
     return False
 
 
-# The same under the dict's lock. `update` gets no pair to enter where nothing is to be entered: each link
-# puts what it took into a list of ours, and hands on the None that `append` returns.
+# The same under the dict's lock. `|=` (`update`, without a call that an interrupt could come behind) gets no
+# pair where nothing is to be entered: each link puts what it took into a list of ours, and hands on the None
+# that `append` returns.
 
 
 def _replace_locked(table: dict[K, V], key: K, old: V, new: V) -> bool:
     done: list[bool] = []
     hits = map(done.append, compress((True,), map(is_, map(table.get, (key,)), (old,))))
-    table.update(compress(((key, new),), map(not_, hits)))
-    return bool(done)
+    table |= compress(((key, new),), map(not_, hits))
+    return done == [True]
 
 
 def _remove_locked(table: dict[K, V], key: K, old: V) -> bool:
-    return bool(_remove_all_locked(table, (key,), (old,)))
+    return _remove_all_locked(table, (key,), (old,)) != []
 
 
 def _remove_all_locked(table: dict[K, V], keys: Sequence[K], olds: Sequence[V]) -> list[V]:
@@ -116,13 +117,13 @@ def _remove_all_locked(table: dict[K, V], keys: Sequence[K], olds: Sequence[V]) 
 
 
 def _remove_empty_locked(table: dict[K, V], key: K) -> bool:
-    return bool(_pop_each(table, compress((key,), map(not_, map(table.get, (key,), (True,))))))
+    return _pop_each(table, compress((key,), map(not_, map(table.get, (key,), (True,))))) != []
 
 
 def _pop_each(table: dict[K, V], keys: Iterable[K]) -> list[V]:
     taken: list[V] = []
     nothing: Iterable[Any] = filter(None, map(taken.append, map(table.pop, keys)))
-    table.update(nothing)
+    table |= nothing
     return taken
 
 
@@ -169,7 +170,8 @@ def _alone(guard: LockType, step: Callable[[], T]) -> T:
     done: list[Any] = []
     steps: tuple[Callable[[], Any], ...] = (guard.acquire, step, guard.release)
     try:
-        done.extend(map(_call, steps))
+        # Not by a call, behind which an interrupt could come when the step is done.
+        done += map(_call, steps)
     except BaseException:
         if 0 < len(done) < 3:
             guard.release()
