@@ -276,6 +276,15 @@ class BoundedMixin(RunnablePid):
 
     def _flush(self) -> None:
         super()._flush()
+        self._let_all_go()
+
+    def leave(self) -> None:
+        # Its burial flushes nothing when it finds no message: one may have been between two boxes just then.
+        self._let_all_go()
+        super().leave()
+
+    def _let_all_go(self) -> None:
+        """Wake everybody who waits for a place of the dead."""
         while self._senders:
             self._wake_one()
         self._tell_the_eager()

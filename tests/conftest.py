@@ -15,6 +15,10 @@ from types import CodeType, FrameType
 
 import pytest
 
+if "free-threading" in sys.version:
+    # What programs that tests start write is compared; that resprout warns there has a test of its own.
+    os.environ["PYTHONWARNINGS"] = "ignore:resprout is experimental"
+
 WATCHDOG = 100.0
 """Seconds after which a test's threads are shown; pytest-timeout ends it a little later."""
 PATIENCE = 5.0
