@@ -17,7 +17,8 @@ import pytest
 
 if "free-threading" in sys.version:
     # What programs that tests start write is compared; that resprout warns there has a test of its own.
-    os.environ["PYTHONWARNINGS"] = "ignore:resprout is experimental"
+    # (Not in the very words of the option -W that some give them: Python drops the second of two equal ones.)
+    os.environ["PYTHONWARNINGS"] = "ignore:resprout is experimental:RuntimeWarning"
 
 WATCHDOG = 100.0
 """Seconds after which a test's threads are shown; pytest-timeout ends it a little later."""
