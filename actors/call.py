@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
 from typing_extensions import TypeVar
 
+from .atomic import counter
 from .cycles import begin_wait
 from .errors import CallTimeout, ServerExit, Unhandled, brief
 from .future import Future
@@ -17,7 +17,7 @@ from .waiting import LoopBell
 if TYPE_CHECKING:
     from .pid import Pid
 
-_keys = itertools.count(1)
+_keys = counter(1)
 T = TypeVar("T", default=Any)
 
 

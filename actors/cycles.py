@@ -107,7 +107,7 @@ def begin_wait(target: Pid, until: Any) -> None:
 def note(waiter: Pid, target: Pid, until: Any) -> None:
     """Note a wait, in development mode."""
     if len(waits) > _room[0]:
-        for key, old in tuple(waits.items()):
+        for key, old in list(waits.items()):
             if old.target() is None:
                 remove(waits, key, old)
         _room[0] = ROOM + 2 * len(waits)
@@ -134,7 +134,7 @@ def _starters(caller: Pid, target: Pid) -> tuple[Pid, ...] | None:
 
 def _is_starter(target: Pid) -> bool:
     """Whether it waits for the init of an async server."""
-    return any(each is not None and _starters(each, target) for each in tuple(suspects.values()))
+    return any(each is not None and _starters(each, target) for each in list(suspects.values()))
 
 
 def _circle(caller: Pid, target: Pid) -> tuple[Pid, ...] | None:

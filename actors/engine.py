@@ -4,7 +4,7 @@ users never need.
 Everything else they take from ``resprout.actors``, as users do.
 """
 
-from .atomic import remove, remove_all, remove_empty, replace
+from .atomic import FREE_THREADED, copied, counter, increase, remove, remove_all, remove_empty, replace
 from .bells import Bells, bells_of, finish, in_step_of
 from .bounded import has_room, offer, when_room
 from .bridge import constructed_by
@@ -30,6 +30,7 @@ from .waiting import LoopBell, Waiter, check_timeout, park
 
 __all__ = [
     "FORK_ADVICE",
+    "FREE_THREADED",
     "Alarm",
     "Bells",
     "Bursts",
@@ -52,12 +53,15 @@ __all__ = [
     "call",
     "check_timeout",
     "constructed_by",
+    "copied",
+    "counter",
     "current",
     "finish",
     "first_use",
     "former_of",
     "has_room",
     "in_step_of",
+    "increase",
     "kernel",
     "local",
     "lock",

@@ -13,6 +13,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from . import telemetry
+from .atomic import copied
 from .bridge import PYKKA_MESSAGES
 from .call import Call
 from .cycles import check
@@ -201,7 +202,7 @@ class InlinePid(RunnablePid):
         deadline = None if timeout is None else time.monotonic() + timeout
         waiter = Waiter()
         call._callbacks.append(waiter)
-        while not call._box and (call in self._inbox or not self._run):
+        while not call._box and (not self._run or any(each is call for each in copied(self._inbox))):
             left = 0.01 if deadline is None else min(0.01, deadline - time.monotonic())
             if left <= 0:
                 break

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
 from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, runtime_checkable
 
 import attrs
 from typing_extensions import TypeVar
+
+from .atomic import counter
 
 if TYPE_CHECKING:
     from .pid import Pid
@@ -40,7 +41,7 @@ TIMEOUT: Final = Constant("TIMEOUT")
 NOTHING: Final = Constant("NOTHING")
 """No value given, where None could be one."""
 
-_ref_ids = itertools.count(1)
+_ref_ids = counter(1)
 
 
 class Notice:

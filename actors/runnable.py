@@ -12,6 +12,7 @@ from __future__ import annotations
 from asyncio import _get_running_loop
 from typing import Any
 
+from .atomic import FREE_THREADED, increase
 from .bridge import ActorStop
 from .call import Call
 from .context import current
@@ -89,6 +90,9 @@ class RunnablePid(ServerPid):
         """Whether this run is the one that has the right, not the second submission of an interrupted
         first.
         """
+        if FREE_THREADED:
+            # The two may come at the same time. (True is one more than False.)
+            return increase(self, "_pending", -1, above=False)
         pending, self._pending = self._pending, False
         return pending
 

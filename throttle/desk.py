@@ -7,7 +7,7 @@ from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, TypeVar
 
-from ..actors.engine import Alarm, kernel
+from ..actors.engine import FREE_THREADED, Alarm, increase, kernel
 from . import events
 from .attempt import Attempt
 from .caller import GRANTED, TaskCaller, ThreadCaller
@@ -32,15 +32,7 @@ watched: list[Callable[[Pid, str], object]] = []
 class Desk(Teller):
     """See the module. It is a Resource, attached to every process that comes here until either ends."""
 
-    __slots__ = (
-        "_alarm",
-        "attached",
-        "gate",
-        "ledger",
-        "requests",
-        "settings",
-        "turn",
-    )
+    __slots__ = ("_alarm", "attached", "gate", "ledger", "requests", "settings", "turn")
 
     def __init__(self, settings: Settings, token: int) -> None:
         super().__init__()
@@ -101,8 +93,12 @@ class Desk(Teller):
         if hold is not None and hold.depth > 0:
             if weight > hold.weight:
                 raise heavier_than_held(hold.name, weight, hold.weight)
-            hold.depth += 1
-            return hold
+            if not FREE_THREADED:
+                hold.depth += 1
+                return hold
+            if increase(hold, "depth", above=0):
+                return hold
+            # Another thread has just given it back.
         if key not in self.attached:
             self.attach(pid)
         if watched:
@@ -196,8 +192,9 @@ class Desk(Teller):
 
     def give_back(self, hold: Hold) -> None:
         """Undo one acquire of the holder; the outermost frees the slots. Never blocks, may be repeated."""
-        if hold.depth > 1:
-            hold.depth -= 1
+        if hold.depth > 1 and (not FREE_THREADED or increase(hold, "depth", -1, above=1)):
+            if not FREE_THREADED:
+                hold.depth -= 1
             if hold.depth > hold.strays:
                 return
             # What is left was counted by blocks inside that are gone (see orphans).
