@@ -4,15 +4,24 @@ users never need.
 Everything else they take from ``resprout.actors``, as users do.
 """
 
+from .primitives.atomic import (
+    FREE_THREADED,
+    copied,
+    counter,
+    increase,
+    remove,
+    remove_all,
+    remove_empty,
+    replace,
+)
+from .primitives.fork_locks import lock
 from .processes.ambient import current, former_of
 from .processes.death_waits import Deaths
 from .processes.mailbox import Cast
 from .processes.offloaded import Leaving, call, owner, stay
 from .processes.resolving import nobody
 from .reports.bursts import Bursts, Summary
-from .runtime.atomic import remove, remove_all, remove_empty, replace
 from .runtime.clock import HeldClock
-from .runtime.fork_locks import lock
 from .runtime.forked import ADVICE as FORK_ADVICE
 from .runtime.forked import first_use, remember, was_there
 from .runtime.kernel import Alarm, Kernel, kernel
@@ -30,6 +39,7 @@ from .vocabulary.pykka_types import constructed_by
 
 __all__ = [
     "FORK_ADVICE",
+    "FREE_THREADED",
     "Alarm",
     "Bells",
     "Bursts",
@@ -52,12 +62,15 @@ __all__ = [
     "call",
     "check_timeout",
     "constructed_by",
+    "copied",
+    "counter",
     "current",
     "finish",
     "first_use",
     "former_of",
     "has_room",
     "in_step_of",
+    "increase",
     "kernel",
     "local",
     "lock",

@@ -143,7 +143,7 @@ class UniqueIndex:
 
     def walk(self) -> Iterator[tuple[Entry, ...]]:
         for part in self.parts:
-            yield tuple(part.values())
+            yield (*part.values(),)
 
     def __len__(self) -> int:
         return sum(map(len, self.parts))
@@ -158,7 +158,7 @@ class DuplicateIndex:
 
     def __init__(self, partitions: int = 1) -> None:
         # A cell is a dict used as an ordered set. Invariant: a cell that has been removed is empty, and
-        # stays so but for an entry whose claim will notice and move on.
+        # stays so but for an entry whose claim will notice, and put it back or move on.
         self.parts: tuple[dict[Any, dict[Entry, None]], ...] = tuple({} for _ in range(partitions))
         # Its length is the number of entries: append and pop are steps, an addition is not.
         self._tally: list[None] = []
@@ -176,9 +176,10 @@ class DuplicateIndex:
             if cell is None:
                 cell = part.setdefault(ident, {})
             cell[entry] = None
-            # Emptied and removed between the look and the store? Then nobody has seen the entry, and it
-            # goes into a new one.
-            if part.get(ident) is cell:
+            # Emptied and removed between the look and the store? Then nobody has seen the entry: the cell
+            # goes back or, if there is another one by now, the entry goes into that. (Not by a mere look,
+            # which does not wait for who is removing the cell on a build without a GIL.)
+            if part.setdefault(ident, cell) is cell:
                 return entry
 
     def replace(self, old: Entry, new: Entry) -> bool:
@@ -203,12 +204,12 @@ class DuplicateIndex:
         return entry in self.part(entry.ident).get(entry.ident, ())
 
     def under(self, ident: Any) -> tuple[Entry, ...]:
-        return tuple(self.part(ident).get(ident, ()))
+        return (*self.part(ident).get(ident, ()),)
 
     def walk(self) -> Iterator[tuple[Entry, ...]]:
         for part in self.parts:
-            for cell in tuple(part.values()):
-                yield tuple(cell)
+            for cell in list(part.values()):
+                yield (*cell,)
 
     def __len__(self) -> int:
         return len(self._tally)

@@ -94,7 +94,7 @@ class KeyLocks:
 
     def close(self, error: BaseException) -> None:
         """Answer everybody who waits; holders finish what they do."""
-        for queue in tuple(self.queues.values()):
+        for queue in list(self.queues.values()):
             for ticket in queue[1:]:
                 ticket.granted.try_set_exception(error)
 
@@ -106,4 +106,4 @@ class KeyLocks:
     @property
     def waiting(self) -> int:
         """How many wait for one of them."""
-        return sum([len(queue) - 1 for queue in tuple(self.queues.values())])
+        return sum([len(queue) - 1 for queue in list(self.queues.values())])

@@ -204,7 +204,7 @@ class Table:
 
     def sweep(self, holdings: Holdings) -> None:
         """Take out all that an owner had. Steps only: this runs in whatever thread carries a death out."""
-        entries = tuple(holdings.entries)
+        entries = (*holdings.entries,)
         told = entries and (self.listeners or telemetry.heard(UNREGISTERED))
         if told:
             for entry in entries:
@@ -253,7 +253,7 @@ class Table:
         holdings = self.owners.get(pid.id)
         if holdings is None or not pid.alive:
             return []
-        return [entry for entry in tuple(holdings.entries) if self.index.holds(entry)]
+        return [entry for entry in list(holdings.entries) if self.index.holds(entry)]
 
     def living(self) -> Iterator[Entry]:
         """All entries of living owners."""
@@ -265,7 +265,7 @@ class Table:
     def __len__(self) -> int:
         """How many entries are shown; in constant time, but for the threads and tasks among the owners."""
         while True:
-            dead = {id: each for id, each in tuple(self.ambient.items()) if not each.pid.alive}
+            dead = {id: each for id, each in list(self.ambient.items()) if not each.pid.alive}
             dead.update(self.ghosts)
             lingering = []
             for holdings in dead.values():
@@ -301,7 +301,7 @@ class Table:
         self.ended = True
         self.server = None
         remove(tables, self.name, self)
-        for holdings in tuple(self.owners.values()):
+        for holdings in list(self.owners.values()):
             holdings.pid.detach(holdings)
         self.locks.close(UnknownRegistry(self.name, tables))
 
@@ -316,7 +316,7 @@ def find(registry: object) -> Table:
     if isinstance(registry, str):
         table = tables.get(registry)
     elif isinstance(registry, Pid):
-        table = next((each for each in tuple(tables.values()) if each.server is registry), None)
+        table = next((each for each in list(tables.values()) if each.server is registry), None)
     else:
         raise TypeError(f"expected registry to be a registry's name or Pid, got: {registry!r}")
     if table is None:

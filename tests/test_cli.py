@@ -261,7 +261,16 @@ def begin(place: Workplace) -> Iterator[Begin]:
 
 
 def command(*arguments: object) -> list[str]:
-    return [sys.executable, "-W", "error", "-m", "resprout", *map(str, arguments)]
+    return [
+        sys.executable,
+        "-W",
+        "error",
+        "-W",
+        "ignore:resprout is experimental",
+        "-m",
+        "resprout",
+        *map(str, arguments),
+    ]
 
 
 def until(program: subprocess.Popen[str], word: str) -> None:

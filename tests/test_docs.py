@@ -97,7 +97,7 @@ def files_with_examples() -> list[str]:
 @pytest.mark.parametrize("file", files_with_examples())
 def test_examples_run(file: str, tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-W", "error", __file__, str(ROOT / file)],
+        [sys.executable, "-W", "error", "-W", "ignore:resprout is experimental", __file__, str(ROOT / file)],
         cwd=tmp_path,
         capture_output=True,
         text=True,
@@ -122,7 +122,11 @@ def test_a_block_that_runs_an_event_loop_is_a_whole_program(code: str, tmp_path:
     path = tmp_path / "program.py"
     path.write_text(code, encoding="utf-8")
     done = subprocess.run(
-        [sys.executable, "-W", "error", path], capture_output=True, text=True, timeout=WATCHDOG, check=False
+        [sys.executable, "-W", "error", "-W", "ignore:resprout is experimental", path],
+        capture_output=True,
+        text=True,
+        timeout=WATCHDOG,
+        check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
 

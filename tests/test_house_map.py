@@ -55,7 +55,7 @@ def test_the_map_of_the_house_has_every_file_with_what_it_says_of_itself() -> No
     assert parts_of_the_page()[1] == the_map(), "write it anew: python tests/test_house_map.py"
 
 
-@pytest.mark.parametrize("page", ["house", "index", "walk_lock", "walk_crash"])
+@pytest.mark.parametrize("page", ["house", "index", "walk_lock", "walk_crash", "free_threading"])
 def test_every_file_that_a_page_names_is_there(page: str) -> None:
     """By its whole path, or by its name, when that is the file's of the room that the page speaks of."""
     text = (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8").split(BEGIN)[0]

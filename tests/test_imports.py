@@ -22,7 +22,7 @@ EXTRAS = {"rich", "pytest", "_pytest", "uvicorn", "sqlalchemy", "opentelemetry",
 
 def run(program: str, *options: str) -> subprocess.CompletedProcess[str]:
     done = subprocess.run(
-        [sys.executable, "-W", "error", *options, "-c", program],
+        [sys.executable, "-W", "error", "-W", "ignore:resprout is experimental", *options, "-c", program],
         capture_output=True,
         text=True,
         timeout=60,
@@ -233,7 +233,7 @@ import resprout, resprout.actors.processes.pid, resprout.supervision.trees.kinds
 print(resprout.__file__, resprout.throttle.__file__, resprout.supervision.trees.kinds.__file__, sep="\\n")
 """
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", program],
+        [sys.executable, "-W", "error", "-W", "ignore:resprout is experimental", "-c", program],
         cwd=clone,
         env={**os.environ, "PYTHONPATH": str(clone)},
         capture_output=True,

@@ -16,8 +16,8 @@ from asyncio import _get_running_loop
 from concurrent.futures.thread import _worker as _executor_worker
 from typing import TYPE_CHECKING, Any
 
+from ..primitives.atomic import remove, replace
 from ..reports.crash_reports import reason_of
-from ..runtime.atomic import remove, replace
 from ..runtime.kernel import kernel
 from ..runtime.loop_bells import bells_of, when_closed, when_stopped
 from ..runtime.thread_state import local, task_of, tasks, unmet

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Any
 
+from ..primitives.atomic import copied
 from ..runtime.call import Call
 from ..runtime.future import Future
 from ..vocabulary.messages import Down
@@ -59,8 +60,8 @@ def tell_monitor(pid: Any, key: int, reason: object) -> None:
 def refuse_mail(pid: Any, box: deque[Any]) -> None:
     """Answer what is in a mailbox of the dead. A call that nobody has looked at says so."""
     # First, while it can be seen in the mailbox: whoever does this at the same time finds it among the
-    # promised calls, too, and would say that it was being handled. (A list of a deque is made in one step.)
-    for item in list(box):
+    # promised calls, too, and would say that it was being handled. (A copy is made in one step.)
+    for item in copied(box):
         if item.__class__ is Call:
             item.fail_unhandled(pid)
     while box:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..runtime.atomic import remove, replace
+from ..primitives.atomic import remove, replace
 from ..vocabulary.errors import AlreadyRegistered
 from ..vocabulary.messages import Named
 

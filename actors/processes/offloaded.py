@@ -15,6 +15,7 @@ import asyncio
 import contextvars
 import queue
 import sys
+import threading
 import time
 import weakref
 from collections.abc import Callable
@@ -22,6 +23,7 @@ from concurrent.futures import thread as executors
 from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any
 
+from ..primitives.atomic import FREE_THREADED
 from ..runtime.call_cycles import owner_of
 from ..runtime.kernel import kernel
 from ..runtime.thread_state import local
@@ -106,6 +108,9 @@ def _submitting() -> bool:
 
     A pool's first threads are started, and begin, before ``run_in_executor`` has made the future of its loop.
     """
+    if FREE_THREADED:
+        # Into other threads' frames nobody may look there, so it is waited for.
+        return True
     for ident, top in sys._current_frames().items():
         frame: FrameType | None = top
         for _ in range(DEEP):
@@ -197,7 +202,16 @@ class Stay:
     def goes_on(self) -> bool:
         """Tell whether the thread is doing that call. Looks at the stacks of all threads."""
         future = self.call()
+        if FREE_THREADED:
+            # Into its frames nobody may look.
+            return future is not None and (not future.done() or (future.cancelled() and self._is_busy()))
         return future is not None and _call_in(sys._current_frames().get(self._ident), False) is future
+
+    def _is_busy(self) -> bool:
+        """Tell whether the thread does any call at all. Only anyio's cancels what a thread goes on with."""
+        thread = threading._active.get(self._ident)  # type: ignore[attr-defined]  # there is no public way
+        calls = getattr(thread, "queue", None)
+        return thread is not None and (calls is None or calls.unfinished_tasks > 0)
 
 
 _stay: contextvars.ContextVar[Stay | None] = contextvars.ContextVar("resprout.stay", default=None)

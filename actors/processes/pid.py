@@ -13,12 +13,12 @@ resource is told once.
 from __future__ import annotations
 
 import contextvars
-import itertools
 from collections import deque
 from typing import TYPE_CHECKING, Any, Generic, NoReturn
 
 from typing_extensions import TypeVar
 
+from ..primitives.atomic import counter
 from ..reports import telemetry
 from ..runtime.deferred_drains import pay_owed
 from ..runtime.future import Future
@@ -41,7 +41,7 @@ EXITED = ("resprout", "process", "exited")
 
 table: dict[int, Pid] = {}
 """Every live process, held strongly: one without a thread has nobody else who would."""
-_ids = itertools.count(1)
+_ids = counter(1)
 # Stand for a table that has not been made; never changed.
 _NO_DICT: dict[int, Any] = {}
 _NO_LIST: list[Any] = []

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from ..runtime.fork_locks import lock
+from ..primitives.fork_locks import lock
 from ..runtime.kernel import kernel
 from ..vocabulary.errors import Killed, brief
 from ..vocabulary.reasons import Crash, ExitRequest, is_orderly

@@ -7,13 +7,13 @@ They are dead to everybody else. Their code meets ``Killed`` at its next call in
 from __future__ import annotations
 
 import logging
-import sys
 import time
 import traceback
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from ..primitives.atomic import frames
 from ..runtime.kernel import kernel
 from ..runtime.thread_state import look
 from . import telemetry
@@ -35,7 +35,8 @@ class Straggler:
         pid: the dead process.
         reason: its exit reason.
         seconds: for how long its handler has gone on since its death.
-        stack: where it is now, innermost frame last; empty when that cannot be seen.
+        stack: where it is now, innermost frame last; empty when that cannot be seen, as on a free-threaded
+            build.
     """
 
     pid: Any
@@ -91,8 +92,7 @@ def stragglers() -> list[Straggler]:
 
 
 def _stack_of(pid: Identity) -> tuple[str, ...]:
-    frames = sys._current_frames()
-    for frame in frames.values():
+    for frame in frames().values():
         inner = frame
         walk = frame
         while walk is not None:

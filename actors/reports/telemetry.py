@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 import attrs
 
-from ..runtime.fork_locks import rlock
+from ..primitives.fork_locks import rlock
 from ..runtime.thread_state import look, unmet
 from ..vocabulary.errors import Killed, ResproutError
 

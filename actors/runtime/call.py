@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 from collections.abc import Generator
 from typing import Any
 
 from typing_extensions import TypeVar
 
+from ..primitives.atomic import counter
 from ..vocabulary.errors import CallTimeout, ServerExit, Unhandled, brief
 from .call_cycles import begin_wait
 from .future import Future
 from .parking import LoopBell
 
-_keys = itertools.count(1)
+_keys = counter(1)
 T = TypeVar("T", default=Any)
 
 

@@ -17,8 +17,8 @@ import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from ..primitives.atomic import remove
 from ..vocabulary.errors import CallCycle
-from .atomic import remove
 from .thread_state import peek
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def begin_wait(target: Identity, until: Any) -> None:
 def note(waiter: Identity, target: Identity, until: Any) -> None:
     """Note a wait, in development mode."""
     if len(waits) > _room[0]:
-        for key, old in tuple(waits.items()):
+        for key, old in list(waits.items()):
             if old.target() is None:
                 remove(waits, key, old)
         _room[0] = ROOM + 2 * len(waits)
@@ -133,7 +133,7 @@ def _starters(caller: Identity, target: Identity) -> tuple[Identity, ...] | None
 
 def _is_starter(target: Identity) -> bool:
     """Whether it waits for the init of an async server."""
-    return any(each is not None and _starters(each, target) for each in tuple(suspects.values()))
+    return any(each is not None and _starters(each, target) for each in list(suspects.values()))
 
 
 def _circle(caller: Identity, target: Identity) -> tuple[Identity, ...] | None:

@@ -11,7 +11,8 @@ import heapq
 import itertools
 from collections.abc import Callable, Iterator
 
-from .fork_locks import lock
+from ..primitives.atomic import counter
+from ..primitives.fork_locks import lock
 from .kernel import Alarm, kernel
 
 
@@ -26,7 +27,7 @@ class HeldClock:
         self._ahead: float | None = None
         """By how much it is ahead of the real time since it was let go; None while it is held."""
         self._littered = False
-        self._cancels: Iterator[int] = itertools.count(1)
+        self._cancels: Iterator[int] = counter(1)
 
     def now(self) -> float:
         """The time, in seconds."""

@@ -13,7 +13,7 @@ import threading
 from queue import SimpleQueue
 from typing import Any, Protocol
 
-from . import fork_locks as forks
+from ..primitives import fork_locks as forks
 
 logger = logging.getLogger("resprout")
 COUNT = 2

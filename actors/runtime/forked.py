@@ -17,7 +17,7 @@ from contextvars import ContextVar
 from threading import Thread
 from typing import Any, TypeVar
 
-from .fork_locks import lock
+from ..primitives.fork_locks import lock
 from .thread_state import peek
 
 logger = logging.getLogger("resprout")

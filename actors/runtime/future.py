@@ -391,11 +391,11 @@ def _derived(func: Callable[[float | None], Any], sources: tuple[Any, ...]) -> F
 
 
 def _after_all(sources: tuple[Any, ...], then: Callable[[], object]) -> None:
-    left = [True] * len(sources)
+    left = list(range(len(sources)))
 
     def one(_future: object) -> None:
-        left.pop()
-        if not left:
+        # Whoever takes the last one, of two that end at once.
+        if left.pop() == 0:
             then()
 
     if not sources:

@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
+from ..primitives.atomic import counter
 from .forked import first_use
 from .pool import Pool
 
@@ -108,7 +109,7 @@ class Kernel:
         self.pool = Pool(self.ring)
         self.clock: Clock = self
         """What the processes go by; the runtime's own waits go by the kernel itself."""
-        self._cancels: Iterator[int] = itertools.count(1)
+        self._cancels: Iterator[int] = counter(1)
         """How many alarms were ever cancelled, plus one; counted in one step, by whoever cancels."""
         self._discarded = 0
         """How many of those have been thrown away, by the thread."""

@@ -6,7 +6,7 @@ import asyncio
 import inspect
 import threading
 
-from .fork_locks import lock
+from ..primitives.fork_locks import lock
 
 _lock = lock()
 _loop: asyncio.AbstractEventLoop | None = None

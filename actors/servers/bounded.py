@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import attrs
 
+from ..primitives.atomic import FREE_THREADED, increase
 from ..processes.death_notices import refuse_unhandled
 from ..processes.mailbox import Continue, System, Tick
 from ..reports import telemetry
 from ..runtime.call import Call
 from ..runtime.parking import Waiter, check_timeout, forbid_loop, park
-from ..runtime.thread_state import local
+from ..runtime.thread_state import local, peek
 from ..vocabulary.errors import CallTimeout, MailboxFull
 from ..vocabulary.messages import NOTHING, Down, Exited, Notice, TaskReply
 from .inline import InlinePid
@@ -112,8 +113,7 @@ class BoundedMixin(RunnablePid):
             super().deliver(item)
             return True
         if self.bound.on_full == "reject":
-            self.rejected += 1
-            self._tell("rejected", item)
+            self._count("rejected", item)
             return False
         if self.bound.on_full == "drop_oldest" and self._drop_oldest():
             super().deliver(item)
@@ -179,8 +179,7 @@ class BoundedMixin(RunnablePid):
             return True
         match self.bound.on_full:
             case "reject":
-                self.rejected += 1
-                self._tell("rejected", item)
+                self._count("rejected", item)
                 raise MailboxFull(self, self.bound.size)
             case "drop_oldest" if self._drop_oldest():
                 return True
@@ -218,12 +217,18 @@ class BoundedMixin(RunnablePid):
         return False
 
     def _throw_away(self, item: Any) -> None:
-        self.dropped += 1
-        self._tell("dropped", item)
+        self._count("dropped", item)
         if isinstance(item, Call):
             item.answer_error(MailboxFull(self, self.bound.size))
 
-    def _tell(self, what: str, item: Any) -> None:
+    def _count(self, what: Literal["dropped", "rejected"], item: Any) -> None:
+        """Count and tell one more, by whoever has sent it."""
+        if FREE_THREADED:
+            increase(self, what)
+        elif what == "dropped":
+            self.dropped += 1
+        else:
+            self.rejected += 1
         event = ("resprout", "mailbox", what)
         if telemetry.heard(event):
             telemetry.tell(event, {"count": 1}, {"pid": self, "message": getattr(item, "message", item)})
@@ -247,6 +252,11 @@ class BoundedMixin(RunnablePid):
         try:
             while True:
                 if got or self._fate:
+                    me = peek()
+                    if got and me is not None and me._fate:
+                        # It has died, and everybody may know, before there was a place for it.
+                        self._room.append(True)
+                        me.meet_death()
                     return True
                 left = None if deadline is None else deadline - time.monotonic()
                 if left is not None and left <= 0:
@@ -266,6 +276,15 @@ class BoundedMixin(RunnablePid):
 
     def _flush(self) -> None:
         super()._flush()
+        self._let_all_go()
+
+    def leave(self) -> None:
+        # Its burial flushes nothing when it finds no message: one may have been between two boxes just then.
+        self._let_all_go()
+        super().leave()
+
+    def _let_all_go(self) -> None:
+        """Wake everybody who waits for a place of the dead."""
         while self._senders:
             self._wake_one()
         self._tell_the_eager()

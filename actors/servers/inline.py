@@ -12,6 +12,7 @@ from asyncio import _get_running_loop
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+from ..primitives.atomic import copied
 from ..reports import telemetry
 from ..runtime.call import Call
 from ..runtime.call_cycles import check
@@ -201,7 +202,7 @@ class InlinePid(RunnablePid):
         deadline = None if timeout is None else time.monotonic() + timeout
         waiter = Waiter()
         call._callbacks.append(waiter)
-        while not call._box and (call in self._inbox or not self._run):
+        while not call._box and (not self._run or any(each is call for each in copied(self._inbox))):
             left = 0.01 if deadline is None else min(0.01, deadline - time.monotonic())
             if left <= 0:
                 break

@@ -12,6 +12,7 @@ from __future__ import annotations
 from asyncio import _get_running_loop
 from typing import Any
 
+from ..primitives.atomic import FREE_THREADED, increase
 from ..processes.ambient import current
 from ..processes.mailbox import Cast
 from ..processes.pid import Pid
@@ -88,6 +89,9 @@ class RunnablePid(ServerPid):
         """Whether this run is the one that has the right, not the second submission of an interrupted
         first.
         """
+        if FREE_THREADED:
+            # The two may come at the same time. (True is one more than False.)
+            return increase(self, "_pending", -1, above=False)
         pending, self._pending = self._pending, False
         return pending
 

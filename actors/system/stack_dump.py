@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from types import CodeType, FrameType
 from typing import Any
 
+from ..primitives.atomic import FREE_THREADED, frames
 from ..process import status
 from ..processes.ambient import ThreadPid
 from ..processes.foreign import stand_in_of
@@ -93,6 +94,8 @@ def processes_as_text(frame: FrameType) -> str:
     for pid in [*processes, *late]:
         lines += _process(pid, running, stacks)
     lines.append("Threads (most recent call last):\n")
+    if FREE_THREADED:
+        lines.append("  (on a free-threaded build of Python only the calling one can be looked into)\n")
     for ident, stack in stacks.items():
         lines += _thread_lines(ident, stack, running)
     lines.append("== end ==\n")
@@ -101,7 +104,7 @@ def processes_as_text(frame: FrameType) -> str:
 
 def _stacks(frame: FrameType) -> dict[int, list[FrameType]]:
     """The frames of each thread, outermost first."""
-    now = sys._current_frames()
+    now = frames()
     now[_thread.get_ident()] = frame
     return {ident: list(_outwards(inner))[::-1] for ident, inner in sorted(now.items())}
 

@@ -152,6 +152,8 @@ class Task:
             TaskIgnored: it was let go.
         """
         _owned(task)
+        # Also when there is nothing to wait for.
+        check_timeout(timeout)
         try:
             task._result.wait(timeout)
         except CallTimeout:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
 from typing import Any, Final, Generic, Protocol, runtime_checkable
 
 import attrs
 from typing_extensions import TypeVar
+
+from ..primitives.atomic import counter
 
 # What a result carries. Covariant: a Reply[bool, int] is a Reply[int, int | None].
 Answer = TypeVar("Answer", default=Any, covariant=True)
@@ -37,7 +38,7 @@ TIMEOUT: Final = Constant("TIMEOUT")
 NOTHING: Final = Constant("NOTHING")
 """No value given, where None could be one."""
 
-_ref_ids = itertools.count(1)
+_ref_ids = counter(1)
 
 
 class Notice:

@@ -164,7 +164,18 @@ class Shop:
 
     def command(self, *arguments: str) -> list[str]:
         """What runs the tree."""
-        return [sys.executable, "-W", "error", "-m", "resprout", "run", "tree.yaml", *arguments]
+        return [
+            sys.executable,
+            "-W",
+            "error",
+            "-W",
+            "ignore:resprout is experimental",
+            "-m",
+            "resprout",
+            "run",
+            "tree.yaml",
+            *arguments,
+        ]
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ import attrs
 import pytest
 
 from resprout.actors import AlreadyRegistered, Down, Pid, ServerExit, process
+from resprout.actors.primitives.atomic import FREE_THREADED
 from resprout.registry import Registry
 from resprout.registry.table import find
 
@@ -137,7 +138,8 @@ def test_a_fight(
         process.receive(lambda each: isinstance(each, Down) and each.ref is ref, timeout=WATCHDOG)  # noqa: B023
     assert fight.violations == []
     assert fight.wins > rounds / 10
-    assert fight.deaths > 10
+    # Without a GIL a thread may do most of the rounds before the others have begun.
+    assert fight.deaths > (0 if FREE_THREADED else 10)
     assert Registry.select(name) == []
     assert Registry.count(name) == 0
     # Nothing is left in the table itself, of those either who died when nobody looked.

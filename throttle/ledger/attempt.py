@@ -5,6 +5,8 @@ from __future__ import annotations
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from ...actors.engine import FREE_THREADED, increase
+
 if TYPE_CHECKING:
     from ...actors import Pid
     from .holds import Hold
@@ -36,7 +38,10 @@ class Attempt:
         elif self._weight <= held.weight and self.hold is None:
             # Meanwhile its process, which waits below a signal handler that this is in, was granted a slot.
             self.hold = held
-            held.depth += 1
+            if FREE_THREADED:
+                increase(held, "depth")
+            else:
+                held.depth += 1
         return self.hold
 
     def undo(self) -> None:
@@ -45,8 +50,9 @@ class Attempt:
         if hold is None:
             return
         self.hold = None
-        if hold.depth > 1:
-            hold.depth -= 1
+        if hold.depth > 1 and (not FREE_THREADED or increase(hold, "depth", -1, above=1)):
+            if not FREE_THREADED:
+                hold.depth -= 1
         else:
             hold.outcome = "ignored"
             self._ledger.release(hold, monotonic())

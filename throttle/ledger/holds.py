@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ...actors import NotHeld
-from ...actors.engine import look
+from ...actors.engine import counter, look
 from .values import Grant, Outcome
 
 if TYPE_CHECKING:
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
     from ...actors import Pid
     from ...actors.engine import Leaving
 
-fresh_key = itertools.count(-1, -1).__next__
+fresh_key = counter(-1, -1).__next__
 """Makes the key of somebody who waits or holds, and is not found by the id of a process: it is negative."""
 
 

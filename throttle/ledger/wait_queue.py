@@ -7,11 +7,15 @@ from collections import deque
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
+from ...actors.engine import copied
+
 if TYPE_CHECKING:
     from .holds import Claim
 
 CROWD: Final = 32
 """So many that left from the middle are always borne before the lanes are swept."""
+_NO_LANE: deque[Claim] = deque()
+"""Stands for a lane that has just been ended; never changed."""
 
 
 class Line:
@@ -49,7 +53,7 @@ class Line:
     def __iter__(self) -> Iterator[Claim]:
         # Copies, since readers may look while somebody steps.
         for rank in list(self.ranks):
-            for claim in list(self.lanes.get(-rank, ())):
+            for claim in copied(self.lanes.get(-rank, _NO_LANE)):
                 if not claim.out:
                     yield claim
 

@@ -13,7 +13,7 @@ from asyncio import _get_running_loop
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
-from ...actors.engine import Bells, Waiter, bells_of, finish, in_step_of, task_of
+from ...actors.engine import FREE_THREADED, Bells, Waiter, bells_of, finish, in_step_of, increase, task_of
 from ..ledger.holds import Claim, Hold
 
 if TYPE_CHECKING:
@@ -69,8 +69,9 @@ class Caller(Claim):
         counted = self.counted
         if counted is not None:
             self.counted = None
-            if counted.depth > 1:
-                counted.depth -= 1
+            if counted.depth > 1 and (not FREE_THREADED or increase(counted, "depth", -1, above=1)):
+                if not FREE_THREADED:
+                    counted.depth -= 1
             else:
                 ledger.release(counted, now)
         return True

@@ -23,7 +23,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ...actors import NotHeld
-from ...actors.engine import call, current, former_of, local, owner, stay
+from ...actors.engine import FREE_THREADED, call, current, former_of, increase, local, owner, stay
 from ..ledger.holds import Hold
 from ..ledger.values import heavier_than_held
 
@@ -162,7 +162,11 @@ def check_within(name: str, within: object) -> Hold:
 def again(hold: Hold, weight: int) -> Hold:
     """Count one more acquire."""
     check_weight(hold, weight)
-    hold.depth += 1
+    if FREE_THREADED:
+        # Another thread may be giving back.
+        increase(hold, "depth")
+    else:
+        hold.depth += 1
     return hold
 
 
@@ -184,8 +188,14 @@ def may_be_guest(me: Pid, whose: Pid, host: Hold, opener: Pid) -> bool:
         return False
     if whose is not me:
         return host.pid is whose
-    # From Python 3.14 on, a thread may begin in a copy of its starter's context; that is another flow.
-    return me.pooled or not getattr(sys.flags, "thread_inherit_context", 0)
+    return not begins_in_a_copy(me)
+
+
+def begins_in_a_copy(me: Pid) -> bool:
+    """Tell whether this is a thread that began in a copy of its starter's context, as may be from Python 3.14
+    on, and is so by default where there is no GIL: that is another flow.
+    """
+    return me.kind == "thread" and not me.pooled and bool(getattr(sys.flags, "thread_inherit_context", 0))
 
 
 def keep_for_flow(hold: Hold, me: Pid, whose: Pid | None = None) -> None:
@@ -227,9 +237,12 @@ def held_by(book: Book, me: Pid) -> Hold | None:
 def in_use_elsewhere(hold: Hold) -> bool:
     """Tell whether an open block belongs to another flow than this one."""
     me = current()
-    if (hold.opener or hold.pid) is me and hold.key == me.id:
+    opener = hold.opener or hold.pid
+    if opener is me and hold.key == me.id:
         return False
-    return found(hold.book, me, owner(me)) is not hold
+    if found(hold.book, me, owner(me)) is not hold:
+        return True
+    return begins_in_a_copy(me) and opener is not me and opener not in former_of(me)
 
 
 def leave(hold: Hold) -> None:

@@ -7,7 +7,7 @@ from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, TypeVar
 
-from ...actors.engine import Alarm, kernel
+from ...actors.engine import FREE_THREADED, Alarm, increase, kernel
 from ..ledger.adaptive_limits import limit_of
 from ..ledger.attempt import Attempt
 from ..ledger.changes import Fact, WaiterTimedOut
@@ -93,8 +93,12 @@ class LockSteps(Teller):
         if stale is not None and stale.depth > 0:
             if weight > stale.weight:
                 raise heavier_than_held(stale.name, weight, stale.weight)
-            stale.depth += 1
-            return stale
+            if not FREE_THREADED:
+                stale.depth += 1
+                return stale
+            if increase(stale, "depth", above=0):
+                return stale
+            # Another thread has just given it back.
         if key not in self.attached:
             self.attach(pid)
         if watched:
@@ -125,8 +129,9 @@ class LockSteps(Teller):
 
     def give_back(self, hold: Hold) -> None:
         """Undo one acquire of the holder; the outermost frees the slots. Never blocks, may be repeated."""
-        if hold.depth > 1:
-            hold.depth -= 1
+        if hold.depth > 1 and (not FREE_THREADED or increase(hold, "depth", -1, above=1)):
+            if not FREE_THREADED:
+                hold.depth -= 1
             if hold.depth > hold.strays:
                 return
             # What is left was counted by blocks inside that are gone (see orphans).

@@ -16,6 +16,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from ...actors.engine import FREE_THREADED, increase
 from ..ledger.holds import Hold
 from .flow import opened
 
@@ -32,7 +33,10 @@ def forsake(hold: Hold, times: int) -> None:
         times: how often it is counted there.
     """
     if hold.depth > times + hold.strays:
-        hold.strays += times
+        if FREE_THREADED:
+            increase(hold, "strays", times)
+        else:
+            hold.strays += times
         return
     if hold.depth <= 0 or hold.key < 0 or hold.guests or (hold.opener or hold.pid).pooled:
         # It is over; or it ends with a call, and no interrupt comes there.
@@ -103,9 +107,11 @@ class _Kept(Hold):
 
     def __del__(self) -> None:
         heir = self._heir
-        if heir.depth > self.times:
+        times = self.times
+        if heir.depth > times and (not FREE_THREADED or increase(heir, "depth", -times, above=times)):
             # Another block was opened within.
-            heir.depth -= self.times
+            if not FREE_THREADED:
+                heir.depth -= times
         elif heir.depth > 0:
             heir.depth = 0
             book = heir.book

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ...actors import LockNotFound, telemetry
-from ...actors.engine import first_use
+from ...actors.engine import first_use, replace
 from ..ledger.values import check_name
 from .lock_core import Book
 from .settings import Settings
@@ -22,12 +22,13 @@ def _nothing_to_restore(book: Book) -> None:
 
 
 class Table:
-    """Lock-free: a change is one operation on a dict or list; a book is only forgotten inside its gate."""
+    """Lock-free: a change is one operation on a dict; a book is only forgotten inside its gate."""
 
-    __slots__ = ("_tokens", "inherited", "renew", "restore")
+    __slots__ = ("_highest", "inherited", "renew", "restore")
 
     def __init__(self) -> None:
-        self._tokens: list[int] = [0]
+        self._highest: dict[int, int] = {0: 0}
+        """Under 0, the highest token that a forgotten lock has given."""
         self.inherited: dict[str, Settings] = {}
         """In a forked child: the locks that its parent had, until there is one of that name here."""
         self.renew: Callable[[str], Book | None] = _nothing
@@ -60,13 +61,7 @@ class Table:
 
     def highest_token(self) -> int:
         """Return the highest token that a forgotten lock has given, so that its successor's are higher."""
-        tokens = self._tokens
-        if len(tokens) > 100:
-            # The highest is appended before the rest goes, so that it is always there.
-            count = len(tokens)
-            tokens.append(max(tokens))
-            del tokens[:count]
-        return max(tokens)
+        return self._highest[0]
 
     def keep(self, book: Book) -> None:
         """Have it found by its name."""
@@ -86,7 +81,11 @@ class Table:
 
     def note_token(self, book: Book) -> None:
         """Have those of later locks be higher than what this one has given."""
-        self._tokens.append(book.ledger.token)
+        given = book.ledger.token
+        while True:
+            highest = self._highest[0]
+            if given <= highest or replace(self._highest, 0, highest, given):
+                break
 
 
 table = Table()

@@ -7,7 +7,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from ...actors import CallTimeout
-from ...actors.engine import kernel, park
+from ...actors.engine import FREE_THREADED, increase, kernel, park
 from ..ledger.holds import Hold
 from .callers import GRANTED, NUDGED, Caller, TaskCaller, ThreadCaller, thread_caller
 
@@ -155,7 +155,10 @@ def _decided(book: Book, claim: Caller, deadline: float | None, timeout: float |
         return claim
     if isinstance(answer, Hold):
         if answer.depth > 0:
-            answer.depth += 1
+            if FREE_THREADED:
+                increase(answer, "depth")
+            else:
+                answer.depth += 1
             claim.counted = answer
             # Should it still be in the line, since whoever told it was cut off: it is never granted itself.
             claim.depth = 0

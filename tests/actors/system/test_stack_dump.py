@@ -13,9 +13,12 @@ import pykka
 import pytest
 
 from resprout.actors import Future, GenServer, Ok, Reply, dump_processes, process
+from resprout.actors.primitives.atomic import FREE_THREADED
 from resprout.actors.system.stack_dump import processes_as_text
 
 WATCHDOG = 20.0
+with_stacks = pytest.mark.skipif(FREE_THREADED, reason="a look into a thread that runs may crash there")
+"""Where stacks are what a test is about; what is shown without them has a test of its own."""
 
 
 class Gate:
@@ -80,6 +83,7 @@ def seen() -> tuple[dict[str, str], str]:
     return dict(zip(parts[1::2], parts[2::2], strict=True)), threads
 
 
+@with_stacks
 @pytest.mark.parametrize("kind", [Pooled, Inline, OnLoop])
 def test_a_server_is_shown_where_its_callback_is(kind: type[Pooled], gate: Gate) -> None:
     pid = kind.start(name="held up")
@@ -102,6 +106,18 @@ def test_an_idle_server_is_shown_without_a_stack() -> None:
     pid.stop()
 
 
+@pytest.mark.skipif(not FREE_THREADED, reason="elsewhere all are shown")
+def test_without_a_gil_only_the_calling_thread_is_looked_into(gate: Gate) -> None:
+    pid = process.spawn(gate.stand_here)
+    assert gate.reached.wait(WATCHDOG)
+    processes, threads = seen()
+    assert processes[str(pid)].startswith("spawned, running, 0 in its mailbox")
+    assert "stand_here" not in processes[str(pid)] + threads
+    assert "only the calling one" in threads
+    assert "in seen\n" in threads
+    gate.let_go()
+
+
 def test_messages_that_wait_are_counted(gate: Gate) -> None:
     pid = Pooled.start()
     pid.request(gate)
@@ -113,6 +129,7 @@ def test_messages_that_wait_are_counted(gate: Gate) -> None:
     pid.stop()
 
 
+@with_stacks
 def test_a_spawned_function_is_shown_where_it_is(gate: Gate) -> None:
     pid, ref = process.spawn_monitor(gate.stand_here)
     assert gate.reached.wait(WATCHDOG)
@@ -140,6 +157,7 @@ def test_a_spawned_coroutine_is_shown_where_it_waits() -> None:
     process.receive(lambda message: message.ref == ref, WATCHDOG)
 
 
+@with_stacks
 def test_a_thread_is_shown_with_the_processes_that_it_runs(gate: Gate) -> None:
     pid = Inline.start()
     mine: list[Any] = []
@@ -160,6 +178,7 @@ def test_a_thread_is_shown_with_the_processes_that_it_runs(gate: Gate) -> None:
     pid.stop()
 
 
+@with_stacks
 def test_who_waits_for_a_server_is_not_shown_as_running_it(gate: Gate) -> None:
     pid = Inline.start()
     first = threading.Thread(target=pid.call, args=(gate, WATCHDOG))
@@ -176,6 +195,7 @@ def test_who_waits_for_a_server_is_not_shown_as_running_it(gate: Gate) -> None:
     pid.stop()
 
 
+@with_stacks
 def test_pykkas_actors_are_shown_and_their_inbox_is_not_waited_for(gate: Gate) -> None:
     actor: Any = Old.start()
     ref = process.monitor(actor)
@@ -190,6 +210,7 @@ def test_pykkas_actors_are_shown_and_their_inbox_is_not_waited_for(gate: Gate) -
     actor.stop()
 
 
+@with_stacks
 def test_the_dead_whose_code_goes_on_are_shown(gate: Gate) -> None:
     pid = Pooled.start()
     pid.request(gate)
@@ -201,6 +222,7 @@ def test_the_dead_whose_code_goes_on_are_shown(gate: Gate) -> None:
     gate.let_go()
 
 
+@with_stacks
 def test_it_is_written_at_once_and_takes_no_buffer_of_stderr(gate: Gate) -> None:
     reader, writer = os.pipe()
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from resprout.actors import Down, GenServer, Pid, StartError, Stop, process, telemetry
+from resprout.actors.primitives.atomic import FREE_THREADED
 from resprout.supervision import (
     Backoff,
     ChildExited,
@@ -107,7 +108,8 @@ def test_what_would_not_stop_is_reported_with_its_stack(
     stuck = [event for name, event in events if name == "would_not_stop"]
     assert [event.id for event in stuck] == ["y", "x"]
     assert all(isinstance(event, WouldNotStop) and 0.05 <= event.seconds < 5 for event in stuck)
-    assert all(any("wait_in_vain" in line for line in event.stack) for event in stuck)
+    # (Without a GIL, nobody may look into the frames of other threads.)
+    assert all(FREE_THREADED or any("wait_in_vain" in line for line in event.stack) for event in stuck)
     assert "did not stop within 0.1 s and was killed" in caplog.text
 
 

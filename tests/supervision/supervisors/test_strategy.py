@@ -27,7 +27,7 @@ def spec(id: str, **fields: Any) -> ChildSpec:
 
 
 def siblings(strategy: str = "one_for_one", *specs: ChildSpec, restarts: int = 3, **options: Any) -> Siblings:
-    """A siblings whose children all run; for a core any hashable does for a Pid: here (id, incarnation)."""
+    """Siblings that all run; for a core any hashable does for a Pid: here (id, incarnation)."""
     made = Siblings(strategy, RestartWindow(restarts, 5.0), **options)  # type: ignore[arg-type]
     for each in specs:
         made.started(made.add(each.id, each), (each.id, 1), 0.0)  # type: ignore[arg-type]

@@ -56,7 +56,17 @@ def check(tmp_path: Path) -> Check:
         if isinstance(tree, str):
             path.write_text(tree, encoding="utf-8")
         done = subprocess.run(
-            [sys.executable, "-W", "error", "-c", CHECK, str(path), *options],
+            [
+                sys.executable,
+                "-W",
+                "error",
+                "-W",
+                "ignore:resprout is experimental",
+                "-c",
+                CHECK,
+                str(path),
+                *options,
+            ],
             cwd=tmp_path,
             input=stdin,
             capture_output=True,

@@ -120,7 +120,7 @@ def test_an_interrupt_while_a_job_is_handed_to_an_idle_worker_does_not_cost_the_
     assert cuts > 20
     crew = books[name].crew
     assert crew is not None
-    until(lambda: len(set(crew)) == 1)
+    until(lambda: len(set(crew.copy())) == 1)
 
 
 @at_safe_points

@@ -1,0 +1,313 @@
+"""What a crash costs until somebody serves again, and what trees of many children cost."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import statistics
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
+
+from resprout.actors import GenServer, NoProcess, NoReply, Reply, ServerExit, process, telemetry
+from resprout.supervision import ChildSpec, Supervisor, tree
+
+from ..rows import Bar, Effort, Measure, Peer, Room, Row, Section
+from ..timing import stopwatch, timed
+
+
+class Inline(GenServer):
+    """Runs on the sender's thread."""
+
+    blocking = False
+
+    def handle_call(self, message: Any, from_: Any, state: Any) -> Any:
+        if message == "crash":
+            raise RuntimeError("crash")
+        return Reply(process.current(), state)
+
+    def handle_cast(self, message: Any, state: Any) -> Any:
+        if message == "crash":
+            raise RuntimeError("crash")
+        return NoReply(state)
+
+
+class Blocking(Inline):
+    """Runs on a thread of the pool."""
+
+    blocking = True
+
+
+class InC(GenServer):
+    """Sits in C code for a second."""
+
+    trap_exit = True
+
+    def handle_cast(self, message: Any, state: Any) -> Any:
+        time.sleep(1.0)
+        return NoReply(state)
+
+
+def throw_reports_away() -> None:
+    """Both sides write the reports that they write by default; ours are formatted, and then thrown away."""
+    nowhere = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  # to the end of the interpreter
+    logging.getLogger("resprout").addHandler(logging.StreamHandler(nowhere))
+    logging.getLogger("resprout").propagate = False
+
+
+def specs(kind: type[GenServer], count: int) -> list[ChildSpec]:
+    """So many children."""
+    return [ChildSpec(number, (kind.start_link, (number,))) for number in range(count)]
+
+
+def first_pid(supervisor: Any, number: int = 0) -> Any:
+    """The process of a child."""
+    return Supervisor.which_children(supervisor)[number].pid
+
+
+def collected(work: Callable[[], object], unit: str) -> float:
+    """How long some work takes that begins with no garbage."""
+    gc.collect()
+    return timed(work, unit=unit)
+
+
+# Sides --------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def serving_again(effort: Effort) -> Iterator[Mapping[str, Measure]]:
+    """A caller crashes a server, and calls until its successor answers; the median of many such rounds."""
+    rounds = effort(400)
+
+    def crash_and_call() -> None:
+        try:
+            GenServer.call("served", "crash")
+        except ServerExit:
+            pass
+        while True:
+            try:
+                GenServer.call("served", "ping")
+                return
+            except (NoProcess, ServerExit):
+                time.sleep(2e-5)  # lets the threads run that bring it back
+
+    def of(kind: type[GenServer]) -> Measure:
+        def measure() -> float:
+            spec = ChildSpec("a", (kind.start_link, (), {"name": "served"}))
+            supervisor = Supervisor.start_link([spec], max_restarts=10**9)
+            middle = statistics.median(timed(crash_and_call) for _ in range(rounds))
+            Supervisor.stop(supervisor)
+            return middle
+
+        return measure
+
+    throw_reports_away()
+    yield {"inline": of(Inline), "blocking": of(Blocking)}
+
+
+def trees(kind: type[GenServer]) -> Callable[[Effort], AbstractContextManager[Mapping[str, Measure]]]:
+    """Starts and stops of trees of one kind of children."""
+
+    def of(count: int) -> Measure:
+        children = specs(kind, count)
+        return lambda: collected(lambda: Supervisor.stop(Supervisor.start_link(children)), "s")
+
+    return lambda effort: nullcontext({"10,000": of(effort(10_000)), "100,000": of(effort(100_000))})
+
+
+@contextmanager
+def restarts(effort: Effort) -> Iterator[Mapping[str, Measure]]:
+    """From the crash of the middle child until the last one runs again."""
+    count = effort(10_000)
+
+    def of(kind: type[GenServer]) -> Measure:
+        def measure() -> float:
+            done = threading.Event()
+            supervisor = Supervisor.start_link(specs(kind, count), strategy="one_for_all")
+
+            def started(event: Any, measurements: Any, metadata: Any) -> None:
+                if metadata["event"].id == count - 1:
+                    done.set()
+
+            telemetry.attach("benchmark", ("resprout", "supervisor", "child_started"), started)
+            middle = first_pid(supervisor, count // 2)
+
+            def restart() -> None:
+                middle.cast("crash")
+                done.wait()
+
+            seconds = collected(restart, "s")
+            telemetry.detach("benchmark")
+            Supervisor.stop(supervisor)
+            return seconds
+
+        return measure
+
+    throw_reports_away()
+    yield {"inline": of(Inline), "blocking": of(Blocking)}
+
+
+@contextmanager
+def busy(effort: Effort) -> Iterator[Mapping[str, Measure]]:
+    """A supervisor that is starting a slow child, and one that stops a child which cannot be stopped."""
+
+    def snapshot() -> float:
+        gate = threading.Event()
+        supervisor = Supervisor.start_link([*specs(Inline, 100), ChildSpec("idle", Inline.start_link)])
+        process.spawn(Supervisor.start_child, supervisor, ChildSpec("slow", lambda: gate.wait(10) and None))
+        while len(tree(supervisor).children) < 102:
+            time.sleep(0)
+        took = collected(lambda: tree(supervisor), "ms")
+        gate.set()
+        Supervisor.stop(supervisor)
+        return took
+
+    def stop() -> float:
+        supervisor = Supervisor.start_link([ChildSpec("c", InC.start_link, shutdown=0.2)])
+        first_pid(supervisor).cast("sleep")
+        return collected(lambda: Supervisor.stop(supervisor), "s")
+
+    throw_reports_away()
+    yield {"snapshot": snapshot, "stop": stop}
+
+
+@contextmanager
+def steady(effort: Effort) -> Iterator[Mapping[str, Measure]]:
+    """2,000 crashes a second for a minute, each restarted: all handled, and nothing of the dead is kept."""
+    seconds = effort.share * 60.0
+    throw_reports_away()
+    supervisor = Supervisor.start_link(specs(Inline, 20), max_restarts=10**9)
+    crashed = 0
+
+    def crash_for(length: float) -> float:
+        """How many crashes a second it came to."""
+        nonlocal crashed
+        since, base = stopwatch("s"), crashed
+        goal = crashed + int(length * 2000)
+        while crashed < goal:
+            for child in tree(supervisor).children:
+                if child.pid is not None and child.pid.alive and crashed < goal:
+                    child.pid.cast("crash")
+                    crashed += 1
+            time.sleep(max(0.0005, (crashed - base) / 2000 - since()))
+        return (crashed - base) / since()
+
+    def restarted() -> int:
+        return sum(child.restarts for child in tree(supervisor).children)
+
+    def settled() -> tuple[int, int]:
+        while restarted() < crashed:
+            time.sleep(0.01)
+        gc.collect()
+        return len(gc.get_objects()), len(process.processes())
+
+    def measure() -> Mapping[str, float]:
+        crash_for(min(2.0, seconds))
+        objects, processes = settled()
+        counted = crashed
+        rate = crash_for(seconds)
+        more_objects, more_processes = settled()
+        return {
+            "lag": 2000 / rate,
+            "rate": rate,
+            "crashes": float(crashed - counted),
+            "objects": (more_objects - objects) / (crashed - counted),
+            "processes": float(more_processes - processes),
+            "uncounted": float(crashed - restarted()),
+        }
+
+    yield {"steady": measure}
+    Supervisor.stop(supervisor)
+
+
+# Rows ---------------------------------------------------------------------------------------------
+
+OTP = Peer("beam", "crash", "a supervisor of OTP", 400)
+
+ROOM = Room(
+    "supervision",
+    "docs/supervision.md",
+    [
+        Section(
+            "crash",
+            "A caller sees a crashed server serve again.",
+            serving_again,
+            [
+                Row("crash to serving again, blocking = False", "inline", OTP, Bar(ratio=2.0, alone=300.0)),
+                Row("crash to serving again, blocking = True", "blocking", OTP, Bar(ratio=2.0, alone=300.0)),
+            ],
+            repeats=5,
+        ),
+        *(
+            Section(
+                f"{word} trees",
+                "Trees start and stop; ten times as many may cost half as much again for the collector.",
+                trees(kind),
+                [
+                    Row(f"start and stop 10,000 {word} children", "10,000", bar=Bar(best=best), unit="s"),
+                    Row(f"start and stop 100,000 {word} children", "100,000", "10,000", Bar(ratio=15.0), "s"),
+                ],
+                repeats=3,
+            )
+            for word, kind, best in (("inline", Inline, 1.0), ("blocking", Blocking, 2.0))
+        ),
+        Section(
+            "restarts",
+            "One of 10,000 children crashes under one_for_all.",
+            restarts,
+            [
+                Row("one_for_all restarts 10,000 inline children", "inline", bar=Bar(figure=1.5), unit="s"),
+                Row(
+                    "one_for_all restarts 10,000 blocking children", "blocking", bar=Bar(figure=1.5), unit="s"
+                ),
+            ],
+            repeats=3,
+        ),
+        Section(
+            "busy",
+            "Supervisors whose children take their time.",
+            busy,
+            [
+                Row(
+                    "tree() of a supervisor that is starting a slow child",
+                    "snapshot",
+                    bar=Bar(figure=10.0),
+                    unit="ms",
+                ),
+                Row(
+                    "stop of a child that sits in C code for 1 s, shutdown 0.2",
+                    "stop",
+                    bar=Bar(figure=0.3),
+                    unit="s",
+                ),
+            ],
+            repeats=3,
+        ),
+        Section(
+            "steady",
+            "2,000 crashes a second, each restarted, for a minute.",
+            steady,
+            [
+                Row(
+                    "2,000 crashes a second, to those that were handled",
+                    "steady: lag",
+                    bar=Bar(figure=1.05),
+                    unit="x",
+                    beside={"steady: crashes": "crashes", "steady: rate": "a second"},
+                ),
+                Row("objects kept of a crash", "steady: objects", bar=Bar(figure=0.01), unit="objects"),
+                Row("processes kept", "steady: processes", bar=Bar(figure=0.5), unit="processes"),
+                Row(
+                    "restarts that were not counted",
+                    "steady: uncounted",
+                    bar=Bar(figure=0.5),
+                    unit="restarts",
+                ),
+            ],
+            repeats=1,
+        ),
+    ],
+)
