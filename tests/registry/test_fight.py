@@ -89,7 +89,7 @@ class Fight:
         self.wins += 1
         crown[me] = None
         # Believed to own it, and alive after that: an owner, at the moment of the first look.
-        rivals = [pid for pid in tuple(crown) if pid is not me]
+        rivals = [pid for pid in list(crown) if pid is not me]
         rivals = [pid for pid in rivals if pid.alive]
         if rivals and me.alive:
             self.violations.append((key, me, rivals))
