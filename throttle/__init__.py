@@ -9,9 +9,9 @@
     throttle.execute("database", write_order, order)    # elsewhere, for a Future
     with throttle.slot("database"): ...                 # or: async with
 
-How it is built: ``ledger`` decides (pure), ``gate`` lets one step at a time in, ``book`` is both of a lock
-plus who is told of deaths, ``server`` the supervised process, ``lock``, ``slot`` and ``work`` what callers
-use, ``admin`` what operators use.
+How it is built: ``ledger`` decides (pure), ``lock`` is what runs: a combiner that lets one step at a time in,
+who waits, who works, who is told of deaths, and the supervised process. ``acquire``, ``slot`` and ``execute``
+are what callers use, ``admin`` what operators use.
 """
 
 from . import ex_sleeplock, exporters

@@ -13,12 +13,12 @@ from .ledger.values import Grant, check_name, check_positive, check_priority, to
 from .lock.callers import TaskCaller
 from .lock.flow import held_by, nest
 from .lock.lock_steps import watched
-from .lock.table import books, table
+from .lock.table import cores, table
 from .lock.waiting import queue_up, queue_up_async
 
 if TYPE_CHECKING:
     from ..actors import Pid
-    from .lock.lock_core import Book
+    from .lock.lock_core import LockCore
 
 ONE: Final = 1
 ZERO: Final = 0
@@ -58,13 +58,13 @@ def acquire(name: str, timeout: float | None = None, priority: int = 0, weight: 
     """
     if unmet:
         look()
-    book: Book | None
+    core: LockCore | None
     try:
-        book = books[name]
+        core = cores[name]
     except (KeyError, TypeError):
-        book = None
-    if book is None:
-        book = table.find(name)
+        core = None
+    if core is None:
+        core = table.find(name)
     if _get_running_loop() is not None:
         forbid_loop("throttle.acquire()", "throttle.aacquire()")
     # What current() does where no loop runs, written out here and in release.
@@ -73,21 +73,21 @@ def acquire(name: str, timeout: float | None = None, priority: int = 0, weight: 
     if me is None or me._fate:
         me = current()
     if timeout is not None or weight is not ONE or priority is not ZERO:
-        check_request(book, timeout, priority, weight)
+        check_request(core, timeout, priority, weight)
     # Where, in case that nobody releases it; the line number is computed when it is wanted.
     frame = _getframe(1)
-    ledger = book.ledger
-    if (me.id in ledger.holders or book.apart) and (hold := nest(book, me, weight, guests=False)) is not None:
+    ledger = core.ledger
+    if (me.id in ledger.holders or core.apart) and (hold := nest(core, me, weight, guests=False)) is not None:
         return hold
-    if not ledger.line.size or not ledger.simple or me.id not in book.attached or watched:
+    if not ledger.queue.size or not ledger.simple or me.id not in core.attached or watched:
         # Otherwise it would return None.
-        hold = book.take(me, weight, False)
+        hold = core.take(me, weight, False)
         if hold is not None:
             if hold.depth == 1:
                 hold.code = frame.f_code
                 hold.lasti = frame.f_lasti
             return hold
-    return queue_up(book, me, here, timeout, priority, weight, False, frame.f_code, frame.f_lasti)
+    return queue_up(core, me, here, timeout, priority, weight, False, frame.f_code, frame.f_lasti)
 
 
 async def aacquire(name: str, timeout: float | None = None, priority: int = 0, weight: int = 1) -> Grant:
@@ -100,26 +100,26 @@ async def aacquire(name: str, timeout: float | None = None, priority: int = 0, w
     """
     if unmet:
         look()
-    book = books.get(name)
-    if book is None:
-        book = table.find(name)
+    core = cores.get(name)
+    if core is None:
+        core = table.find(name)
     me = current()
-    check_request(book, timeout, priority, weight)
+    check_request(core, timeout, priority, weight)
     # The frame that awaits this.
     frame = _getframe(1)
-    hold = book.take(me, weight, False)
+    hold = core.take(me, weight, False)
     if hold is not None:
         if hold.depth == 1:
             hold.code = frame.f_code
             hold.lasti = frame.f_lasti
         return hold
     claim = TaskCaller(name, me, priority, weight, False)
-    claim.book = book
+    claim.core = core
     claim.code = frame.f_code
     claim.lasti = frame.f_lasti
     # It would keep alive what awaits this, for as long as this waits.
     del frame
-    return await queue_up_async(book, me, claim, timeout)
+    return await queue_up_async(core, me, claim, timeout)
 
 
 def attempt(name: str, weight: int = 1) -> Grant | None:
@@ -135,13 +135,13 @@ def attempt(name: str, weight: int = 1) -> Grant | None:
     """
     if unmet:
         look()
-    book = table.find(name)
+    core = table.find(name)
     me = current()
-    check_request(book, None, 0, weight)
+    check_request(core, None, 0, weight)
     frame = _getframe(1)
-    if _get_running_loop() is None and (hold := nest(book, me, weight, guests=False)) is not None:
+    if _get_running_loop() is None and (hold := nest(core, me, weight, guests=False)) is not None:
         return hold
-    hold = book.now_or_never(me, weight)
+    hold = core.now_or_never(me, weight)
     if hold is not None:
         hold.code = frame.f_code
         hold.lasti = frame.f_lasti
@@ -158,50 +158,50 @@ def release(name: str) -> None:
     Semantics: ExSleeplock.release/1, which answers ``:ok`` when nothing is held; so does
         ``resprout.throttle.ex_sleeplock``.
     """
-    book: Book | None
+    core: LockCore | None
     try:
-        book = books[name]
+        core = cores[name]
     except (KeyError, TypeError):
-        book = None
-    if book is None:
+        core = None
+    if core is None:
         look()
-        book = table.find(name)
+        core = table.find(name)
     # Also the dead give back what they hold, and meet their death where that is nothing.
     me = local.state.process
     if me is None or _get_running_loop() is not None:
         me = peek() or current()
-    hold = book.ledger.holders.get(me.id)
+    hold = core.ledger.holders.get(me.id)
     if hold is None or hold.depth <= 0 or hold.code is None:
         # Not what one acquire of this process has taken.
-        hold = held_by(book, me) or _held_before_exit_signal(book, me)
+        hold = held_by(core, me) or _held_before_exit_signal(core, me)
         if hold is None:
             if me._fate:
                 current()
-            if book.ledger.closed:
+            if core.ledger.closed:
                 table.find(name)
             raise NotHeld(name)
     depth = hold.depth
     try:
-        book.give_back(hold)
+        core.give_back(hold)
     except BaseException:
         if hold.depth == depth:
             # An interrupt came before it had begun.
-            book.give_back(hold)
+            core.give_back(hold)
         raise
 
 
-def _held_before_exit_signal(book: Book, me: Pid) -> Hold | None:
+def _held_before_exit_signal(core: LockCore, me: Pid) -> Hold | None:
     """Find what this thread or task holds from before an exit signal, after which it went on as a new
     process.
     """
     for pid in former_of(me):
-        hold = book.ledger.holders.get(pid.id)
+        hold = core.ledger.holders.get(pid.id)
         if hold is not None and hold.depth > 0:
             return hold
     return None
 
 
-def check_request(book: Book, timeout: object, priority: object, weight: object) -> None:
+def check_request(core: LockCore, timeout: object, priority: object, weight: object) -> None:
     """Refuse what can't be granted, before anything is asked for.
 
     Raises:
@@ -213,10 +213,10 @@ def check_request(book: Book, timeout: object, priority: object, weight: object)
         check_priority(priority)
     if weight.__class__ is not int or weight != 1:
         number = check_positive("weight", weight)
-        if number > book.most():
-            raise too_heavy(book.settings.name, number, book.most())
+        if number > core.most():
+            raise too_heavy(core.settings.name, number, core.most())
 
 
-def known(name: str) -> Book:
-    """Return the book of a lock, for whoever looks at it."""
+def known(name: str) -> LockCore:
+    """Return the core of a lock, for whoever looks at it."""
     return table.find(check_name(name))

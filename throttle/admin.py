@@ -16,11 +16,11 @@ from .ledger.values import Fairness, Fork, Holder, LockInfo, LockState, Waiter, 
 from .lock import events
 from .lock.forked import is_renewable
 from .lock.server import is_lock, settings_of
-from .lock.table import books, table
+from .lock.table import cores, table
 from .lock.tree import in_thread, start_home, stop_home
 
 if TYPE_CHECKING:
-    from .lock.lock_core import Book
+    from .lock.lock_core import LockCore
 
 
 def new(
@@ -75,10 +75,10 @@ def new(
         fork=fork,
         paused=paused,
     )
-    book = books.get(name)
-    if book is not None and not book.ledger.closed and book.last is not None:
+    core = cores.get(name)
+    if core is not None and not core.ledger.closed and core.last is not None:
         # Also between a crash and the restart, when the name is free for a moment.
-        raise AlreadyStarted(book.last)
+        raise AlreadyStarted(core.last)
     return start_home(settings)
 
 
@@ -89,48 +89,48 @@ def stop_lock(name: str) -> None:
         LockNotFound: no lock has that name.
     """
     look()
-    book = known(name)
-    state = book.state()
+    core = known(name)
+    state = core.state()
     # First of all, so that no restart brings it back, whoever stops its process.
-    book.end()
+    core.end()
     if _get_running_loop() is not None:
-        in_thread(lambda: _stop(book))
+        in_thread(lambda: _stop(core))
     else:
-        _stop(book)
-    events.tell(events.STOPPED, state, name, book.ledger.num_slots)
+        _stop(core)
+    events.tell(events.STOPPED, state, name, core.ledger.num_slots)
 
 
-def _stop(book: Book) -> None:
+def _stop(core: LockCore) -> None:
     """Have its supervisor stop the lock process, and forget the child."""
-    pid = book.last
+    pid = core.last
     try:
-        if book.settings.home:
+        if core.settings.home:
             stop_home(pid)
-        elif not _stop_in_tree(book) and pid is not None and pid.alive:
+        elif not _stop_in_tree(core) and pid is not None and pid.alive:
             GenServer.stop(pid, "shutdown")
     except (ProcessExit, NotFound):
         # Dead by now, which is what was wanted.
         pass
 
 
-def _stop_in_tree(book: Book) -> bool:
+def _stop_in_tree(core: LockCore) -> bool:
     """Have a supervisor of the user's stop a lock, running or about to be restarted."""
-    owner = book.owner
-    if owner is None or owner.dead or owner is process.current() or owner not in book.above:
+    owner = core.owner
+    if owner is None or owner.dead or owner is process.current() or owner not in core.above:
         return False
     try:
         for child in Supervisor.which_children(owner):
             if child.id is None:
-                if child.pid is book.last and isinstance(child.pid, Pid):
+                if child.pid is core.last and isinstance(child.pid, Pid):
                     DynamicSupervisor.terminate_child(owner, child.pid)
                     return True
-            elif is_lock(Supervisor.get_child_spec(owner, child.id), book.settings):
+            elif is_lock(Supervisor.get_child_spec(owner, child.id), core.settings):
                 Supervisor.terminate_child(owner, child.id)
                 Supervisor.delete_child(owner, child.id)
                 return True
     finally:
         # Should that supervisor be started again by its own, it has all of its children again.
-        book.settings.life.ended = False
+        core.settings.life.ended = False
     return False
 
 
@@ -145,13 +145,13 @@ def resize(name: str, num_slots: int) -> None:
         ValueError: num_slots is no positive integer.
     """
     look()
-    book = known(name)
+    core = known(name)
     if num_slots == 0 and not isinstance(num_slots, bool):
         raise ValueError(
             f"expected num_slots to be a positive integer, got: 0; to let nobody in for a while, "
             f"use `throttle.pause({name!r})`"
         )
-    book.resize(check_positive("num_slots", num_slots))
+    core.resize(check_positive("num_slots", num_slots))
 
 
 def pause(name: str) -> None:
@@ -222,4 +222,4 @@ def locks() -> list[str]:
     look()
     first_use()
     renewable = {name for name, settings in list(table.inherited.items()) if is_renewable(settings)}
-    return sorted(renewable.union(name for name, book in list(books.items()) if not book.ledger.closed))
+    return sorted(renewable.union(name for name, core in list(cores.items()) if not core.ledger.closed))

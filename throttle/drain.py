@@ -13,9 +13,9 @@ from ..actors.engine import check_timeout, kernel, look
 from ..supervision.restarts import reviver
 from .acquire import known
 from .execute import Job
-from .lock.lock_core import Book
+from .lock.lock_core import LockCore
 from .lock.server import start_lock
-from .lock.table import books
+from .lock.table import cores
 
 logger = logging.getLogger("resprout.throttle")
 
@@ -60,41 +60,41 @@ def drain(name: str, timeout: float | None = None) -> DrainReport:
     return drain_book(known(name), timeout)
 
 
-def drain_book(book: Book, timeout: float | None) -> DrainReport:
-    """Do that, for whoever has the book."""
+def drain_book(core: LockCore, timeout: float | None) -> DrainReport:
+    """Do that, for whoever has the core."""
     deadline = None if timeout is None else monotonic() + timeout
     jobs: list[Job] = []
-    book.decide(partial(_begin, book, jobs))
+    core.decide(partial(_begin, core, jobs))
     try:
         late = [job for job in jobs if not _ends(job, deadline)]
         dropped = sum([_drop(job) for job in late])
     finally:
-        book.decide(partial(_end, book, jobs))
+        core.decide(partial(_end, core, jobs))
     if dropped:
         logger.warning(
             "lock %r: %d of %d jobs were dropped, as there was no time left for them",
-            book.settings.name,
+            core.settings.name,
             dropped,
             len(jobs),
         )
     return DrainReport(len(jobs) - dropped, dropped)
 
 
-def _begin(book: Book, jobs: list[Job]) -> bool:
-    """List the jobs that there are, and have new ones refused. Inside the gate; may be repeated.
+def _begin(core: LockCore, jobs: list[Job]) -> bool:
+    """List the jobs that there are, and have new ones refused. Inside the combiner; may be repeated.
 
     Order: the list is there before it is filled. A job that is given to a worker at once is noted in its hold
     first, and looks for drains then. So either it is listed, or it sees the drain and asks whether it is.
     """
-    if not any(each is jobs for each in book.draining):
-        book.draining.append(jobs)
-    jobs[:] = [hold.job for hold in book.ledger.holders.values() if isinstance(hold.job, Job)]
-    jobs += [claim for claim in book.ledger.waiting() if isinstance(claim, Job)]
+    if not any(each is jobs for each in core.draining):
+        core.draining.append(jobs)
+    jobs[:] = [hold.job for hold in core.ledger.holders.values() if isinstance(hold.job, Job)]
+    jobs += [claim for claim in core.ledger.waiting() if isinstance(claim, Job)]
     return True
 
 
-def _end(book: Book, jobs: list[Job]) -> bool:
-    book.draining[:] = [each for each in book.draining if each is not jobs]
+def _end(core: LockCore, jobs: list[Job]) -> bool:
+    core.draining[:] = [each for each in core.draining if each is not jobs]
     return True
 
 
@@ -108,10 +108,10 @@ def _ends(job: Job, deadline: float | None) -> bool:
 
 def _drop(job: Job) -> bool:
     """End a job whose time is over; False when it has just ended by itself."""
-    book = job.book
+    core = job.core
     if job.claim():
         job.leave()
-        name = book.settings.name
+        name = core.settings.name
         job.future.try_set_exception(
             LockNotFound(name, f"lock {name!r} was drained, and there was no time left for this job")
         )
@@ -126,10 +126,10 @@ def _drop(job: Job) -> bool:
 
 def drain_child(pid: Pid, seconds: float | None) -> None:
     """Before its supervisor stops a lock process: if that is the end of the lock, its jobs end first."""
-    for book in list(books.values()):
-        if book.process is pid and not book.ended and not book.ledger.closed:
-            if reviver(pid, book.above) is None and (kernel.exiting or not book.settings.home):
-                drain_book(book, seconds)
+    for core in list(cores.values()):
+        if core.process is pid and not core.ended and not core.ledger.closed:
+            if reviver(pid, core.above) is None and (kernel.exiting or not core.settings.home):
+                drain_book(core, seconds)
             return
 
 

@@ -25,13 +25,13 @@ from .ledger.values import check_priority
 from .lock.flow import opened
 from .lock.table import table
 from .lock.tree import start_worker
-from .lock.workers import Hand, SlotWorker
+from .lock.workers import SlotWorker, WorkerHandle
 from .unfinished import check_callable, check_finished, is_coroutine_function
 
 if TYPE_CHECKING:
     from ..actors import Pid
     from ..actors.engine import Worker
-    from .lock.lock_core import Book
+    from .lock.lock_core import LockCore
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -120,10 +120,10 @@ class Job(Claim):
     """Why it was refused."""
     alarm: Alarm | None = None
     sent: bool = False
-    hand: Hand | None = None
+    handle: WorkerHandle | None = None
     """The worker that has it, or that was popped for it; a coroutine function has none."""
 
-    def __init__(self, book: Book, call: Callable[[], Any], is_coroutine: bool, priority: int) -> None:
+    def __init__(self, core: LockCore, call: Callable[[], Any], is_coroutine: bool, priority: int) -> None:
         # Claim.__init__ written out.
         self.pid = current()
         self.key = fresh_key()
@@ -132,7 +132,7 @@ class Job(Claim):
         self.since = monotonic()
         self.ticket = 0
         self.out = False
-        self.book = book
+        self.core = core
         self.call = call
         self.is_coroutine = is_coroutine
         self.context = contextvars.copy_context()
@@ -150,13 +150,13 @@ class Job(Claim):
         """Out of the line, for whoever has claimed it."""
         if self.alarm is not None:
             self.alarm.cancel()
-        self.book.withdraw(self)
+        self.core.withdraw(self)
 
-    # What the ledger calls, inside the gate. No user code: futures are completed later, since they may have
-    # callbacks.
+    # What the ledger calls, inside the combiner. No user code: futures are completed later, since they may
+    # have callbacks.
 
     def offer(self, hold: Hold) -> bool:
-        hold.book = self.book
+        hold.core = self.core
         if self.hold is not hold:
             # claim(), written out: no interrupt can come in between, so a repeated step knows whose right it
             # was.
@@ -177,10 +177,10 @@ class Job(Claim):
             self.error = error
             if self.alarm is not None:
                 self.alarm.cancel()
-            self.book.later(partial(self.future.try_set_exception, error))
+            self.core.later(partial(self.future.try_set_exception, error))
 
     def nudge(self) -> bool:
-        self.book.combiner.requests.append(partial(_retry, self))
+        self.core.combiner.requests.append(partial(_retry, self))
         return True
 
     def _send(self, hold: Hold) -> None:
@@ -189,32 +189,32 @@ class Job(Claim):
         """
         if self.alarm is not None:
             self.alarm.cancel()
-        ledger = self.book.ledger
-        while not self.is_coroutine and (hand := self.hand or self._pop_hand()) is not None:
-            pid = hand.pid
-            if hand.take(self) and pid is not None:
+        ledger = self.core.ledger
+        while not self.is_coroutine and (handle := self.handle or self._pop_idle()) is not None:
+            pid = handle.pid
+            if handle.take(self) and pid is not None:
                 stale = ledger.holders.get(pid.id)
                 if stale is not None and stale is not hold:
                     # Given back, and whoever was to take it out was cut off.
                     ledger.drop(stale)
                 ledger.rekey(hold, pid, pid.id)
-                # Not before the gate is left: the worker would wake only to wait for this thread.
-                self.book.later(partial(hand.give, self))
+                # Not before the combiner is left: the worker would wake only to wait for this thread.
+                self.core.later(partial(handle.give, self))
                 return
-            self.hand = None
-        # Starting a process takes its time, and a supervisor: not in the gate.
-        self.book.later(partial(process.spawn, _dispatch, self))
+            self.handle = None
+        # Starting a process takes its time, and a supervisor: not in the combiner.
+        self.core.later(partial(process.spawn, _dispatch, self))
 
-    def _pop_hand(self) -> Hand | None:
-        crew = self.book.crew
+    def _pop_idle(self) -> WorkerHandle | None:
+        idle_workers = self.core.idle_workers
         try:
             # Popped and noted without a call in between, behind which an interrupt could come.
-            for hand in iter(crew.pop, None) if crew else ():
-                self.hand = hand
+            for handle in iter(idle_workers.pop, None) if idle_workers else ():
+                self.handle = handle
                 break
         except IndexError:
             pass
-        return self.hand
+        return self.handle
 
     # In the worker.
 
@@ -236,13 +236,13 @@ class Job(Claim):
         try:
             value = check_finished(self.context.run(self.call), self.call, "execute")
         except (Exception, asyncio.CancelledError) as error:
-            self.book.ledger.judge(hold, error)
+            self.core.ledger.judge(hold, error)
             self._done(hold)
             future.try_set_exception(error)
         else:
             self._done(hold)
             future.try_set(value)
-        return not self.book.ledger.closed
+        return not self.core.ledger.closed
 
     async def run_async(self) -> None:
         """The same for a coroutine function, as a process of its own."""
@@ -250,7 +250,7 @@ class Job(Claim):
         if hold is None or not _pop(self._run):
             return
         self.future._job = None
-        self.book.decide(partial(_take_over, self.book, hold, current()))
+        self.core.decide(partial(_take_over, self.core, hold, current()))
         for variable, value in self.context.items():
             variable.set(value)
         hold.outer = None
@@ -259,23 +259,23 @@ class Job(Claim):
         try:
             value = check_finished(await self.call(), self.call, "execute")
         except Exception as error:
-            self.book.ledger.judge(hold, error)
+            self.core.ledger.judge(hold, error)
             hold.job = None
-            self.book.give_back(hold)
+            self.core.give_back(hold)
             self.future.try_set_exception(error)
         else:
             hold.job = None
-            self.book.give_back(hold)
+            self.core.give_back(hold)
             self.future.try_set(value)
 
     def _done(self, hold: Hold) -> None:
         hold.depth = 0
         hold.job = None
-        self.book.step(partial(_finish, self.book, hold, self))
+        self.core.step(partial(_finish, self.core, hold, self))
 
     def worker_died(self, pid: Pid, reason: object) -> None:
         """Whoever ran it, or was to run it, is dead."""
-        self.fail(ServerExit(reason, pid, f"execute under lock {self.book.settings.name!r}"))
+        self.fail(ServerExit(reason, pid, f"execute under lock {self.core.settings.name!r}"))
 
     def fail(self, error: BaseException) -> None:
         """It will not be run, or not to its end."""
@@ -293,28 +293,28 @@ def _pop(right: list[None]) -> bool:
 
 
 def _retry(job: Job) -> None:
-    job.book.ledger.retry(job, monotonic())
+    job.core.ledger.retry(job, monotonic())
 
 
-def _take_over(book: Book, hold: Hold, pid: Pid) -> None:
+def _take_over(core: LockCore, hold: Hold, pid: Pid) -> None:
     if hold.depth > 0 and hold.pid is not pid:
-        book.ledger.rekey(hold, pid, pid.id)
+        core.ledger.rekey(hold, pid, pid.id)
 
 
-def _finish(book: Book, hold: Hold, job: Job) -> None:
+def _finish(core: LockCore, hold: Hold, job: Job) -> None:
     """One step, so that the next job finds this worker idle, and the worker's own slot free."""
-    ledger = book.ledger
+    ledger = core.ledger
     if ledger.plain:
         ledger.drop(hold)
     else:
         ledger.give_back(hold, monotonic())
-    crew, hand = book.crew, job.hand
-    if crew is not None and hand is not None and not ledger.closed and hand.alive:
-        hand.idle(crew, job)
-    if ledger.line.size:
+    idle_workers, handle = core.idle_workers, job.handle
+    if idle_workers is not None and handle is not None and not ledger.closed and handle.alive:
+        handle.idle(idle_workers, job)
+    if ledger.queue.size:
         ledger.pass_on(monotonic())
     if ledger.closed:
-        book._retire()
+        core._retire()
 
 
 def _dispatch(job: Job) -> None:
@@ -329,24 +329,24 @@ def _dispatch(job: Job) -> None:
         if job.is_coroutine:
             pid = process.spawn(job.run_async)
         else:
-            job.hand = hand = Hand(job.book)
-            hand.take(job)
-            pid = start_worker(SlotWorker, hand)
+            job.handle = handle = WorkerHandle(job.core)
+            handle.take(job)
+            pid = start_worker(SlotWorker, handle)
     except Exception as error:
         hold.outcome = "ignored"
-        job.book.give_back(hold)
+        job.core.give_back(hold)
         job.fail(error)
         return
-    job.book.attach(pid)
+    job.core.attach(pid)
     # Waits until it is done: the job must find its slot when it acquires the same lock once more.
-    job.book.decide(partial(_take_over, job.book, hold, pid))
-    if job.hand is not None:
-        job.hand.give(job)
+    job.core.decide(partial(_take_over, job.core, hold, pid))
+    if job.handle is not None:
+        job.handle.give(job)
     elif pid.dead:
         # It died before the slot was its own, so nobody was told.
-        job.book.owner_died(pid, pid.exit_reason)
+        job.core.owner_died(pid, pid.exit_reason)
         if pid.left:
-            job.book.owner_left(pid)
+            job.core.owner_left(pid)
 
 
 @overload
@@ -407,18 +407,18 @@ def execute(  # type: ignore[misc]  # timeout and priority are ours
     """
     if unmet:
         look()
-    book = table.find(name)
+    core = table.find(name)
     check_callable(fn, "execute")
     if priority is not ZERO:
         check_priority(priority)
     if timeout is not None:
         check_timeout(timeout)
-    if book.crew is None:
-        book.crew = deque()
+    if core.idle_workers is None:
+        core.idle_workers = deque()
     job = Job(
-        book, partial(fn, *args, **kwargs) if args or kwargs else fn, is_coroutine_function(fn), priority
+        core, partial(fn, *args, **kwargs) if args or kwargs else fn, is_coroutine_function(fn), priority
     )
-    if book.crew and _at_once(book, job):
+    if core.idle_workers and _at_once(core, job):
         return job.future
     if timeout is not None:
         kernel.ensure()
@@ -426,72 +426,72 @@ def execute(  # type: ignore[misc]  # timeout and priority are ours
         job.alarm = clock.at(clock.now() + timeout, partial(kernel.pool.submit, _Expire(job, timeout)))
     # Here and now, so that a refusal is raised here; on top of a step of this very thread, as soon as that is
     # over.
-    join = partial(_join, book, job)
-    if book.decide(join) is None:
-        book.step(join)
+    join = partial(_join, core, job)
+    if core.decide(join) is None:
+        core.step(join)
     if job.error is not None:
         raise job.error
     if not job._fate and job.hold is None:
         # Its time was over before it had joined the line.
-        book.withdraw(job)
+        core.withdraw(job)
     return job.future
 
 
-def _at_once(book: Book, job: Job) -> bool:
+def _at_once(core: LockCore, job: Job) -> bool:
     """Give a job to an idle worker, if there is one and a slot is free this instant: no line, no claim."""
-    crew = book.crew
-    if job.is_coroutine or not crew:
+    idle_workers = core.idle_workers
+    if job.is_coroutine or not idle_workers:
         return False
     hold = None
     try:
-        hand = job._pop_hand()
-        if hand is None:
+        handle = job._pop_idle()
+        if handle is None:
             return False
-        worker = hand.pid
-        if worker is None or not hand.take(job):
-            # Dead; or at work, and in the crew twice.
-            job.hand = None
+        worker = handle.pid
+        if worker is None or not handle.take(job):
+            # Dead; or at work, and among the idle workers twice.
+            job.handle = None
             return False
-        hold = book.take(worker, 1, False)
+        hold = core.take(worker, 1, False)
         if hold is None:
-            hand.idle(crew, job)
-            job.hand = None
+            handle.idle(idle_workers, job)
+            job.handle = None
             return False
         job.claim()
         job.sent = True
         job.hold = hold
         hold.job = job
         # In this order: see drain._begin.
-        if book.draining and not book.decide(partial(_is_listed, book, job)):
-            raise _drained(book)
-        hand.give(job)
+        if core.draining and not core.decide(partial(_is_listed, core, job)):
+            raise _drained(core)
+        handle.give(job)
     except BaseException:
         # If the worker has the job already, and runs it, the slot is its own.
         if _pop(job._run):
             if hold is not None:
                 hold.job = None
-                book.give_back(hold)
-            if job.hand is not None:
-                job.hand.idle(crew, job)
+                core.give_back(hold)
+            if job.handle is not None:
+                job.handle.idle(idle_workers, job)
         raise
     return True
 
 
-def _join(book: Book, job: Job) -> bool:
-    if book.draining and not job.ticket:
-        job.refuse(_drained(book))
+def _join(core: LockCore, job: Job) -> bool:
+    if core.draining and not job.ticket:
+        job.refuse(_drained(core))
     else:
-        book.ledger.join(job, monotonic())
+        core.ledger.join(job, monotonic())
     return True
 
 
-def _is_listed(book: Book, job: Job) -> bool:
-    """Tell whether every drain under way waits for a job. Inside the gate, so none is about to list it."""
-    return all(any(each is job for each in jobs) for jobs in book.draining)
+def _is_listed(core: LockCore, job: Job) -> bool:
+    """Tell whether every drain under way waits for a job. Inside the combiner: none is about to list it."""
+    return all(any(each is job for each in jobs) for jobs in core.draining)
 
 
-def _drained(book: Book) -> LockNotFound:
-    name = book.settings.name
+def _drained(core: LockCore) -> LockNotFound:
+    name = core.settings.name
     return LockNotFound(name, f"lock {name!r} takes no jobs at the moment: it is being drained")
 
 
@@ -547,8 +547,8 @@ class _Expire:
         job = self._job
         if job.claim():
             job.leave()
-            job.book.timed_out(job)
-            name = job.book.settings.name
+            job.core.timed_out(job)
+            name = job.core.settings.name
             job.future.try_set_exception(
                 CallTimeout(f"lock {name!r} gave the job of {job.pid} no slot within {self._timeout:g} s")
             )

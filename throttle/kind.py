@@ -12,7 +12,7 @@ from .ledger.adaptive import adaptive_of
 from .ledger.rate import Rate
 from .ledger.values import check_max_waiting, check_positive
 from .lock.server import child_spec
-from .lock.table import books
+from .lock.table import cores
 
 
 class CommonOptions(Protocol):
@@ -77,6 +77,6 @@ class ThrottleChild:
 
     def close(self) -> None:
         """The tree has ended for good: so has the lock, whoever holds it."""
-        book = books.get(self.throttle)
-        if book is not None and book.process is None:
-            book.end()
+        core = cores.get(self.throttle)
+        if core is not None and core.process is None:
+            core.end()

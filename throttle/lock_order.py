@@ -24,7 +24,7 @@ from ..actors import ResproutError
 from ..actors.engine import look
 from .lock.flow import held_by
 from .lock.lock_steps import watched
-from .lock.table import books
+from .lock.table import cores
 
 if TYPE_CHECKING:
     from ..actors import Pid
@@ -106,8 +106,8 @@ class Watch:
         Raises:
             LockOrderError: in mode ``"error"``.
         """
-        for name, book in list(books.items()):
-            hold = held_by(book, pid)
+        for name, core in list(cores.items()):
+            hold = held_by(core, pid)
             if hold is None or name == wanted or self.orders.known(name, wanted):
                 continue
             place = _place()

@@ -25,14 +25,14 @@ from .lock.flow import (
 )
 from .lock.lock_steps import watched
 from .lock.orphans import forsake
-from .lock.table import books, table
+from .lock.table import cores, table
 from .lock.waiting import give_up, queue_up, queue_up_async
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     from ..actors import Pid
-    from .lock.lock_core import Book
+    from .lock.lock_core import LockCore
 
 
 class slot:  # noqa: N801  # used as a function: with slot("name"):
@@ -92,15 +92,15 @@ class slot:  # noqa: N801  # used as a function: with slot("name"):
         if _get_running_loop() is not None:
             forbid_loop("with throttle.slot(...)", "async with throttle.slot(...): ...")
         # _open(), written out.
-        book = books.get(self._name)
+        core = cores.get(self._name)
         if (
-            book is None
+            core is None
             or self._weight is not ONE
             or self._priority is not ZERO
             or self._timeout is not None
             or self._hold is not None
         ):
-            book = self._open()
+            core = self._open()
         # As in acquire.
         here = local.state
         me = here.process
@@ -111,14 +111,14 @@ class slot:  # noqa: N801  # used as a function: with slot("name"):
             outer = open_ones(outer.outer)
         hold = None
         try:
-            if outer is not None or self._within is not None or me.id in book.ledger.holders or me.pooled:
-                hold = self._nest(book, me)
+            if outer is not None or self._within is not None or me.id in core.ledger.holders or me.pooled:
+                hold = self._nest(core, me)
             if hold is None:
-                hold = book.take(me, self._weight, self._kill)
+                hold = core.take(me, self._weight, self._kill)
                 if hold is None:
-                    again = functools.partial(look_again, book, me, self._weight) if me.pooled else None
+                    again = functools.partial(look_again, core, me, self._weight) if me.pooled else None
                     hold = queue_up(
-                        book, me, here, self._timeout, self._priority, self._weight, self._kill, look=again
+                        core, me, here, self._timeout, self._priority, self._weight, self._kill, look=again
                     )
                 if me.pooled and hold.opener is None:
                     keep_for_flow(hold, me)
@@ -131,7 +131,7 @@ class slot:  # noqa: N801  # used as a function: with slot("name"):
             return hold
         except BaseException:
             if hold is not None:
-                book.give_back(hold)
+                core.give_back(hold)
             raise
 
     def __exit__(
@@ -145,13 +145,13 @@ class slot:  # noqa: N801  # used as a function: with slot("name"):
             if depth > 0:
                 try:
                     if error is not None:
-                        hold.book.ledger.judge(hold, error)
-                    hold.book.give_back(hold)
+                        hold.core.ledger.judge(hold, error)
+                    hold.core.give_back(hold)
                 except BaseException:
                     try:
                         if hold.depth == depth:
                             # An interrupt came before it had begun.
-                            hold.book.give_back(hold)
+                            hold.core.give_back(hold)
                     finally:
                         if hold.depth < depth:
                             self._left()
@@ -177,45 +177,45 @@ class slot:  # noqa: N801  # used as a function: with slot("name"):
         # _open(), written out.
         if unmet:
             look()
-        book = books.get(self._name)
+        core = cores.get(self._name)
         if (
-            book is None
+            core is None
             or self._weight is not ONE
             or self._priority is not ZERO
             or self._timeout is not None
             or self._hold is not None
         ):
-            book = self._open()
+            core = self._open()
         me = current()
-        ledger = book.ledger
+        ledger = core.ledger
         hold = None
         if self._within is not None or ((outer := opened.get()) is not None and open_ones(outer) is not None):
-            hold = self._nest(book, me)
+            hold = self._nest(core, me)
         if hold is None and (
-            not ledger.line.size
+            not ledger.queue.size
             or not ledger.simple
             or me.id in ledger.holders
-            or me.id not in book.attached
+            or me.id not in core.attached
             or watched
         ):
             # Otherwise it would return None. A task is one flow: what it has under its id, it nests in.
-            hold = book.take(me, self._weight, self._kill)
+            hold = core.take(me, self._weight, self._kill)
         if hold is None:
             claim = TaskCaller(self._name, me, self._priority, self._weight, self._kill)
-            claim.book = book
+            claim.core = core
             if self._timeout is None and not self._kill:
                 # What queue_up_async() does, for most tasks, without two more coroutines on the way.
                 try:
-                    book.join(claim)
+                    core.join(claim)
                     if claim.answer is None:
                         await claim.bell
                 except BaseException:
-                    give_up(book, claim)
+                    give_up(core, claim)
                     raise
             if claim.answer is GRANTED:
                 hold = claim
             else:
-                hold = await queue_up_async(book, me, claim, self._timeout)
+                hold = await queue_up_async(core, me, claim, self._timeout)
         # First: if an interrupt comes behind one of the calls, it comes back with this object.
         if self._hold is not None:
             self._again += 1
@@ -237,12 +237,12 @@ class slot:  # noqa: N801  # used as a function: with slot("name"):
         else:
             self._hold = None
 
-    def _open(self) -> Book:
-        book = books.get(self._name)
-        if book is None:
-            book = table.find(self._name)
+    def _open(self) -> LockCore:
+        core = cores.get(self._name)
+        if core is None:
+            core = table.find(self._name)
         if self._weight is not ONE or self._timeout is not None or self._priority is not ZERO:
-            check_request(book, self._timeout, self._priority, self._weight)
+            check_request(core, self._timeout, self._priority, self._weight)
         hold = self._hold
         if hold is not None and hold.depth <= 0:
             # Released by hand: another round.
@@ -253,10 +253,10 @@ class slot:  # noqa: N801  # used as a function: with slot("name"):
                 f"this slot of lock {self._name!r} is in use by {hold.pid}; make one for each block, "
                 f"as in `with slot({self._name!r}):`"
             )
-        return book
+        return core
 
-    def _nest(self, book: Book, me: Pid) -> Hold | None:
+    def _nest(self, core: LockCore, me: Pid) -> Hold | None:
         """Nest in what is held already, if anything is."""
         if self._within is None:
-            return nest(book, me, self._weight)
+            return nest(core, me, self._weight)
         return nest_within(self._within, me, self._weight)

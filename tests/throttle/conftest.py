@@ -103,7 +103,7 @@ def await_end(pid: Pid, reason: object = "kill") -> object:
     return down.reason
 
 
-class Line:
+class WaitQueue:
     """Notices how many wait for a lock."""
 
     def __init__(self, name: str) -> None:
@@ -126,7 +126,7 @@ class Line:
         self.until(lambda: throttle.lock_state(self.name).waiting == number)
 
 
-class QuietLine(Line):
+class QuietLine(WaitQueue):
     """The same without listening, which would take the lock off its fastest paths. So it has to look."""
 
     def __init__(self, name: str) -> None:
@@ -147,15 +147,15 @@ def quiet_line() -> Callable[[str], QuietLine]:
 
 
 @pytest.fixture(params=["quiet", "heard"])
-def line(request: pytest.FixtureRequest) -> Iterator[Callable[[str], Line]]:
+def line(request: pytest.FixtureRequest) -> Iterator[Callable[[str], WaitQueue]]:
     """Watch the line of a lock: one that nobody listens to, and one with a listener."""
     if request.param == "quiet":
         yield QuietLine
         return
-    lines: list[Line] = []
+    lines: list[WaitQueue] = []
 
-    def watch(name: str) -> Line:
-        lines.append(Line(name))
+    def watch(name: str) -> WaitQueue:
+        lines.append(WaitQueue(name))
         return lines[-1]
 
     yield watch

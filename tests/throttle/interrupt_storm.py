@@ -22,7 +22,7 @@ from resprout import throttle
 from resprout.actors import CallTimeout, GenServer, NotHeld, Ok, Pid, Reply, process
 from resprout.actors.servers.dispatch import Interrupted
 from resprout.registry import Registry
-from resprout.throttle.lock.table import books
+from resprout.throttle.lock.table import cores
 
 SECONDS = 3.0
 SOON = 20.0
@@ -167,12 +167,12 @@ def undo(me: Pid) -> None:
             throttle.release(HELD)
     except NotHeld:
         pass
-    for hold in list(books[HELD].ledger.holders.values()):
+    for hold in list(cores[HELD].ledger.holders.values()):
         if hold.pid is heir_of_main and hold.held:
             hold.release()
     Registry.unregister(REGISTRY, True)
     for name in [] if SAFE else NAMES:
-        hold = books[name].ledger.holders.get(me.id)
+        hold = cores[name].ledger.holders.get(me.id)
         while hold is not None and hold.held:
             hold.release()
 

@@ -27,8 +27,8 @@ from resprout.actors import (
     telemetry,
 )
 from resprout.throttle import DrainReport
-from resprout.throttle.lock.table import books
-from resprout.throttle.lock.workers import Hand
+from resprout.throttle.lock.table import cores
+from resprout.throttle.lock.workers import WorkerHandle
 
 Lock = Callable[..., str]
 InThread = Callable[..., "Future[Any]"]
@@ -139,7 +139,7 @@ def test_a_drained_lock_ends_its_jobs_takes_no_new_ones_and_takes_jobs_again(
     jobs = [throttle.execute(name, job, number) for number in range(3)]
     assert begun.wait(SOON)
     drained = in_thread(throttle.drain, name, SOON)
-    while not books[name].draining:
+    while not cores[name].draining:
         assert not drained.done()
     with pytest.raises(LockNotFound, match="takes no jobs at the moment: it is being drained"):
         throttle.execute(name, job, 3)
@@ -184,11 +184,11 @@ def test_a_drain_that_begins_while_a_job_is_given_to_an_idle_worker_sees_it_or_i
     lock: Lock, in_thread: InThread, monkeypatch: pytest.MonkeyPatch, when: str
 ) -> None:
     name = lock(2)
-    book = books[name]
+    core = cores[name]
     together, go_on = threading.Barrier(2), threading.Event()
     for each in [throttle.execute(name, together.wait, SOON) for _ in range(2)]:
         each.result(SOON)
-    while book.crew is None or len(book.crew) < 2:
+    while core.idle_workers is None or len(core.idle_workers) < 2:
         # Nothing tells that a worker is idle.
         time.sleep(0)
     running = throttle.execute(name, go_on.wait, SOON)
@@ -197,16 +197,16 @@ def test_a_drain_that_begins_while_a_job_is_given_to_an_idle_worker_sees_it_or_i
     def begin() -> None:
         if not drained:
             drained.append(in_thread(throttle.drain, name, SOON))
-            while not book.draining:
+            while not core.draining:
                 assert not drained[0].done()
 
-    claim, give = work.Job.claim, Hand.give
+    claim, give = work.Job.claim, WorkerHandle.give
     if when == "before it is noted":
         monkeypatch.setattr(work.Job, "claim", lambda job: (begin(), claim(job))[1])
         with pytest.raises(LockNotFound, match="is being drained"):
             throttle.execute(name, go_on.wait, SOON)
     else:
-        monkeypatch.setattr(Hand, "give", lambda hand, job: (begin(), give(hand, job))[1])
+        monkeypatch.setattr(WorkerHandle, "give", lambda handle, job: (begin(), give(handle, job))[1])
         other = throttle.execute(name, go_on.wait, SOON)
     go_on.set()
     done = 1 if when == "before it is noted" else 2
@@ -249,9 +249,9 @@ def test_the_stop_of_a_tree_waits_for_the_jobs_of_its_locks(in_thread: InThread)
 
     jobs = [throttle.execute(name, job, number) for number in range(3)]
     assert begun.wait(SOON)
-    book = books[name]
+    core = cores[name]
     stopped = in_thread(Supervisor.stop, tree)
-    while not book.draining:
+    while not core.draining:
         assert not stopped.done()
     go_on.set()
     stopped.result(SOON)

@@ -17,7 +17,7 @@ import pytest
 
 from resprout import throttle
 from resprout.actors import CallTimeout, LockNotFound, Pid, QueueFull, ServerExit, process
-from resprout.throttle.lock.table import books
+from resprout.throttle.lock.table import cores
 
 Lock = Callable[..., str]
 SOON = 20.0
@@ -44,9 +44,9 @@ def test_a_worker_that_joined_the_crew_twice_gets_one_job_at_a_time(lock: Lock, 
     """As after an exception that cut its last step, which was then repeated."""
     name = lock(2)
     throttle.execute(name, int).result(SOON)
-    crew = books[name].crew
-    assert crew is not None
-    crew.append(crew[0])
+    idle_workers = cores[name].idle_workers
+    assert idle_workers is not None
+    idle_workers.append(idle_workers[0])
     meet = threading.Barrier(2)
 
     def work() -> Pid:

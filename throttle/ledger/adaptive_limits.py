@@ -1,4 +1,4 @@
-"""How an adaptive lock finds its number of slots. Pure: no threads, no clock; one a lock, inside its gate.
+"""How an adaptive lock finds its number of slots. Pure: no threads, no clock; one a lock.
 
 A limit learns from each hold that ends, ``(since, now, used, outcome) -> slots``. Whether a hold tells of the
 present number is seen from when it was granted: what was granted before the number came down waits in the

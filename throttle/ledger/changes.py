@@ -58,4 +58,4 @@ class SlotsAdapted:
     held: float
 
 
-Fact: TypeAlias = LockAcquired | LockWaiting | LockReleased | WaiterShed | WaiterTimedOut | SlotsAdapted
+Change: TypeAlias = LockAcquired | LockWaiting | LockReleased | WaiterShed | WaiterTimedOut | SlotsAdapted

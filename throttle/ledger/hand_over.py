@@ -20,8 +20,8 @@ def hand_over(ledger: Ledger, hold: Hold, now: float) -> bool:
         ledger: one that is plain and strict, and has the hold.
     """
     holders = ledger.holders
-    line = ledger.line
-    front = line.front
+    queue = ledger.queue
+    front = queue.front
     if (
         not front
         or (claim := front[0]).out
@@ -29,7 +29,7 @@ def hand_over(ledger: Ledger, hold: Hold, now: float) -> bool:
         or claim.weight != hold.weight
         or ledger.used != ledger.num_slots
         or (key := claim.key) in holders
-        or line.chained
+        or queue.chained
     ):
         return False
     ledger.token = claim.token = ledger.token + 1
@@ -41,10 +41,10 @@ def hand_over(ledger: Ledger, hold: Hold, now: float) -> bool:
     if taken:
         # line.remove() for the head. Its lane may be empty now, which line.head() notices.
         claim.out = True
-        line.size -= 1
-        del front[0], line.by_key[key]
+        queue.size -= 1
+        del front[0], queue.by_key[key]
     else:
         ledger.drop(claim)
-        line.remove(claim)
+        queue.remove(claim)
         ledger.serve(now)
     return True

@@ -32,15 +32,15 @@ class Hold(Grant):
     Made on every acquire: slots, filled by whoever makes it, and class attributes for what is rarely set.
     """
 
-    __slots__ = ("__dict__", "book", "code", "depth", "key", "lasti", "outer", "since", "ticket", "weight")
+    __slots__ = ("__dict__", "code", "core", "depth", "key", "lasti", "outer", "since", "ticket", "weight")
 
-    book: Any
+    core: Any
     """The core of the lock that keeps it, which stands above."""
 
     depth: int
-    """1 from the beginning. Belongs to the holder: it counts nested acquires without the gate, and its fall
-    to 0 is the release itself. What follows (taking the hold out of the ledger, serving the next) may be done
-    by anybody, any number of times."""
+    """1 from the beginning. Belongs to the holder: it counts nested acquires without the combiner, and its
+    fall to 0 is the release itself. What follows (taking the hold out of the ledger, serving the next) may be
+    done by anybody, any number of times."""
     ticket: int
     """Of the claim that it answered, 0 when it was granted without waiting. Of a claim: its place among all
     that ever waited for the lock, 0 until it is in the line."""
@@ -105,11 +105,11 @@ class Hold(Grant):
     def release(self) -> None:
         if self.depth <= 0:
             raise NotHeld(self.name)
-        self.book.give_back(self)
+        self.core.give_back(self)
 
     def transfer(self, pid: Pid) -> Grant:
         look()
-        moved: Grant = self.book.transfer(self, pid)
+        moved: Grant = self.core.transfer(self, pid)
         return moved
 
     @property

@@ -1,6 +1,6 @@
 """The slot ledger: who holds a lock, who waits for it, who is next. Pure: no threads, no clock, no logging.
 
-A ledger outlives the lock process, as an ETS table with an heir outlives its owner. Whoever has its gate
+A ledger outlives the lock process, as an ETS table with an heir outlives its owner. Whoever has its combiner
 steps it; nobody else touches it. A step may be cut off between any two bytecodes (a KeyboardInterrupt in the
 thread that carries it out), so each is ordered such that what it leaves is either as before, or wrong only on
 the safe side and put right by ``mend``:
@@ -21,12 +21,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ...actors import LockNotFound, QueueFull
 from .adaptive_limits import Limit, judge
-from .changes import Fact, LockAcquired, LockReleased, LockWaiting, SlotsAdapted, WaiterShed
+from .changes import Change, LockAcquired, LockReleased, LockWaiting, SlotsAdapted, WaiterShed
 from .holds import Claim, Hold
 from .rate import Meter
 from .sharing import Shared
 from .values import Fairness, LockState, heavier_than_held, too_heavy
-from .wait_queue import Line
+from .wait_queue import WaitQueue
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -90,7 +90,6 @@ class Ledger(Shared):
         "fair_at",
         "granting",
         "limit",
-        "line",
         "max_waiting",
         "meter",
         "nudged",
@@ -98,6 +97,7 @@ class Ledger(Shared):
         "orderly",
         "paused",
         "plain",
+        "queue",
         "report",
         "simple",
         "strict",
@@ -121,7 +121,7 @@ class Ledger(Shared):
         self.guests = 0
         self.used = 0
         self.token = token
-        self.line = Line()
+        self.queue = WaitQueue()
         self.core: Any = None
         """The core of the lock, to which a grant is given back."""
         self.granting = False
@@ -137,7 +137,7 @@ class Ledger(Shared):
         """Of an adaptive lock: finds the number of slots."""
         self.ask_again: Callable[[float], object] | None = None
         """Told when the line is to be served anew, since the rate allows nothing until then."""
-        self.report: Callable[[Fact], object] | None = None
+        self.report: Callable[[Change], object] | None = None
         """Told what has happened, when somebody wants to know."""
         self.orderly = self.strict
         """Nobody may overtake: always with strict fairness, and with eventual fairness while one waits whose
@@ -159,7 +159,7 @@ class Ledger(Shared):
     def take(self, pid: Pid, key: int, weight: int, now: float, release_on_kill: bool = False) -> Hold | None:
         """Grant at once, overtaking nobody (with eventual fairness: whoever comes); else None."""
         used = self.used + weight
-        if used > self.num_slots or (self.line.size and self.orderly):
+        if used > self.num_slots or (self.queue.size and self.orderly):
             return None
         stale = self.holders.get(key)
         if stale is not None:
@@ -174,7 +174,7 @@ class Ledger(Shared):
         self.token = token = self.token + 1
         self.used = used
         hold = Hold()
-        hold.book = self.core
+        hold.core = self.core
         hold.name = self.name
         hold.token = token
         hold.pid = pid
@@ -202,8 +202,8 @@ class Ledger(Shared):
 
     def join(self, claim: Claim, now: float) -> None:
         """Grant, or put into the line, or refuse."""
-        line = self.line
-        if claim in line:
+        queue = self.queue
+        if claim in queue:
             return
         if self.closed:
             claim.refuse(LockNotFound(self.name))
@@ -221,22 +221,22 @@ class Ledger(Shared):
         if claim.weight > self.num_slots and self.limit is None:
             claim.refuse(too_heavy(self.name, claim.weight, self.num_slots))
             return
-        full = self.max_waiting is not None and len(self.line) >= self.max_waiting
+        full = self.max_waiting is not None and len(self.queue) >= self.max_waiting
         if full and not self._fits(claim, now):
             claim.refuse(QueueFull(self.name, self.max_waiting))
             if self.report is not None:
                 self.report(WaiterShed(self.state()))
             return
-        line.push(claim)
-        if not self.orderly and claim in line and self._room(claim.weight) and self._credit(claim, now):
+        queue.push(claim)
+        if not self.orderly and claim in queue and self._room(claim.weight) and self._credit(claim, now):
             self._grant(claim, now)
         self.serve(now)
-        if self.report is not None and claim in line:
+        if self.report is not None and claim in queue:
             self.report(LockWaiting(self.state()))
 
     def _fits(self, claim: Claim, now: float) -> bool:
         """Tell whether the claim would be granted at once."""
-        head = self.line.head()
+        head = self.queue.head()
         first = not self.orderly or head is None or claim.priority > head.priority
         credit = self.meter is None or self.meter.wait(claim.weight, now) == 0.0
         return first and credit and self._room(claim.weight)
@@ -258,9 +258,9 @@ class Ledger(Shared):
 
     def serve(self, now: float) -> None:
         """Grant to the head of the line, as long as it fits. Nobody overtakes a heavy head."""
-        line = self.line
-        while line.size and self.granting and self.used < self.num_slots:
-            head = line.head()
+        queue = self.queue
+        while queue.size and self.granting and self.used < self.num_slots:
+            head = queue.head()
             if head is None:
                 return
             if self.used + head.weight > self.num_slots and not self._room(head.weight):
@@ -278,7 +278,7 @@ class Ledger(Shared):
             # Its process got a slot through another claim meanwhile (a signal handler that waits on top of
             # its thread).
             self._nest(claim, held)
-            self.line.remove(claim)
+            self.queue.remove(claim)
             return
         if held is not None:
             self.drop(held)
@@ -295,16 +295,16 @@ class Ledger(Shared):
             self.drop(hold)
             if self.meter is not None:
                 self.meter.refund(claim.weight)
-        self.line.remove(claim)
+        self.queue.remove(claim)
         if not taken:
             return
         if self.report is not None:
             self.report(LockAcquired(self.state(), waited))
-        if key not in self.line.by_key:
+        if key not in self.queue.by_key:
             return
-        for sibling in self.line.of(key):
+        for sibling in self.queue.of(key):
             self._nest(sibling, hold)
-            self.line.remove(sibling)
+            self.queue.remove(sibling)
 
     def _fill(self, claim: Claim, now: float) -> Hold:
         """Make the hold that a claim is granted: itself, or another that looks the same."""
@@ -368,7 +368,7 @@ class Ledger(Shared):
         if self.report is not None:
             # As ex_sleeplock counts: whoever is served by this release waits no longer.
             state = self.state()
-            head = self.line.head()
+            head = self.queue.head()
             if head is not None and self._room(head.weight):
                 state = LockState(state.running, state.waiting - 1, state.used)
             outcome = None if self.limit is None else hold.outcome
@@ -376,7 +376,7 @@ class Ledger(Shared):
         return True
 
     def judge(self, hold: Hold, error: BaseException) -> None:
-        """Have an adaptive lock learn what an exception says; not inside the gate, by the holder's own code.
+        """Have an adaptive lock learn what an exception says; outside the combiner, by the holder's own code.
 
         What was said by hand stands. Of a nested acquire or a guest, whose exception may be handled before
         the hold ends, only a drop counts.
@@ -398,11 +398,11 @@ class Ledger(Shared):
         """Serve the line after slots came free.
 
         With eventual fairness the head is only woken to try, at most one at a time, while whoever runs may
-        come again first; but every millisecond a hand-over is for the head alone, so that nobody waits for
+        come again first; but every millisecond a handle-over is for the head alone, so that nobody waits for
         ever.
         """
-        line = self.line
-        if not line.size:
+        queue = self.queue
+        if not queue.size:
             return
         if self.orderly or now >= self.fair_at:
             self.fair_at = now + PATIENCE
@@ -410,24 +410,24 @@ class Ledger(Shared):
             before = self.token
             self.serve(now)
             # Its turn, but too few slots are free: from now on they are kept for it.
-            self.orderly = self.strict or (self.token == before and line.size > 0 and self.granting)
+            self.orderly = self.strict or (self.token == before and queue.size > 0 and self.granting)
         else:
             self._nudge()
 
     def _nudge(self) -> None:
-        while (head := self.line.head()) is not None and not head.nudged:
+        while (head := self.queue.head()) is not None and not head.nudged:
             head.nudged = True
             self.nudged = head
             if head.nudge():
                 return
             # Nobody is left who could wake.
-            self.line.remove(head)
+            self.queue.remove(head)
 
     def retry(self, claim: Claim, now: float) -> None:
         """A nudged claim tries for a free slot, and keeps its place when there is none."""
         claim.nudged = False
         self.nudged = None
-        if claim in self.line and self._room(claim.weight) and self._credit(claim, now):
+        if claim in self.queue and self._room(claim.weight) and self._credit(claim, now):
             self._grant(claim, now)
             if self.used < self.num_slots:
                 # Others may have released while this one was on its way; their slots are for the next.
@@ -435,8 +435,8 @@ class Ledger(Shared):
 
     def withdraw(self, claim: Claim, now: float) -> bool:
         """Take a claim out. Others may have waited behind it, or relied on its being nudged."""
-        waited = claim in self.line
-        self.line.remove(claim)
+        waited = claim in self.queue
+        self.queue.remove(claim)
         self.serve(now)
         return waited
 
@@ -456,9 +456,9 @@ class Ledger(Shared):
 
     def holder_died(self, key: int, now: float) -> None:
         """Its claims go; its hold stays until it has left, unless it wanted otherwise."""
-        claims = self.line.of(key)
+        claims = self.queue.of(key)
         for claim in claims:
-            self.line.remove(claim)
+            self.queue.remove(claim)
         hold = self.holders.get(key)
         if hold is not None:
             hold.straggler = True
@@ -485,9 +485,9 @@ class Ledger(Shared):
         self.num_slots = num_slots
         if self.limit is not None:
             self.limit.resized(num_slots, now)
-        for claim in [claim for claim in self.line if claim.weight > num_slots]:
+        for claim in [claim for claim in self.queue if claim.weight > num_slots]:
             claim.refuse(too_heavy(self.name, claim.weight, num_slots))
-            self.line.remove(claim)
+            self.queue.remove(claim)
         self.serve(now)
 
     def pause(self, paused: bool, answered: bool, now: float) -> None:
@@ -516,23 +516,23 @@ class Ledger(Shared):
         holds = {hold.key: hold for hold in self.holders.values() if hold.depth > 0}
         self.holders = holds
         self._count_guests()
-        self.line.mend()
+        self.queue.mend()
         by_ticket = {hold.ticket: hold for hold in holds.values() if hold.ticket}
-        for claim in list(self.line):
+        for claim in list(self.queue):
             if claim.own and claim.depth <= 0:
                 # Granted and given back, before whoever granted it could take it out.
-                self.line.remove(claim)
+                self.queue.remove(claim)
                 continue
             # By the ticket: a job's hold may be under the key of its worker by now.
             hold = by_ticket.get(claim.ticket)
             if hold is not None:
                 if not claim.offer(hold):
                     del holds[hold.key]
-                self.line.remove(claim)
+                self.queue.remove(claim)
             elif (held := holds.get(claim.key)) is not None:
                 # Its process was granted a slot through another claim, and this one was not told.
                 self._nest(claim, held)
-                self.line.remove(claim)
+                self.queue.remove(claim)
             elif claim.nudged:
                 # Its wake-up may have been lost.
                 claim.nudge()
@@ -543,14 +543,14 @@ class Ledger(Shared):
         """Refuse everybody who waits, now or later. Holders keep what they have."""
         self.closed = True
         self.simple = self.plain = self.granting = False
-        for claim in list(self.line):
+        for claim in list(self.queue):
             claim.refuse(LockNotFound(self.name))
-            self.line.remove(claim)
+            self.queue.remove(claim)
 
     def state(self) -> LockState:
         """Count."""
-        return LockState(len(self.holders) - self.guests, len(self.line), self.used)
+        return LockState(len(self.holders) - self.guests, len(self.queue), self.used)
 
     def waiting(self) -> Iterable[Claim]:
         """Return the claims in the order in which they will be served."""
-        return list(self.line)
+        return list(self.queue)

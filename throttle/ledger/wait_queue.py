@@ -18,7 +18,7 @@ _NO_LANE: deque[Claim] = deque()
 """Stands for a lane that has just been ended; never changed."""
 
 
-class Line:
+class WaitQueue:
     """Claims in the order in which they are to be served. Pure; whoever steps the ledger is alone with it.
 
     A claim is in the line if and only if it has a ticket and is not ``out``. Who leaves from the middle stays

@@ -1,9 +1,9 @@
 """Somebody who waits in their own thread or coroutine, as the ledger tells them.
 
-A claim's ``answer`` is written inside the gate only: a grant, an error, a nudge. Whoever waits reads it, and
-gives up by setting ``depth`` to 0, as a holder gives back: a grant that finds it so is taken back, and one
-that has just been made is given back by ``hand_on``, which goes through the gate. So grant, timeout and
-cancellation may race as they like.
+A claim's ``answer`` is written inside the combiner only: a grant, an error, a nudge. Whoever waits reads it,
+and gives up by setting ``depth`` to 0, as a holder gives back: a grant that finds it so is taken back, and
+one that has just been made is given back by ``hand_on``, which goes through the combiner. So grant, timeout
+and cancellation may race as they like.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Caller(Claim):
     """None until there is one: GRANTED; the hold of the same process that it shares; NUDGED; an exception."""
     counted: Hold | None = None
     """The hold that it shares, once it has counted the nesting."""
-    book: Any
+    core: Any
     """Known when it leaves."""
 
     def ring(self) -> bool:
@@ -56,10 +56,11 @@ class Caller(Claim):
         return False
 
     def leave(self) -> bool:
-        """Inside the gate, where it is certain whether it was granted, and that nothing follows: leave the
-        line, and give a slot that was granted already to the next. May be repeated.
+        """Leave the line, and give a slot that was granted already to the next. May be repeated.
+
+        Inside the combiner, where it is certain whether it was granted, and that nothing follows.
         """
-        ledger = self.book.ledger
+        ledger = self.core.ledger
         now = monotonic()
         ledger.withdraw(self, now)
         if ledger.holders.get(self.key) is self:
@@ -77,7 +78,7 @@ class Caller(Claim):
         return True
 
     def renew(self) -> None:
-        """Make ready to wait once more. Inside the gate."""
+        """Make ready to wait once more. Inside the combiner."""
         self.answer = None
 
     def refuse(self, error: BaseException) -> None:

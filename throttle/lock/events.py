@@ -24,7 +24,7 @@ counts the one who is served as waiting. Beyond ex_sleeplock, with the same meta
 
 The metadata of ``hold`` has, of an adaptive lock, also the ``"outcome"``: success, dropped or ignored.
 
-Handlers run outside the gate, in the thread whose step it was or one that passes by, in the order of the
+Handlers run outside the combiner, in the thread whose step it was or one that passes by, in the order of the
 steps.
 """
 
@@ -34,7 +34,7 @@ from typing_extensions import assert_never
 
 from ...actors import telemetry
 from ..ledger.changes import (
-    Fact,
+    Change,
     LockAcquired,
     LockReleased,
     LockWaiting,
@@ -92,12 +92,12 @@ def tell(event: telemetry.Event, state: LockState, name: str, num_slots: int) ->
     telemetry.tell(event, _state(state), {"name": name, "num_slots": num_slots})
 
 
-def emit(fact: Fact, name: str, num_slots: int) -> None:
+def emit(change: Change, name: str, num_slots: int) -> None:
     """Emit what a step reported."""
-    state = fact.state
+    state = change.state
     info: dict[str, object] = {"name": name, "num_slots": num_slots}
     plain = {"running": state.running, "waiting": state.waiting}
-    match fact:
+    match change:
         case LockAcquired(waited=seconds):
             telemetry.tell(ACQUIRED, plain, info)
             telemetry.tell(WAIT, {"seconds": seconds, **_state(state)}, info)
@@ -115,7 +115,7 @@ def emit(fact: Fact, name: str, num_slots: int) -> None:
         case SlotsAdapted(num_slots=slots, held=seconds):
             telemetry.tell(ADAPTED, {"num_slots": slots, "seconds": seconds, **_state(state)}, info)
         case _:
-            assert_never(fact)
+            assert_never(change)
 
 
 def _state(state: LockState) -> dict[str, int]:

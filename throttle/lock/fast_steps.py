@@ -38,7 +38,7 @@ class FastSteps(LockSteps):
                 holders = ledger.holders
                 if holders.get(hold.key) is not hold or not ledger.plain:
                     ledger.release(hold, monotonic())
-                elif not ledger.line.size:
+                elif not ledger.queue.size:
                     del holders[hold.key]
                     ledger.used -= hold.weight
                 elif not hand_over(ledger, hold, now := monotonic()):
@@ -65,21 +65,21 @@ class FastSteps(LockSteps):
         try:
             if combiner.enter(token):
                 ledger = self.ledger
-                line = ledger.line
+                queue = ledger.queue
                 if (
-                    line.size
+                    queue.size
                     and ledger.simple
                     and ledger.used >= ledger.num_slots
                     and (key := claim.key) not in ledger.holders
                     and claim.weight <= ledger.num_slots
                     and not claim.ticket
-                    and line.by_key.setdefault(key, claim) is claim
-                    and (lane := line.lanes.get(claim.priority)) is not None
+                    and queue.by_key.setdefault(key, claim) is claim
+                    and (lane := queue.lanes.get(claim.priority)) is not None
                 ):
                     # As Line.push does.
-                    line.tickets = claim.ticket = line.tickets + 1
+                    queue.tickets = claim.ticket = queue.tickets + 1
                     lane.append(claim)
-                    line.size += 1
+                    queue.size += 1
                 else:
                     ledger.join(claim, now)
                 del combiner.turn[0]

@@ -29,7 +29,7 @@ from ..ledger.values import heavier_than_held
 
 if TYPE_CHECKING:
     from ...actors import Pid
-    from .lock_core import Book
+    from .lock_core import LockCore
 
 opened: ContextVar[Hold | None] = ContextVar("resprout.throttle.opened", default=None)
 """The innermost block of this flow. Those that are closed may still be in the chain: the outermost one stays
@@ -44,7 +44,7 @@ def open_ones(hold: Hold | None) -> Hold | None:
     return hold
 
 
-def found(book: Book, me: Pid, whose: Pid) -> Hold | None:
+def found(core: LockCore, me: Pid, whose: Pid) -> Hold | None:
     """Return what this flow has of a lock.
 
     Args:
@@ -52,15 +52,15 @@ def found(book: Book, me: Pid, whose: Pid) -> Hold | None:
     """
     hold = opened.get()
     while hold is not None:
-        if hold.depth > 0 and hold.book is book and (not me.pooled or is_of_call(hold, me, whose)):
+        if hold.depth > 0 and hold.core is core and (not me.pooled or is_of_call(hold, me, whose)):
             return hold
         hold = hold.outer
     if whose is me:
         return None
-    hold = book.ledger.holders.get(whose.id)
+    hold = core.ledger.holders.get(whose.id)
     if hold is None:
         # The task may be a guest itself.
-        hold = next((each for each in list(book.apart.values()) if each.opener is whose), None)
+        hold = next((each for each in list(core.apart.values()) if each.opener is whose), None)
     return hold if hold is not None and hold.depth > 0 else None
 
 
@@ -76,7 +76,7 @@ def is_of_call(hold: Hold, me: Pid, whose: Pid) -> bool:
     return True
 
 
-def nest(book: Book, me: Pid, weight: int, guests: bool = True) -> Hold | None:
+def nest(core: LockCore, me: Pid, weight: int, guests: bool = True) -> Hold | None:
     """Nest in what this flow, or this process by ``acquire``, has of a lock; None when that is nothing.
 
     In that case nothing is kept under the id of the process any more, so that it can take slots.
@@ -87,29 +87,29 @@ def nest(book: Book, me: Pid, weight: int, guests: bool = True) -> Hold | None:
     Raises:
         ValueError: the weight is above what is held.
     """
-    hold = nest_in_flow(book, me, owner(me), weight, guests)
+    hold = nest_in_flow(core, me, owner(me), weight, guests)
     if hold is not None:
         return hold
-    held = book.ledger.holders.get(me.id)
+    held = core.ledger.holders.get(me.id)
     if held is None or held.depth <= 0:
         return None
     if held.of_a_block:
         # Another flow that ran on this thread has it.
-        book.set_aside(held)
+        core.set_aside(held)
         return None
     return again(held, weight)
 
 
-def nest_in_flow(book: Book, me: Pid, whose: Pid, weight: int, guests: bool = True) -> Hold | None:
+def nest_in_flow(core: LockCore, me: Pid, whose: Pid, weight: int, guests: bool = True) -> Hold | None:
     """Nest in what this flow has of a lock, whatever this process has; otherwise as ``nest``."""
-    hold = found(book, me, whose)
+    hold = found(core, me, whose)
     if hold is not None:
         opener = hold.opener or hold.pid
         if opener is me or opener in former_of(me):
             return again(hold, weight)
         if guests and may_be_guest(me, whose, hold, opener):
             check_weight(hold, weight)
-            guest = book.admit(hold, whose, me, alone=True)
+            guest = core.admit(hold, whose, me, alone=True)
             if guest is not None:
                 if me.pooled:
                     keep_for_flow(guest, me, whose)
@@ -117,13 +117,13 @@ def nest_in_flow(book: Book, me: Pid, whose: Pid, weight: int, guests: bool = Tr
     return None
 
 
-def look_again(book: Book, me: Pid, weight: int) -> Hold | None:
+def look_again(core: LockCore, me: Pid, weight: int) -> Hold | None:
     """While a pool's thread waits for slots: whoever it works for may be known by now, and have some.
 
     What the thread itself has by now is what it waits for.
     """
     whose = owner(me)
-    return None if whose is me else nest_in_flow(book, me, whose, weight)
+    return None if whose is me else nest_in_flow(core, me, whose, weight)
 
 
 def nest_within(grant: Hold, me: Pid, weight: int) -> Hold:
@@ -133,12 +133,12 @@ def nest_within(grant: Hold, me: Pid, weight: int) -> Hold:
         NotHeld: it is over.
         ValueError: the weight is above what is held.
     """
-    book = grant.book
+    core = grant.core
     whose = owner(me)
-    if found(book, me, whose) is grant and (grant.opener or grant.pid) is me:
+    if found(core, me, whose) is grant and (grant.opener or grant.pid) is me:
         return again(grant, weight)
     check_weight(grant, weight)
-    guest: Hold | None = book.admit(grant, whose, me, alone=False)
+    guest: Hold | None = core.admit(grant, whose, me, alone=False)
     if guest is None:
         raise NotHeld(grant.name)
     if me.pooled:
@@ -216,21 +216,21 @@ def keep_for_flow(hold: Hold, me: Pid, whose: Pid | None = None) -> None:
     # Before it is the task's: that may have ended, and then this is what the hold lasts for.
     hold.leaving = stay(whose, me, partial(_call_over, weakref.ref(hold)))
     if hold.host is None:
-        hold.book.set_aside(hold, whose)
+        hold.core.set_aside(hold, whose)
 
 
 def _call_over(taken: weakref.ref[Hold], _leaving: Any) -> None:
     hold = taken()
     if hold is not None:
-        hold.book.call_over(hold.key)
+        hold.core.call_over(hold.key)
 
 
-def held_by(book: Book, me: Pid) -> Hold | None:
+def held_by(core: LockCore, me: Pid) -> Hold | None:
     """Return what ``release`` by name gives back: what this process has acquired, or this flow has open."""
-    held = book.ledger.holders.get(me.id)
+    held = core.ledger.holders.get(me.id)
     if held is not None and held.depth > 0 and not held.of_a_block:
         return held
-    hold = found(book, me, me)
+    hold = found(core, me, me)
     return hold if hold is not None and (hold.opener or hold.pid) is me else None
 
 
@@ -240,7 +240,7 @@ def in_use_elsewhere(hold: Hold) -> bool:
     opener = hold.opener or hold.pid
     if opener is me and hold.key == me.id:
         return False
-    if found(hold.book, me, owner(me)) is not hold:
+    if found(hold.core, me, owner(me)) is not hold:
         return True
     return begins_in_a_copy(me) and opener is not me and opener not in former_of(me)
 
@@ -248,7 +248,7 @@ def in_use_elsewhere(hold: Hold) -> bool:
 def leave(hold: Hold) -> None:
     """A block has ended that was inside another one, or that is not kept under the id of its process."""
     if hold.key < 0:
-        hold.book.apart.pop(hold.key, None)
+        hold.core.apart.pop(hold.key, None)
         hold.leaving = None
     if opened.get() is hold:
         opened.set(open_ones(hold.outer))

@@ -10,14 +10,14 @@ import os
 
 from ...actors import AlreadyStarted, LockNotFound, process
 from ...actors.engine import FORK_ADVICE
-from ..ledger.wait_queue import Line
-from .lock_core import Book
+from ..ledger.wait_queue import WaitQueue
+from .lock_core import LockCore
 from .settings import Settings
-from .table import books, table
+from .table import cores, table
 from .tree import start_in_home
 
 
-def renew(name: str) -> Book | None:
+def renew(name: str) -> LockCore | None:
     """In a forked child: make a lock anew that was declared by ``new`` before the fork.
 
     Raises:
@@ -33,13 +33,13 @@ def renew(name: str) -> Book | None:
         start_in_home(settings)
     except AlreadyStarted as taken:
         # Another thread was faster, unless it is something else that has the name.
-        if name not in books:
+        if name not in cores:
             raise LockNotFound(
                 name,
                 f"lock {name!r} was made before this process was forked, and cannot be made anew here, since "
                 f"{process.whereis(name) or taken.pid} has its name",
             )
-    return books.get(name)
+    return cores.get(name)
 
 
 def is_renewable(settings: Settings) -> bool:
@@ -59,36 +59,36 @@ def _why_not(settings: Settings) -> str:
     )
 
 
-def _leave_to_parent(book: Book) -> None:
+def _leave_to_parent(core: LockCore) -> None:
     """Make the copy of a lock of the parent's one that is over, with nobody in it.
 
     The child's code may be in the middle of its blocks, whose ends must not grant anything to copies of those
     who wait in the parent, nor wait for a thread that was in the middle of a step there.
     """
-    ledger = book.ledger
-    for hold in (*ledger.holders.values(), *book.apart.values()):
+    ledger = core.ledger
+    for hold in (*ledger.holders.values(), *core.apart.values()):
         hold.depth = 0
-    book.combiner.turn.clear()
-    book.combiner.requests.clear()
+    core.combiner.turn.clear()
+    core.combiner.requests.clear()
     ledger.holders.clear()
-    book.apart.clear()
-    book.attached.clear()
+    core.apart.clear()
+    core.attached.clear()
     ledger.used = 0
-    ledger.line = Line()
+    ledger.queue = WaitQueue()
     ledger.closed = True
-    book._outbox = None
+    core._outbox = None
 
 
 def _begin_anew() -> None:
     """After a fork, in the child: its runtime is empty, so no lock has a process there."""
-    for name, book in books.items():
-        if not (book.ended or book.ledger.closed):
-            table.inherited[name] = book.settings
-    for book in books.values():
-        _leave_to_parent(book)
+    for name, core in cores.items():
+        if not (core.ended or core.ledger.closed):
+            table.inherited[name] = core.settings
+    for core in cores.values():
+        _leave_to_parent(core)
         # Its tokens go on from where the parent's were, as after any other end of a lock.
-        table.note_token(book)
-    books.clear()
+        table.note_token(core)
+    cores.clear()
 
 
 table.renew = renew

@@ -1,4 +1,4 @@
-"""The book of a lock: the desk, who answers for it, who dies, and when it ends. It outlives the lock process.
+"""The core of a lock: who answers for it, who dies, and when it ends. It outlives the lock process.
 
 The lock's own process and the supervisors above it are watched by two small resources of their own. Only
 ``stop_lock``, and the final stop of the tree that declares it, end a lock: while somebody may start its
@@ -20,7 +20,7 @@ from ..ledger.holds import Hold, fresh_key
 from . import events
 from .fast_steps import FastSteps
 from .settings import Settings
-from .workers import Hand
+from .workers import WorkerHandle
 
 logger = logging.getLogger("resprout.throttle")
 
@@ -29,22 +29,22 @@ _warned: set[tuple[object, int]] = set()
 
 
 class Table(Protocol):
-    """Where books are kept by name."""
+    """Where cores are kept by name."""
 
     def highest_token(self) -> int:
         """The highest token that a forgotten lock has given."""
 
-    def keep(self, book: Book) -> None:
+    def keep(self, core: LockCore) -> None:
         """Have it found by its name."""
 
-    def forget(self, book: Book) -> None:
-        """Have it found no more. Called inside the book's gate."""
+    def forget(self, core: LockCore) -> None:
+        """Have it found no more. Called inside the core's combiner."""
 
-    def orphaned(self, book: Book) -> None:
-        """Have its process started again, which nobody above does. Called inside the book's gate."""
+    def orphaned(self, core: LockCore) -> None:
+        """Have its process started again, which nobody above does. Called inside the core's combiner."""
 
 
-class Book(FastSteps):
+class LockCore(FastSteps):
     """See the module. The methods are in the order of a lock's life."""
 
     __slots__ = (
@@ -53,9 +53,9 @@ class Book(FastSteps):
         "above",
         "announced",
         "apart",
-        "crew",
         "draining",
         "ended",
+        "idle_workers",
         "last",
         "owner",
         "process",
@@ -77,8 +77,8 @@ class Book(FastSteps):
         """Stopped for good by ``stop_lock``."""
         self.draining: list[list[Any]] = []
         """The jobs that each drain under way waits for; meanwhile no new ones are taken. Changed inside the
-        gate."""
-        self.crew: deque[Hand] | None = None
+        combiner."""
+        self.idle_workers: deque[WorkerHandle] | None = None
         """Idle slot workers, from the first ``execute`` on."""
         self.apart: dict[int, Hold] = {}
         """Holds that are not kept under the id of their process, since it may have several (see flow)."""
@@ -103,13 +103,13 @@ class Book(FastSteps):
     def _concerns(self, key: int) -> bool:
         """Tell whether a process that has just died may have anything here.
 
-        Looked at without the gate. In this order: a grant writes the hold before it takes the claim out of
-        the line, so a process is never seen with neither. What it has on the way is in the requests, or done
-        by code of its own, after which it leaves.
+        Looked at without the combiner. In this order: a grant writes the hold before it takes the claim out
+        of the line, so a process is never seen with neither. What it has on the way is in the requests, or
+        done by code of its own, after which it leaves.
         """
         ledger = self.ledger
         return (
-            bool(self.combiner.requests or self.apart) or key in ledger.line.by_key or key in ledger.holders
+            bool(self.combiner.requests or self.apart) or key in ledger.queue.by_key or key in ledger.holders
         )
 
     def _keys_of(self, pid: Pid) -> list[int]:
@@ -188,7 +188,7 @@ class Book(FastSteps):
         """
         self.attach(pid)
         guest = Hold()
-        guest.book = self
+        guest.core = self
         guest.pid = pid
         guest.key = key = fresh_key()
         guest.ticket = 0
@@ -216,7 +216,7 @@ class Book(FastSteps):
             raise NoProcess(pid, pid)
         self.attach(pid)
         heir = Hold()
-        heir.book = self
+        heir.core = self
         heir.name = hold.name
         heir.pid = pid
         heir.key = pid.id
@@ -331,7 +331,7 @@ class Book(FastSteps):
         self.flush_elsewhere()
 
     def _wait_for_successor(self) -> None:
-        """While no process answers: close, unless somebody may start the next one. Inside the gate."""
+        """While no process answers: close, unless somebody may start the next one. Inside the combiner."""
         last = self.last
         if self.process is not None or last is None or self.ledger.closed:
             return
@@ -363,10 +363,10 @@ class Book(FastSteps):
 
     def _close(self) -> None:
         self.ledger.close()
-        crew = self.crew
-        while crew:
+        idle_workers = self.idle_workers
+        while idle_workers:
             try:
-                crew.pop().dismiss()
+                idle_workers.pop().dismiss()
             except IndexError:
                 break
         self._retire()
@@ -407,27 +407,27 @@ class Book(FastSteps):
 
 
 class _Process:
-    """Tells the book that the lock process died."""
+    """Tells the core that the lock process died."""
 
     __slots__ = ("_book",)
 
-    def __init__(self, book: Book) -> None:
-        self._book = book
+    def __init__(self, core: LockCore) -> None:
+        self._book = core
 
     def owner_died(self, pid: Pid, reason: object) -> None:
         self._book.process_died(pid, reason)
 
     def owner_left(self, pid: Pid) -> None:
-        """Nothing: the ledger is the gate's, so a straggling lock process can do no harm."""
+        """Nothing: the ledger is the combiner's, so a straggling lock process can do no harm."""
 
 
 class _Above:
-    """Tells the book that a supervisor above died."""
+    """Tells the core that a supervisor above died."""
 
     __slots__ = ("_book",)
 
-    def __init__(self, book: Book) -> None:
-        self._book = book
+    def __init__(self, core: LockCore) -> None:
+        self._book = core
 
     def owner_died(self, pid: Pid, reason: object) -> None:
         self._book.above_died(pid)
@@ -451,7 +451,7 @@ def _warn_unreleased(hold: Hold) -> None:
 
 def line_of(code: Any, lasti: int) -> int:
     """Return the line number of an instruction."""
-    for start, end, line in code.co_lines():
+    for start, end, queue in code.co_lines():
         if start <= lasti < end:
-            return int(line or code.co_firstlineno)
+            return int(queue or code.co_firstlineno)
     return int(code.co_firstlineno)

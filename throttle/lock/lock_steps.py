@@ -1,4 +1,4 @@
-"""The desk of a lock: its ledger behind its gate, the steps of callers, and what observers are told."""
+"""The steps of a lock's callers: its ledger behind its combiner, and what observers are told."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, TypeVar
 from ...actors.engine import FREE_THREADED, Alarm, increase, kernel
 from ..ledger.adaptive_limits import limit_of
 from ..ledger.attempt import Attempt
-from ..ledger.changes import Fact, WaiterTimedOut
+from ..ledger.changes import Change, WaiterTimedOut
 from ..ledger.holds import Claim, Hold
 from ..ledger.ledger import Ledger
 from ..ledger.rate import Meter
 from ..ledger.values import Fairness, Holder, LockInfo, LockState, Waiter, heavier_than_held
 from . import events
 from .combiner import Combiner, ways_in
-from .outbox import Teller
+from .outbox import Outbox
 from .settings import Settings
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ watched: list[Callable[[Pid, str], object]] = []
 """Who wants to know before a process takes a lock that it does not hold (see order); hardly ever anybody."""
 
 
-class LockSteps(Teller):
+class LockSteps(Outbox):
     """See the module. It is a Resource, attached to every process that comes here until either ends."""
 
     __slots__ = (
@@ -72,7 +72,7 @@ class LockSteps(Teller):
         raise NotImplementedError
 
     def _retire(self) -> None:
-        """Look whether anybody still needs this. Inside the gate."""
+        """Look whether anybody still needs this. Inside the combiner."""
         raise NotImplementedError
 
     # -- steps of callers ------------------------------------------------------
@@ -103,7 +103,7 @@ class LockSteps(Teller):
             self.attach(pid)
         if watched:
             watched[0](pid, self.settings.name)
-        if ledger.line.size and ledger.orderly:
+        if ledger.queue.size and ledger.orderly:
             return None
         combiner = self.combiner
         token = (pid,)
@@ -186,7 +186,7 @@ class LockSteps(Teller):
         self.step(partial(self._withdraw, claim))
 
     def now_or_never(self, pid: Pid, weight: int) -> Hold | None:
-        """Grant without joining the line; waits only for whoever is inside the gate."""
+        """Grant without joining the line; waits only for whoever is inside the combiner."""
         if (held := self.ledger.holders.get(pid.id)) is not None and held.depth > 0:
             return self.take(pid, weight, False)
         if pid.id not in self.attached:
@@ -195,7 +195,7 @@ class LockSteps(Teller):
         try:
             return self.decide(attempt)
         except BaseException:
-            # Through the gate's queue, since the step above may still be in it.
+            # Through the combiner's queue, since the step above may still be in it.
             self.step(attempt.undo)
             raise
 
@@ -229,7 +229,7 @@ class LockSteps(Teller):
             waited = monotonic() - claim.since
             events.emit(WaiterTimedOut(self.state(), waited), self.settings.name, self.ledger.num_slots)
 
-    # What follows runs inside the gate.
+    # What follows runs inside the combiner.
 
     def _mend(self) -> None:
         self._hear()
@@ -254,8 +254,8 @@ class LockSteps(Teller):
         self.ledger.report = self._note if events.somebody_listens() else None
         self.ledger.settle()
 
-    def _note(self, fact: Fact) -> None:
-        self.later(partial(events.emit, fact, self.settings.name, self.ledger.num_slots))
+    def _note(self, change: Change) -> None:
+        self.later(partial(events.emit, change, self.settings.name, self.ledger.num_slots))
 
     # -- rate and adaption -----------------------------------------------------
 

@@ -42,7 +42,7 @@ def forsake(hold: Hold, times: int) -> None:
         # It is over; or it ends with a call, and no interrupt comes there.
         return
     heir = Hold()
-    heir.book = hold.book
+    heir.core = hold.core
     heir.name = hold.name
     heir.token = hold.token
     heir.pid = hold.pid
@@ -58,13 +58,13 @@ def forsake(hold: Hold, times: int) -> None:
     heir.depth = times
     if opened.get() is hold:
         opened.set(heir)
-    hold.book.combiner.submit(partial(_replace, hold, heir, times))
-    hold.book.flush_elsewhere()
+    hold.core.combiner.submit(partial(_replace, hold, heir, times))
+    hold.core.flush_elsewhere()
 
 
 def _replace(hold: Hold, heir: Hold, times: int) -> None:
-    """Inside the gate; may be repeated."""
-    holders = hold.book.ledger.holders
+    """Inside the combiner; may be repeated."""
+    holders = hold.core.ledger.holders
     if holders.get(hold.key) is not heir:
         if hold.depth <= 0 or holders.get(hold.key) is not hold:
             heir.depth = 0
@@ -114,17 +114,17 @@ class _Kept(Hold):
                 heir.depth -= times
         elif heir.depth > 0:
             heir.depth = 0
-            book = heir.book
-            book.combiner.submit(partial(_release, heir))
-            book.flush_elsewhere()
+            core = heir.core
+            core.combiner.submit(partial(_release, heir))
+            core.flush_elsewhere()
 
 
 def _release(hold: Hold) -> None:
-    """Take out what is given back. Inside the gate; may be repeated."""
-    book = hold.book
-    book._release(hold)
-    if book.ledger.closed:
-        book._retire()
+    """Take out what is given back. Inside the combiner; may be repeated."""
+    core = hold.core
+    core._release(hold)
+    if core.ledger.closed:
+        core._retire()
 
 
 _kinds: dict[type[Hold], type[Hold]] = {Hold: _Kept}

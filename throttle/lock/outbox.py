@@ -1,4 +1,4 @@
-"""What observers are told after a step of a ledger, outside its gate, since that may run user code."""
+"""What observers are told after a step of a ledger, outside its combiner, since that may run user code."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from ...actors.engine import Worker
 
 
-class Teller:
+class Outbox:
     """Keeps what is to be told, in order."""
 
     __slots__ = ("_emitting", "_failed", "_outbox")
@@ -71,7 +71,7 @@ class _Flush:
 
     __slots__ = ("_teller",)
 
-    def __init__(self, teller: Teller) -> None:
+    def __init__(self, teller: Outbox) -> None:
         self._teller = teller
 
     def run(self, worker: Worker) -> None:

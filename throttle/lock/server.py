@@ -34,9 +34,9 @@ from ..ledger.values import (
     check_positive,
 )
 from . import events
-from .lock_core import Book
+from .lock_core import LockCore
 from .settings import Settings
-from .table import books, table
+from .table import cores, table
 
 logger = logging.getLogger("resprout.throttle")
 _OPTIONS = frozenset(field.name for field in attrs.fields(Settings)) - {
@@ -56,7 +56,7 @@ class TakeName:
 
 
 class LockServer(LibraryServer):
-    """Answers for one ledger. Steps of the ledger run in the threads of its callers, through the gate, so
+    """Answers for one ledger. Steps of the ledger run in the threads of its callers, through the combiner, so
     nothing is asked of this process while it lives, and nothing is lost when it dies.
     """
 
@@ -66,28 +66,28 @@ class LockServer(LibraryServer):
     _use = "the functions of resprout.throttle (run, slot, acquire, execute, lock_state, ...)"
 
     def init(self, settings: Settings) -> Any:
-        book = table.open(settings)
-        if not book.adopt(self.pid, settings):
+        core = table.open(settings)
+        if not core.adopt(self.pid, settings):
             # Stopped, while its supervisor was about to restart it.
             return IGNORE
-        if book.announced:
-            events.tell(events.ADOPTED, book.state(), settings.name, book.ledger.num_slots)
+        if core.announced:
+            events.tell(events.ADOPTED, core.state(), settings.name, core.ledger.num_slots)
         else:
-            book.announced = True
+            core.announced = True
             events.created(settings.name, settings.num_slots)
-        return Ok(book)
+        return Ok(core)
 
-    def handle_cast(self, message: object, book: Book) -> Any:
+    def handle_cast(self, message: object, core: LockCore) -> Any:
         if not isinstance(message, TakeName):
-            return super().handle_cast(message, book)
+            return super().handle_cast(message, core)
         self._thief = message
         process.monitor(message.taker)
-        return NoReply(book)
+        return NoReply(core)
 
-    def handle_info(self, message: object, book: Book) -> Any:
+    def handle_info(self, message: object, core: LockCore) -> Any:
         thief = self._thief
         if thief is None or not isinstance(message, Down) or message.pid is not thief.taker:
-            return super().handle_info(message, book)
+            return super().handle_info(message, core)
         try:
             process.register(self.pid, thief.name)
         except AlreadyRegistered as taken:
@@ -95,7 +95,7 @@ class LockServer(LibraryServer):
             process.monitor(taken.pid)
         else:
             self._thief = None
-        return NoReply(book)
+        return NoReply(core)
 
 
 def settings_of(
@@ -141,9 +141,9 @@ def start_lock(settings: Settings) -> Pid | None:
     try:
         pid = LockServer.start_link(settings, name=settings.name)
     except AlreadyStarted as taken:
-        book = books.get(settings.name)
+        core = cores.get(settings.name)
         ours = isinstance(taken.pid.actor, LockServer)
-        if book is None or book.ledger.closed or book.process is not None or ours:
+        if core is None or core.ledger.closed or core.process is not None or ours:
             raise
         logger.error(
             "the name of lock %r was taken by %s while the lock process was being restarted; the lock goes "
@@ -165,8 +165,8 @@ def is_lock(spec: ChildSpec, settings: Settings) -> bool:
 
 
 def _lost(pid: Pid) -> None:
-    for book in list(books.values()):
-        book.lost(pid)
+    for core in list(cores.values()):
+        core.lost(pid)
 
 
 on_lost(_lost)

@@ -7,22 +7,22 @@ from collections.abc import Callable
 from ...actors import LockNotFound, telemetry
 from ...actors.engine import first_use, replace
 from ..ledger.values import check_name
-from .lock_core import Book
+from .lock_core import LockCore
 from .settings import Settings
 
-books: dict[str, Book] = {}
+cores: dict[str, LockCore] = {}
 
 
 def _nothing(name: str) -> None:
     """Stand for the renewal of locks, where there is nothing to renew."""
 
 
-def _nothing_to_restore(book: Book) -> None:
+def _nothing_to_restore(core: LockCore) -> None:
     """Stand for the restoration of locks, before there is a tree for them."""
 
 
 class Table:
-    """Lock-free: a change is one operation on a dict; a book is only forgotten inside its gate."""
+    """Lock-free: a change is one operation on a dict; a core is only forgotten inside its combiner."""
 
     __slots__ = ("_highest", "inherited", "renew", "restore")
 
@@ -31,57 +31,57 @@ class Table:
         """Under 0, the highest token that a forgotten lock has given."""
         self.inherited: dict[str, Settings] = {}
         """In a forked child: the locks that its parent had, until there is one of that name here."""
-        self.renew: Callable[[str], Book | None] = _nothing
+        self.renew: Callable[[str], LockCore | None] = _nothing
         """In a forked child: makes one of those anew (see forked)."""
-        self.restore: Callable[[Book], object] = _nothing_to_restore
+        self.restore: Callable[[LockCore], object] = _nothing_to_restore
         """Starts the process of a lock again that belongs to the library's own tree (see tree)."""
 
-    def find(self, name: str) -> Book:
-        """Return the book of a lock.
+    def find(self, name: str) -> LockCore:
+        """Return the core of a lock.
 
         Raises:
             LockNotFound: no lock has that name.
         """
-        book = books.get(name)
-        if book is None or book.ledger.closed:
+        core = cores.get(name)
+        if core is None or core.ledger.closed:
             if first_use():
                 return self.find(name)
-            book = self.renew(check_name(name))
-            if book is None:
+            core = self.renew(check_name(name))
+            if core is None:
                 raise LockNotFound(name)
-        return book
+        return core
 
-    def open(self, settings: Settings) -> Book:
-        """Return the book that a new lock process is to adopt: that of its former life, else a new one."""
-        book = books.get(settings.name)
-        if book is None:
+    def open(self, settings: Settings) -> LockCore:
+        """Return the core that a new lock process is to adopt: that of its former life, else a new one."""
+        core = cores.get(settings.name)
+        if core is None:
             # Whoever is first; a second lock process of that name does not come this far.
-            book = books.setdefault(settings.name, Book(settings, self))
-        return book
+            core = cores.setdefault(settings.name, LockCore(settings, self))
+        return core
 
     def highest_token(self) -> int:
         """Return the highest token that a forgotten lock has given, so that its successor's are higher."""
         return self._highest[0]
 
-    def keep(self, book: Book) -> None:
+    def keep(self, core: LockCore) -> None:
         """Have it found by its name."""
-        books[book.settings.name] = book
-        self.inherited.pop(book.settings.name, None)
+        cores[core.settings.name] = core
+        self.inherited.pop(core.settings.name, None)
 
-    def orphaned(self, book: Book) -> None:
+    def orphaned(self, core: LockCore) -> None:
         """Have its process started again."""
-        self.restore(book)
+        self.restore(core)
 
-    def forget(self, book: Book) -> None:
+    def forget(self, core: LockCore) -> None:
         """Have it found no more, if it is found."""
-        name = book.settings.name
-        if books.get(name) is book:
-            self.note_token(book)
-            del books[name]
+        name = core.settings.name
+        if cores.get(name) is core:
+            self.note_token(core)
+            del cores[name]
 
-    def note_token(self, book: Book) -> None:
+    def note_token(self, core: LockCore) -> None:
         """Have those of later locks be higher than what this one has given."""
-        given = book.ledger.token
+        given = core.ledger.token
         while True:
             highest = self._highest[0]
             if given <= highest or replace(self._highest, 0, highest, given):
@@ -92,8 +92,8 @@ table = Table()
 
 
 def _hear() -> None:
-    for book in list(books.values()):
-        book.hear()
+    for core in list(cores.values()):
+        core.hear()
 
 
 # So that no step has to look whether anybody listens.

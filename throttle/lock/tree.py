@@ -40,11 +40,11 @@ from ...actors import (
 )
 from ...actors.engine import Worker, kernel, lock
 from ...supervision import DynamicSupervisor, FailedToStartChild, Supervisor
-from .lock_core import Book
+from .lock_core import LockCore
 from .server import start_lock
 from .settings import Life, Settings
-from .table import books, table
-from .workers import Hand
+from .table import cores, table
+from .workers import WorkerHandle
 
 T = TypeVar("T")
 logger = logging.getLogger("resprout.throttle")
@@ -63,13 +63,13 @@ class Restorer(GenServer):
     """Runs once after each start of the supervisor of the locks, and is no process afterwards."""
 
     def init(self, arg: object) -> Any:
-        for book in list(books.values()):
-            if _waits(book):
+        for core in list(cores.values()):
+            if _waits(core):
                 try:
-                    _restore(LOCKS, book)
+                    _restore(LOCKS, core)
                 except StartError:
                     # That one's trouble is not the others'.
-                    logger.exception("lock %r did not start again; another try follows", book.settings.name)
+                    logger.exception("lock %r did not start again; another try follows", core.settings.name)
                     kernel.pool.submit(_rebuild)
         return IGNORE
 
@@ -180,13 +180,13 @@ _rebuild = _Rebuild()
 def _build_again() -> None:
     """Start the tree, and the locks that it does not know of, as long as there are any that wait for it."""
     pause = 0.001
-    while not kernel.exiting and (waiting := [book for book in list(books.values()) if _waits(book)]):
+    while not kernel.exiting and (waiting := [core for core in list(cores.values()) if _waits(core)]):
         try:
             locks = ensure(LOCKS)
-            for book in waiting:
+            for core in waiting:
                 # Its restorer has dealt with most of them.
-                if _waits(book):
-                    _restore(locks, book)
+                if _waits(core):
+                    _restore(locks, core)
             return
         except (StartError, ProcessExit, CallTimeout):
             # Ended once more, before it was complete.
@@ -195,14 +195,14 @@ def _build_again() -> None:
         pause = min(2 * pause, 1.0)
 
 
-def _waits(book: Book) -> bool:
+def _waits(core: LockCore) -> bool:
     """Tell whether a lock of this tree has no process."""
-    return book.settings.home and not book.ended and (book.process is None or book.process.dead)
+    return core.settings.home and not core.ended and (core.process is None or core.process.dead)
 
 
-def _restore(locks: Pid | str, book: Book) -> None:
+def _restore(locks: Pid | str, core: LockCore) -> None:
     try:
-        DynamicSupervisor.start_child(locks, spec_of(book.settings))
+        DynamicSupervisor.start_child(locks, spec_of(core.settings))
     except AlreadyStarted:
         # By somebody who was faster.
         pass
@@ -240,10 +240,10 @@ def stop_home(pid: Pid | None) -> None:
     DynamicSupervisor.count_children(locks)
 
 
-def start_worker(worker: type[GenServer], hand: Hand) -> Pid:
+def start_worker(worker: type[GenServer], handle: WorkerHandle) -> Pid:
     """Start a slot worker. One that dies is not restarted: the next job that needs it starts another."""
-    id = f"worker of {hand.book.settings.name}"
-    spec = ChildSpec(id, (worker.start_link, (hand,), {}), restart="temporary")
+    id = f"worker of {handle.core.settings.name}"
+    spec = ChildSpec(id, (worker.start_link, (handle,), {}), restart="temporary")
     for _ in range(RETRIES):
         try:
             pid = DynamicSupervisor.start_child(ensure(WORKERS), spec)
@@ -286,4 +286,4 @@ def in_thread(fn: Callable[[], T]) -> T:
     return answer[0]
 
 
-table.restore = lambda book: kernel.pool.submit(_rebuild)
+table.restore = lambda core: kernel.pool.submit(_rebuild)

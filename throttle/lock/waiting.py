@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from ...actors import Pid
     from ...actors.engine import ThreadState
-    from .lock_core import Book
+    from .lock_core import LockCore
 
 
 FIRST_LOOK = 0.001
@@ -26,7 +26,7 @@ LAST_LOOK = 0.064
 
 
 def queue_up(
-    book: Book,
+    core: LockCore,
     me: Pid,
     here: ThreadState,
     timeout: float | None,
@@ -48,14 +48,14 @@ def queue_up(
         LockNotFound, QueueFull, ValueError: the claim was refused.
         Killed, ServerExit: the process has died meanwhile.
     """
-    claim = thread_caller(book.settings.name, me, priority, weight, release_on_kill)
-    claim.book = book
+    claim = thread_caller(core.settings.name, me, priority, weight, release_on_kill)
+    claim.core = core
     claim.code = code
     claim.lasti = lasti
     # The thread's own is used again and again, so who rings late for a wait before rings this one.
     claim.sleeper = sleeper = me.sleeper
     try:
-        book.join(claim)
+        core.join(claim)
         if (
             timeout is None
             and look is None
@@ -76,20 +76,20 @@ def queue_up(
             me.parked = None
             if me._fate:
                 me.meet_death()
-        hold: Hold = claim if claim.answer is GRANTED else _wait(book, claim, timeout, look)
+        hold: Hold = claim if claim.answer is GRANTED else _wait(core, claim, timeout, look)
         if release_on_kill and me.dead:
             # It died before there was anything to release.
-            book.owner_died(me, None)
+            core.owner_died(me, None)
     except BaseException:
         if me.parked is claim:
             me.parked = None
-        give_up(book, claim)
+        give_up(core, claim)
         raise
     return hold
 
 
 def _wait(
-    book: Book, claim: ThreadCaller, timeout: float | None, look: Callable[[], Hold | None] | None
+    core: LockCore, claim: ThreadCaller, timeout: float | None, look: Callable[[], Hold | None] | None
 ) -> Hold:
     deadline = None if timeout is None else monotonic() + timeout
     nap = FIRST_LOOK
@@ -102,17 +102,17 @@ def _wait(
         if look is not None and claim.answer is None:
             other = look()
             if other is not None:
-                hand_on(book, claim)
+                hand_on(core, claim)
                 return other
             nap *= 2
             if nap > LAST_LOOK:
                 look = None
-        hold = _decided(book, claim, deadline, timeout)
+        hold = _decided(core, claim, deadline, timeout)
         if hold is not None:
             return hold
 
 
-async def queue_up_async(book: Book, me: Pid, claim: TaskCaller, timeout: float | None) -> Hold:
+async def queue_up_async(core: LockCore, me: Pid, claim: TaskCaller, timeout: float | None) -> Hold:
     """Get a hold for this task, however long it takes; otherwise the same. The claim may be in the line
     already.
 
@@ -120,23 +120,23 @@ async def queue_up_async(book: Book, me: Pid, claim: TaskCaller, timeout: float 
     """
     try:
         if not claim.ticket and claim.answer is None:
-            book.join(claim)
+            core.join(claim)
         deadline = None if timeout is None else monotonic() + timeout
         while True:
             if claim.answer is None:
                 await claim.rung(None if deadline is None else max(0.0, deadline - monotonic()))
-            hold = _decided(book, claim, deadline, timeout)
+            hold = _decided(core, claim, deadline, timeout)
             if hold is not None:
                 break
         if claim.release_on_kill and me.dead:
-            book.owner_died(me, None)
+            core.owner_died(me, None)
     except BaseException:
-        give_up(book, claim)
+        give_up(core, claim)
         raise
     return hold
 
 
-def _decided(book: Book, claim: Caller, deadline: float | None, timeout: float | None) -> Hold | None:
+def _decided(core: LockCore, claim: Caller, deadline: float | None, timeout: float | None) -> Hold | None:
     """Tell what came of a wait; None when it is to be gone on with."""
     answer = claim.answer
     if answer is None:
@@ -144,13 +144,13 @@ def _decided(book: Book, claim: Caller, deadline: float | None, timeout: float |
             return None
         if not claim.ticket:
             # Somebody else was at the ledger, and it has not joined the line yet; it may find a free slot.
-            _decide(book, partial(_join, book, claim))
+            _decide(core, partial(_join, core, claim))
             if claim.answer is not None:
                 return None
         # A slot that is granted in this very moment goes to the next.
-        hand_on(book, claim)
-        book.timed_out(claim)
-        raise CallTimeout(f"lock {book.settings.name!r} gave {claim.pid} no slot within {timeout:g} s")
+        hand_on(core, claim)
+        core.timed_out(claim)
+        raise CallTimeout(f"lock {core.settings.name!r} gave {claim.pid} no slot within {timeout:g} s")
     if answer is GRANTED:
         return claim
     if isinstance(answer, Hold):
@@ -164,59 +164,59 @@ def _decided(book: Book, claim: Caller, deadline: float | None, timeout: float |
             claim.depth = 0
             return answer
         # Its process has given that back before this claim came to it.
-        _decide(book, partial(_start_over, book, claim))
+        _decide(core, partial(_start_over, core, claim))
         return None
     if answer is NUDGED:
-        _decide(book, partial(_retry, book, claim))
+        _decide(core, partial(_retry, core, claim))
         return None
     assert isinstance(answer, BaseException)
     raise answer
 
 
-def _decide(book: Book, step: partial[bool]) -> None:
+def _decide(core: LockCore, step: partial[bool]) -> None:
     """Have a step done before going on; on top of a step of this very thread, as soon as that is over."""
-    if book.decide(step) is None:
-        book.step(step)
+    if core.decide(step) is None:
+        core.step(step)
 
 
-def _join(book: Book, claim: Caller) -> bool:
-    """Join the line, or do nothing when it is there. Inside the gate."""
-    book.ledger.join(claim, claim.since)
+def _join(core: LockCore, claim: Caller) -> bool:
+    """Join the line, or do nothing when it is there. Inside the combiner."""
+    core.ledger.join(claim, claim.since)
     return True
 
 
-def _start_over(book: Book, claim: Caller) -> bool:
-    """Join the line anew. Inside the gate, where whoever offered the shared hold has finished with it."""
+def _start_over(core: LockCore, claim: Caller) -> bool:
+    """Join the line anew. Inside the combiner, where whoever offered the shared hold has finished with it."""
     if claim.shared:
-        book.ledger.line.remove(claim)
+        core.ledger.queue.remove(claim)
         claim.renew()
         claim.ticket = 0
         claim.sibling = None
         claim.out = claim.nudged = claim.shared = False
-    book.ledger.join(claim, monotonic())
+    core.ledger.join(claim, monotonic())
     return True
 
 
-def _retry(book: Book, claim: Caller) -> bool:
-    """After a nudge: take a free slot, or wait anew in the old place. Inside the gate."""
+def _retry(core: LockCore, claim: Caller) -> bool:
+    """After a nudge: take a free slot, or wait anew in the old place. Inside the combiner."""
     if claim.answer is NUDGED:
         claim.renew()
-        book.ledger.retry(claim, monotonic())
+        core.ledger.retry(claim, monotonic())
     return True
 
 
-def give_up(book: Book, claim: Caller) -> None:
+def give_up(core: LockCore, claim: Caller) -> None:
     """After an exception: leave the line, and give a slot that was granted already to the next.
 
     Where the stack has no room for that, the kernel thread does it, or whoever comes before it.
     """
     # From now on no grant is taken.
     claim.depth = 0
-    book.combiner.repair(claim, claim.leave)
-    hand_on(book, claim)
+    core.combiner.repair(claim, claim.leave)
+    hand_on(core, claim)
 
 
-def hand_on(book: Book, claim: Caller) -> None:
+def hand_on(core: LockCore, claim: Caller) -> None:
     """Leave the line, and give a slot that was granted already to the next. May be repeated.
 
     Returns when it is done: a step under way may have entered a hold for this claim, and takes it out again
@@ -224,6 +224,6 @@ def hand_on(book: Book, claim: Caller) -> None:
     taken for a nested one.
     """
     claim.depth = 0
-    if book.decide(claim.leave) is None:
+    if core.decide(claim.leave) is None:
         # On top of a step of this very thread.
-        book.step(claim.leave)
+        core.step(claim.leave)

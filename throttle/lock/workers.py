@@ -37,7 +37,7 @@ class Owner(Protocol):
     """The core of the lock, as far as its workers need it."""
 
     settings: Settings
-    crew: deque[Hand] | None
+    idle_workers: deque[WorkerHandle] | None
     """The idle workers, the last used one last."""
 
     def owner_died(self, pid: Pid, reason: object) -> None:
@@ -47,19 +47,19 @@ class Owner(Protocol):
         """No code of a worker runs any more."""
 
 
-class Hand:
+class WorkerHandle:
     """One worker, for whoever gives it a job.
 
-    Whoever finds a hand in the crew may give it one job, if they can ``take`` it: a step that was cut off and
-    repeated may have put it there twice, or while it is at work. A job goes into its queue first; then the
-    worker is sent a message, unless it is warm. Only the worker itself says that it is warm, and looks at its
-    queue once more after it has said that it is not: so no job is left where nobody looks.
+    Whoever finds it among the idle workers may give it one job, if they can ``take`` it: a step that was cut
+    off and repeated may have put it there twice, or while it is at work. A job goes into its queue first;
+    then the worker is sent a message, unless it is warm. Only the worker itself says that it is warm, and
+    looks at its queue once more after it has said that it is not: so no job is left where nobody looks.
     """
 
-    __slots__ = ("_jobs", "_taken", "book", "pid", "warm")
+    __slots__ = ("_jobs", "_taken", "core", "pid", "warm")
 
-    def __init__(self, book: Owner) -> None:
-        self.book = book
+    def __init__(self, core: Owner) -> None:
+        self.core = core
         self.pid: Pid | None = None
         self.warm = False
         """Its worker will look at the queue. Written by the worker only."""
@@ -80,7 +80,7 @@ class Hand:
     def give(self, job: Task) -> None:
         """Give it the job that it was taken for, whose slot is the worker's by now. May be repeated.
 
-        If the worker has died, the book is told once more.
+        If the worker has died, the core is told once more.
         """
         pid = self.pid
         assert pid is not None
@@ -89,9 +89,9 @@ class Hand:
             pid.deliver(Cast(self))
         if pid._fate:
             # It may have died, and left, before the slot was its own: then nobody has freed that.
-            self.book.owner_died(pid, pid.exit_reason)
+            self.core.owner_died(pid, pid.exit_reason)
             if pid.left:
-                self.book.owner_left(pid)
+                self.core.owner_left(pid)
 
     def dismiss(self) -> None:
         """End the worker; for whoever has popped it."""
@@ -100,34 +100,35 @@ class Hand:
             pid.signal(None, "shutdown")
         self._jobs.put(None)
 
-    def idle(self, crew: deque[Hand], job: Task) -> None:
-        """Join the crew after a job, or without having been given it. May be repeated, also when it has the
-        next one.
+    def idle(self, idle_workers: deque[WorkerHandle], job: Task) -> None:
+        """Join the idle workers after a job, or without having been given it.
+
+        May be repeated, also when it has the next one.
         """
         taken = self._taken
         if taken.get(0) is job:
             del taken[0]
-        if not taken and self not in crew:
-            crew.append(self)
+        if not taken and self not in idle_workers:
+            idle_workers.append(self)
 
-    def next(self, crew: deque[Hand] | None) -> Task | None:
+    def next(self, idle_workers: deque[WorkerHandle] | None) -> Task | None:
         """Wait for a job for a moment; None when there is none, and the next one comes as a message."""
         waiting = kernel.pool.waiting
         ident = _thread.get_ident()
         # Who waits does not count against the pool's growth.
         waiting[ident] = None
         try:
-            # A dead worker is in no crew; whoever gives it a job nevertheless tells the book.
+            # A dead worker is not among the idle workers; whoever gives it a job nevertheless tells the core.
             if not self.alive:
                 return None
             try:
                 return self._jobs.get(timeout=LINGER)
             except queue.Empty:
-                return self._cool(crew)
+                return self._cool(idle_workers)
         finally:
             waiting.pop(ident, None)
 
-    def _cool(self, crew: deque[Hand] | None) -> Task | None:
+    def _cool(self, idle_workers: deque[WorkerHandle] | None) -> Task | None:
         """Stop waiting, unless a job has come in this moment."""
         self.warm = False
         # Whoever has put a job there without seeing that is seen here.
@@ -138,14 +139,14 @@ class Hand:
         else:
             self.warm = True
             return job
-        if crew is not None:
+        if idle_workers is not None:
             try:
-                crew.remove(self)
+                idle_workers.remove(self)
             except ValueError:
                 # Somebody has popped it, and is about to give it a job.
                 return None
             # Warm ones are popped first.
-            crew.appendleft(self)
+            idle_workers.appendleft(self)
         return None
 
 
@@ -155,20 +156,20 @@ class SlotWorker(LibraryServer):
     _what = "a slot worker of a lock"
     _use = "throttle.execute"
 
-    def init(self, hand: Hand) -> Ok:
-        hand.pid = self.pid
-        return Ok(hand)
+    def init(self, handle: WorkerHandle) -> Ok:
+        handle.pid = self.pid
+        return Ok(handle)
 
-    def handle_cast(self, message: Any, hand: Hand) -> NoReply | Stop:
-        if message is not hand:
-            return super().handle_cast(message, hand)  # type: ignore[no-any-return]  # a NoReply
-        hand.warm = True
-        while (task := hand.next(hand.book.crew)) is not None:
+    def handle_cast(self, message: Any, handle: WorkerHandle) -> NoReply | Stop:
+        if message is not handle:
+            return super().handle_cast(message, handle)  # type: ignore[no-any-return]  # a NoReply
+        handle.warm = True
+        while (task := handle.next(handle.core.idle_workers)) is not None:
             if not task.run():
-                return Stop("shutdown", hand)
+                return Stop("shutdown", handle)
             if self._pid._inbox:
                 # Jobs may come for ever; whoever has sent it something else has its turn between two of them.
                 # (It stays warm: it looks at its queue when this message of its own comes.)
-                self._pid.deliver(Cast(hand))
+                self._pid.deliver(Cast(handle))
                 break
-        return NoReply(hand)
+        return NoReply(handle)

@@ -482,7 +482,7 @@ def test_a_grant_that_came_too_late_for_a_cancelled_task_teaches_nothing() -> No
     ledger.adopt(0.0)
     nobody: Any = None
     claim = Late(nobody, 7)
-    claim.book = SimpleNamespace(ledger=ledger)
+    claim.core = SimpleNamespace(ledger=ledger)
     ledger.join(claim, 0.0)
     assert ledger.holders[7] is claim
     claim.depth = 0

@@ -121,28 +121,28 @@ def test_a_heavy_head_that_leaves_lets_those_behind_it_go() -> None:
 
 @pytest.mark.parametrize("own", [True, False])
 def test_a_hand_over_to_a_heavy_head_lets_a_lighter_one_behind_it_go_too(own: bool) -> None:
-    desk = LockSteps(Settings("lock", 3), 0)
-    desk.ledger.adopt(0.0)
+    core = LockSteps(Settings("lock", 3), 0)
+    core.ledger.adopt(0.0)
     claims = [Asked(process_of(key), key, weight) for key, weight in ((1, 2), (2, 2), (3, 1))]
     for claim in claims:
         claim.own = own
-        desk.join(claim)
+        core.join(claim)
     first, heavy, light = claims
     assert not light.granted
-    desk.give_back(first.holds[0])
+    core.give_back(first.holds[0])
     assert heavy.granted
     assert light.granted
 
 
 def test_a_higher_priority_passes_a_heavy_head_through_a_desk_as_well() -> None:
-    desk = LockSteps(Settings("lock", 2), 0)
-    desk.ledger.adopt(0.0)
+    core = LockSteps(Settings("lock", 2), 0)
+    core.ledger.adopt(0.0)
     claims = [
         Asked(process_of(key), key, weight, priority)
         for key, weight, priority in ((1, 1, 0), (2, 2, 0), (3, 1, 1))
     ]
     for claim in claims:
-        desk.join(claim)
+        core.join(claim)
     assert [claim.granted for claim in claims] == [True, False, True]
 
 
@@ -347,7 +347,7 @@ class AgainstModel(RuleBasedStateMachine):
         self.last_token = 0
         self.ledger_claims: list[Asked] = []
 
-    # What is tested; see below for the same through a desk.
+    # What is tested; see below for the same through a core.
 
     def ask(self, claim: Asked) -> None:
         self.ledger.join(claim, 0.0)
@@ -501,23 +501,23 @@ class StepsAgainstModel(AgainstModel):
 
     def __init__(self) -> None:
         super().__init__()
-        self.desk = self.form(Settings("lock", 2), 0)
-        self.ledger = self.desk.ledger
+        self.core = self.form(Settings("lock", 2), 0)
+        self.ledger = self.core.ledger
         self.ledger.adopt(0.0)
 
     def ask(self, claim: Asked) -> None:
-        self.desk.join(claim)
+        self.core.join(claim)
 
     def take(self, key: int) -> Hold | None:
-        return self.desk.take(process_of(key), 1, False)
+        return self.core.take(process_of(key), 1, False)
 
     def free(self, hold: Hold) -> None:
-        self.desk.give_back(hold)
+        self.core.give_back(hold)
 
     @invariant()
     def nobody_is_left_inside(self) -> None:
-        assert not self.desk.combiner.busy
-        assert not self.desk.combiner.requests
+        assert not self.core.combiner.busy
+        assert not self.core.combiner.requests
 
 
 class FastStepsAgainstModel(StepsAgainstModel):

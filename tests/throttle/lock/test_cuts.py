@@ -171,7 +171,7 @@ def test_a_step_cut_at_any_bytecode_and_repeated_ends_as_if_it_had_not_been_cut(
             ledger.mend(5.0)
             right(ledger, claims)
         if was_cut or not opcode:
-            # The gate does a step that was cut once more.
+            # The combiner does a step that was cut once more.
             step(ledger, claims, claims[9])
         right(ledger, claims)
         waiting = [claim.key for claim in ledger.waiting()]
@@ -201,15 +201,15 @@ def process_of(key: int) -> Any:
 
 def desk_with_a_line(steps: type[LockSteps], own: bool) -> tuple[LockSteps, dict[int, Asked]]:
     """One slot: 1 holds it, 2 and 3 and 4 wait, 3 has given up."""
-    desk = steps(Settings("lock", 1), 0)
-    desk.ledger.adopt(0.0)
+    core = steps(Settings("lock", 1), 0)
+    core.ledger.adopt(0.0)
     claims = {}
     for key in (1, 2, 3, 4):
         claims[key] = claim = Asked(process_of(key), key)
         claim.own = own
-        desk.join(claim)
+        core.join(claim)
     claims[3].gave_up = True
-    return desk, claims
+    return core, claims
 
 
 @pytest.mark.parametrize("own", [True, False])
@@ -220,20 +220,20 @@ def test_a_hand_over_cut_at_any_bytecode_frees_the_slot_for_the_next_or_has_not_
     """Of the second giver, the next in the line has given up, and the one after that is served."""
     cuts = 0
     while True:
-        desk, claims = desk_with_a_line(steps, own)
+        core, claims = desk_with_a_line(steps, own)
         if givers == 2:
-            desk.give_back(held(claims[1]))
+            core.give_back(held(claims[1]))
         giver, taker = claims[givers], claims[2 * givers]
-        was_cut = cut_at(cuts + 1, lambda desk=desk, giver=giver: desk.give_back(held(giver)))
-        assert not desk.combiner.busy
-        assert not desk.combiner.requests
-        right(desk.ledger, claims)
+        was_cut = cut_at(cuts + 1, lambda core=core, giver=giver: core.give_back(held(giver)))
+        assert not core.combiner.busy
+        assert not core.combiner.requests
+        right(core.ledger, claims)
         if held(giver).depth > 0:
             # Cut before anything was done: it is still held, and can be given back.
             assert was_cut
-            desk.give_back(held(giver))
-        assert list(desk.ledger.holders) == [taker.key]
-        assert [claim.key for claim in desk.ledger.waiting() if not claims[claim.key].gave_up] == (
+            core.give_back(held(giver))
+        assert list(core.ledger.holders) == [taker.key]
+        assert [claim.key for claim in core.ledger.waiting() if not claims[claim.key].gave_up] == (
             [4] if givers == 1 else []
         )
         if not was_cut:
@@ -258,32 +258,32 @@ def test_a_hand_over_between_threads_cut_at_any_bytecode_wakes_the_next_or_has_n
     """1 gives back, 2 may have given up, and 3 is next then."""
     cuts = 0
     while True:
-        desk = steps(Settings("lock", 1), 0)
-        desk.ledger.adopt(0.0)
-        giver = desk.take(process_of(1), 1, False)
+        core = steps(Settings("lock", 1), 0)
+        core.ledger.adopt(0.0)
+        giver = core.take(process_of(1), 1, False)
         assert giver is not None
         claims = {key: thread_caller("lock", process_of(key), 0, 1, False) for key in (2, 3)}
         sleepers: dict[int, Any] = {}
         for key, claim in claims.items():
             sleepers[key] = claim.sleeper = cast("Any", Sleeper())
-            desk.join(claim)
+            core.join(claim)
         if gone:
             claims[2].depth = 0
-        was_cut = cut_at(cuts + 1, lambda desk=desk, giver=giver: desk.give_back(giver))
-        assert not desk.combiner.busy
-        assert not desk.combiner.requests
+        was_cut = cut_at(cuts + 1, lambda core=core, giver=giver: core.give_back(giver))
+        assert not core.combiner.busy
+        assert not core.combiner.requests
         if giver.depth > 0:
             assert was_cut
-            desk.give_back(giver)
+            core.give_back(giver)
         taker, other = (3, 2) if gone else (2, 3)
-        assert desk.ledger.holders == {taker: claims[taker]}
-        assert desk.ledger.used == 1
+        assert core.ledger.holders == {taker: claims[taker]}
+        assert core.ledger.used == 1
         assert claims[taker].answer is GRANTED
         assert claims[taker].depth == 1
         assert sleepers[taker].rung >= 1
         assert sleepers[other].rung == 0
-        assert [claim.key for claim in desk.ledger.waiting()] == ([] if gone else [3])
-        assert set(desk.ledger.line.by_key) == ({2, 3} - {2, taker})
+        assert [claim.key for claim in core.ledger.waiting()] == ([] if gone else [3])
+        assert set(core.ledger.queue.by_key) == ({2, 3} - {2, taker})
         if not was_cut:
             break
         cuts += 1
@@ -296,38 +296,38 @@ def test_a_wait_cut_at_any_bytecode_leaves_nothing_behind(line: bool, steps: typ
     here: Any = SimpleNamespace(owed=None)
     left: list[Hold | None] = []
     while True:
-        desk = steps(Settings("lock", 1), 0)
-        desk.ledger.adopt(0.0)
-        holds = {1: desk.take(process_of(1), 1, False)}
+        core = steps(Settings("lock", 1), 0)
+        core.ledger.adopt(0.0)
+        holds = {1: core.take(process_of(1), 1, False)}
         if line:
             claim = Asked(process_of(2), 2)
-            desk.join(claim)
+            core.join(claim)
 
-        def acquire(desk: LockSteps = desk, line: bool = line, held: Any = holds[1]) -> None:
+        def acquire(core: LockSteps = core, line: bool = line, held: Any = holds[1]) -> None:
             if held.depth > 0:
-                desk.give_back(held)
-            second = desk.ledger.holders.get(2)
+                core.give_back(held)
+            second = core.ledger.holders.get(2)
             if line and second is not None:
-                desk.give_back(second)
+                core.give_back(second)
 
         me: Any = process_of(9)
         me.parked, me._fate, me.dead = None, (), False
         me.sleeper = SimpleNamespace(acquire=acquire, release=lambda: None)
         granted: list[Hold] = []
 
-        def wait(desk: Any = desk, me: Any = me, granted: list[Hold] = granted) -> None:
-            granted.append(queue_up(desk, me, here, None, 0, 1, False))
+        def wait(core: Any = core, me: Any = me, granted: list[Hold] = granted) -> None:
+            granted.append(queue_up(core, me, here, None, 0, 1, False))
 
         was_cut = cut_at(len(left) + 1, wait)
-        assert not desk.combiner.busy
-        assert not desk.combiner.requests
+        assert not core.combiner.busy
+        assert not core.combiner.requests
         assert me.parked is None
-        assert not list(desk.ledger.waiting()) or was_cut
+        assert not list(core.ledger.waiting()) or was_cut
         # Whoever held it before gives it back, if that was cut.
         acquire()
-        assert not desk.ledger.line.by_key
-        hold = desk.ledger.holders.get(9)
-        assert desk.ledger.used == (0 if hold is None else 1)
+        assert not core.ledger.queue.by_key
+        hold = core.ledger.holders.get(9)
+        assert core.ledger.used == (0 if hold is None else 1)
         if not was_cut:
             assert granted == [hold]
             break
@@ -341,25 +341,25 @@ def test_a_wait_cut_at_any_bytecode_leaves_nothing_behind(line: bool, steps: typ
 def test_a_claim_cut_at_any_bytecode_of_joining_can_be_withdrawn(free: bool, steps: type[LockSteps]) -> None:
     cuts = 0
     while True:
-        desk, claims = desk_with_a_line(steps, own=True)
+        core, claims = desk_with_a_line(steps, own=True)
         if free:
             for key in (2, 3, 4):
-                desk.withdraw(claims[key])
-            desk.give_back(held(claims[1]))
+                core.withdraw(claims[key])
+            core.give_back(held(claims[1]))
         claims[9] = claim = Asked(process_of(9), 9)
-        was_cut = cut_at(cuts + 1, lambda desk=desk, claim=claim: desk.join(claim))
-        assert not desk.combiner.busy
-        right(desk.ledger, claims)
+        was_cut = cut_at(cuts + 1, lambda core=core, claim=claim: core.join(claim))
+        assert not core.combiner.busy
+        right(core.ledger, claims)
         if was_cut:
             # As whoever waits does, when they hear of it.
             claim.gave_up = True
-            desk.withdraw(claim)
+            core.withdraw(claim)
             if claim.hold is not None:
-                desk.give_back(claim.hold)
-            assert 9 not in desk.ledger.holders
-            assert claim not in desk.ledger.waiting()
-        right(desk.ledger, claims)
-        assert desk.ledger.state().used == (1 if not free or not was_cut else 0)
+                core.give_back(claim.hold)
+            assert 9 not in core.ledger.holders
+            assert claim not in core.ledger.waiting()
+        right(core.ledger, claims)
+        assert core.ledger.state().used == (1 if not free or not was_cut else 0)
         if not was_cut:
             break
         cuts += 1
@@ -369,15 +369,15 @@ def test_a_claim_cut_at_any_bytecode_of_joining_can_be_withdrawn(free: bool, ste
 def test_a_grant_cut_at_any_bytecode_leaves_the_slot_free(steps: type[LockSteps]) -> None:
     used = []
     while True:
-        desk = steps(Settings("lock", 1), 0)
-        desk.ledger.adopt(0.0)
-        was_cut = cut_at(len(used) + 1, lambda desk=desk: desk.take(process_of(1), 1, False))
-        assert not desk.combiner.busy
-        assert not desk.combiner.requests
+        core = steps(Settings("lock", 1), 0)
+        core.ledger.adopt(0.0)
+        was_cut = cut_at(len(used) + 1, lambda core=core: core.take(process_of(1), 1, False))
+        assert not core.combiner.busy
+        assert not core.combiner.requests
         if not was_cut:
-            assert desk.ledger.state().used == 1
+            assert core.ledger.state().used == 1
             break
-        used.append(desk.ledger.state().used)
+        used.append(core.ledger.state().used)
     # But for the last bytecodes, which return the grant: it is given then, and nobody could tell.
     assert len(used) > 50
     assert not any(used[:-3])

@@ -13,7 +13,7 @@ import pytest
 from resprout import Backoff, ChildSpec, GenServer, Ok, Supervisor, throttle
 from resprout.actors import Down, LockNotFound, Pid, process
 from resprout.supervision import DynamicSupervisor
-from resprout.throttle.lock.table import books
+from resprout.throttle.lock.table import cores
 from resprout.throttle.lock.tree import LOCKS, ROOT
 
 InThread = Callable[..., "Future[Any]"]
@@ -50,7 +50,7 @@ def await_down(pid: Pid, end: Callable[[], object]) -> None:
 
 
 def pid_of(name: str) -> Pid:
-    pid = books[name].process
+    pid = cores[name].process
     assert pid is not None
     return pid
 

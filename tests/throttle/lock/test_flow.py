@@ -17,7 +17,7 @@ from resprout import throttle
 from resprout.actors import CallTimeout, NoProcess, NotHeld, Pid, process
 from resprout.throttle.lock import flow
 from resprout.throttle.lock.flow import look_again
-from resprout.throttle.lock.table import books
+from resprout.throttle.lock.table import cores
 
 Lock = Callable[..., str]
 InThread = Callable[..., "Future[Any]"]
@@ -177,7 +177,7 @@ def test_a_thread_that_looks_whom_it_waits_for_does_not_nest_in_the_slot_that_it
     def look() -> None:
         granted = throttle.acquire(name)
         me = process.current()
-        assert look_again(books[name], me, 1) is None
+        assert look_again(cores[name], me, 1) is None
         granted.release()
         assert not granted.held
 

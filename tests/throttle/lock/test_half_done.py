@@ -15,8 +15,8 @@ from resprout import throttle
 from resprout.actors import Backoff, Down, LockNotFound, Pid, process
 from resprout.supervision import Supervisor
 from resprout.throttle.ledger.ledger import Ledger
-from resprout.throttle.lock.table import books
-from resprout.throttle.lock.workers import Hand
+from resprout.throttle.lock.table import cores
+from resprout.throttle.lock.workers import WorkerHandle
 
 Lock = Callable[..., str]
 InThread = Callable[..., "Future[Any]"]
@@ -72,7 +72,7 @@ def test_a_job_that_was_delivered_when_its_execute_is_cut_keeps_its_slot(
         assert go.wait(SOON)
         over.set()
 
-    cut_after(monkeypatch, Hand, "give", lambda: begun.wait(SOON))
+    cut_after(monkeypatch, WorkerHandle, "give", lambda: begun.wait(SOON))
     with pytest.raises(Cut):
         throttle.execute(name, job)
     assert begun.is_set()
@@ -103,16 +103,16 @@ def test_a_job_whose_delivery_is_cut_before_it_began_is_delivered(
     throttle.execute(name, int).result(SOON)
     throttle.acquire(name)
     waiting = throttle.execute(name, lambda: "done")
-    real = Hand.give
+    real = WorkerHandle.give
     cuts = [1]
 
-    def give(self: Hand, job: Any) -> None:
+    def give(self: WorkerHandle, job: Any) -> None:
         if cuts:
             cuts.pop()
             raise Cut
         real(self, job)
 
-    monkeypatch.setattr(Hand, "give", give)
+    monkeypatch.setattr(WorkerHandle, "give", give)
     with pytest.raises(Cut):
         throttle.release(name)
     assert waiting.result(SOON) == "done"
@@ -125,9 +125,9 @@ def test_a_job_whose_worker_is_started_twice_is_done_once_and_its_slot_is_the_fi
     name = lock(2)
     throttle.execute(name, int).result(SOON)
     # The one idle worker is taken, so that the next job needs a new one.
-    crew = books[name].crew
-    assert crew is not None
-    idle = crew.pop()
+    idle_workers = cores[name].idle_workers
+    assert idle_workers is not None
+    idle = idle_workers.pop()
     real = process.spawn
     spawned: queue.Queue[Pid] = queue.Queue()
     done: queue.Queue[list[Pid]] = queue.Queue()
@@ -158,30 +158,30 @@ def test_a_job_whose_worker_is_started_twice_is_done_once_and_its_slot_is_the_fi
     both.set()
     worker, *holders = done.get(timeout=SOON)
     assert holders == [worker]
-    crew.append(idle)
+    idle_workers.append(idle)
     assert throttle.execute(name, lambda: "next").result(SOON) == "next"
     assert done.empty()
     assert throttle.lock_state(name) == throttle.LockState(0, 0, 0)
 
 
 def test_telling_goes_on_wherever_it_was_interrupted(lock: Lock, interrupted: Callable[..., bool]) -> None:
-    book = books[lock(1)]
+    core = cores[lock(1)]
     cuts = 0
     was_cut = True
     while was_cut:
         cuts += 1
         first, second = threading.Event(), threading.Event()
-        book.later(first.set)
-        was_cut = interrupted(cuts, book.flush)
-        book.later(second.set)
-        book.flush()
+        core.later(first.set)
+        was_cut = interrupted(cuts, core.flush)
+        core.later(second.set)
+        core.flush()
         assert first.wait(SOON)
         assert second.wait(SOON)
     assert cuts > 3
 
 
 def test_what_can_never_be_told_is_given_up(lock: Lock) -> None:
-    book = books[lock(1)]
+    core = cores[lock(1)]
     tried: list[int] = []
     told = threading.Event()
 
@@ -189,10 +189,10 @@ def test_what_can_never_be_told_is_given_up(lock: Lock) -> None:
         tried.append(1)
         raise ValueError("never")
 
-    book.later(fails)
-    book.later(told.set)
+    core.later(fails)
+    core.later(told.set)
     with pytest.raises(ValueError, match="never"):
-        book.flush()
+        core.flush()
     assert told.wait(SOON)
     assert len(tried) == 2
 
@@ -202,25 +202,25 @@ def test_a_job_whose_idle_worker_was_taken_in_the_same_instant_gets_another(lock
     first = throttle.execute(name, process.current).result(SOON)
     throttle.acquire(name)
     waiting = throttle.execute(name, process.current)
-    taken: list[Hand] = []
+    taken: list[WorkerHandle] = []
 
-    class Emptied(deque[Hand]):
+    class Emptied(deque[WorkerHandle]):
         """Somebody else pops between the look and the pop."""
 
-        def pop(self) -> Hand:  # type: ignore[override]
+        def pop(self) -> WorkerHandle:  # type: ignore[override]
             taken.append(super().pop())
             raise IndexError
 
-    book = books[name]
-    assert book.crew is not None
-    before, book.crew = book.crew, Emptied(book.crew)
+    core = cores[name]
+    assert core.idle_workers is not None
+    before, core.idle_workers = core.idle_workers, Emptied(core.idle_workers)
     throttle.release(name)
     second = waiting.result(SOON)
     assert taken
     assert second is not first
     before.clear()
     before.extend(taken)
-    book.crew = before
+    core.idle_workers = before
     assert throttle.execute(name, process.current).result(SOON) is first
 
 
@@ -234,12 +234,12 @@ def test_a_supervisor_that_gave_up_a_lock_long_ago_does_not_end_that_of_another(
     throttle.acquire(name)
     waiting = in_thread(throttle.run, name, lambda: "served")
     quiet_line(name).until_waiting(1)
-    book = books[name]
-    assert book.process is not None
-    end(book.process, "kill")
+    core = cores[name]
+    assert core.process is not None
+    end(core.process, "kill")
     # While the new one waits before it starts the lock again.
     Supervisor.terminate_child(old, name)
-    assert not book.ledger.closed
+    assert not core.ledger.closed
     throttle.release(name)
     assert waiting.result(SOON) == "served"
 
@@ -260,10 +260,10 @@ def test_a_lock_that_ends_while_a_job_runs_leaves_the_table_with_the_job(
 
     running = throttle.execute(name, job)
     assert begun.wait(SOON)
-    book = books[name]
+    core = cores[name]
     end = threading.Thread(target=Supervisor.terminate_child, args=(supervisor, name))
     end.start()
-    while not book.draining:
+    while not core.draining:
         assert end.is_alive()
     with pytest.raises(LockNotFound, match="is being drained"):
         throttle.execute(name, job)
@@ -272,6 +272,6 @@ def test_a_lock_that_ends_while_a_job_runs_leaves_the_table_with_the_job(
     assert running.result(SOON) == "done"
     with pytest.raises(LockNotFound):
         throttle.lock_state(name)
-    assert name in books, "its holder is still at work"
+    assert name in cores, "its holder is still at work"
     grant.release()
-    assert name not in books
+    assert name not in cores

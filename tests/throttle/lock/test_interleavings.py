@@ -22,7 +22,7 @@ from resprout.throttle.lock.callers import ThreadCaller, thread_caller
 from resprout.throttle.lock.combiner import Combiner
 from resprout.throttle.lock.fast_steps import FastSteps
 from resprout.throttle.lock.settings import Settings
-from resprout.throttle.lock.table import books
+from resprout.throttle.lock.table import cores
 
 Lock = Callable[..., str]
 InThread = Callable[..., "Future[Any]"]
@@ -83,7 +83,7 @@ def test_a_lock_may_be_used_on_top_of_its_own_step(
             use(name)
         return 0.0
 
-    # The time is asked for inside the gate.
+    # The time is asked for inside the combiner.
     monkeypatch.setattr(desks, "monotonic", on_top)
     throttle.acquire(name)
     assert inside
@@ -93,10 +93,10 @@ def test_a_lock_may_be_used_on_top_of_its_own_step(
 
 def waiting_in_main(name: str, in_handler: Callable[[], object]) -> ThreadCaller:
     """This thread waits for a lock, and a signal handler runs on top of that wait."""
-    book = books[name]
+    core = cores[name]
     claim = thread_caller(name, process.current(), 0, 1, False)
-    book.attach(process.current())
-    book.join(claim)
+    core.attach(process.current())
+    core.join(claim)
     in_handler()
     return claim
 
@@ -219,16 +219,16 @@ def test_a_grant_to_whoever_has_just_given_back_below_counts_their_slots_once() 
 def test_a_hand_over_that_is_cut_after_the_taker_has_given_back_is_not_repeated(
     written_out: bool, in_thread: InThread
 ) -> None:
-    desk = FastSteps(Settings("lock", 1), 0)
-    desk.ledger.adopt(0.0)
-    held = desk.take(process_of(1), 1, False)
+    core = FastSteps(Settings("lock", 1), 0)
+    core.ledger.adopt(0.0)
+    held = core.take(process_of(1), 1, False)
     assert held is not None
 
     class Sleeper:
         """What the taker sleeps on; it goes on the moment that it is rung, before the giver does."""
 
         def release(self) -> None:
-            in_thread(desk.give_back, taker).result(SOON)
+            in_thread(core.give_back, taker).result(SOON)
             raise Cut
 
     class Other(ThreadCaller):
@@ -238,12 +238,12 @@ def test_a_hand_over_that_is_cut_after_the_taker_has_given_back_is_not_repeated(
     if not written_out:
         taker.__class__ = Other
     taker.sleeper = cast("Any", Sleeper())
-    desk.join(taker)
+    core.join(taker)
     with pytest.raises(Cut):
-        desk.give_back(held)
-    assert desk.ledger.state() == throttle.LockState(0, 0, 0)
-    assert not desk.combiner.requests
-    assert desk.ledger.token == 2, "one grant each"
+        core.give_back(held)
+    assert core.ledger.state() == throttle.LockState(0, 0, 0)
+    assert not core.combiner.requests
+    assert core.ledger.token == 2, "one grant each"
 
 
 def test_a_second_interrupt_does_not_shut_the_gate() -> None:
@@ -298,7 +298,7 @@ def test_a_stack_without_room_shuts_no_gate_and_keeps_no_slot(
     over.set()
     for user in users:
         user.result(SOON)
-    assert not books[name].combiner.busy
+    assert not cores[name].combiner.busy
     assert throttle.lock_state(name) == throttle.LockState(0, 0, 0)
 
 
@@ -307,12 +307,12 @@ def test_a_stack_without_room_shuts_no_gate_and_keeps_no_slot(
 def test_steps_that_others_left_are_done_when_the_way_out_is_cut(
     where: str, listened: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    desk = FastSteps(Settings("lock", 1), 0)
-    desk.ledger.adopt(0.0)
+    core = FastSteps(Settings("lock", 1), 0)
+    core.ledger.adopt(0.0)
     if listened:
-        desk.ledger.report = lambda fact: None
-        desk.ledger.settle()
-    held = desk.take(process_of(1), 1, False)
+        core.ledger.report = lambda change: None
+        core.ledger.settle()
+    held = core.take(process_of(1), 1, False)
     assert held is not None
     left: list[int] = []
     real = Combiner.drain
@@ -326,20 +326,20 @@ def test_steps_that_others_left_are_done_when_the_way_out_is_cut(
 
     waiting = Asked(process_of(2), 2)
     if where == "release":
-        desk.join(waiting)
+        core.join(waiting)
     # Somebody else comes by while this thread is inside: what comes after that is cut.
-    desk.combiner.turn[0] = stranger = object()
-    desk.combiner.requests.append(lambda: left.append(1))
-    assert desk.combiner.turn.pop(0) is stranger
+    core.combiner.turn[0] = stranger = object()
+    core.combiner.requests.append(lambda: left.append(1))
+    assert core.combiner.turn.pop(0) is stranger
     monkeypatch.setattr(Combiner, "drain", drain)
     with pytest.raises(Cut):
         if where == "release":
-            desk.give_back(held)
+            core.give_back(held)
         else:
-            desk.join(waiting)
+            core.join(waiting)
     assert left == [1]
-    assert not desk.combiner.requests
-    assert not desk.combiner.busy
+    assert not core.combiner.requests
+    assert not core.combiner.busy
     assert waiting.told == (where == "release")
 
 
@@ -393,7 +393,7 @@ def test_a_dead_task_that_was_nudged_is_passed_over() -> None:
     ledger.fair_at = 9.0
     ledger.release(first, 1.0)
     assert alive.nudged
-    assert dead not in ledger.line
+    assert dead not in ledger.queue
     ledger.retry(alive, 1.0)
     assert alive.told
 
@@ -503,7 +503,7 @@ def test_a_job_given_to_a_worker_is_found_again_after_a_cut() -> None:
     ledger.mend(1.0)
     assert list(ledger.holders) == [7]
     assert ledger.used == 1
-    assert job not in ledger.line
+    assert job not in ledger.queue
 
 
 def test_a_job_whose_time_is_over_before_it_has_joined_the_line_is_not_left_there(

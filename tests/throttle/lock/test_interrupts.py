@@ -27,8 +27,8 @@ from resprout import throttle
 from resprout.actors import GenServer, NotHeld, Ok, Reply, process
 from resprout.throttle.ledger.values import LockState
 from resprout.throttle.lock.combiner import Combiner
-from resprout.throttle.lock.outbox import Teller
-from resprout.throttle.lock.table import books
+from resprout.throttle.lock.outbox import Outbox
+from resprout.throttle.lock.table import cores
 from resprout.throttle.slot import slot
 
 Lock = Callable[..., str]
@@ -118,9 +118,9 @@ def test_an_interrupt_while_a_job_is_handed_to_an_idle_worker_does_not_cost_the_
         assert done in ([], [1])
         assert done or was_cut
     assert cuts > 20
-    crew = books[name].crew
-    assert crew is not None
-    until(lambda: len(set(crew.copy())) == 1)
+    idle_workers = cores[name].idle_workers
+    assert idle_workers is not None
+    until(lambda: len(set(idle_workers.copy())) == 1)
 
 
 @at_safe_points
@@ -162,7 +162,7 @@ def test_an_interrupt_anywhere_in_a_block_leaves_its_slot_free(
             name = lock(2)
         was_cut = interrupted(cuts, lambda: contextvars.copy_context().run(step), exact=True)
         assert is_free_when_collected(name), f"after an interrupt at the place number {cuts}"
-        assert not books[name].apart
+        assert not cores[name].apart
     assert cuts > 10
 
 
@@ -559,7 +559,7 @@ def test_the_turn_to_tell_is_given_back_wherever_an_interrupt_comes(interrupted:
     while was_cut:
         cuts += 1
         told: set[int] = set()
-        teller = Teller()
+        teller = Outbox()
         for each in range(3):
             teller.later(partial(told.add, each))
         was_cut = interrupted(cuts, teller.flush, exact=True)

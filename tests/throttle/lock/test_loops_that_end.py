@@ -22,7 +22,7 @@ from resprout import Registry, throttle
 from resprout.actors import AlreadyRegistered, CallTimeout, Pid, process
 from resprout.actors.runtime.loop_bells import bells_of
 from resprout.throttle.lock.callers import TaskCaller
-from resprout.throttle.lock.table import books
+from resprout.throttle.lock.table import cores
 
 WATCHDOG = 30.0
 LOOPS = int(os.environ.get("LOOPS", "300"))
@@ -326,6 +326,6 @@ def test_loops_that_are_stopped_in_all_orders_leave_no_waiter_and_no_holder(lock
             task.exception()
     pids: list[Pid] = [holder.pid for holder in throttle.holders(name)]
     assert not pids
-    assert books[name].ledger.used == 0
+    assert cores[name].ledger.used == 0
     # And it is a lock like any other.
     assert throttle.run(name, lambda: "ran", timeout=WATCHDOG) == "ran"

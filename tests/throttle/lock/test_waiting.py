@@ -21,7 +21,7 @@ from resprout.throttle.lock import lock_steps as desks
 from resprout.throttle.lock.callers import GRANTED, TaskCaller, thread_caller
 from resprout.throttle.lock.fast_steps import FastSteps
 from resprout.throttle.lock.settings import Settings
-from resprout.throttle.lock.table import books
+from resprout.throttle.lock.table import cores
 from resprout.throttle.lock.waiting import _decided, queue_up
 
 Lock = Callable[..., str]
@@ -35,9 +35,9 @@ def process_of(key: int) -> Any:
 
 
 def desk_of(num_slots: int) -> FastSteps:
-    desk = FastSteps(Settings("lock", num_slots), 0)
-    desk.ledger.adopt(0.0)
-    return desk
+    core = FastSteps(Settings("lock", num_slots), 0)
+    core.ledger.adopt(0.0)
+    return core
 
 
 def held(hold: Hold | None) -> Hold:
@@ -107,30 +107,30 @@ def test_an_exit_signal_ends_a_wait_and_its_place_in_the_line(
     done.result(SOON)
     assert throttle.lock_state(name) == throttle.LockState(1, 0, 1)
     throttle.release(name)
-    assert not books[name].ledger.line.by_key
+    assert not cores[name].ledger.queue.by_key
 
 
 def test_a_process_that_dies_in_the_moment_of_its_grant_hands_that_on() -> None:
-    desk = desk_of(1)
-    giver = held(desk.take(process_of(1), 1, False))
+    core = desk_of(1)
+    giver = held(core.take(process_of(1), 1, False))
     me: Any = process_of(9)
 
     def meet_death() -> None:
         raise ServerExit("enough", me, "acquire")
 
     def sleep() -> None:
-        desk.give_back(giver)
+        core.give_back(giver)
         me._fate = ("enough",)
 
     me.parked, me._fate, me.dead, me.meet_death = None, (), False, meet_death
     me.sleeper = SimpleNamespace(acquire=sleep, release=lambda: None)
     # There has to be a line, or it would not sleep here.
     next_one = thread_caller("lock", process_of(2), 0, 1, False)
-    desk.join(next_one)
+    core.join(next_one)
     next_one.depth = 0
     with pytest.raises(ServerExit):
-        queue_up(cast("Any", desk), me, cast("Any", SimpleNamespace(owed=None)), None, 0, 1, False)
-    assert desk.ledger.state() == throttle.LockState(0, 0, 0)
+        queue_up(cast("Any", core), me, cast("Any", SimpleNamespace(owed=None)), None, 0, 1, False)
+    assert core.ledger.state() == throttle.LockState(0, 0, 0)
     assert me.parked is None
 
 
@@ -169,7 +169,7 @@ def test_who_watches_is_asked_in_a_crowd_as_well(
 
     async def known() -> None:
         # The lock knows the task already, so only the line is in question.
-        books[name].attach(process.current())
+        cores[name].attach(process.current())
         await in_task()
 
     waits = []
@@ -229,42 +229,42 @@ def fake_thread(key: int, **more: Any) -> Any:
     )
 
 
-def waiting_for(desk: FastSteps, me: Any, weight: int = 1) -> Hold:
+def waiting_for(core: FastSteps, me: Any, weight: int = 1) -> Hold:
     here: Any = SimpleNamespace(owed=None)
-    return queue_up(cast("Any", desk), me, here, None, 0, weight, False)
+    return queue_up(cast("Any", core), me, here, None, 0, weight, False)
 
 
 def test_who_holds_already_nests_though_others_wait() -> None:
-    desk = desk_of(1)
+    core = desk_of(1)
     me = fake_thread(1, sleeper=None)
-    hold = held(desk.take(me, 1, False))
-    desk.join(thread_caller("lock", process_of(2), 0, 1, False))
-    assert waiting_for(desk, me) is hold
+    hold = held(core.take(me, 1, False))
+    core.join(thread_caller("lock", process_of(2), 0, 1, False))
+    assert waiting_for(core, me) is hold
     assert hold.depth == 2
 
 
 def test_a_weight_that_a_resize_has_made_too_heavy_is_refused_in_a_crowd() -> None:
-    desk = desk_of(1)
-    held(desk.take(process_of(1), 1, False))
-    desk.join(thread_caller("lock", process_of(2), 0, 1, False))
+    core = desk_of(1)
+    held(core.take(process_of(1), 1, False))
+    core.join(thread_caller("lock", process_of(2), 0, 1, False))
     with pytest.raises(ValueError, match="which is 1, got: 2"):
-        waiting_for(desk, fake_thread(3, sleeper=None), weight=2)
-    assert set(desk.ledger.line.by_key) == {2}
+        waiting_for(core, fake_thread(3, sleeper=None), weight=2)
+    assert set(core.ledger.queue.by_key) == {2}
 
 
 def test_two_claims_of_one_process_are_answered_together_and_by_one_slot() -> None:
-    desk = desk_of(1)
-    giver = held(desk.take(process_of(1), 1, False))
+    core = desk_of(1)
+    giver = held(core.take(process_of(1), 1, False))
     me = process_of(2)
     first, second = (thread_caller("lock", me, 0, 1, False) for _ in range(2))
     other = thread_caller("lock", process_of(3), 0, 1, False)
     for claim in (first, second, other):
-        desk.join(claim)
-    desk.give_back(giver)
+        core.join(claim)
+    core.give_back(giver)
     assert first.answer is GRANTED
     assert second.answer is first
     assert other.answer is None
-    assert list(desk.ledger.waiting()) == [other]
+    assert list(core.ledger.waiting()) == [other]
 
 
 def test_two_claims_of_one_process_survive_an_interrupt_of_whoever_gives_to_them(
@@ -274,43 +274,43 @@ def test_two_claims_of_one_process_survive_an_interrupt_of_whoever_gives_to_them
     was_cut = True
     while was_cut:
         cuts += 1
-        desk = desk_of(1)
-        giver = held(desk.take(process_of(1), 1, False))
+        core = desk_of(1)
+        giver = held(core.take(process_of(1), 1, False))
         me = process_of(2)
         first, second = (thread_caller("lock", me, 0, 1, False) for _ in range(2))
-        desk.join(first)
-        desk.join(second)
-        was_cut = interrupted(cuts, lambda desk=desk, giver=giver: desk.give_back(giver))
+        core.join(first)
+        core.join(second)
+        was_cut = interrupted(cuts, lambda core=core, giver=giver: core.give_back(giver))
         if giver.depth > 0:
-            desk.give_back(giver)
+            core.give_back(giver)
         assert first.answer is GRANTED
         # The second is that of a handler, on top, which goes on first.
-        nested = _decided(cast("Any", desk), second, None, None)
+        nested = _decided(cast("Any", core), second, None, None)
         assert nested is first
-        desk.give_back(held(nested))
+        core.give_back(held(nested))
         assert first.depth == 1
-        desk.give_back(first)
-        assert desk.ledger.state() == throttle.LockState(0, 0, 0)
-        assert not desk.ledger.line.by_key
+        core.give_back(first)
+        assert core.ledger.state() == throttle.LockState(0, 0, 0)
+        assert not core.ledger.queue.by_key
     assert cuts > 15
 
 
 def test_a_hold_that_was_taken_from_its_holder_is_not_handed_over_when_that_gives_back() -> None:
-    desk = desk_of(1)
-    giver = held(desk.take(process_of(1), 1, False))
+    core = desk_of(1)
+    giver = held(core.take(process_of(1), 1, False))
     claims = [thread_caller("lock", process_of(key), 0, 1, False) for key in (2, 3)]
     for claim in claims:
-        desk.join(claim)
+        core.join(claim)
     # Its process has left, and the code that gives back was past its look.
-    desk.ledger.holder_left(1, 0.0)
+    core.ledger.holder_left(1, 0.0)
     giver.depth = 1
-    desk.give_back(giver)
-    assert desk.ledger.holders == {2: claims[0]}
+    core.give_back(giver)
+    assert core.ledger.holders == {2: claims[0]}
     assert claims[1].answer is None
 
 
 def test_who_has_given_up_is_neither_granted_nor_nudged() -> None:
-    desk = desk_of(1)
+    core = desk_of(1)
 
     async def in_task() -> TaskCaller:
         return TaskCaller("lock", process_of(2), 0, 1, False)
@@ -319,7 +319,7 @@ def test_who_has_given_up_is_neither_granted_nor_nudged() -> None:
         claim.depth = 0
         assert not claim.offer(claim)
         assert not claim.nudge()
-        assert not desk.ledger.holders
+        assert not core.ledger.holders
 
 
 def test_a_task_that_gives_up_is_not_granted_within_its_loop_either() -> None:
@@ -339,13 +339,13 @@ def test_a_timeout_of_0_finds_a_free_slot_while_somebody_is_at_the_ledger(
 ) -> None:
     name = lock(2)
     throttle.acquire(name)
-    desk = books[name]
-    desk.combiner.turn[0] = stranger = object()
+    core = cores[name]
+    core.combiner.turn[0] = stranger = object()
     wanting = in_thread(throttle.acquire, name, 0)
-    while not desk.combiner.requests:
+    while not core.combiner.requests:
         assert not wanting.done()
-    assert desk.combiner.turn.pop(0) is stranger
-    desk.combiner.drain()
+    assert core.combiner.turn.pop(0) is stranger
+    core.combiner.drain()
     assert wanting.result(SOON).name == name
     throttle.release(name)
     with throttle.slot(name), pytest.raises(CallTimeout):
