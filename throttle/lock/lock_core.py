@@ -361,7 +361,7 @@ class LockCore(FastSteps):
         """The lock is over: who waits is refused. Holders finish; their ledger is kept until then."""
         self.step(self._close)
 
-    def _close(self) -> None:
+    def _close(self) -> bool:
         self.ledger.close()
         idle_workers = self.idle_workers
         while idle_workers:
@@ -370,11 +370,14 @@ class LockCore(FastSteps):
             except IndexError:
                 break
         self._retire()
+        return True
 
     def end(self) -> None:
-        """The lock is over and forgotten, holders and all (``stop_lock``)."""
+        """The lock is over and forgotten, holders and all (``stop_lock``); its name is free on return."""
         self.ended = self.settings.life.ended = True
-        self.close()
+        if self.decide(self._close) is None:
+            # On top of a step of this very thread, which goes on afterwards.
+            self.close()
 
     def _retire(self) -> None:
         """Leave the table once nobody needs it: no process, no holders, no supervisor that brings it back."""

@@ -314,3 +314,23 @@ def test_a_name_that_is_taken_before_the_restart_harms_that_lock_alone_and_is_gi
         pid_of(name).call("anything")
     assert process.whereis(name) is pid_of(name)
     throttle.stop_lock("beside the theft")
+
+
+def test_the_name_is_free_when_stop_lock_returns_whoever_was_at_the_ledger(
+    lock: Callable[..., str], in_thread: InThread
+) -> None:
+    name = lock(1)
+    core = cores[name]
+    inside, go_on = threading.Event(), threading.Event()
+    stepping = in_thread(core.combiner.submit, lambda: inside.set() or go_on.wait(SOON))
+    assert inside.wait(SOON)
+    stopping = in_thread(throttle.stop_lock, name)
+    while not core.ended:
+        process.sleep(0)
+    assert name in throttle.locks()
+    go_on.set()
+    stepping.result(SOON)
+    stopping.result(SOON)
+    assert name not in throttle.locks()
+    throttle.new(name, 1)
+    assert throttle.run(name, int) == 0
