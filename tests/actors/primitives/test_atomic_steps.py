@@ -17,10 +17,11 @@ from typing import Any
 
 import pytest
 
-from resprout.actors import Bounded, CallTimeout, GenServer, MailboxFull, NoReply, Ok, Pid, atomic, process
+from resprout.actors import Bounded, CallTimeout, GenServer, MailboxFull, NoReply, Ok, Pid, process
 from resprout.actors import sys as systems
-from resprout.actors.future import Future, _after_all
+from resprout.actors.primitives import atomic
 from resprout.actors.primitives.atomic import FREE_THREADED
+from resprout.actors.runtime.future import Future, _after_all
 
 pytestmark = pytest.mark.usefixtures("hectic")
 THREADS = 4

@@ -13,6 +13,7 @@ import pytest
 from resprout import Backoff, ChildSpec, GenServer, Ok, Supervisor, throttle
 from resprout.actors import Down, LockNotFound, Pid, process
 from resprout.supervision import DynamicSupervisor
+from resprout.throttle.lock.combiner import _Answer
 from resprout.throttle.lock.table import cores
 from resprout.throttle.lock.tree import LOCKS, ROOT
 
@@ -325,9 +326,11 @@ def test_the_name_is_free_when_stop_lock_returns_whoever_was_at_the_ledger(
     stepping = in_thread(core.combiner.submit, lambda: inside.set() or go_on.wait(SOON))
     assert inside.wait(SOON)
     stopping = in_thread(throttle.stop_lock, name)
-    while not core.ended:
+    # It has looked at the lock, in vain, and has asked for the end, which waits for its answer.
+    while not stopping.done() and sum(isinstance(step, _Answer) for step in core.combiner.requests) < 2:
         process.sleep(0)
-    assert name in throttle.locks()
+    assert core.ended
+    assert not stopping.done()
     go_on.set()
     stepping.result(SOON)
     stopping.result(SOON)

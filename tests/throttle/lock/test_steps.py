@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from resprout import throttle
-from resprout.throttle.table import Table
+from resprout.throttle.lock.table import Table
 
 Lock = Callable[..., str]
 InThread = Callable[..., Any]
