@@ -28,7 +28,15 @@ from .runtime.kernel import Alarm, Kernel, kernel
 from .runtime.loop_bells import Bells, bells_of, finish, in_step_of
 from .runtime.parking import LoopBell, Waiter, check_timeout, park
 from .runtime.pool import Worker
-from .runtime.thread_state import ThreadState, local, look, peek, task_of, tasks, unmet
+from .runtime.thread_state import (
+    ThreadState,
+    check_alive,
+    current_if_any,
+    dead_but_running,
+    local,
+    task_of,
+    tasks,
+)
 from .servers.bounded import has_room, offer, when_room
 from .servers.library_server import LibraryServer
 from .system.isolation import Snapshot, ask_to_stop, at_work, take_leave_of
@@ -60,11 +68,14 @@ __all__ = [
     "at_work",
     "bells_of",
     "call",
+    "check_alive",
     "check_timeout",
     "constructed_by",
     "copied",
     "counter",
     "current",
+    "current_if_any",
+    "dead_but_running",
     "finish",
     "first_use",
     "former_of",
@@ -74,12 +85,10 @@ __all__ = [
     "kernel",
     "local",
     "lock",
-    "look",
     "nobody",
     "offer",
     "owner",
     "park",
-    "peek",
     "remember",
     "remove",
     "remove_all",
@@ -90,7 +99,6 @@ __all__ = [
     "take_leave_of",
     "task_of",
     "tasks",
-    "unmet",
     "was_there",
     "when_room",
     "without_arguments",

@@ -25,7 +25,7 @@ from .processes.resolving import whereis as _whereis
 from .reports.stragglers import Straggler, stragglers
 from .runtime.kernel import Alarm, kernel
 from .runtime.parking import LoopBell, Waiter, check_timeout, forbid_loop, park
-from .runtime.thread_state import look, unmet
+from .runtime.thread_state import check_alive, dead_but_running
 from .servers.dispatch import ServerPid
 from .servers.inline import InlinePid
 from .servers.runnable import RunnablePid
@@ -113,7 +113,7 @@ def exit(target: object, reason: object = NOTHING) -> None:
 
     Semantics: Erlang ``exit/2`` and ``exit/1``.
     """
-    look()
+    check_alive()
     if reason is NOTHING:
         raise ExitRequest(target)
     sender = context.current()
@@ -134,7 +134,7 @@ def link(other: object) -> None:
 
     Semantics: Erlang ``link/1``.
     """
-    look()
+    check_alive()
     me = context.current()
     pid = _not_stale(resolve(other))
     # The second look is for one that dies in between. One that traps exits may be told the true reason.
@@ -153,14 +153,14 @@ def callers() -> tuple[Pid, ...]:
 
     Semantics: Elixir's ``$callers``, which Task keeps (as opposed to ``$ancestors``, who started whom).
     """
-    look()
+    check_alive()
     found: tuple[Pid, ...] = context.current()._ties.get("callers", ())
     return found
 
 
 def unlink(other: object) -> None:
     """Untie them; an Exited that is in the mailbox already stays."""
-    look()
+    check_alive()
     me = context.current()
     pid = _whereis(other) if not isinstance(other, Pid) else other
     if pid is not None:
@@ -171,7 +171,7 @@ def monitor(server: object) -> Ref:
     """Be told once, with a ``Down(ref, pid, reason)`` message, when a process is dead; at once
     (``"noproc"``) when it is already.
     """
-    look()
+    check_alive()
     me = context.current()
     if isinstance(server, Pid):
         pid: Pid | None = server
@@ -195,7 +195,7 @@ def demonitor(ref: Ref, flush: bool = False) -> bool:
     Returns:
         False when it had fired.
     """
-    look()
+    check_alive()
     if not isinstance(ref, Ref):
         raise TypeError(f"expected ref as monitor returned it, got: {ref!r}")
     stopped = ref.target is not None and ref.target.remove_monitor(ref)
@@ -212,8 +212,8 @@ def send(server: object, message: object) -> None:
 
     Differs from OTP: sending to an unknown *name* is no error either.
     """
-    if unmet:
-        look()
+    if dead_but_running:
+        check_alive()
     if isinstance(server, Pid):
         server.send(message)
         return
@@ -252,7 +252,7 @@ class Timer:
 
     def cancel(self) -> float | None:
         """Stop it; the seconds that were left, None when it has fired."""
-        look()
+        check_alive()
         self._interval = None
         alarm = self._alarm
         if alarm is None or not alarm.cancel():
@@ -275,7 +275,7 @@ def send_after(server: object, message: object, delay: float) -> Timer:
         message: anything.
         delay: seconds.
     """
-    look()
+    check_alive()
     _check_delay("delay", delay)
     _check_server(server)
     kernel.ensure()
@@ -288,7 +288,7 @@ def send_interval(server: object, message: object, interval: float) -> Timer:
     """Send a message again and again, every interval seconds, until the timer is cancelled or the Pid dead
     (``:timer.send_interval``).
     """
-    look()
+    check_alive()
     _check_delay("interval", interval)
     if interval <= 0:
         raise ValueError(f"expected interval to be more than 0 seconds, got: {interval!r}")
@@ -301,8 +301,8 @@ def send_interval(server: object, message: object, interval: float) -> Timer:
 
 def cancel_timer(timer: Timer) -> float | None:
     """Stop a timer; the seconds that were left, None when it has fired."""
-    look()
-    look()
+    check_alive()
+    check_alive()
     if not isinstance(timer, Timer):
         raise TypeError(f"expected timer as send_after returned it, got: {timer!r}")
     return timer.cancel()
@@ -313,7 +313,7 @@ def read_timer(timer: Timer) -> float | None:
 
     Semantics: Elixir's ``Process.read_timer/1``, in seconds; None for its ``false``.
     """
-    look()
+    check_alive()
     if not isinstance(timer, Timer):
         raise TypeError(f"expected timer as send_after returned it, got: {timer!r}")
     return timer._left()
@@ -321,7 +321,7 @@ def read_timer(timer: Timer) -> float | None:
 
 def trap_exit(value: bool = True) -> bool:
     """Have exit signals come as ``Exited`` messages instead of dying of them; returns the former setting."""
-    look()
+    check_alive()
     me = context.current()
     before, me.trap_exit = me.trap_exit, bool(value)
     return before
@@ -378,19 +378,19 @@ def disown(thing: object) -> None:
     Raises:
         NotOwned: this process does not own it.
     """
-    look()
+    check_alive()
     resources.disown(thing)
 
 
 def alive(pid: object) -> bool:
     """Whether a process lives."""
-    look()
+    check_alive()
     return _whereis(pid) is not None
 
 
 def whereis(name: object) -> Pid | None:
     """The living process that has a name; None when there is none."""
-    look()
+    check_alive()
     return _whereis(name)
 
 
@@ -402,7 +402,7 @@ def register(pid: Pid, name: str) -> None:
         NoProcess: pid is dead.
         ValueError: pid has a name already.
     """
-    look()
+    check_alive()
     if not isinstance(name, str):
         raise TypeError(f"expected name to be a str, got: {name!r}")
     if not isinstance(pid, Pid):
@@ -420,7 +420,7 @@ def unregister(name: str) -> None:
     Raises:
         NoProcess: nobody has it.
     """
-    look()
+    check_alive()
     pid = names.get(name)
     if pid is None or not remove_name(name, pid):
         raise nobody(name)
@@ -429,13 +429,13 @@ def unregister(name: str) -> None:
 
 def registered() -> list[str]:
     """All local names."""
-    look()
+    check_alive()
     return [name for name, pid in list(names.items()) if not pid.dead]
 
 
 def processes() -> list[Pid]:
     """All living processes, oldest first."""
-    look()
+    check_alive()
     return [pid for pid in list(table.values()) if not pid.dead]
 
 
@@ -454,7 +454,7 @@ def receive(matching: Callable[[Any], bool] | None = None, timeout: float | None
         BlockingInLoop: inside an event loop (where a wait would stop it), unless the message is there
         already.
     """
-    look()
+    check_alive()
     check_timeout(timeout)
     me = context.current()
     deadline = None if timeout is None else time.monotonic() + timeout
@@ -492,7 +492,7 @@ async def areceive(matching: Callable[[Any], bool] | None = None, timeout: float
     Raises:
         CallTimeout: no such message came in time.
     """
-    look()
+    check_alive()
     check_timeout(timeout)
     me = context.current()
     loop = asyncio.get_running_loop()
@@ -521,7 +521,7 @@ def sleep(seconds: float) -> None:
         Killed: the process died meanwhile.
         BlockingInLoop: inside an event loop.
     """
-    look()
+    check_alive()
     _check_delay("seconds", seconds)
     forbid_loop("process.sleep", "asyncio.sleep(seconds)")
     context.current()
@@ -560,7 +560,7 @@ class Info:
 
 def info(pid: Pid) -> Info | None:
     """Look at a process without asking it; None when it is dead."""
-    look()
+    check_alive()
     if not isinstance(pid, Pid):
         raise TypeError(f"expected pid to be a Pid, got: {pid!r}")
     if pid.dead:
@@ -617,7 +617,7 @@ def inject(server: object, error: Exception) -> None:
     A process that reads its own mailbox (a spawned function, a thread) cannot be interrupted; it gets an
     exit signal with the crash for a reason instead.
     """
-    look()
+    check_alive()
     if not isinstance(error, Exception):
         raise TypeError(f"expected error to be an Exception, got: {error!r}")
     pid = resolve(server)

@@ -13,7 +13,15 @@ from typing import Any, Literal, TypeVar
 import attrs
 
 from ..actors import NOTHING, CallTimeout, ChildSpec, NotFound, Pid, child_spec, forbid_loop, process
-from ..actors.engine import LoopBell, check_timeout, current, kernel, look, split_fields, unmet
+from ..actors.engine import (
+    LoopBell,
+    check_alive,
+    check_timeout,
+    current,
+    dead_but_running,
+    kernel,
+    split_fields,
+)
 from .index import Entry
 from .locks import Ticket
 from .owner import owner_here
@@ -93,8 +101,8 @@ class Registry:
             NotFound: no process has a listener's name.
             ValueError, TypeError: an argument is wrong.
         """
-        if unmet:
-            look()
+        if dead_but_running:
+            check_alive()
         options = options_of(
             {
                 "keys": keys,
@@ -140,8 +148,8 @@ class Registry:
         Raises:
             UnknownRegistry: it does not run.
         """
-        if unmet:
-            look()
+        if dead_but_running:
+            check_alive()
         table = find(registry)
         if table.server is None or not table.server.alive:
             table.end()
@@ -171,8 +179,8 @@ class Registry:
             UnknownRegistry: there is no such registry.
             TypeError: the key is not hashable.
         """
-        if unmet:
-            look()
+        if dead_but_running:
+            check_alive()
         try:
             table = tables[registry]  # type: ignore[index]  # anything else than a name ends up in find
         except (KeyError, TypeError):
@@ -187,8 +195,8 @@ class Registry:
     @staticmethod
     def unregister(registry: str | Pid, key: Hashable) -> None:
         """Give up what the current process has under a key. To have nothing there is no error."""
-        if unmet:
-            look()
+        if dead_but_running:
+            check_alive()
         try:
             table = tables[registry]  # type: ignore[index]  # anything else than a name ends up in find
         except (KeyError, TypeError):
@@ -198,8 +206,8 @@ class Registry:
     @staticmethod
     def unregister_match(registry: str | Pid, key: Hashable, pattern: Any) -> None:
         """Give up those entries of the current process under a key whose value matches (see `ANY`)."""
-        if unmet:
-            look()
+        if dead_but_running:
+            check_alive()
         find(registry).unregister(owner_here(), key, lambda value: matches(pattern, value))
 
     @staticmethod
@@ -218,8 +226,8 @@ class Registry:
             NotFound: the current process does not have the key.
             ValueError: the registry has duplicate keys.
         """
-        if unmet:
-            look()
+        if dead_but_running:
+            check_alive()
         return unique(registry).update(owner_here(), key, fn)
 
     # -- finding ------------------------------------------------------------------
@@ -227,8 +235,8 @@ class Registry:
     @staticmethod
     def lookup(registry: str | Pid, key: Hashable) -> Pairs:
         """The living owners of a key with their values; empty when there are none, oldest first."""
-        if unmet:
-            look()
+        if dead_but_running:
+            check_alive()
         try:
             table = tables[registry]  # type: ignore[index]  # anything else than a name ends up in find
         except (KeyError, TypeError):
@@ -246,8 +254,8 @@ class Registry:
         Raises:
             ValueError: the registry has duplicate keys.
         """
-        if unmet:
-            look()
+        if dead_but_running:
+            check_alive()
         try:
             table = tables[registry]  # type: ignore[index]  # anything else than a name ends up in find
         except (KeyError, TypeError):
@@ -261,15 +269,15 @@ class Registry:
     @staticmethod
     def keys(registry: str | Pid, pid: Pid) -> list[Any]:
         """The keys of a living process, oldest first; a duplicate key as often as it was registered."""
-        if unmet:
-            look()
+        if dead_but_running:
+            check_alive()
         return [entry.key for entry in find(registry).of(_pid(pid))]
 
     @staticmethod
     def values(registry: str | Pid, key: Hashable, pid: Pid) -> list[Any]:
         """The values that a process has under a key."""
-        if unmet:
-            look()
+        if dead_but_running:
+            check_alive()
         return [entry.value for entry in _living(find(registry), key) if entry.pid is _pid(pid)]
 
     @staticmethod
@@ -282,8 +290,8 @@ class Registry:
             pattern: see `resprout.registry.patterns`: a value, `ANY`, a class, a predicate, or a tuple,
                 list or dict of those.
         """
-        if unmet:
-            look()
+        if dead_but_running:
+            check_alive()
         return [
             (each.pid, each.value) for each in _living(find(registry), key) if matches(pattern, each.value)
         ]
@@ -291,8 +299,8 @@ class Registry:
     @staticmethod
     def count_match(registry: str | Pid, key: Hashable, pattern: Any) -> int:
         """How many entries under a key have a value that matches."""
-        if unmet:
-            look()
+        if dead_but_running:
+            check_alive()
         return len(Registry.match(registry, key, pattern))
 
     @staticmethod
@@ -309,8 +317,8 @@ class Registry:
             result: what to return for an entry, a function of the same three; by default the tuple ``(key,
                 pid, value)``.
         """
-        if unmet:
-            look()
+        if dead_but_running:
+            check_alive()
         rows = ((each.key, each.pid, each.value) for each in find(registry).living())
         if isinstance(pattern, tuple) and len(pattern) == 3:
             found = [row for row in rows if matches(pattern, row)]
@@ -325,15 +333,15 @@ class Registry:
     @staticmethod
     def count_select(registry: str | Pid, pattern: Any = (ANY, ANY, ANY)) -> int:
         """How many entries `select` finds."""
-        if unmet:
-            look()
+        if dead_but_running:
+            check_alive()
         return len(Registry.select(registry, pattern))
 
     @staticmethod
     def count(registry: str | Pid) -> int:
         """How many registrations there are, in constant time."""
-        if unmet:
-            look()
+        if dead_but_running:
+            check_alive()
         return len(find(registry))
 
     # -- dispatching ----------------------------------------------------------------
@@ -357,8 +365,8 @@ class Registry:
 
         Differs from OTP: without `parallel` it is called once, not once a partition.
         """
-        if unmet:
-            look()
+        if dead_but_running:
+            check_alive()
         if not callable(fn) or inspect.iscoroutinefunction(fn):
             raise TypeError(f"expected fn to be a plain function of a list of (pid, value), got: {fn!r}")
         table = find(registry)
@@ -381,8 +389,8 @@ class Registry:
     @staticmethod
     def put_meta(registry: str | Pid, key: Hashable, value: Any) -> None:
         """Store something about the registry itself; it stays as long as its keys do."""
-        if unmet:
-            look()
+        if dead_but_running:
+            check_alive()
         find(registry).put_meta(key, value)
 
     @staticmethod
@@ -392,8 +400,8 @@ class Registry:
         Raises:
             NotFound: there is none under this key, and no default was given.
         """
-        if unmet:
-            look()
+        if dead_but_running:
+            check_alive()
         table = find(registry)
         found = table.meta.get(table.keyring.find(key), default)
         if found is NOTHING:
@@ -403,8 +411,8 @@ class Registry:
     @staticmethod
     def delete_meta(registry: str | Pid, key: Hashable) -> None:
         """Forget metadata. To forget what is not there is no error."""
-        if unmet:
-            look()
+        if dead_but_running:
+            check_alive()
         find(registry).delete_meta(key)
 
     # -- locking ------------------------------------------------------------------------
@@ -428,8 +436,8 @@ class Registry:
             CallTimeout: the lock was not free in time.
             BlockingInLoop: inside an event loop; use `alock`.
         """
-        if unmet:
-            look()
+        if dead_but_running:
+            check_alive()
         forbid_loop("Registry.lock", "Registry.alock(...)")
         check_timeout(timeout)
         table = find(registry)
@@ -466,8 +474,8 @@ class Registry:
 
         A cancellation is never lost: one that comes together with the grant gives the lock on, and is raised.
         """
-        if unmet:
-            look()
+        if dead_but_running:
+            check_alive()
         check_timeout(timeout)
         table = find(registry)
         ticket = _ticket(table, key)
@@ -499,22 +507,22 @@ class Registry:
     @staticmethod
     def statistics(registry: str | Pid) -> RegistryStatistics:
         """How the registry is doing."""
-        if unmet:
-            look()
+        if dead_but_running:
+            check_alive()
         return statistics_of(find(registry))
 
     @staticmethod
     def snapshot(registry: str | Pid) -> Snapshot:
         """The registrations of this moment, to be read page by page."""
-        if unmet:
-            look()
+        if dead_but_running:
+            check_alive()
         return snapshot_of(find(registry))
 
     @staticmethod
     def registries() -> list[str]:
         """The names of all registries."""
-        if unmet:
-            look()
+        if dead_but_running:
+            check_alive()
         return sorted(tables)
 
     # -- as the module of a Via -------------------------------------------------------------
@@ -522,15 +530,15 @@ class Registry:
     @staticmethod
     def whereis_name(term: tuple[Any, ...]) -> Pid | None:
         """For ``Via(Registry, (registry, key))``, as in Elixir; plain ``Via(registry, key)`` is shorter."""
-        if unmet:
-            look()
+        if dead_but_running:
+            check_alive()
         return find_owner(unique(term[0]), term[1])
 
     @staticmethod
     def register_name(term: tuple[Any, ...], pid: Pid) -> None:
         """See `whereis_name`; a third item is the value. A process registers only itself."""
-        if unmet:
-            look()
+        if dead_but_running:
+            check_alive()
         register_self(unique(term[0]), pid, term[1], term[2] if len(term) > 2 else None)
 
     @staticmethod

@@ -9,7 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 import attrs
 
 from ..actors import Pid
-from ..actors.engine import current, look
+from ..actors.engine import check_alive, current
 from .errors import UnknownRegistry
 from .table import Table, find
 
@@ -53,7 +53,7 @@ class Via:
 
     def whereis_name(self) -> Pid | None:
         """The living process that has the key."""
-        look()
+        check_alive()
         if self._in_a_table():
             return whereis(unique(self.registry), self.key)
         if isinstance(self.registry, NameModule):
@@ -67,7 +67,7 @@ class Via:
             AlreadyRegistered: a living process has it.
             ValueError: the registry has duplicate keys, or the caller is not that process.
         """
-        look()
+        check_alive()
         if self._in_a_table():
             register_self(unique(self.registry), pid, self.key, self.value)
         else:

@@ -12,7 +12,7 @@ from typing import Any
 import attrs
 
 from ..actors import CrashReport, NoProcess, Pid, telemetry
-from ..actors.engine import look
+from ..actors.engine import check_alive
 from ..supervision import tree
 
 CRASHED = ("resprout", "process", "crashed")
@@ -115,7 +115,7 @@ histories: list[History] = [History()]
 
 def place(pid: Pid) -> Place | None:
     """The place that a process has, or had."""
-    look()
+    check_alive()
     found = place_of(pid)
     if found is not None:
         return found

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Final
 
 from ..actors import Pid, forbid_loop, process
-from ..actors.engine import HeldClock, at_work, kernel, look
+from ..actors.engine import HeldClock, at_work, check_alive, kernel
 from ..supervision import tree
 
 PATIENCE: Final = 1.0
@@ -41,7 +41,7 @@ class ManualClock:
     """
 
     def __init__(self) -> None:
-        look()
+        check_alive()
         if kernel.clock is not kernel:
             raise RuntimeError("expected one manual clock at a time, got: a second one; stop() the first")
         kernel.ensure()
@@ -67,7 +67,7 @@ class ManualClock:
             RuntimeError: The clock was stopped.
             BlockingInLoop: In an event loop; there, `await clock.aadvance(...)`.
         """
-        look()
+        check_alive()
         forbid_loop("ManualClock.advance", "clock.aadvance(...)")
         until = self._until(seconds)
         while True:
@@ -79,7 +79,7 @@ class ManualClock:
 
     async def aadvance(self, seconds: float) -> None:
         """The form of `advance` for coroutines; the event loop runs meanwhile."""
-        look()
+        check_alive()
         until = self._until(seconds)
         while True:
             deadline = time.monotonic() + PATIENCE
@@ -100,11 +100,11 @@ class ManualClock:
 
     def stop(self) -> None:
         """Goes on with real time. Again: nothing."""
-        look()
+        check_alive()
         release(self)
 
     def __enter__(self) -> ManualClock:
-        look()
+        check_alive()
         return self
 
     def __exit__(

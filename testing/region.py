@@ -12,7 +12,7 @@ from typing import Any, Final, Literal, TypeVar, get_args
 
 from .. import throttle
 from ..actors import CrashReport, LockNotFound, Pid, ResproutError, forbid_loop
-from ..actors.engine import Snapshot, kernel, look
+from ..actors.engine import Snapshot, check_alive, kernel
 from ..registry import Registry, UnknownRegistry
 from . import waits
 from .ending import End, Leak
@@ -84,7 +84,7 @@ class Region:
 
     def clock(self) -> ManualClock:
         """A `ManualClock`, which holds from now on, until the end of the region."""
-        look()
+        check_alive()
         self._clock = ManualClock()
         return self._clock
 
@@ -109,12 +109,12 @@ class Region:
 
         Semantics: ExUnit.Callbacks.start_supervised!/2.
         """
-        look()
+        check_alive()
         return self._own.start(spec)
 
     async def astart_supervised(self, spec: Any) -> Pid | None:
         """The form of `start_supervised` for coroutines."""
-        look()
+        check_alive()
         return await self._own.astart(spec)
 
     def stop_supervised(self, child: Any) -> None:
@@ -128,7 +128,7 @@ class Region:
 
         Semantics: ExUnit.Callbacks.stop_supervised!/1.
         """
-        look()
+        check_alive()
         self._own.stop(child)
 
     def stop_children(self) -> None:
@@ -233,7 +233,7 @@ class isolated:  # noqa: N801  # used as a function
     """
 
     def __init__(self, *, leaks: Leaks = "error", timeout: float = PATIENCE) -> None:
-        look()
+        check_alive()
         if leaks not in get_args(Leaks):
             raise ValueError(f"expected leaks to be 'error' or 'ignore', got: {leaks!r}")
         if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not timeout >= 0:
@@ -255,7 +255,7 @@ class isolated:  # noqa: N801  # used as a function
         return region
 
     def __enter__(self) -> Region:
-        look()
+        check_alive()
         forbid_loop("with isolated()", "async with isolated():")
         return self._begin()
 
@@ -270,7 +270,7 @@ class isolated:  # noqa: N801  # used as a function
             _add_note(error, str(leak))
 
     async def __aenter__(self) -> Region:
-        look()
+        check_alive()
         return self._begin()
 
     async def __aexit__(
@@ -284,7 +284,7 @@ class isolated:  # noqa: N801  # used as a function
             _add_note(error, str(leak))
 
     def __call__(self, function: F) -> F:
-        look()
+        check_alive()
         leaks, timeout = self._leaks, self._timeout
         if inspect.iscoroutinefunction(function):
 
@@ -316,7 +316,7 @@ def start_supervised(spec: Any) -> Pid | None:
     Raises:
         RuntimeError: None is open.
     """
-    look()
+    check_alive()
     return _innermost().start_supervised(spec)
 
 
@@ -326,7 +326,7 @@ def stop_supervised(child: Any) -> None:
     Raises:
         RuntimeError: None is open.
     """
-    look()
+    check_alive()
     _innermost().stop_supervised(child)
 
 

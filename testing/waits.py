@@ -19,7 +19,7 @@ from ..actors import (
     forbid_loop,
     process,
 )
-from ..actors.engine import Deaths, check_timeout, look, nobody
+from ..actors.engine import Deaths, check_alive, check_timeout, nobody
 from .history import Place, histories, is_child, last_dead, place
 
 T = TypeVar("T")
@@ -50,7 +50,7 @@ def crash(server: object, error: Exception | None = None) -> Pid:
     Raises:
         NoProcess: There is no such process.
     """
-    look()
+    check_alive()
     pid = server if isinstance(server, Pid) else process.whereis(server)
     if pid is None or pid.dead:
         raise nobody(server)
@@ -76,7 +76,7 @@ def await_down(server: object, timeout: float = 5.0) -> object:
         NotInTime: It lives on.
         BlockingInLoop: In an event loop; there, `await aawait_down(...)`.
     """
-    look()
+    check_alive()
     check_timeout(timeout)
     forbid_loop("testing.await_down", "testing.aawait_down(...)")
     pid = _named(server)
@@ -90,7 +90,7 @@ def await_down(server: object, timeout: float = 5.0) -> object:
 
 async def aawait_down(server: object, timeout: float = 5.0) -> object:
     """The form of `await_down` for coroutines."""
-    look()
+    check_alive()
     check_timeout(timeout)
     pid = _named(server)
     ref = process.monitor(pid)
@@ -120,7 +120,7 @@ def await_restart(server: object, timeout: float = 5.0) -> Pid:
         NotInTime: None has come.
         BlockingInLoop: In an event loop; there, `await aawait_restart(...)`.
     """
-    look()
+    check_alive()
     check_timeout(timeout)
     forbid_loop("testing.await_restart", "testing.aawait_restart(...)")
     successor = _Successor(server)
@@ -129,7 +129,7 @@ def await_restart(server: object, timeout: float = 5.0) -> Pid:
 
 async def aawait_restart(server: object, timeout: float = 5.0) -> Pid:
     """The form of `await_restart` for coroutines."""
-    look()
+    check_alive()
     check_timeout(timeout)
     successor = _Successor(server)
     return await _apoll(successor.look, timeout, successor.error)
@@ -153,7 +153,7 @@ def eventually(check: Callable[[], T], timeout: float = 5.0) -> T:
         NotInTime: It was not fulfilled in time; the message says how it failed last.
         BlockingInLoop: In an event loop; there, `await aeventually(...)`.
     """
-    look()
+    check_alive()
     check_timeout(timeout)
     forbid_loop("testing.eventually", "testing.aeventually(...)")
     attempt = _Attempt(check)
@@ -162,7 +162,7 @@ def eventually(check: Callable[[], T], timeout: float = 5.0) -> T:
 
 async def aeventually(check: Callable[[], T | Awaitable[T]], timeout: float = 5.0) -> T:
     """The form of `eventually` for coroutines; the check may be a coroutine function."""
-    look()
+    check_alive()
     check_timeout(timeout)
     attempt: _Attempt[Any] = _Attempt(check)
     deadline = time.monotonic() + timeout
@@ -296,10 +296,12 @@ def _pauses() -> Iterator[float]:
         pause = min(2 * pause, _LONGEST_PAUSE)
 
 
-def _poll(look: Callable[[], tuple[T] | None], timeout: float, error: Callable[[float], NotInTime]) -> T:
+def _poll(
+    check_alive: Callable[[], tuple[T] | None], timeout: float, error: Callable[[float], NotInTime]
+) -> T:
     deadline = time.monotonic() + timeout
     for pause in _pauses():
-        found = look()
+        found = check_alive()
         if found is not None:
             return found[0]
         if time.monotonic() >= deadline:
@@ -309,11 +311,11 @@ def _poll(look: Callable[[], tuple[T] | None], timeout: float, error: Callable[[
 
 
 async def _apoll(
-    look: Callable[[], tuple[T] | None], timeout: float, error: Callable[[float], NotInTime]
+    check_alive: Callable[[], tuple[T] | None], timeout: float, error: Callable[[float], NotInTime]
 ) -> T:
     deadline = time.monotonic() + timeout
     for pause in _pauses():
-        found = look()
+        found = check_alive()
         if found is not None:
             return found[0]
         if time.monotonic() >= deadline:

@@ -7,7 +7,15 @@ from sys import _getframe
 from typing import TYPE_CHECKING, Final
 
 from ..actors import NotHeld, forbid_loop
-from ..actors.engine import check_timeout, current, former_of, local, look, peek, unmet
+from ..actors.engine import (
+    check_alive,
+    check_timeout,
+    current,
+    current_if_any,
+    dead_but_running,
+    former_of,
+    local,
+)
 from .ledger.holds import Hold
 from .ledger.values import Grant, check_name, check_positive, check_priority, too_heavy
 from .lock.callers import TaskCaller
@@ -56,8 +64,8 @@ def acquire(name: str, timeout: float | None = None, priority: int = 0, weight: 
 
     Differs from ExSleeplock: nesting is counted, so an inner release does not free the outer slot.
     """
-    if unmet:
-        look()
+    if dead_but_running:
+        check_alive()
     core: LockCore | None
     try:
         core = cores[name]
@@ -98,8 +106,8 @@ async def aacquire(name: str, timeout: float | None = None, priority: int = 0, w
 
     Args, Returns, Raises: as ``acquire``. Cancelling the await leaves the line, or hands the slot on.
     """
-    if unmet:
-        look()
+    if dead_but_running:
+        check_alive()
     core = cores.get(name)
     if core is None:
         core = table.find(name)
@@ -133,8 +141,8 @@ def attempt(name: str, weight: int = 1) -> Grant | None:
 
     Semantics: ExSleeplock.attempt/1. While the lock process is being restarted, nothing is granted.
     """
-    if unmet:
-        look()
+    if dead_but_running:
+        check_alive()
     core = table.find(name)
     me = current()
     check_request(core, None, 0, weight)
@@ -164,12 +172,12 @@ def release(name: str) -> None:
     except (KeyError, TypeError):
         core = None
     if core is None:
-        look()
+        check_alive()
         core = table.find(name)
     # Also the dead give back what they hold, and meet their death where that is nothing.
     me = local.state.process
     if me is None or _get_running_loop() is not None:
-        me = peek() or current()
+        me = current_if_any() or current()
     hold = core.ledger.holders.get(me.id)
     if hold is None or hold.depth <= 0 or hold.code is None:
         # Not what one acquire of this process has taken.

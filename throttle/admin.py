@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..actors import AlreadyStarted, GenServer, NotFound, Pid, ProcessExit, process
-from ..actors.engine import first_use, look
+from ..actors.engine import check_alive, first_use
 from ..supervision import DynamicSupervisor, Supervisor
 from .acquire import known
 from .ledger.adaptive import Adaptive
@@ -64,7 +64,7 @@ def new(
 
     Semantics: ExSleeplock.new/2.
     """
-    look()
+    check_alive()
     settings = settings_of(
         name,
         num_slots,
@@ -88,7 +88,7 @@ def stop_lock(name: str) -> None:
     Raises:
         LockNotFound: no lock has that name.
     """
-    look()
+    check_alive()
     core = known(name)
     state = core.state()
     # First of all, so that no restart brings it back, whoever stops its process.
@@ -144,7 +144,7 @@ def resize(name: str, num_slots: int) -> None:
         LockNotFound: no lock has that name.
         ValueError: num_slots is no positive integer.
     """
-    look()
+    check_alive()
     core = known(name)
     if num_slots == 0 and not isinstance(num_slots, bool):
         raise ValueError(
@@ -163,7 +163,7 @@ def pause(name: str) -> None:
     Raises:
         LockNotFound: no lock has that name.
     """
-    look()
+    check_alive()
     known(name).pause(True)
 
 
@@ -173,7 +173,7 @@ def resume(name: str) -> None:
     Raises:
         LockNotFound: no lock has that name.
     """
-    look()
+    check_alive()
     known(name).pause(False)
 
 
@@ -183,7 +183,7 @@ def lock_state(name: str) -> LockState:
     Raises:
         LockNotFound: no lock has that name.
     """
-    look()
+    check_alive()
     return known(name).state()
 
 
@@ -193,7 +193,7 @@ def lock_info(name: str) -> LockInfo:
     Raises:
         LockNotFound: no lock has that name.
     """
-    look()
+    check_alive()
     return known(name).info()
 
 
@@ -203,7 +203,7 @@ def holders(name: str) -> list[Holder]:
     Raises:
         LockNotFound: no lock has that name.
     """
-    look()
+    check_alive()
     return known(name).list_holders()
 
 
@@ -213,13 +213,13 @@ def waiters(name: str) -> list[Waiter]:
     Raises:
         LockNotFound: no lock has that name.
     """
-    look()
+    check_alive()
     return known(name).list_waiters()
 
 
 def locks() -> list[str]:
     """List the names of all locks, sorted; in a forked child also those that are made anew on first use."""
-    look()
+    check_alive()
     first_use()
     renewable = {name for name, settings in list(table.inherited.items()) if is_renewable(settings)}
     return sorted(renewable.union(name for name, core in list(cores.items()) if not core.ledger.closed))

@@ -12,7 +12,7 @@ from contextlib import aclosing
 from inspect import isawaitable
 from typing import Any, ParamSpec, TypeVar, cast, overload
 
-from ..actors.engine import look, unmet
+from ..actors.engine import check_alive, dead_but_running
 from .slot import slot
 from .unfinished import (
     check_callable,
@@ -67,8 +67,8 @@ def run(  # type: ignore[misc]  # timeout and priority are ours
     Semantics: ExSleeplock.execute/2. Differs: called while the slot is held already, it does not free that
         slot at its end.
     """
-    if unmet:
-        look()
+    if dead_but_running:
+        check_alive()
     check_callable(fn, "run")
     with slot(name, timeout, priority):
         return check_finished(fn(*args, **kwargs), fn, "run")
@@ -103,8 +103,8 @@ async def arun(  # type: ignore[misc]  # timeout and priority are ours
 
     A plain function is called, and blocks the event loop for as long as it takes.
     """
-    if unmet:
-        look()
+    if dead_but_running:
+        check_alive()
     check_callable(coro_fn, "arun")
     async with slot(name, timeout, priority):
         result = coro_fn(*args, **kwargs)
@@ -131,8 +131,8 @@ def limited(
         5
         >>> throttle.stop_lock("printer")
     """
-    if unmet:
-        look()
+    if dead_but_running:
+        check_alive()
 
     def block() -> slot:
         return slot(name, timeout, priority, weight)

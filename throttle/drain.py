@@ -9,7 +9,7 @@ from time import monotonic
 import attrs
 
 from ..actors import CallTimeout, LockNotFound, Pid, forbid_loop, process
-from ..actors.engine import check_timeout, kernel, look
+from ..actors.engine import check_alive, check_timeout, kernel
 from ..supervision.restarts import reviver
 from .acquire import known
 from .execute import Job
@@ -54,7 +54,7 @@ def drain(name: str, timeout: float | None = None) -> DrainReport:
         LockNotFound: no lock has that name.
         BlockingInLoop: an event loop runs in this thread.
     """
-    look()
+    check_alive()
     forbid_loop("throttle.drain()", "asyncio.to_thread(throttle.drain, name, timeout)")
     check_timeout(timeout)
     return drain_book(known(name), timeout)

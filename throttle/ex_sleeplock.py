@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, TypeAlias, TypeVar
 
 from ..actors import AlreadyStarted, LockNotFound, NotHeld, Pid
-from ..actors.engine import look
+from ..actors.engine import check_alive
 from . import acquire as lock
 from . import admin
 from .slot import slot
@@ -66,7 +66,7 @@ def new(name: Any, num_slots: Any) -> New:
 
 def start_locks(locks: Iterable[Mapping[str, Any]]) -> list[New]:
     """Create locks from a configuration, as ``config :ex_sleeplock, locks: [...]`` does."""
-    look()
+    check_alive()
     return [new(each.get("name"), each.get("num_slots")) for each in locks]
 
 
@@ -101,7 +101,7 @@ def release(name: str) -> Literal["ok"] | NotFound:
 
 def execute(name: str, fun: Callable[[], T]) -> T | NotFound:
     """Call a function with a slot, here: its value, or the error of a lock that is not there."""
-    look()
+    check_alive()
     check_callable(fun, "run")
     block = slot(name)
     try:
@@ -134,5 +134,5 @@ def stop_lock(name: str) -> Literal["ok"] | NotFound:
 
 def help() -> str:
     """Say what ``new`` expects."""
-    look()
+    check_alive()
     return HELP

@@ -18,7 +18,16 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypeVar, overload
 
 from ..actors import CallTimeout, Future, LockNotFound, ServerExit, process
-from ..actors.engine import Alarm, check_timeout, current, kernel, local, look, unmet, work_for
+from ..actors.engine import (
+    Alarm,
+    check_alive,
+    check_timeout,
+    current,
+    dead_but_running,
+    kernel,
+    local,
+    work_for,
+)
 from .acquire import ZERO
 from .ledger.holds import Claim, Hold, fresh_key
 from .ledger.values import check_priority
@@ -405,8 +414,8 @@ def execute(  # type: ignore[misc]  # timeout and priority are ours
         QueueFull: the lock has ``max_waiting`` waiters already.
         TypeError: fn is not callable, or a generator function.
     """
-    if unmet:
-        look()
+    if dead_but_running:
+        check_alive()
     core = table.find(name)
     check_callable(fn, "execute")
     if priority is not ZERO:
@@ -529,8 +538,8 @@ async def aexecute(  # type: ignore[misc]  # timeout and priority are ours
     **kwargs: Any,
 ) -> Any:
     """Await what ``execute`` returns. Cancelling the await cancels a job that does not run yet."""
-    if unmet:
-        look()
+    if dead_but_running:
+        check_alive()
     return await execute(name, fn, *args, timeout=timeout, priority=priority, **kwargs)
 
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..actors import LockNotFound, telemetry
-from ..actors.engine import look
+from ..actors.engine import check_alive
 from . import admin
 from .lock import events
 
@@ -67,7 +67,7 @@ def opentelemetry(meter: Any = None) -> Detach:
     Raises:
         ImportError: opentelemetry-api is not installed.
     """
-    look()
+    check_alive()
     from opentelemetry import metrics
 
     meter = meter if meter is not None else metrics.get_meter("resprout.throttle")
@@ -127,7 +127,7 @@ def prometheus(registry: Any = None, *, port: int | None = None) -> Detach:
     Raises:
         ImportError: prometheus-client is not installed.
     """
-    look()
+    check_alive()
     import prometheus_client
     from prometheus_client.core import GaugeMetricFamily
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Literal
 import attrs
 
 from ..actors import ResproutError
-from ..actors.engine import look
+from ..actors.engine import check_alive
 from .lock.flow import held_by
 from .lock.lock_steps import watched
 from .lock.table import cores
@@ -135,7 +135,7 @@ def lock_order(mode: Mode) -> Mode:
     Returns:
         The former mode. What was learned is forgotten.
     """
-    look()
+    check_alive()
     if mode not in ("off", "warn", "error"):
         raise ValueError(f"expected mode to be 'off', 'warn' or 'error', got: {mode!r}")
     before = watch.mode

@@ -7,7 +7,7 @@ from asyncio import _get_running_loop
 from typing import TYPE_CHECKING
 
 from ..actors import forbid_loop
-from ..actors.engine import current, local, look, unmet
+from ..actors.engine import check_alive, current, dead_but_running, local
 from .acquire import ONE, ZERO, check_request
 from .ledger.holds import Hold
 from .ledger.values import Grant, OnKill, check_on_kill
@@ -87,8 +87,8 @@ class slot:  # noqa: N801  # used as a function: with slot("name"):
         self._outer: Hold | None = None
 
     def __enter__(self) -> Grant:
-        if unmet:
-            look()
+        if dead_but_running:
+            check_alive()
         if _get_running_loop() is not None:
             forbid_loop("with throttle.slot(...)", "async with throttle.slot(...): ...")
         # _open(), written out.
@@ -175,8 +175,8 @@ class slot:  # noqa: N801  # used as a function: with slot("name"):
 
     async def __aenter__(self) -> Grant:
         # _open(), written out.
-        if unmet:
-            look()
+        if dead_but_running:
+            check_alive()
         core = cores.get(self._name)
         if (
             core is None

@@ -20,7 +20,7 @@ from ..primitives.atomic import remove, replace
 from ..reports.crash_reports import reason_of
 from ..runtime.kernel import kernel
 from ..runtime.loop_bells import bells_of, when_closed, when_stopped
-from ..runtime.thread_state import local, task_of, tasks, unmet
+from ..runtime.thread_state import dead_but_running, local, task_of, tasks
 from ..vocabulary.errors import ServerExit
 from ..vocabulary.reasons import NORMAL, Crash
 from .mailbox import MailboxPid
@@ -61,7 +61,7 @@ class ThreadPid(MailboxPid):
         """The exit signal takes effect: the old process is told to its thread once, which goes on as a new
         one.
         """
-        unmet.pop(self.id, None)
+        dead_but_running.pop(self.id, None)
         end = local.end
         if end is not None:
             if end.pid is self:
@@ -191,7 +191,7 @@ class TaskPid(MailboxPid):
                     pass
 
     def meet_death(self) -> Any:
-        unmet.pop(self.id, None)
+        dead_but_running.pop(self.id, None)
         task = self._task()
         if task is not None and not task.done():
             _become(task, self)

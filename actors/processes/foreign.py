@@ -16,7 +16,7 @@ import pykka
 from ..runtime.call import Call
 from ..runtime.kernel import kernel
 from ..runtime.parking import check_timeout, forbid_loop
-from ..runtime.thread_state import look
+from ..runtime.thread_state import check_alive
 from ..vocabulary.errors import NoProcess, ServerExit
 from ..vocabulary.pykka_types import ActorStop, ForeignRef, ask_foreign, is_foreign
 from ..vocabulary.reasons import KILLED, NORMAL, SHUTDOWN, Crash
@@ -105,7 +105,7 @@ class ForeignPid(ForeignRef, MailboxPid):
         """Ask the actor; the answer comes in the future, as does a NoProcess when it is dead or ends
         first.
         """
-        look()
+        check_alive()
         call = Asked(message, self, current())
         if self.dead:
             self.look()
@@ -126,7 +126,7 @@ class ForeignPid(ForeignRef, MailboxPid):
             NoProcess: it was dead already.
             ServerExit: it ended before it answered.
         """
-        look()
+        check_alive()
         check_timeout(timeout)
         forbid_loop(f"a call to {self}", "pid.ask(message, block=False)")
         if self.dead:
@@ -145,7 +145,7 @@ class ForeignPid(ForeignRef, MailboxPid):
 
     def stop_later(self, timeout: float | None) -> bool:
         """Have it stop, and wait for that."""
-        look()
+        check_alive()
         stopped: bool = self.ref.stop(timeout=timeout)
         return stopped
 
@@ -154,12 +154,12 @@ class ForeignPid(ForeignRef, MailboxPid):
 
     def mailbox_length(self) -> int:
         """How many messages wait in the actor's own inbox; asks for no lock of that."""
-        look()
+        check_alive()
         return len(getattr(self.ref.actor_inbox, "queue", ()))
 
     def cast(self, message: object) -> None:
         """Tell the actor."""
-        look()
+        check_alive()
         self.deliver(message)
 
     def end(self, reason: object) -> None:

@@ -20,10 +20,10 @@ from typing_extensions import TypeVar
 
 from ..primitives.atomic import counter
 from ..reports import telemetry
-from ..runtime.deferred_drains import pay_owed
+from ..runtime.deferred_drains import run_deferred_drains
 from ..runtime.future import Future
 from ..runtime.kernel import kernel
-from ..runtime.thread_state import local, look, note_code, unmet
+from ..runtime.thread_state import check_alive, dead_but_running, local, note_code
 from ..vocabulary.errors import Killed, StalePid, no_process
 from ..vocabulary.identity import Identity
 from ..vocabulary.messages import Down, Exited, ExitSignal, Ref, Resource
@@ -134,7 +134,7 @@ class Pid(Identity, Generic[Request, Answer]):
 
     def is_alive(self) -> bool:
         """The same as alive, said Pykka's way."""
-        look()
+        check_alive()
         return not self.dead
 
     def meet_death(self) -> NoReturn:
@@ -143,31 +143,31 @@ class Pid(Identity, Generic[Request, Answer]):
 
     def mailbox_length(self) -> int:
         """How many messages wait."""
-        look()
+        check_alive()
         return len(self._inbox) + (len(self._saved) if self._saved else 0)
 
     # -- talking -------------------------------------------------------------
 
     def send(self, message: object) -> None:
         """Put a message into its mailbox; to the dead, nothing happens."""
-        look()
+        check_alive()
         if self._fate and self._fate[0] is FORKED:
             raise StalePid(self, self, FORKED)
         self.deliver(message)
 
     def call(self, message: Request, timeout: float | None = 5.0) -> Answer:
         """Send a request and wait for its answer; only servers answer."""
-        look()
+        check_alive()
         raise TypeError(f"{self} is a {self.kind}, which answers no calls; send it a message instead")
 
     def cast(self, message: Request) -> None:
         """Send a request without waiting; only servers take them."""
-        look()
+        check_alive()
         raise TypeError(f"{self} is a {self.kind}, which takes no casts; send it a message instead")
 
     def request(self, message: Request) -> Call[Answer]:
         """Send a request; the answer comes in the future."""
-        look()
+        check_alive()
         raise TypeError(f"{self} is a {self.kind}, which answers no calls; send it a message instead")
 
     def ask_later(self, message: Any) -> Call:
@@ -176,7 +176,7 @@ class Pid(Identity, Generic[Request, Answer]):
 
     def stop_later(self, timeout: float | None) -> bool:
         """``stop()``: what reads its own mailbox gets an exit signal."""
-        look()
+        check_alive()
         was_alive = self.alive
         self.signal(None, SHUTDOWN, direct=True)
         return was_alive
@@ -192,7 +192,7 @@ class Pid(Identity, Generic[Request, Answer]):
         # base class.
         def tell(self, message):
             """Send, Pykka's way: an ActorDeadError where nobody lives, a cast otherwise."""
-            look()
+            check_alive()
             if self.dead:
                 raise no_process(self)
             self.cast(message)
@@ -427,8 +427,8 @@ class Pid(Identity, Generic[Request, Answer]):
         finally:
             state.burials = None
             state.depth -= 1
-            if state.owed and not state.depth:
-                pay_owed()
+            if state.deferred and not state.depth:
+                run_deferred_drains()
 
     def _bury(self) -> None:
         reason = self.exit_reason
@@ -493,7 +493,7 @@ class Pid(Identity, Generic[Request, Answer]):
     def leave(self) -> None:
         """No code of this dead process runs any more. By whoever holds the run right; may be repeated."""
         self._gone = True
-        unmet.pop(self.id, None)
+        dead_but_running.pop(self.id, None)
         self._depart()
         self._saved = None
         self._context = None

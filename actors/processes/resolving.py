@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NoReturn
 
 from ..runtime.forked import first_use, was_there
-from ..runtime.thread_state import look, unmet
+from ..runtime.thread_state import check_alive, dead_but_running
 from ..vocabulary.errors import NoProcess, StalePid, no_process
 from ..vocabulary.messages import Named
 from ..vocabulary.pykka_types import is_foreign
@@ -28,8 +28,8 @@ def resolve(server: object) -> Pid:
     """
     if isinstance(server, Pid):
         return server
-    if unmet:
-        look()
+    if dead_but_running:
+        check_alive()
     pid = whereis(server)
     if pid is None:
         raise nobody(server)

@@ -31,7 +31,7 @@ from ..reports import telemetry
 from ..runtime.closers import closers
 from ..runtime.kernel import Alarm, kernel
 from ..runtime.parking import Waiter, park
-from ..runtime.thread_state import peek
+from ..runtime.thread_state import current_if_any
 from ..vocabulary.errors import NotOwned, brief
 from .ambient import current
 from .closing import Owning, owning_of
@@ -64,7 +64,7 @@ NOT_CLOSED = ("resprout", "process", "not_closed")
 
 def own(thing: T, close: Callable[..., Any] | None = None) -> T:
     """See ``process.own``."""
-    pid = peek() or current()
+    pid = current_if_any() or current()
     owning = owning_of(thing, close, pid)
     kernel.ensure()
     closers.ensure()

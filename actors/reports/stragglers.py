@@ -15,7 +15,7 @@ import attrs
 
 from ..primitives.atomic import frames
 from ..runtime.kernel import kernel
-from ..runtime.thread_state import look
+from ..runtime.thread_state import check_alive
 from . import telemetry
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def straggling() -> list[Any]:
 
 def stragglers() -> list[Straggler]:
     """List the dead processes whose code still runs, oldest first."""
-    look()
+    check_alive()
     now = time.monotonic()
     return [
         Straggler(pid, pid.exit_reason, now - since, _stack_of(pid))

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 import attrs
 
 from ..primitives.fork_locks import rlock
-from ..runtime.thread_state import look, unmet
+from ..runtime.thread_state import check_alive, dead_but_running
 from ..vocabulary.errors import Killed, ResproutError
 
 Event: TypeAlias = tuple[str, ...]
@@ -52,7 +52,7 @@ def attach(id: Hashable, event_or_prefix: Event, handler: Handler) -> None:
         HandlerExists: when the id is in use.
         TypeError: when the event is not a tuple of str or the handler not callable.
     """
-    look()
+    check_alive()
     global _attached
     if not isinstance(event_or_prefix, tuple) or not all(isinstance(part, str) for part in event_or_prefix):
         raise TypeError(f"expected event to be a tuple of str, got: {event_or_prefix!r}")
@@ -67,7 +67,7 @@ def attach(id: Hashable, event_or_prefix: Event, handler: Handler) -> None:
 
 def detach(id: Hashable) -> bool:
     """Take a handler away; False when there is none of that id."""
-    look()
+    check_alive()
     return _detach(id)
 
 
@@ -88,7 +88,7 @@ def on_change(told: Callable[[], object]) -> None:
     For code so often run that it should not even ask ``enabled``: it keeps the answer, and asks anew in
     ``told``, which must be quick and must not raise. Two changes at once may call it twice at the same time.
     """
-    look()
+    check_alive()
     _on_change.append(told)
 
 
@@ -99,8 +99,8 @@ def _tell_change() -> None:
 
 def enabled(event: Event) -> bool:
     """Tell cheaply whether anybody listens, so that measurements need not be made for nobody."""
-    if unmet:
-        look()
+    if dead_but_running:
+        check_alive()
     return heard(event)
 
 
@@ -111,7 +111,7 @@ def heard(event: Event) -> bool:
 
 def emit(event: Event, measurements: Mapping[str, Any], metadata: Mapping[str, Any]) -> None:
     """Tell everybody who listens."""
-    look()
+    check_alive()
     tell(event, measurements, metadata)
 
 

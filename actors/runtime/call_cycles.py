@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..primitives.atomic import remove
 from ..vocabulary.errors import CallCycle
-from .thread_state import peek
+from .thread_state import current_if_any
 
 if TYPE_CHECKING:
     from ..vocabulary.identity import Identity
@@ -100,7 +100,7 @@ def begin(caller: Identity | None, target: Identity, until: Any) -> None:
 
 def begin_wait(target: Identity, until: Any) -> None:
     """Do what begin does, for the current process and a request that was sent before."""
-    me = peek()
+    me = current_if_any()
     if me is not None and (me.starter is not None or suspects) and me is not target:
         begin(me, target, until)
 

@@ -18,7 +18,7 @@ from threading import Thread
 from typing import Any, TypeVar
 
 from ..primitives.fork_locks import lock
-from .thread_state import peek
+from .thread_state import current_if_any
 
 logger = logging.getLogger("resprout")
 F = TypeVar("F", bound=Callable[[], Any])
@@ -142,7 +142,7 @@ def _is_callers() -> bool:
         return False
     if _caller == get_ident() or _flow.get() is _due:
         return True
-    above = peek()
+    above = current_if_any()
     while above is not None and above.parent is not None:
         above = above.parent
     return above is not None and getattr(above, "thread_id", None) == _caller

@@ -20,7 +20,7 @@ from ..vocabulary.pykka_types import FutureBase
 from .future_mirror import Mirror
 from .kernel import kernel
 from .parking import LoopBell, Waiter, check_timeout, park
-from .thread_state import look, unmet
+from .thread_state import check_alive, dead_but_running
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -131,8 +131,8 @@ class Future(FutureBase[T]):
         Raises:
             AlreadySet: it is completed already.
         """
-        if unmet:
-            look()
+        if dead_but_running:
+            check_alive()
         if self._hook is not None or not self._complete((value, None)):
             self._refuse()
 
@@ -140,8 +140,8 @@ class Future(FutureBase[T]):
         """Complete with an exception: an instance, a ``sys.exc_info()`` triple, or None for the one being
         handled.
         """
-        if unmet:
-            look()
+        if dead_but_running:
+            check_alive()
         if exc_info is None:
             exc_info = sys.exc_info()
         error = exc_info if isinstance(exc_info, BaseException) else _error_of(exc_info)
@@ -164,16 +164,16 @@ class Future(FutureBase[T]):
 
     def done(self) -> bool:
         """Tell whether it is completed or cancelled."""
-        if unmet:
-            look()
+        if dead_but_running:
+            check_alive()
         if self._hook is not None:
             return all(source.done() for source in self._sources)
         return bool(self._box)
 
     def cancelled(self) -> bool:
         """Tell whether it was cancelled."""
-        if unmet:
-            look()
+        if dead_but_running:
+            check_alive()
         if self._hook is not None:
             return any(source.cancelled() for source in self._sources)
         return bool(self._box) and type(self._box[0][1]) is concurrent.futures.CancelledError
@@ -194,8 +194,8 @@ class Future(FutureBase[T]):
             CallTimeout: it did not come in time.
             BlockingInLoop: it is not there yet and an event loop runs in this thread; await it instead.
         """
-        if unmet:
-            look()
+        if dead_but_running:
+            check_alive()
         if self._hook is not None:
             return self._hook_result(timeout)
         box = self._box
@@ -212,8 +212,8 @@ class Future(FutureBase[T]):
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """Wait for the end and return the exception, None when it ended with a value."""
-        if unmet:
-            look()
+        if dead_but_running:
+            check_alive()
         if self._hook is not None:
             try:
                 self._hook_result(timeout)
@@ -239,8 +239,8 @@ class Future(FutureBase[T]):
         Raises:
             CallTimeout: it did not come in time.
         """
-        if unmet:
-            look()
+        if dead_but_running:
+            check_alive()
         if self._box:
             return
         if timeout is not None:
@@ -265,8 +265,8 @@ class Future(FutureBase[T]):
         """Call ``callback(future)`` when it ends, in the thread that completes it; at once when it has
         ended.
         """
-        if unmet:
-            look()
+        if dead_but_running:
+            check_alive()
         if self._hook is not None:
             _after_all(self._sources, lambda: callback(self))
             return
@@ -279,8 +279,8 @@ class Future(FutureBase[T]):
         self._unregister(cast("Waiter", callback))
 
     def __await__(self) -> Generator[Any, None, T]:
-        if unmet:
-            look()
+        if dead_but_running:
+            check_alive()
         if self._hook is not None:
             for source in self._sources:
                 yield from source._await_end()
@@ -317,16 +317,16 @@ class Future(FutureBase[T]):
         """Give a ``concurrent.futures.Future`` that ends as this one does, for code that insists on that
         class.
         """
-        if unmet:
-            look()
+        if dead_but_running:
+            check_alive()
         return Mirror(self)
 
     # -- derived futures -----------------------------------------------------
 
     def set_get_hook(self, func: Callable[[float | None], T]) -> None:
         """Have ``func(timeout)`` make the value at the first get, as in Pykka."""
-        if unmet:
-            look()
+        if dead_but_running:
+            check_alive()
         if self._box:
             raise AlreadySet(f"{self!r} is completed already")
         self._derive(func, ())
@@ -344,27 +344,27 @@ class Future(FutureBase[T]):
 
     def map(self, func: Callable[[T], M]) -> Future[M]:
         """Pass the value through a function, in the thread that takes the result."""
-        if unmet:
-            look()
+        if dead_but_running:
+            check_alive()
         return _derived(lambda timeout: func(self.result(timeout)), (self,))
 
     def filter(self: Future[Any], func: Callable[[J], bool]) -> Future[Iterable[J]]:
         """Keep the items of an iterable value that pass the predicate."""
-        if unmet:
-            look()
+        if dead_but_running:
+            check_alive()
         return _derived(lambda timeout: [item for item in self.result(timeout) if func(item)], (self,))
 
     def join(self: Future[Any], *futures: Any) -> Future[Iterable[Any]]:
         """Gather this and other futures into one list."""
-        if unmet:
-            look()
+        if dead_but_running:
+            check_alive()
         sources = (self, *futures)
         return _derived(lambda timeout: [source.get(timeout=timeout) for source in sources], sources)
 
     def reduce(self: Future[Any], func: Callable[[R, J], R], *args: R) -> Future[R]:
         """Fold an iterable value into one, optionally from a first value."""
-        if unmet:
-            look()
+        if dead_but_running:
+            check_alive()
         import functools
 
         return _derived(lambda timeout: functools.reduce(func, self.result(timeout), *args), (self,))

@@ -12,10 +12,10 @@ from collections.abc import Callable, Generator
 from typing import Any, Protocol
 
 from ..vocabulary.errors import BlockingInLoop
-from .deferred_drains import give_away_owed
+from .deferred_drains import hand_over_deferred_drains
 from .kernel import kernel
 from .loop_bells import bells_of, finish, in_step_of
-from .thread_state import local, peek
+from .thread_state import current_if_any, local
 
 
 class Parked(Protocol):
@@ -109,7 +109,7 @@ def park(
         Killed: the process that waits has died meanwhile.
         ServerExit: the thread that waits got an exit signal (once; it goes on as a new process).
     """
-    process = peek()
+    process = current_if_any()
     waiter = Waiter()
     pool = kernel.pool
     thread_id = 0
@@ -122,8 +122,8 @@ def park(
             return True
         if process is not None and process._fate:
             process.meet_death()
-        if local.state.owed:
-            give_away_owed()
+        if local.state.deferred:
+            hand_over_deferred_drains()
         thread_id = _thread.get_ident()
         # A thread that is known to wait does not count against the pool's growth (the dict's keys are thread
         # ids).

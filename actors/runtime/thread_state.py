@@ -1,5 +1,5 @@
-"""What this thread is doing for the runtime: whose code it runs, and which drains it owes. Whose code a task
-runs.
+"""What this thread is doing for the runtime: whose code it runs, and which drains it has deferred; and whose
+code a task runs.
 """
 
 from __future__ import annotations
@@ -34,11 +34,12 @@ class ThreadState:
         worker: whether the thread belongs to the pool.
         interrupt: a KeyboardInterrupt that hit somebody else's callback, to be raised when the drain is over.
         depth: how many drains are nested on the thread's stack.
-        owed: processes whose run right the thread holds and whose drain it will do when the current one ends.
+        deferred: processes whose run right the thread holds and whose drain it will do when the current one
+            ends.
         burials: deaths that it has still to carry out, while it carries one out.
     """
 
-    __slots__ = ("burials", "depth", "interrupt", "loop", "owed", "process", "worker")
+    __slots__ = ("burials", "deferred", "depth", "interrupt", "loop", "process", "worker")
 
     def __init__(self) -> None:
         self.process: Any = None
@@ -46,7 +47,7 @@ class ThreadState:
         self.worker = False
         self.interrupt: BaseException | None = None
         self.depth = 0
-        self.owed: deque[Any] | None = None
+        self.deferred: deque[Any] | None = None
         self.burials: deque[Any] | None = None
 
 
@@ -89,7 +90,7 @@ def disown_task(task: asyncio.Task[Any]) -> None:
     tasks.pop(id(task), None)
 
 
-unmet: dict[int, Any] = {}
+dead_but_running: dict[int, Any] = {}
 """The processes that are dead and whose code may still run, by their ids; almost always none.
 
 So an entry of the public API looks at this before it looks for who its caller is: it costs a living caller
@@ -100,28 +101,28 @@ next to nothing.
 def note_code(pid: Any) -> None:
     """Note that a process has died; if code of it may still run, that is looked for from now on."""
     if not pid._run and not pid._gone:
-        unmet[pid.id] = pid
+        dead_but_running[pid.id] = pid
         # It may just have left.
         if pid._gone:
-            unmet.pop(pid.id, None)
+            dead_but_running.pop(pid.id, None)
 
 
-def look() -> None:
+def check_alive() -> None:
     """Have the code of a dead process meet its death: the first step of every entry of the public API.
 
-    Functions that are called a million times a second write ``if unmet: look()``. What a thread does while it
-    carries out somebody's death (telemetry handlers, say) is nobody's code and goes on.
+    Functions that are called a million times a second write ``if dead_but_running: check_alive()``. What a
+    thread does while it carries out somebody's death (telemetry handlers, say) is nobody's code and goes on.
 
     Raises:
         Killed: the code belongs to a process that is dead.
         ServerExit: this thread or task got an exit signal (once; then it goes on as a new process).
     """
-    if not unmet:
+    if not dead_but_running:
         return
     st = local.state
     if st.burials is not None:
         return
-    me = peek()
+    me = current_if_any()
     if me is None or not me._fate:
         return
     if me is not st.process and me.task() is not task_of(_get_running_loop()):
@@ -130,7 +131,7 @@ def look() -> None:
     me.meet_death()
 
 
-def peek() -> Any:
+def current_if_any() -> Any:
     """The current process if there is one already, dead or alive; makes none."""
     st = local.state
     loop = _get_running_loop()

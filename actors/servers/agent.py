@@ -13,7 +13,7 @@ from typing import Any
 
 import attrs
 
-from ..runtime.thread_state import look
+from ..runtime.thread_state import check_alive
 from ..vocabulary.messages import NoReply, Ok, Reply
 from .genserver import GenServer
 from .library_server import LibraryServer
@@ -116,7 +116,7 @@ class Agent(LibraryServer):
 
 
 def _callable(function: Any) -> Any:
-    look()
+    check_alive()
     if not callable(function):
         raise TypeError(f"expected a function, got: {function!r}")
     return function

@@ -23,7 +23,7 @@ from ..processes.mailbox import Continue, System, Tick
 from ..reports import telemetry
 from ..runtime.call import Call
 from ..runtime.parking import Waiter, check_timeout, forbid_loop, park
-from ..runtime.thread_state import local, peek
+from ..runtime.thread_state import current_if_any, local
 from ..vocabulary.errors import CallTimeout, MailboxFull
 from ..vocabulary.messages import NOTHING, Down, Exited, Notice, TaskReply
 from .inline import InlinePid
@@ -252,7 +252,7 @@ class BoundedMixin(RunnablePid):
         try:
             while True:
                 if got or self._fate:
-                    me = peek()
+                    me = current_if_any()
                     if got and me is not None and me._fate:
                         # It has died, and everybody may know, before there was a place for it.
                         self._room.append(True)

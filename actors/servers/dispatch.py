@@ -22,7 +22,7 @@ from ..reports import telemetry
 from ..runtime.call import Call
 from ..runtime.call_cycles import begin, suspects
 from ..runtime.kernel import Alarm, kernel
-from ..runtime.thread_state import local, peek
+from ..runtime.thread_state import current_if_any, local
 from ..vocabulary.errors import AlreadyRegistered, AlreadyStarted, Killed, ResproutError, StartError
 from ..vocabulary.messages import IGNORE, NOTHING, TIMEOUT, Down, Exited, NoReply, Ok, Reply, Stop, TaskReply
 from ..vocabulary.pykka_types import PYKKA_MESSAGES, ActorStop
@@ -154,7 +154,7 @@ class ServerPid(Pid):
         self._tick: Tick | None = None
         self._suspended = False
         self.tracer: Tracer | None = None
-        self.starter = peek()
+        self.starter = current_if_any()
         super().__init__(actor, parent)
 
     # -- taking items --------------------------------------------------------

@@ -17,7 +17,7 @@ from ..runtime.call import Call
 from ..runtime.call_cycles import begin, check, suspects
 from ..runtime.future import Future
 from ..runtime.parking import check_timeout, forbid_loop
-from ..runtime.thread_state import look, unmet
+from ..runtime.thread_state import check_alive, dead_but_running
 from ..vocabulary.child_spec import ChildSpec, child_spec
 from ..vocabulary.errors import CallCycle, NoProcess, NotFound, SelfCall, ServerExit, no_process
 from ..vocabulary.pykka_types import ActorBase
@@ -136,7 +136,7 @@ class GenServer(Callbacks[State, Request, Answer], Generic[State, Request, Answe
             TypeError: name is neither a str nor a Via. Whatever else a name's register_name raises
                 (``UnknownRegistry``, the ValueError of a registry with duplicate keys) comes as it is.
         """
-        look()
+        check_alive()
         return start_server(cls(), arg, name, timeout, link=False)
 
     @overload
@@ -157,7 +157,7 @@ class GenServer(Callbacks[State, Request, Answer], Generic[State, Request, Answe
 
         Differs from OTP: when init fails, the starter gets the StartError only, and no exit signal besides.
         """
-        look()
+        check_alive()
         return start_server(cls(), arg, name, timeout, link=True)
 
     @overload
@@ -175,7 +175,7 @@ class GenServer(Callbacks[State, Request, Answer], Generic[State, Request, Answe
     @classmethod
     async def astart(cls, arg: Any = None, *, name: Any = None, timeout: float | None = None) -> Any:
         """The form of start for coroutines."""
-        look()
+        check_alive()
         return await astart_server(cls(), arg, name, timeout, link=False)
 
     @overload
@@ -193,7 +193,7 @@ class GenServer(Callbacks[State, Request, Answer], Generic[State, Request, Answe
     @classmethod
     async def astart_link(cls, arg: Any = None, *, name: Any = None, timeout: float | None = None) -> Any:
         """The form of start_link for coroutines."""
-        look()
+        check_alive()
         return await astart_server(cls(), arg, name, timeout, link=True)
 
     # -- the client side -----------------------------------------------------
@@ -209,8 +209,8 @@ class GenServer(Callbacks[State, Request, Answer], Generic[State, Request, Answe
     @staticmethod
     def call(server: Any, message: Any, timeout: float | None = 5.0) -> Any:
         """Send a request and wait for the answer; see ``Pid.call``."""
-        if unmet:
-            look()
+        if dead_but_running:
+            check_alive()
         return resolve(server).call(message, timeout)
 
     @overload
@@ -231,7 +231,7 @@ class GenServer(Callbacks[State, Request, Answer], Generic[State, Request, Answe
         Raises:
             CallTimeout, NoProcess, ServerExit: as for call.
         """
-        look()
+        check_alive()
         check_timeout(timeout)
         pid = resolve(server)
         if pid.dead:
@@ -264,8 +264,8 @@ class GenServer(Callbacks[State, Request, Answer], Generic[State, Request, Answe
     @staticmethod
     def cast(server: Any, message: Any) -> None:
         """Send a request without waiting. To nobody is no error, as in Elixir."""
-        if unmet:
-            look()
+        if dead_but_running:
+            check_alive()
         try:
             pid = resolve(server)
         except (NoProcess, NotFound):
@@ -286,8 +286,8 @@ class GenServer(Callbacks[State, Request, Answer], Generic[State, Request, Answe
         """Send a request; the answer comes in the future, as does a NoProcess when there is no such server,
         and a ServerExit when it dies first.
         """
-        if unmet:
-            look()
+        if dead_but_running:
+            check_alive()
         try:
             pid = resolve(server)
         except NoProcess as error:
@@ -301,7 +301,7 @@ class GenServer(Callbacks[State, Request, Answer], Generic[State, Request, Answe
         """Answer a call from anywhere; the second answer, and one that nobody waits for any more, are
         dropped.
         """
-        look()
+        check_alive()
         if not isinstance(from_, Call):
             raise TypeError(f"expected from_ as handle_call got it, got: {from_!r}")
         from_.answer(value)
@@ -317,7 +317,7 @@ class GenServer(Callbacks[State, Request, Answer], Generic[State, Request, Answe
             ServerExit: it ended with another reason.
             CallTimeout: it did not end in time; it goes on with that.
         """
-        look()
+        check_alive()
         if isinstance(self, ActorBase):
             stopping = self._known()
             stopping.deliver(StopRequest(reason))
@@ -335,7 +335,7 @@ class GenServer(Callbacks[State, Request, Answer], Generic[State, Request, Answe
     @staticmethod
     async def astop(server: Any, reason: object = "normal", timeout: float | None = None) -> None:
         """The form of stop for coroutines."""
-        look()
+        check_alive()
         check_timeout(timeout)
         pid = resolve(server)
         if pid.dead:

@@ -16,7 +16,7 @@ from ..primitives.atomic import copied
 from ..reports import telemetry
 from ..runtime.call import Call
 from ..runtime.call_cycles import check
-from ..runtime.deferred_drains import pay_owed
+from ..runtime.deferred_drains import run_deferred_drains
 from ..runtime.kernel import kernel
 from ..runtime.parking import Waiter, check_timeout
 from ..runtime.thread_state import ThreadState, local
@@ -94,7 +94,7 @@ class InlinePid(RunnablePid):
         # What receive passed over in the callback is in _saved.
         if self._inbox or self._saved or self._urgent or self._fate:
             self.drain()
-        if not st.depth and (st.owed or st.interrupt is not None):
+        if not st.depth and (st.deferred or st.interrupt is not None):
             self._after_drain(st)
 
     def call(self, message: object, timeout: float | None = 5.0) -> Any:
@@ -164,7 +164,7 @@ class InlinePid(RunnablePid):
             # An interrupt, maybe before the last look.
             self._look_elsewhere()
             raise
-        if not st.depth and (st.owed or st.interrupt is not None):
+        if not st.depth and (st.deferred or st.interrupt is not None):
             self._after_drain(st)
         return self._answer(call, timeout)
 
@@ -180,7 +180,7 @@ class InlinePid(RunnablePid):
             kernel.pool.submit(self)
         else:
             self.drain()
-        if not st.depth and (st.owed or st.interrupt is not None):
+        if not st.depth and (st.deferred or st.interrupt is not None):
             self._after_drain(st)
         return self._answer(call, timeout)
 
@@ -216,8 +216,8 @@ class InlinePid(RunnablePid):
     @staticmethod
     def _after_drain(st: ThreadState) -> None:
         """In no drain any more: do what is owed, raise what was kept back."""
-        if st.owed:
-            pay_owed()
+        if st.deferred:
+            run_deferred_drains()
         if st.interrupt is not None:
             interrupt, st.interrupt = st.interrupt, None
             raise interrupt
@@ -233,19 +233,19 @@ class InlinePid(RunnablePid):
         st = local.state
         if not st.depth:
             self.drain()
-            if st.owed or st.interrupt is not None:
+            if st.deferred or st.interrupt is not None:
                 self._after_drain(st)
             return
         # Inside another drain: owed until that one ends, so that chains of sends do not recurse.
-        if st.owed is None:
-            st.owed = deque()
-        st.owed.append(self)
+        if st.deferred is None:
+            st.deferred = deque()
+        st.deferred.append(self)
 
     def run(self, worker: Worker) -> None:
         """The pool goes on with what a sender did not have to do to the end."""
         self.drain()
-        if local.state.owed:
-            pay_owed()
+        if local.state.deferred:
+            run_deferred_drains()
 
     def drain(self) -> None:
         """Run on this thread until there is nothing to do, at most BUDGET messages; if somebody else runs

@@ -21,7 +21,7 @@ from ..runtime.call_cycles import begin, suspects
 from ..runtime.future import Future
 from ..runtime.kernel import kernel
 from ..runtime.parking import check_timeout
-from ..runtime.thread_state import look, unmet
+from ..runtime.thread_state import check_alive, dead_but_running
 from ..vocabulary.errors import BlockingInLoop, SelfCall, no_process
 from ..vocabulary.pykka_types import ActorStop
 from ..vocabulary.reasons import FORKED, NORMAL
@@ -110,8 +110,8 @@ class RunnablePid(ServerPid):
             CallCycle: it waits for the caller, whom it has started.
             BlockingInLoop: inside an event loop, unless the server runs on the sender's thread.
         """
-        if unmet:
-            look()
+        if dead_but_running:
+            check_alive()
         if timeout.__class__ is not float or not timeout >= 0.0:
             check_timeout(timeout)
         if _get_running_loop() is not None:
@@ -127,16 +127,16 @@ class RunnablePid(ServerPid):
 
     def cast(self, message: object) -> None:
         """Send a request without waiting; a dead process gets nothing and nobody is told, as in Erlang."""
-        if unmet:
-            look()
+        if dead_but_running:
+            check_alive()
         if self._fate and self._fate[0] is FORKED:
             raise no_process(self)
         self.deliver(Cast(message))
 
     def request(self, message: object) -> Call:
         """Send a request; the answer comes in the future."""
-        if unmet:
-            look()
+        if dead_but_running:
+            check_alive()
         caller = current()
         call = Call(message, self, caller)
         if self._fate:
@@ -153,16 +153,16 @@ class RunnablePid(ServerPid):
         """``ask(block=False)``: a dead process's future holds the ActorDeadError. The answer to a stop is the
         death, whoever asks for it.
         """
-        if unmet:
-            look()
+        if dead_but_running:
+            check_alive()
         if message.__class__ is ActorStop and not self._fate:
             return request_stop(self, NORMAL, current(), waits=False)
         return self.request(message)
 
     def stop_future(self) -> Future[bool]:
         """``stop(block=False)``; completed when it is dead, its name free and closed what it owned."""
-        if unmet:
-            look()
+        if dead_but_running:
+            check_alive()
         stopped: Future[bool] = Future()
         self._stop(stopped, waits=False)
         return stopped
@@ -176,8 +176,8 @@ class RunnablePid(ServerPid):
 
     def stop_later(self, timeout: float | None) -> bool:
         """``stop()``; returns when it is dead."""
-        if unmet:
-            look()
+        if dead_but_running:
+            check_alive()
         waits = current() is not self
         stopped: Future[bool] = Future()
         self._stop(stopped, waits=waits)

@@ -24,7 +24,7 @@ from ..reports import crash_reports as reports
 from ..reports import telemetry
 from ..reports.stragglers import straggling
 from ..runtime.kernel import Alarm, kernel
-from ..runtime.thread_state import local, peek, tasks, unmet
+from ..runtime.thread_state import current_if_any, dead_but_running, local, tasks
 from ..servers.dispatch import StopRequest
 from ..servers.runnable import RunnablePid
 from ..vocabulary.errors import ProcessExit, ServerExit
@@ -252,7 +252,7 @@ def _retire(pid: Pid) -> None:
         pid.remove_link(other)
     pid.die(NORMAL)
     pid.leave()
-    unmet.pop(pid.id, None)
+    dead_but_running.pop(pid.id, None)
 
 
 class _Seat(abc.ABC):
@@ -276,7 +276,7 @@ class _Nobody(_Seat):
     takes_leave = False
 
     def pid(self) -> Pid | None:
-        found: Pid | None = peek()
+        found: Pid | None = current_if_any()
         return found
 
     def restore(self) -> None:

@@ -23,7 +23,7 @@ from ..runtime import forked, loop
 from ..runtime import loop_bells as bells
 from ..runtime.closers import closers
 from ..runtime.kernel import kernel
-from ..runtime.thread_state import local, tasks, unmet
+from ..runtime.thread_state import dead_but_running, local, tasks
 from ..servers.dispatch import StopRequest
 from ..vocabulary.errors import CallTimeout, ProcessExit
 from ..vocabulary.messages import Down, Ref
@@ -93,7 +93,7 @@ def _after_fork_in_child() -> None:
         each._run.clear()
     table.clear()
     tasks.clear()
-    unmet.clear()
+    dead_but_running.clear()
     _trees.clear()
     stragglers._since.clear()
     reports.forget_held()

@@ -19,7 +19,7 @@ from ..processes.pid import Pid
 from ..processes.resolving import resolve
 from ..runtime.call import Call
 from ..runtime.parking import check_timeout, forbid_loop
-from ..runtime.thread_state import look
+from ..runtime.thread_state import check_alive
 from ..servers import debug_functions as debug
 from ..servers.debug_functions import DebugFunction, Event, In, NewState, Out
 from ..servers.dispatch import Interrupted, keep_back
@@ -121,7 +121,7 @@ class _Query(System):
 
 
 def _ask(what: str, server: Any, function: Callable[[Any], Any], timeout: float | None) -> Any:
-    look()
+    check_alive()
     check_timeout(timeout)
     pid = resolve(server)
     if not isinstance(pid, RunnablePid):
@@ -152,7 +152,7 @@ def replace_state(server: Any, function: Callable[[Any], Any], timeout: float | 
         CallbackFailed: the function exited (``process.exit``); the state stays, and the server lives on. What
             else it raises is raised here as it is, and harms the server as little.
     """
-    look()
+    check_alive()
     if not callable(function):
         raise TypeError(f"expected a function of the state, got: {function!r}")
 
@@ -202,7 +202,7 @@ def trace(server: Any, flag: bool, timeout: float | None = 5.0) -> None:
     """Log what a server gets, what it replies and the states between, through the logger ``resprout.trace``
     at INFO, or stop that. (What ``format_status`` hides is hidden there, too.)
     """
-    look()
+    check_alive()
     _check_flag("flag", flag)
 
     def watch(pid: Any) -> None:
@@ -246,7 +246,7 @@ def install(server: Any, function: DebugFunction, state: object = None, timeout:
         >>> agent.stop()
         True
     """
-    look()
+    check_alive()
     if not callable(function):
         raise TypeError(
             f"expected a function of its state, an event and the server's state, got: {function!r}"
@@ -256,13 +256,13 @@ def install(server: Any, function: DebugFunction, state: object = None, timeout:
 
 def remove(server: Any, function: DebugFunction, timeout: float | None = 5.0) -> None:
     """End the watch of a function that was installed; none is no error."""
-    look()
+    check_alive()
     _ask("remove", server, lambda pid: debug.remove(pid, lambda other: other == function), timeout)
 
 
 def no_debug(server: Any, timeout: float | None = 5.0) -> None:
     """End whatever watches a server: functions, traces and logs."""
-    look()
+    check_alive()
     _ask("no_debug", server, lambda pid: debug.remove(pid, lambda function: True), timeout)
 
 
@@ -285,7 +285,7 @@ def log(
 
     Semantics: OTP sys(3), ``log/2`` (whose ``{true, N}`` is a plain number here).
     """
-    look()
+    check_alive()
     if isinstance(flag, str):
         if flag not in ("get", "print"):
             raise ValueError(f"expected flag to be True, False, a number, 'get' or 'print', got: {flag!r}")
@@ -345,7 +345,7 @@ def log_to_file(
 
     Semantics: OTP sys(3), ``log_to_file/2``.
     """
-    look()
+    check_alive()
     if path is not False and not isinstance(path, (str, os.PathLike)):
         raise TypeError(f"expected path to be a path or False, got: {path!r}")
 

@@ -17,7 +17,7 @@ from ..reports.crash_reports import reason_of
 from ..reports.stragglers import caught_up, straggles
 from ..runtime.kernel import kernel
 from ..runtime.loop import makes_coroutine, runtime_loop
-from ..runtime.thread_state import adopt_task, disown_task, local, look, peek
+from ..runtime.thread_state import adopt_task, check_alive, current_if_any, disown_task, local
 from ..servers.dispatch import STARTED
 from ..vocabulary.messages import Ref
 from ..vocabulary.reasons import NORMAL
@@ -156,10 +156,10 @@ def prepare(
     """Make a process that will run a function, linked or monitored before its first step; ``begin`` starts
     it.
     """
-    look()
+    check_alive()
     if not callable(function):
         raise TypeError(f"expected a callable to spawn, got: {function!r}")
-    parent = current() if link or monitor else peek()
+    parent = current() if link or monitor else current_if_any()
     kernel.ensure()
     kind = CoroutinePid if makes_coroutine(function) else SpawnedPid
     pid = kind(function, args, parent)

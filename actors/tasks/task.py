@@ -19,7 +19,7 @@ from ..processes.pid import Pid
 from ..runtime.future import Future
 from ..runtime.loop import makes_coroutine
 from ..runtime.parking import check_timeout
-from ..runtime.thread_state import look, peek, runs_here
+from ..runtime.thread_state import check_alive, current_if_any, runs_here
 from ..vocabulary.child_spec import child_spec as make_child_spec
 from ..vocabulary.errors import CallTimeout, ProcessExit, ResproutError, ServerExit
 from ..vocabulary.messages import Down, Exited, Ref, TaskExit, TaskReply
@@ -64,11 +64,11 @@ class Task:
 
     def done(self) -> bool:
         """Whether its result or its exit is known."""
-        look()
+        check_alive()
         return self._result.done()
 
     def __await__(self) -> Generator[Any, None, Any]:
-        look()
+        check_alive()
         _not_ignored(self)
         if not self._result.done():
             # Not the result itself: a wait that is cancelled ends the wait only.
@@ -115,7 +115,7 @@ class Task:
     def start(function: Callable[..., Any], *args: Any) -> Pid:
         """Start a computation whose result nobody wants, linked to nobody."""
         pid, _ = prepare(function, args)
-        work_for(pid, peek())
+        work_for(pid, current_if_any())
         pid.begin()
         return pid
 
@@ -175,7 +175,7 @@ class Task:
             ServerExit: a task ended without one; raised as soon as that happens, however long others take.
             CallTimeout, NotOwner, TaskIgnored: as await_.
         """
-        look()
+        check_alive()
         tasks = list(tasks)
         for task in tasks:
             _owned(task)
@@ -226,7 +226,7 @@ class Task:
 
         Semantics: Elixir's ``Task.yield_many/2``.
         """
-        look()
+        check_alive()
         tasks = list(tasks)
         for task in tasks:
             _owned(task)
@@ -420,7 +420,7 @@ def begin_task(
     """Start a computation owned by the current process (or by owner, for a supervisor that starts it on
     somebody's behalf).
     """
-    look()
+    check_alive()
     if not callable(function):
         raise TypeError(f"expected a function, got: {function!r}")
     owner = current() if owner is None else owner
@@ -489,7 +489,7 @@ class _Ending:
 
 
 def _owned(task: Task) -> Pid:
-    look()
+    check_alive()
     if not isinstance(task, Task):
         raise TypeError(f"expected a Task, got: {task!r}")
     me = current()

@@ -14,7 +14,7 @@ import attrs
 
 from ..processes.pid import Pid
 from ..runtime.parking import check_timeout
-from ..runtime.thread_state import look
+from ..runtime.thread_state import check_alive
 from ..vocabulary.errors import CallTimeout, ServerExit
 from ..vocabulary.messages import TaskExit
 from .task_ends import Awaited, Ends, deadline_of, wait_until
@@ -70,7 +70,7 @@ def make_stream(
         iterable, function, options: see ``Task.async_stream``.
         begin: starts the task for one item.
     """
-    look()
+    check_alive()
     room = options.max_concurrency
     if isinstance(room, bool) or not isinstance(room, int) or room < 1:
         raise ValueError(f"expected max_concurrency to be a positive integer, got: {room!r}")
@@ -143,7 +143,7 @@ class _Stream:
 
     def _next(self) -> Any:
         """The next result: of the oldest task or, unordered, of the first that is done."""
-        look()
+        check_alive()
         # The time is the same for all, so that of the oldest is over first.
         oldest = next(iter(self._at_work.values()))
         if self._options.ordered:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any, Final, Literal, cast
 
 from ...actors import GenServer, NotFound, Pid, process
-from ...actors.engine import look
+from ...actors.engine import check_alive
 from .child_options import STARTING, read_options, refuse_beside_init, refuse_beside_spec, spec_of_module
 from .child_spec import ChildSpec, SpecError, child_spec
 from .dynamic_server import DynamicSupervisorServer
@@ -115,7 +115,7 @@ class DynamicSupervisor:
             StartError: Its `init` failed.
             AlreadyStarted: The name is taken.
         """
-        look()
+        check_alive()
         given: dict[str, Any] = {
             "strategy": strategy,
             "max_children": max_children,
@@ -132,7 +132,7 @@ class DynamicSupervisor:
         cls, arg: Any = None, *, name: Any = None, timeout: float | None = None, **options: Any
     ) -> Any:
         """The form of `start_link` for coroutines; the options are the same."""
-        look()
+        check_alive()
         origin = _origin(cls, arg, options)
         return await DynamicSupervisorServer.alaunch(origin, name=name, timeout=timeout)
 
@@ -177,7 +177,7 @@ class DynamicSupervisor:
             MaxChildren: There are too many already.
             StartError: It did not start.
         """
-        look()
+        check_alive()
         return cast("Pid | None", ask(supervisor, StartChild(child_spec(spec))))
 
     @staticmethod
@@ -187,7 +187,7 @@ class DynamicSupervisor:
         Raises:
             NotFound: That is not a child of it.
         """
-        look()
+        check_alive()
         ask(supervisor, TerminateChild(_pid(pid)))
 
     @staticmethod
@@ -207,7 +207,7 @@ class DynamicSupervisor:
         Raises:
             NotFound: That is not a child of it.
         """
-        look()
+        check_alive()
         return cast("ChildSpec", ask(supervisor, GetChildSpec(_pid(pid))))
 
     @staticmethod

@@ -9,7 +9,7 @@ from typing import Any, Final, cast
 import attrs
 
 from ...actors import NoProcess, Pid, StalePid, process
-from ...actors.engine import look, nobody
+from ...actors.engine import check_alive, nobody
 from .child_options import STARTING, read_options
 from .child_spec import ChildSpec, SpecError, child_spec, whole_number
 from .options import Strategy, SupervisorSpec
@@ -80,7 +80,7 @@ class PartitionSupervisor:
             StartError: A partition did not start.
             AlreadyStarted: The name is taken.
         """
-        look()
+        check_alive()
         read = _checked(child_spec, name, partitions, with_arguments)
         count = (os.cpu_count() or 1) if partitions is None else partitions
         children = [_partition(read, number, with_arguments) for number in range(count)]
@@ -112,7 +112,7 @@ class PartitionSupervisor:
         Raises:
             NoProcess: There is no such supervisor.
         """
-        look()
+        check_alive()
         return _server(supervisor).partitions
 
     @staticmethod
@@ -141,7 +141,7 @@ class PartitionSupervisor:
         Differs from OTP: a partition that is stopped stays so when a sibling crashes under `one_for_all`; a
         failed start leaves no partition running to which no key belongs.
         """
-        look()
+        check_alive()
         whole_number(_OWNER, "partitions", partitions)
         return cast("int", ask(_server(supervisor).pid, Resize(partitions)))
 
@@ -156,7 +156,7 @@ class PartitionSupervisor:
         Returns:
             Its Pid; None while it is being restarted, or if there is no such supervisor or no partition.
         """
-        look()
+        check_alive()
         name, key = term
         try:
             server = _server(name)

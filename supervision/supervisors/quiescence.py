@@ -6,7 +6,7 @@ import time
 from typing import Final
 
 from ...actors import Pid, ResproutError, process
-from ...actors.engine import look
+from ...actors.engine import check_alive
 from .snapshot import children_of
 
 _LONGEST_PAUSE: Final = 0.002
@@ -32,7 +32,7 @@ def quiesce(timeout: float = 10.0) -> None:
     Raises:
         NotQuiet: Something still goes on.
     """
-    look()
+    check_alive()
     deadline = time.monotonic() + timeout
     pause = 0.0
     before: dict[Pid, int] | None = None

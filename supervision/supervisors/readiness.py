@@ -12,7 +12,7 @@ from typing import Any
 import attrs
 
 from ...actors import CallTimeout, Exited, Pid, process
-from ...actors.engine import look
+from ...actors.engine import check_alive
 from . import stopping
 from .child_spec import ChildSpec
 from .starting import Failed, Outcome, Started
@@ -84,7 +84,7 @@ def ready(pid: Pid | None = None) -> None:
     Args:
         pid: The child; by default the current process. A thread that works for a child passes the child's.
     """
-    look()
+    check_alive()
     _waiting.say(process.current() if pid is None else pid)
 
 

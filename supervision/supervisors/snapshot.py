@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeAlias
 import attrs
 
 from ...actors import Pid, process
-from ...actors.engine import kernel, look, nobody
+from ...actors.engine import check_alive, kernel, nobody
 from .child_spec import ChildType, RestartType
 from .children import Child
 from .server import SupervisorServer
@@ -82,7 +82,7 @@ def tree(supervisor: Any) -> TreeNode:
     Raises:
         NoProcess: There is no such process.
     """
-    look()
+    check_alive()
     pid = supervisor if isinstance(supervisor, Pid) else process.whereis(supervisor)
     if pid is None or not pid.alive:
         raise nobody(supervisor)

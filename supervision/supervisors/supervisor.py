@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final, cast
 
 from ...actors import GenServer, NotFound, Pid, forbid_loop
-from ...actors.engine import look
+from ...actors.engine import check_alive
 from .child_options import STARTING, read_options, refuse_beside_init, refuse_beside_spec, spec_of_module
 from .child_spec import ChildSpec, SpecError, child_spec
 from .options import AutoShutdown, Strategy, SupervisorSpec
@@ -40,7 +40,7 @@ def ask(server: Any, request: Request | Resize) -> Any:
         ProcessExit: There is no such supervisor, or it ended meanwhile.
         BlockingInLoop: An event loop runs in this thread.
     """
-    look()
+    check_alive()
     what = f"a request to a supervisor ({type(request).__name__})"
     forbid_loop(what, "asyncio.to_thread(...)")
     answer = GenServer.call(server, request, timeout=None)
@@ -142,7 +142,7 @@ class Supervisor:
                 `Shutdown(FailedToStartChild(id, reason))`.
             AlreadyStarted: The name is taken.
         """
-        look()
+        check_alive()
         options = _given(
             strategy=strategy, max_restarts=max_restarts, max_seconds=max_seconds, auto_shutdown=auto_shutdown
         )
@@ -154,7 +154,7 @@ class Supervisor:
         cls, children: Any = None, *, name: Any = None, timeout: float | None = None, **options: Any
     ) -> Any:
         """The form of `start_link` for coroutines; the options are the same."""
-        look()
+        check_alive()
         origin = _origin(cls, children, options)
         return await StaticServer.alaunch(origin, name=name, timeout=timeout)
 
@@ -219,7 +219,7 @@ class Supervisor:
             AlreadyPresent: A child with that id is listed, but does not run.
             StartError: It did not start; it is not listed.
         """
-        look()
+        check_alive()
         return cast("Pid | None", ask(supervisor, StartChild(child_spec(spec))))
 
     @staticmethod
@@ -229,7 +229,7 @@ class Supervisor:
         Raises:
             NotFound: There is no child with that id.
         """
-        look()
+        check_alive()
         ask(supervisor, TerminateChild(hashable(id)))
 
     @staticmethod
@@ -244,7 +244,7 @@ class Supervisor:
             Running: It runs, or (as `Restarting`) is about to.
             StartError: It did not start; it stays listed.
         """
-        look()
+        check_alive()
         return cast("Pid | None", ask(supervisor, RestartChild(hashable(id))))
 
     @staticmethod
@@ -255,7 +255,7 @@ class Supervisor:
             NotFound: There is no child with that id.
             Running: It runs, or (as `Restarting`) is about to.
         """
-        look()
+        check_alive()
         ask(supervisor, DeleteChild(hashable(id)))
 
     @staticmethod
@@ -265,7 +265,7 @@ class Supervisor:
         Raises:
             NotFound: There is no child with that id.
         """
-        look()
+        check_alive()
         return cast("ChildSpec", ask(supervisor, GetChildSpec(hashable(id))))
 
     @staticmethod

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final, Literal
 
 from ...actors import Pid, StreamOptions, Task, begin_task, make_stream, process, start_task
-from ...actors.engine import look
+from ...actors.engine import check_alive
 from .child_options import read_options
 from .child_spec import ChildSpec, RestartType
 from .dynamic_server import DynamicSupervisorServer
@@ -59,7 +59,7 @@ class TaskSupervisor:
             SpecError: An option is wrong. Nothing was started.
             AlreadyStarted: The name is taken.
         """
-        look()
+        check_alive()
         spec = DynamicSpec(max_children=max_children, max_restarts=max_restarts, max_seconds=max_seconds)
         origin = Origin(cls, None, spec, above(cls, spec))
         pid: Pid = DynamicSupervisorServer.launch(origin, name=name)

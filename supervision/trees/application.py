@@ -29,7 +29,7 @@ from ...actors import (
     is_orderly,
     process,
 )
-from ...actors.engine import lock, look
+from ...actors.engine import check_alive, lock
 from .application_master import Life
 from .limits import DEFAULTS, Limits
 from .tree_file import Tree, load_tree
@@ -128,7 +128,7 @@ class Application:
         Raises:
             InvalidTree: The file has mistakes; this `ConfigError` lists all of them with their places.
         """
-        look()
+        check_alive()
         return cls(load_tree(path, settings, limits=limits))
 
     @property
@@ -156,7 +156,7 @@ class Application:
             AlreadyStarted: It runs.
             StartError: A child did not start; those before it were stopped again.
         """
-        look()
+        check_alive()
         forbid_loop("Application.start", "asyncio.to_thread(application.start)")
         return self._start(Life(self.tree))
 
@@ -170,7 +170,7 @@ class Application:
         Raises:
             CallTimeout: It takes longer; it goes on stopping.
         """
-        look()
+        check_alive()
         forbid_loop("Application.stop", "asyncio.to_thread(application.stop)")
         if self._life is not None:
             self._life.stop(reason, timeout)
@@ -189,7 +189,7 @@ class Application:
             RuntimeError: The application was never started.
             StalePid: It was started before this process was forked; it runs in the parent only.
         """
-        look()
+        check_alive()
         if self._life is None:
             raise RuntimeError(f"application {self.name} was not started")
         if not self._life.is_here:
@@ -215,7 +215,7 @@ class Application:
         Raises:
             AlreadyStarted: It runs.
         """
-        look()
+        check_alive()
         forbid_loop("Application.run", "asyncio.to_thread(application.run)")
         inbox: SimpleQueue[Happening] = SimpleQueue()
         life = Life(self.tree)

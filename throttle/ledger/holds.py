@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ...actors import NotHeld
-from ...actors.engine import counter, look
+from ...actors.engine import check_alive, counter
 from .values import Grant, Outcome
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class Hold(Grant):
     """What an adaptive lock learns from it."""
 
     def _say(self, outcome: Outcome) -> None:
-        look()
+        check_alive()
         if self.depth <= 0:
             raise NotHeld(self.name)
         (self.host or self).outcome = outcome
@@ -108,7 +108,7 @@ class Hold(Grant):
         self.core.give_back(self)
 
     def transfer(self, pid: Pid) -> Grant:
-        look()
+        check_alive()
         moved: Grant = self.core.transfer(self, pid)
         return moved
 

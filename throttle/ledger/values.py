@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 import attrs
 
 from ...actors import NotHeld
-from ...actors.engine import look
+from ...actors.engine import check_alive
 
 if TYPE_CHECKING:
     from ...actors import Pid
@@ -50,7 +50,7 @@ class Grant:
         Raises:
             NotHeld: it is over.
         """
-        look()
+        check_alive()
         if not self.held:
             raise NotHeld(self.name)
 

@@ -187,7 +187,7 @@ class Combiner:
         """Look at the ledger between two steps, waiting for whoever is inside (microseconds).
 
         For ordinary code, not for finalizers. On top of a step of its own thread, or when somebody inside was
-        stopped by a debugger, it looks in the middle of that step, so ``look`` must bear that.
+        stopped by a debugger, it looks in the middle of that step, so ``check_alive`` must bear that.
         """
         inside, value = self._answer(look, VISIT_SECONDS)
         if not inside:

@@ -61,7 +61,7 @@ def queue_up(
             and look is None
             and sleeper is not None
             and me.parked is None
-            and not here.owed
+            and not here.deferred
             and not kernel.exiting
         ):
             # Most threads that fight for a lock: plain ones that wait for ever. A signal handler that waits

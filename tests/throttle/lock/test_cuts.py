@@ -293,7 +293,7 @@ def test_a_hand_over_between_threads_cut_at_any_bytecode_wakes_the_next_or_has_n
 @pytest.mark.parametrize("line", [True, False])
 def test_a_wait_cut_at_any_bytecode_leaves_nothing_behind(line: bool, steps: type[LockSteps]) -> None:
     """A thread queues up, and sleeps until 1, or 2 after it, gives back."""
-    here: Any = SimpleNamespace(owed=None)
+    here: Any = SimpleNamespace(deferred=None)
     left: list[Hold | None] = []
     while True:
         core = steps(Settings("lock", 1), 0)

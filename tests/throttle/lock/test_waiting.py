@@ -129,7 +129,7 @@ def test_a_process_that_dies_in_the_moment_of_its_grant_hands_that_on() -> None:
     core.join(next_one)
     next_one.depth = 0
     with pytest.raises(ServerExit):
-        queue_up(cast("Any", core), me, cast("Any", SimpleNamespace(owed=None)), None, 0, 1, False)
+        queue_up(cast("Any", core), me, cast("Any", SimpleNamespace(deferred=None)), None, 0, 1, False)
     assert core.ledger.state() == throttle.LockState(0, 0, 0)
     assert me.parked is None
 
@@ -230,7 +230,7 @@ def fake_thread(key: int, **more: Any) -> Any:
 
 
 def waiting_for(core: FastSteps, me: Any, weight: int = 1) -> Hold:
-    here: Any = SimpleNamespace(owed=None)
+    here: Any = SimpleNamespace(deferred=None)
     return queue_up(cast("Any", core), me, here, None, 0, weight, False)
 
 
