@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -795,7 +796,7 @@ def test_mistakes_of_standard_input_say_so(place: Workplace) -> None:
 )
 def test_check_ends_as_ever_wherever_its_output_goes(place: Workplace, redirection: str) -> None:
     place.write(SENDER)
-    line = f'{" ".join(command("check", "tree.yaml"))} {redirection}; echo "${{PIPESTATUS[0]}}" >&3'
+    line = f'{shlex.join(command("check", "tree.yaml"))} {redirection}; echo "${{PIPESTATUS[0]}}" >&3'
     checked = subprocess.run(
         ["bash", "-c", f"exec 3>status; {line}"],
         cwd=place.folder,

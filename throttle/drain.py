@@ -12,7 +12,7 @@ from ..actors import CallTimeout, LockNotFound, Pid, forbid_loop, process
 from ..actors.engine import check_alive, check_timeout, kernel
 from ..supervision.restarts import reviver
 from .acquire import known
-from .execute import Job
+from .jobs import Job
 from .lock.lock_core import LockCore
 from .lock.server import start_lock
 from .lock.table import cores

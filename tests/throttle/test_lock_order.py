@@ -48,7 +48,7 @@ def test_a_warning_names_both_places(
             throttle.release(one)
     (text,) = [record.getMessage() for record in caplog.records if "is wanted while" in record.getMessage()]
     assert f"lock {one!r} is wanted while {two!r} is held" in text
-    assert text.count("test_order.py:") == 2
+    assert text.count("test_lock_order.py:") == 2
 
 
 def test_an_error_is_raised_before_anything_is_taken(

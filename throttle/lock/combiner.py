@@ -13,8 +13,8 @@ There is one way in and one way out. ``submit`` and ``decide`` queue a step and 
 form. ``enter`` and ``leave`` go in and out around a step that is not queued, for what is done on every
 acquire and release: that saves a third of them. Whoever uses these two calls ``repair`` after an exception.
 
-# Invariant: whoever has been inside, or was cut off on the way in, has had a call's room on the stack there:
-# ``enter`` and ``_go_in`` are calls. So there is room for ``repair``, which by itself needs no more.
+# Invariant: whoever is inside has had room for a call on the stack, since ``enter`` and ``_go_in`` are calls.
+# So there is room for ``repair``, which makes none itself.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ class Combiner:
                     requests.pop(0)
                 del self.turn[0]
             except BaseException as error:
-                self._go_out(token)
+                self.repair(token)
                 if step is not self.mend:
                     self._drop_if_it_always_fails(step, error)
                     self.drain()
@@ -122,16 +122,13 @@ class Combiner:
         if self.requests:
             self.drain()
 
-    def repair(self, token: object, step: Callable[[], object] | None = None) -> None:
+    def repair(self, token: object) -> None:
         """After an exception anywhere between ``enter`` and ``leave``, or on the way: go out if need be, and
-        have the ledger mended. By the kernel thread, or whoever comes before it, where the stack has no room.
-
-        Args:
-            step: to be done afterwards.
+        have the ledger mended before anything else is done with it. Followed by ``recover``.
         """
+        # Without a call, for which there may be no room here.
         requests = self.requests
         turn = self.turn
-        # Without a call, for which there may be no room.
         inside = False
         if 0 in turn:
             try:
@@ -139,11 +136,20 @@ class Combiner:
             except KeyError:
                 pass
         if inside:
-            requests[:0] = (self.mend,)
+            if not requests or requests[0] is not self.mend:
+                requests[:0] = (self.mend,)
             del turn[0]
         else:
             requests += (self.mend,)
+
+    def recover(self, step: Callable[[], object] | None = None) -> None:
+        """After ``repair``: do what is left here; where the stack has no room, leave it to the kernel thread.
+
+        Args:
+            step: to be done as well.
+        """
         if step is not None:
+            requests = self.requests
             requests += (step,)
         try:
             self.drain()
@@ -157,16 +163,6 @@ class Combiner:
 
     def _go_in(self, token: object) -> bool:
         return self.turn.setdefault(0, token) is token
-
-    def _go_out(self, token: object) -> bool:
-        """Leave after an exception; before anything else is done with the ledger, it is mended."""
-        if self.turn.get(0) is not token:
-            return False
-        requests = self.requests
-        if not requests or requests[0] is not self.mend:
-            requests.insert(0, self.mend)
-        del self.turn[0]
-        return True
 
     def _drop_if_it_always_fails(self, step: object, error: BaseException) -> None:
         """A step that fails would do so for ever, in the face of everybody who comes by.

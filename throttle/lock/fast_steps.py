@@ -55,6 +55,7 @@ class FastSteps(LockSteps):
                 combiner.submit(self._retire)
         except BaseException:
             combiner.repair(token)
+            combiner.recover()
             self.flush_elsewhere()
             raise
 
@@ -91,6 +92,7 @@ class FastSteps(LockSteps):
                 self.flush()
         except BaseException:
             combiner.repair(token)
+            combiner.recover()
             self.flush_elsewhere()
             raise
 

@@ -123,6 +123,7 @@ class LockSteps(Outbox):
             if granted is not None and granted is not stale and granted.ticket == 0:
                 granted.depth = 0
             combiner.repair(token)
+            combiner.recover()
             self.flush_elsewhere()
             raise
         return hold
@@ -152,6 +153,7 @@ class LockSteps(Outbox):
                 combiner.submit(self._retire)
         except BaseException:
             combiner.repair(token)
+            combiner.recover()
             self.flush_elsewhere()
             raise
 
@@ -171,6 +173,7 @@ class LockSteps(Outbox):
         except BaseException:
             # Whoever waits hands on what may have been granted.
             combiner.repair(token)
+            combiner.recover()
             self.flush_elsewhere()
             raise
 

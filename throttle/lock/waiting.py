@@ -212,7 +212,7 @@ def give_up(core: LockCore, claim: Caller) -> None:
     """
     # From now on no grant is taken.
     claim.depth = 0
-    core.combiner.repair(claim, claim.leave)
+    core.combiner.recover(claim.leave)
     hand_on(core, claim)
 
 

@@ -351,7 +351,8 @@ def test_a_killed_supervisors_successor_waits_for_what_its_orphans_own(await_dow
 AT_EXIT = (
     "import threading\n"
     "from resprout import process\n"
-    "from resprout.actors import GenServer, Ok, shutdown\n"
+    "from resprout.actors import GenServer, Ok\n"
+    "from resprout.actors.system import shutdown\n"
     "shutdown.AT_EXIT = 2.0\n"
     "def say(): print('closed', flush=True)\n"
 )

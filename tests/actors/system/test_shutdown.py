@@ -405,5 +405,5 @@ def test_locks_are_made_where_a_fork_finds_them():
         and isinstance(node.value, ast.Name)
         and node.value.id == "threading"
     ]
-    allowed = ("actors/runtime/fork_locks.py", "actors/runtime/kernel.py", "throttle/lock/tree.py")
+    allowed = ("actors/primitives/fork_locks.py", "actors/runtime/kernel.py", "throttle/lock/tree.py")
     assert [each for each in wrong if not each.startswith(allowed)] == []
