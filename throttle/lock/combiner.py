@@ -11,10 +11,10 @@ tells for certain whether the entry was made.
 
 There is one way in and one way out. ``submit`` and ``decide`` queue a step and do what is queued: the plain
 form. ``enter`` and ``leave`` go in and out around a step that is not queued, for what is done on every
-acquire and release: that saves a third of them. Whoever uses these two calls ``repair`` after an exception.
+acquire and release. Whoever uses these two calls ``repair`` and ``recover`` after an exception.
 
-# Invariant: whoever is inside has had room for a call on the stack, since ``enter`` and ``_go_in`` are calls.
-# So there is room for ``repair``, which makes none itself.
+Invariant: whoever is inside has had room for a call on the stack, since ``enter`` and ``_go_in`` are calls.
+So there is room for ``repair``, which makes none itself.
 """
 
 from __future__ import annotations
@@ -183,7 +183,7 @@ class Combiner:
         """Look at the ledger between two steps, waiting for whoever is inside (microseconds).
 
         For ordinary code, not for finalizers. On top of a step of its own thread, or when somebody inside was
-        stopped by a debugger, it looks in the middle of that step, so ``check_alive`` must bear that.
+        stopped by a debugger, it looks in the middle of that step, so ``look`` must bear that.
         """
         inside, value = self._answer(look, VISIT_SECONDS)
         if not inside:
