@@ -59,8 +59,7 @@ def acquire(name: str, timeout: float | None = None, priority: int = 0, weight: 
         ValueError: the weight is above num_slots or, nested, above what is held.
 
     Semantics: ExSleeplock.acquire/1, with priorities, weights and timeouts. Runs in the caller's thread. When
-        the holder ends in any
-    way, its slot is freed; that of a killed actor when its handler has left.
+        the holder ends in any way, its slot is freed; that of a killed actor when its handler has left.
 
     Differs from ExSleeplock: nesting is counted, so an inner release does not free the outer slot.
     """

@@ -7,8 +7,7 @@ Off by default, since it costs every acquire a look at what its process holds; o
     throttle.lock_order("error")     # LockOrderError, before anything is taken
 
 Semantics: that of the Linux kernel's lockdep: the orders are what counts, whether or not a deadlock happened.
-    Order is between locks, whatever
-their number of slots: a full lock of ten slots blocks like any other.
+    Order is between locks, whatever their number of slots: a full lock of ten slots blocks like any other.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ logger = logging.getLogger("resprout")
 
 
 # How a future ended: (value, error). Made anew for each attempt, so that identity tells who completed it; a
-# bare tuple, as # this is made once a call and a class of our own takes six times as long.
+# bare tuple, as this is made once a call and a class of our own takes six times as long.
 _Outcome: TypeAlias = "tuple[Any, BaseException | None]"
 
 

@@ -3,9 +3,9 @@
 A submit hands the task to an idle thread, and where there is none leaves it in the backlog and wakes the
 kernel thread, which starts threads. So submitting takes no lock and starts no thread, and is safe in a
 finalizer, a signal handler or a dying thread. The pool grows at once while few of its threads are runnable
-(those known to wait inside resprout do not
-count), and otherwise when the backlog has not moved for a tick: a handler may block for as long as it likes
-and nothing starves, while a burst of short tasks does not make a thread each.
+(those known to wait inside resprout do not count), and otherwise when the backlog has not moved for a tick: a
+handler may block for as long as it likes and nothing starves, while a burst of short tasks does not make a
+thread each.
 """
 
 from __future__ import annotations

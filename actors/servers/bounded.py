@@ -1,8 +1,7 @@
 """Bounded mailboxes: what OTP lacks and users of every peer ask for.
 
 A limit on the calls, casts and sends that wait for a server. Notices of the runtime (Down, Exited, exit
-signals, system requests) are
-never counted out: they must arrive.
+signals, system requests) are never counted out: they must arrive.
 
 Whoever may neither wait nor fail (a registry that tells its listeners) uses `offer` in the place of a send,
 and `when_room`.
@@ -186,7 +185,7 @@ class BoundedMixin(RunnablePid):
             case "block" if local.state.process is not self:
                 return self._wait_for_place(deadline)
         # The newest is dropped: by choice, or as the oldest is out of reach (a callback has passed it over
-        # in receive), or as a # server that sends to itself would wait for itself.
+        # in receive), or as a server that sends to itself would wait for itself.
         self._throw_away(item)
         return False
 

@@ -64,8 +64,7 @@ class Meter:
     The time at which all that was granted would have been due.
 
     Semantics: GCRA, ITU-T I.371, with weights as in the virtual scheduling algorithm. Cutting ``spend`` short
-        loses nothing or
-    one grant's credit, which is the safe side.
+        loses nothing or one grant's credit, which is the safe side.
     """
 
     __slots__ = ("_due", "_every", "_slack", "rate")
