@@ -91,16 +91,7 @@ class slot:  # noqa: N801  # used as a function: with slot("name"):
             check_alive()
         if _get_running_loop() is not None:
             forbid_loop("with throttle.slot(...)", "async with throttle.slot(...): ...")
-        # _open(), written out.
-        core = cores.get(self._name)
-        if (
-            core is None
-            or self._weight is not ONE
-            or self._priority is not ZERO
-            or self._timeout is not None
-            or self._hold is not None
-        ):
-            core = self._open()
+        core = self._open()
         # As in acquire.
         here = local.state
         me = here.process
