@@ -70,8 +70,8 @@ class Combiner:
         Args:
             step: is repeated after an exception cut it, so it must be idempotent.
         """
-        self.requests.append(step)
         try:
+            self.requests.append(step)
             self.drain()
         except BaseException:
             # It may have come before drain() began.
@@ -104,7 +104,10 @@ class Combiner:
                 raise
 
     def enter(self, token: object) -> bool:
-        """Go in for one step; False when somebody is inside, or was first, and the step is to be submitted.
+        """Go in for one step; False when somebody is inside, or was first.
+
+        Then the step is to be submitted, or ``drain`` to be called: others may have left theirs to whoever
+        they found here.
 
         Args:
             token: an object that nobody else has.
@@ -178,6 +181,8 @@ class Combiner:
         self._failures += 1
         if self._failures >= FAILURES and step in self.requests:
             self.requests.remove(step)
+            if isinstance(step, _Answer):
+                step.give_up(error)
 
     def visit(self, look: Callable[[], T]) -> T:
         """Look at the ledger between two steps, waiting for whoever is inside (microseconds).
@@ -233,18 +238,18 @@ class _Answer(Generic[T]):
 
     def __call__(self) -> None:
         if not self._value and self._error is None:
-            try:
-                self._value.append(self._step())
-            except RecursionError:
-                # No fault of the step: there is room elsewhere.
-                raise
-            except Exception as error:
-                self._error = error
+            self._value.append(self._step())
+        if self._lock.locked():
+            self._lock.release()
+
+    def give_up(self, error: Exception) -> None:
+        """The step fails whenever it is tried."""
+        self._error = error
         if self._lock.locked():
             self._lock.release()
 
     def wait(self, seconds: float) -> tuple[bool, T | None]:
-        """Return whether it was done in time, and its answer; or raise what the step raised."""
+        """Return whether it was done in time, and its answer; or raise what the step raises every time."""
         if not self._lock.acquire(timeout=seconds):
             return False, None
         if self._error is not None:

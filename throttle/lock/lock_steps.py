@@ -110,6 +110,7 @@ class LockSteps(Outbox):
         hold = None
         try:
             if not combiner.enter(token):
+                combiner.drain()
                 return None
             if ledger.holders.get(key) is stale:
                 # Otherwise its process waits below a signal handler that this is in, and was just granted.

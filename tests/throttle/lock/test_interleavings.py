@@ -19,8 +19,9 @@ from resprout.throttle.ledger.holds import Claim, Hold
 from resprout.throttle.ledger.ledger import PATIENCE, Ledger
 from resprout.throttle.lock import lock_steps as desks
 from resprout.throttle.lock.callers import ThreadCaller, thread_caller
-from resprout.throttle.lock.combiner import Combiner
+from resprout.throttle.lock.combiner import Combiner, _Answer
 from resprout.throttle.lock.fast_steps import FastSteps
+from resprout.throttle.lock.lock_steps import LockSteps
 from resprout.throttle.lock.settings import Settings
 from resprout.throttle.lock.table import cores
 
@@ -525,3 +526,58 @@ def expire(fire: Callable[[], object]) -> Any:
     task._job.alarm = SimpleNamespace(cancel=lambda: None)
     task.run(None)
     return task._job.alarm
+
+
+@pytest.mark.parametrize("steps", [LockSteps, FastSteps])
+def test_who_goes_in_does_what_others_have_left_to_whoever_they_found_there(steps: type[LockSteps]) -> None:
+    """Also if it only wants to know whether a slot is free."""
+    core = steps(Settings("lock", 1), 0)
+    core.ledger.adopt(0.0)
+    left: list[int] = []
+    core.combiner.requests.append(lambda: left.append(1))
+    hold = core.take(process_of(1), 1, False)
+    assert left == [1]
+    core.combiner.requests.append(lambda: left.append(2))
+    core.join(Asked(process_of(2), 2))
+    assert left == [1, 2]
+    if hold is not None:
+        core.combiner.requests.append(lambda: left.append(3))
+        core.give_back(hold)
+        assert left == [1, 2, 3]
+
+
+def test_an_exception_that_hits_whoever_does_a_step_is_not_its_answer() -> None:
+    """A signal handler may raise any exception, in the middle of a step that is done for another thread."""
+    combiner = Combiner(lambda: None)
+    tries: list[int] = []
+
+    def step() -> str:
+        tries.append(1)
+        if len(tries) == 1:
+            raise InterruptedError
+        return "done"
+
+    answer = _Answer(step)
+    combiner.requests.append(answer)
+    with pytest.raises(InterruptedError):
+        combiner.drain()
+    combiner.drain()
+    assert answer.wait(0) == (True, "done")
+
+
+def test_a_step_that_always_fails_is_an_error_of_whoever_asked_for_its_answer() -> None:
+    combiner = Combiner(lambda: None)
+
+    def step() -> str:
+        raise ValueError("never")
+
+    answer = _Answer(step)
+    combiner.requests.append(answer)
+    with pytest.raises(ValueError, match="never"):
+        combiner.drain()
+    with pytest.raises(ValueError, match="never"):
+        answer.wait(0)
+    with pytest.raises(ValueError, match="never"):
+        combiner.decide(step)
+    assert not combiner.busy
+    assert not combiner.requests
