@@ -27,7 +27,7 @@ class FastSteps(LockSteps):
 
     def give_back(self, hold: Hold) -> None:
         ledger = self.ledger
-        if hold.depth > 1 or not ledger.plain or not ledger.strict:
+        if hold.depth > 1 or not ledger.plain:
             LockSteps.give_back(self, hold)
             return
         combiner = self.combiner
@@ -38,11 +38,18 @@ class FastSteps(LockSteps):
                 holders = ledger.holders
                 if holders.get(hold.key) is not hold or not ledger.plain:
                     ledger.release(hold, monotonic())
-                elif not ledger.queue.size:
+                elif ledger.strict and ledger.queue.size:
+                    now = monotonic()
+                    if not hand_over(ledger, hold, now):
+                        ledger.release(hold, now)
+                else:
                     del holders[hold.key]
                     ledger.used -= hold.weight
-                elif not hand_over(ledger, hold, now := monotonic()):
-                    ledger.release(hold, now)
+                    if ledger.queue.size:
+                        nudged = ledger.nudged
+                        # While somebody is on their way, there is nothing to do yet.
+                        if nudged is None or nudged.out or hold.since >= ledger.fair_at:
+                            ledger.pass_on(monotonic())
                 del combiner.turn[0]
                 if combiner.requests:
                     combiner.drain()

@@ -18,7 +18,7 @@ from resprout.throttle.ledger.holds import Claim, Hold
 from resprout.throttle.ledger.ledger import Ledger
 from resprout.throttle.ledger.values import LockState
 from resprout.throttle.lock import combiner as gates
-from resprout.throttle.lock.callers import GRANTED, thread_caller
+from resprout.throttle.lock.callers import GRANTED, NUDGED, thread_caller
 from resprout.throttle.lock.combiner import Combiner
 from resprout.throttle.lock.fast_steps import FastSteps
 from resprout.throttle.lock.lock_steps import LockSteps
@@ -288,6 +288,35 @@ def test_a_hand_over_between_threads_cut_at_any_bytecode_wakes_the_next_or_has_n
             break
         cuts += 1
     assert cuts > 50
+
+
+def test_an_eventual_release_cut_at_any_bytecode_frees_the_slot_and_wakes_the_next(
+    steps: type[LockSteps],
+) -> None:
+    cuts = 0
+    while True:
+        core = steps(Settings("lock", 1, fairness="eventual"), 0)
+        core.ledger.adopt(0.0)
+        giver = core.take(process_of(1), 1, False)
+        assert giver is not None
+        claim = thread_caller("lock", process_of(2), 0, 1, False)
+        sleeper: Any = Sleeper()
+        claim.sleeper = sleeper
+        core.join(claim)
+        was_cut = cut_at(cuts + 1, lambda core=core, giver=giver: core.give_back(giver))
+        assert not core.combiner.busy
+        assert not core.combiner.requests
+        if giver.depth > 0:
+            assert was_cut
+            core.give_back(giver)
+        assert 1 not in core.ledger.holders
+        assert claim.answer in (NUDGED, GRANTED)
+        assert sleeper.rung >= 1
+        assert core.ledger.used == (claim.answer is GRANTED)
+        if not was_cut:
+            break
+        cuts += 1
+    assert cuts > 40
 
 
 @pytest.mark.parametrize("line", [True, False])
