@@ -83,11 +83,12 @@ class ActorBase(pykka.Actor):
         # Pykka's own makes a uuid, an Event and a ref; the Pid is all three.
         pass
 
-    def _known(self) -> Any:
-        """Its Pid, which is made for code that needs it in ``__init__``, where a Pykka actor has its ref."""
-        raise NotImplementedError
+    if TYPE_CHECKING:
 
-    if not TYPE_CHECKING:
+        def _known(self) -> Any:
+            """Its Pid, which `GenServer` makes for code in ``__init__``, where a Pykka actor has its ref."""
+
+    else:
         actor_urn = property(lambda self: self._known().actor_urn)
         actor_inbox = property(lambda self: self._known().actor_inbox)
         actor_stopped = property(lambda self: self._known().actor_stopped)

@@ -177,6 +177,12 @@ def test_what_is_put_into_a_cell_is_not_removed_with_it(suffix: str) -> None:
 # -- numbers -------------------------------------------------------------------------------------
 
 
+IN_C = pytest.mark.skipif(
+    sys.version_info < (3, 11),
+    reason="the form of builds without a GIL, of which there are none so old, needs operator.call in C",
+)
+
+
 class Counted:
     __slots__ = ("number",)
 
@@ -184,8 +190,9 @@ class Counted:
         self.number = number
 
 
-@pytest.mark.parametrize("increase", [atomic.increase, atomic._make_increase_locked()])
-@pytest.mark.skipif(sys.version_info < (3, 11), reason="operator.call is in C from there on")
+@pytest.mark.parametrize(
+    "increase", [atomic.increase, pytest.param(atomic._make_increase_locked(), marks=IN_C)]
+)
 def test_every_addition_counts_and_stops_at_its_bound(increase: Callable[..., bool]) -> None:
     counted = Counted(0)
     in_threads(lambda number: [increase(counted, "number") for _ in range(1000)])
@@ -194,8 +201,7 @@ def test_every_addition_counts_and_stops_at_its_bound(increase: Callable[..., bo
     assert (sum(taken), counted.number) == (THREADS * 1000 - 1, 1)
 
 
-@pytest.mark.parametrize("counter", [atomic.counter, atomic._Counter])
-@pytest.mark.skipif(sys.version_info < (3, 11), reason="operator.call is in C from there on")
+@pytest.mark.parametrize("counter", [atomic.counter, pytest.param(atomic._Counter, marks=IN_C)])
 def test_a_counter_gives_each_number_once(counter: Callable[..., Iterator[int]]) -> None:
     numbers = counter(1)
     given = in_threads(lambda number: list(itertools.islice(numbers, 2000)))
