@@ -1,15 +1,29 @@
-"""The runtime's own event loop, in a thread of its own, started on first use."""
+"""Where coroutines of processes run: the runtime's own event loop, in a thread of its own, started on first
+use, or the loop in which a tree was started.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import inspect
 import threading
+from asyncio import _get_running_loop
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Literal
 
 from ..primitives.fork_locks import lock
+from .thread_state import local
 
+if TYPE_CHECKING:
+    from contextvars import Context
+
+Where = Literal["here", "runtime"]
 _lock = lock()
 _loop: asyncio.AbstractEventLoop | None = None
+_home: ContextVar[asyncio.AbstractEventLoop] = ContextVar("resprout_home_loop")
+"""In the context of a process that was started in a coroutine: the loop of that, wherever the process runs
+itself. Contexts are copied at each start, so whatever is started below finds it, a restarted child too.
+"""
 
 
 def runtime_loop() -> asyncio.AbstractEventLoop:
@@ -29,6 +43,43 @@ def runtime_loop() -> asyncio.AbstractEventLoop:
                 _loop = fresh
             loop = _loop
     return loop
+
+
+def loop_here() -> asyncio.AbstractEventLoop | None:
+    """The loop whose coroutine or callback this code is; None in a thread, and in the callback of a server
+    that runs on its sender's thread, whichever that is.
+    """
+    loop = _get_running_loop()
+    return None if loop is local.state.loop else loop
+
+
+def home_loop(where: Where | None = None) -> asyncio.AbstractEventLoop:
+    """The loop on which what is started by this code lives.
+
+    Args:
+        where: "runtime" for the runtime's loop; "here" for that of the coroutine that starts it or in which
+            its tree was started; None for the second where there is one, else the first.
+
+    Raises:
+        RuntimeError: "here", and there is no such loop.
+    """
+    if where != "runtime":
+        loop = loop_here() or _home.get(None)
+        if loop is not None:
+            return loop
+        if where == "here":
+            raise RuntimeError(
+                'loop = "here" needs an event loop: start it in a coroutine (`await Server.astart(...)`), '
+                "or its tree (`await application.astart()`), or leave the option out for the runtime's loop"
+            )
+    return runtime_loop()
+
+
+def make_home(context: Context) -> None:
+    """Note the loop of this coroutine in the context of a process that it starts."""
+    loop = loop_here()
+    if loop is not None and context.get(_home) is not loop:
+        context.run(_home.set, loop)
 
 
 def _serve(loop: asyncio.AbstractEventLoop, ready: threading.Event) -> None:
