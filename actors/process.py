@@ -31,7 +31,7 @@ from .servers.inline import InlinePid
 from .servers.runnable import RunnablePid
 from .tasks.spawned import spawn as _spawn
 from .vocabulary.errors import CallTimeout, NoProcess, no_process
-from .vocabulary.messages import NOTHING, Down, Ref
+from .vocabulary.messages import DONE, NOTHING, Done, Down, Ref
 from .vocabulary.reasons import FORKED, NOPROC, Crash, ExitRequest
 
 __all__ = [
@@ -40,6 +40,7 @@ __all__ = [
     "Timer",
     "alive",
     "areceive",
+    "asend",
     "callers",
     "cancel_timer",
     "current",
@@ -220,6 +221,18 @@ def send(server: object, message: object) -> None:
     pid = _whereis(server)
     if pid is not None:
         pid.deliver(message)
+
+
+def asend(server: object, message: object) -> Done:
+    """The form of send for coroutines: an idle server of the same loop handles it at once, up to where its
+    callback first waits. There is nothing to await, and whoever writes ``await`` gets None without a wait.
+    """
+    if dead_but_running:
+        check_alive()
+    pid = server if isinstance(server, Pid) else _whereis(server)
+    if pid is not None:
+        pid.send_at_once(message)
+    return DONE
 
 
 class Timer:

@@ -112,12 +112,12 @@ class ThreadEnd:
 
     def __del__(self) -> None:
         if (
-            _ended is not None
+            ended_afar is not None
         ):  # at the interpreter's exit modules may be emptied before the main thread's storage
-            _ended(self.pid, self.former, Crash(self.crash[0]) if self.crash else NORMAL)
+            ended_afar(self.pid, self.former, Crash(self.crash[0]) if self.crash else NORMAL)
 
 
-def _ended(pid: MailboxPid, former: Sequence[MailboxPid], reason: object) -> None:
+def ended_afar(pid: Pid, former: Sequence[Pid], reason: object) -> None:
     """Flag the end of a process from a place that may do nothing else; the kernel thread does the rest."""
     flagged = pid.flag(reason)
 
@@ -253,7 +253,7 @@ def _done(task: asyncio.Task[Any]) -> None:
                 former.leave()
     except BaseException:
         # An interrupt: the kernel thread does the rest.
-        _ended(pid, pid.formers(), reason)
+        ended_afar(pid, pid.formers(), reason)
         raise
     # Last, for _destroyed, should an interrupt have come before the first step.
     tasks.pop(key, None)
@@ -266,7 +266,7 @@ def _destroyed(ref: TaskRef) -> None:
     pid = tasks.get(ref.key)
     if isinstance(pid, TaskPid) and pid._task is ref:
         tasks.pop(ref.key, None)
-        _ended(pid, pid.formers(), NORMAL)
+        ended_afar(pid, pid.formers(), NORMAL)
 
 
 def process_of(task: asyncio.Task[Any]) -> Pid | None:
@@ -296,7 +296,7 @@ def process_of(task: asyncio.Task[Any]) -> Pid | None:
         task.get_loop().call_soon_threadsafe(task.add_done_callback, _done)
     except RuntimeError:
         remove(tasks, key, fresh)
-        _ended(fresh, (), NORMAL)
+        ended_afar(fresh, (), NORMAL)
         return None
     return fresh
 
@@ -323,7 +323,7 @@ def _loop_closed(bells: weakref.ref[Bells]) -> None:
             # Its reason may be to be reported.
             kernel.pool.submit(_Late(task))
         elif remove(tasks, pid._task.key, pid):
-            _ended(pid, pid.formers(), NORMAL)
+            ended_afar(pid, pid.formers(), NORMAL)
 
 
 def _loop_stopped(bells: weakref.ref[Bells]) -> None:
@@ -410,7 +410,7 @@ def _look_after(ident: int, pid: MailboxPid) -> None:
         if ident in sys._current_frames():
             kernel.at(time.monotonic() + LOOK, look)
         else:
-            _ended(pid, [], NORMAL)
+            ended_afar(pid, [], NORMAL)
 
     kernel.at(time.monotonic() + LOOK, look)
 

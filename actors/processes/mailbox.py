@@ -21,6 +21,7 @@ class MailboxPid(Pid):
 
     __slots__ = ()
     by_itself = True
+    mailbox_late = True
 
     def __init__(self, actor: Any = None, parent: Pid | None = None) -> None:
         super().__init__(actor, parent)

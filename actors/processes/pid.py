@@ -86,9 +86,11 @@ class Pid(Identity, Generic[Request, Answer]):
     )
 
     by_itself = False
-    """Whether its code runs by itself (a thread, a task, a spawned function). Such a one hardly ever gets a
-    message, so its mailbox is made with the first; and it mostly takes a lock or a name.
+    """Whether its code runs by itself (a thread, a task, a spawned function). Such a one mostly takes a lock
+    or a name.
     """
+    mailbox_late = False
+    """Whether its mailbox is made with the first message that has to wait in it: many never get one."""
     sleeper: LockType | None = None
     """Of a plain thread that may sleep for ever: a taken lock that it sleeps on; None while it does."""
 
@@ -100,7 +102,7 @@ class Pid(Identity, Generic[Request, Answer]):
         self.trap_exit = False
         self.parked: Parked | None = None
         self.receiver: Waiter | LoopBell | None = None
-        self._inbox: deque[Any] = NO_INBOX if self.by_itself else deque()
+        self._inbox: deque[Any] = NO_INBOX if self.mailbox_late else deque()
         # The run right: one element when it is free. It is taken with `del self._run[0]`, of which only one
         # succeeds, and which (unlike a call of acquire) an interrupt cannot come behind before the taker
         # has noted that it has it.
@@ -129,6 +131,11 @@ class Pid(Identity, Generic[Request, Answer]):
         made = self._ties.setdefault(slot, fresh)
         setattr(self, slot, made)
         return made
+
+    def mailbox(self) -> deque[Any]:
+        """The mailbox, to put something into; made if need be."""
+        inbox = self._inbox
+        return self._own("_inbox", deque()) if inbox is NO_INBOX else inbox
 
     # -- life ----------------------------------------------------------------
 
@@ -169,6 +176,18 @@ class Pid(Identity, Generic[Request, Answer]):
         """Send a request; the answer comes in the future."""
         check_alive()
         raise TypeError(f"{self} is a {self.kind}, which answers no calls; send it a message instead")
+
+    def ask_at_once(self, message: Request, caller: Pid) -> Call[Answer]:
+        """Send a request from a coroutine that awaits the answer."""
+        return self.request(message)
+
+    def cast_at_once(self, message: Request) -> None:
+        """Cast from a coroutine."""
+        self.cast(message)
+
+    def send_at_once(self, message: object) -> None:
+        """Send from a coroutine."""
+        self.send(message)
 
     def ask_later(self, message: Any) -> Call:
         """``ask(block=False)``."""

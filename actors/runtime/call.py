@@ -12,6 +12,7 @@ from ..primitives.atomic import counter
 from ..vocabulary.errors import CallTimeout, ServerExit, Unhandled, brief
 from .call_cycles import begin_wait
 from .future import Future
+from .loop_bells import bells_of
 from .parking import LoopBell
 
 _keys = counter(1)
@@ -105,9 +106,19 @@ class Call(Future[T]):
         return bool(self._box)
 
     async def await_answer(self, timeout: float | None) -> Any:
-        """The coroutine form of wait_for_answer; its cancellation drops the answer."""
+        """The coroutine form of wait_for_answer; its cancellation drops the answer. Whoever calls it has
+        looked for circles of waits.
+        """
+        loop = asyncio.get_running_loop()
+        bells, bell = bells_of(loop), LoopBell(loop)
+        self._callbacks.append(bell)
+        if self._box:
+            self._call_back()
         try:
-            if not await self.wait_async(timeout) and self.cancel():
+            if timeout is not None:
+                bells.end_after(timeout, bell)
+            await bell
+            if not self._box and self.cancel():
                 raise CallTimeout(
                     f"{self.server} did not answer {brief(self.message)} within {timeout:g} s; "
                     f"its answer will be dropped"
@@ -115,7 +126,10 @@ class Call(Future[T]):
         except BaseException:
             self.cancel()
             raise
-        return self.result()
+        finally:
+            if timeout is not None:
+                bells.ended(bell)
+        return self.take()
 
     def wait_for_answer(self, timeout: float | None) -> None:
         """Wait, and give up for good when the time is over: a late answer is dropped.

@@ -61,8 +61,11 @@ def home_loop(where: Where | None = None) -> asyncio.AbstractEventLoop:
             its tree was started; None for the second where there is one, else the first.
 
     Raises:
+        TypeError: where is something else.
         RuntimeError: "here", and there is no such loop.
     """
+    if where not in (None, "here", "runtime"):
+        raise TypeError(f'expected loop to be "here", "runtime" or None, got: {where!r}')
     if where != "runtime":
         loop = loop_here() or _home.get(None)
         if loop is not None:
@@ -73,6 +76,16 @@ def home_loop(where: Where | None = None) -> asyncio.AbstractEventLoop:
                 "or its tree (`await application.astart()`), or leave the option out for the runtime's loop"
             )
     return runtime_loop()
+
+
+def home_in(context: Context) -> asyncio.AbstractEventLoop | None:
+    """The loop that is noted in the context of a process."""
+    return context.get(_home)
+
+
+def is_runtime_loop(loop: asyncio.AbstractEventLoop) -> bool:
+    """Whether it is the runtime's own."""
+    return loop is _loop
 
 
 def make_home(context: Context) -> None:

@@ -13,16 +13,27 @@ import asyncio
 import time
 import weakref
 from asyncio import _get_running_loop
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 from .kernel import kernel
 from .thread_state import task_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncGenerator, Callable
+    from contextvars import Context
+
+    class Sleeper(Protocol):
+        """A wait that can be ended."""
+
+        def end(self) -> None:
+            """End it."""
+
 
 LOOK = 1.0
 """Seconds between two looks at the loops that have been stopped."""
+
+USUAL = 5.0
+"""Seconds that most waits may last: what a call waits at most, if it does not say otherwise."""
 
 NAME = "_resprout_bells"
 """The attribute of a loop."""
@@ -33,19 +44,75 @@ class Bells:
 
     Attributes:
         waiting: by whoever rings, the future that a task sleeps on.
-        make: makes such a future.
+        sleeping: by what rings, the step that wakes a task, and its context.
+        alarms: the timers of waits that may last so long.
+        usual: when waits end that may last as long as most, in that order; by this clock.
+        alarmed: a timer for these is on its way.
+        make: makes a future to sleep on.
         ref: what our tables keep of it.
+        keeper: what notices that the loop is about to be closed, for the servers that live on it; None while
+            there are none.
+        over: the loop is closed, or about to be.
         looked: the loop has been looked at since it stopped.
     """
 
-    __slots__ = ("__weakref__", "looked", "loop", "make", "ref", "waiting")
+    __slots__ = (
+        "__weakref__",
+        "alarmed",
+        "alarms",
+        "keeper",
+        "looked",
+        "loop",
+        "make",
+        "over",
+        "ref",
+        "sleeping",
+        "usual",
+        "waiting",
+    )
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         self.make = loop.create_future
         self.waiting: dict[object, asyncio.Future[None]] = {}
+        self.sleeping: dict[object, tuple[Callable[[Any], object], Context]] = {}
+        self.alarms: dict[Sleeper, asyncio.TimerHandle] = {}
+        self.usual: dict[Sleeper, float] = {}
+        self.alarmed = False
         self.ref = weakref.ref(self)
         self.looked = False
+        self.over = False
+        self.keeper: AsyncGenerator[None, None] | None = None
+
+    def end_after(self, seconds: float, sleeper: Sleeper) -> None:
+        """End a wait when its time is over. All of the usual length share a timer: they end in the order in
+        which they began, so the first one's will do.
+        """
+        if seconds != USUAL:
+            self.alarms[sleeper] = self.loop.call_later(seconds, sleeper.end)
+            return
+        self.usual[sleeper] = time.monotonic() + USUAL
+        if not self.alarmed:
+            self.alarmed = True
+            self.loop.call_later(USUAL, self._end_usual)
+
+    def ended(self, sleeper: Sleeper) -> None:
+        """The wait was over before its time."""
+        self.usual.pop(sleeper, None)
+        if self.alarms and (alarm := self.alarms.pop(sleeper, None)) is not None:
+            alarm.cancel()
+
+    def _end_usual(self) -> None:
+        self.alarmed = False
+        while self.usual:
+            sleeper, deadline = next(iter(self.usual.items()))
+            left = deadline - time.monotonic()
+            if left > 0:
+                self.alarmed = True
+                self.loop.call_later(left, self._end_usual)
+                return
+            self.usual.pop(sleeper, None)
+            sleeper.end()
 
     def watch(self) -> None:
         """Notice when the loop is closed.
@@ -74,6 +141,9 @@ class Bells:
         for tell in when_closed:
             tell(self.ref)
         self.waiting.clear()
+        self.sleeping.clear()
+        self.usual.clear()
+        self.alarms.clear()
         # Were cycles.
         for name in ("close", NAME):
             try:

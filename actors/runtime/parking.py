@@ -9,13 +9,14 @@ import asyncio
 import time
 from asyncio import _get_running_loop
 from collections.abc import Callable, Generator
+from contextvars import Context
 from typing import Any, Protocol
 
 from ..vocabulary.errors import BlockingInLoop
 from .deferred_drains import hand_over_deferred_drains
 from .kernel import kernel
-from .loop_bells import bells_of, finish, in_step_of
-from .thread_state import current_if_any, local
+from .loop_bells import bells_of
+from .thread_state import current_if_any, local, task_of
 
 
 class Parked(Protocol):
@@ -163,29 +164,33 @@ def _wait_and_help(waiter: Waiter, timeout: float | None) -> bool:
 class LoopBell:
     """One wait of a coroutine: like a Waiter, on a loop. ``wake`` may be called by anybody, from anywhere.
 
-    Whoever keeps one keeps neither the task nor the loop.
+    It is what the coroutine's task awaits, in the place of an asyncio future: one object less, and one turn
+    of the loop less when the answer comes from another thread. What the task gives it to be woken by is kept
+    by the loop, so whoever keeps a bell keeps neither the task nor the loop.
     """
 
-    __slots__ = ("_bells", "_rung")
+    __slots__ = ("_asyncio_future_blocking", "_bells", "_rung")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._bells = bells_of(loop).ref
         self._rung = False
+        self._asyncio_future_blocking = False
 
     def wake(self, _answer: object = None) -> None:
         # First; who begins to wait looks afterwards.
         self._rung = True
         bells = self._bells()
-        if bells is None or (bell := bells.waiting.get(self)) is None:
+        if bells is None or self not in bells.sleeping:
             # Nobody waits yet, or any more.
             return
         loop = bells.loop
-        if in_step_of(loop):
-            finish(bell)
+        # in_step_of(), written out.
+        if _get_running_loop() is loop and task_of(loop) is not None:
+            loop.call_soon(self.end)
             return
         # A loop that has been closed has nobody left who waits.
         try:
-            loop.call_soon_threadsafe(finish, bell)
+            loop.call_soon_threadsafe(self.end)
         except RecursionError:
             # No room on the stack even for this; it is a RuntimeError, too.
             raise
@@ -195,23 +200,59 @@ class LoopBell:
     __call__ = wake
 
     def __await__(self) -> Generator[Any, None, None]:
-        bells = self._bells()
-        assert bells is not None, "its loop runs"
-        bells.waiting[self] = bell = bells.make()
+        if self._rung:
+            return
+        self._asyncio_future_blocking = True
         try:
-            if not self._rung:
-                yield from bell
+            yield self
         finally:
-            bells.waiting.pop(self, None)
+            # Here, where the task goes on: so a wait ends once, and an interrupt anywhere before loses no
+            # end.
+            bells = self._bells()
+            if bells is not None:
+                bells.sleeping.pop(self, None)
 
     async def wait(self, timeout: float | None) -> bool:
         """Sleep until woken; False when the time is over."""
+        if self._rung:
+            return True
+        if timeout is None:
+            await self
+            return self._rung
         bells = self._bells()
         assert bells is not None, "its loop runs"
-        bells.waiting[self] = bell = bells.make()
+        bells.end_after(timeout, self)
         try:
-            if not self._rung:
-                await asyncio.wait({bell}, timeout=timeout)
+            await self
         finally:
-            bells.waiting.pop(self, None)
+            bells.ended(self)
         return self._rung
+
+    def end(self) -> None:
+        """The wait is over, in a callback of the loop: the task takes its next step."""
+        bells = self._bells()
+        if bells is not None and (sleeper := bells.sleeping.get(self)) is not None:
+            step, context = sleeper
+            context.run(step, self)
+
+    # What a task asks of a future.
+
+    def get_loop(self) -> asyncio.AbstractEventLoop:
+        bells = self._bells()
+        assert bells is not None, "its loop runs"
+        return bells.loop
+
+    def add_done_callback(self, step: Callable[[LoopBell], object], *, context: Context) -> None:
+        bells = self._bells()
+        assert bells is not None, "its loop runs"
+        bells.sleeping[self] = (step, context)
+        if self._rung:
+            bells.loop.call_soon(self.end)
+
+    def result(self) -> None:
+        """Nothing: whoever waits looks for what has come."""
+
+    def cancel(self, msg: object = None) -> bool:
+        """Its task is cancelled, and meets that in its next step."""
+        self.get_loop().call_soon(self.end)
+        return False

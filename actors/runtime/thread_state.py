@@ -36,10 +36,11 @@ class ThreadState:
         depth: how many drains are nested on the thread's stack.
         deferred: processes whose run right the thread holds and whose drain it will do when the current one
             ends.
+        steps: how many steps of tasks are nested inside the step that the thread's loop is at.
         burials: deaths that it has still to carry out, while it carries one out.
     """
 
-    __slots__ = ("burials", "deferred", "depth", "interrupt", "loop", "process", "worker")
+    __slots__ = ("burials", "deferred", "depth", "interrupt", "loop", "process", "steps", "worker")
 
     def __init__(self) -> None:
         self.process: Any = None
@@ -47,6 +48,7 @@ class ThreadState:
         self.worker = False
         self.interrupt: BaseException | None = None
         self.depth = 0
+        self.steps = 0
         self.deferred: deque[Any] | None = None
         self.burials: deque[Any] | None = None
 

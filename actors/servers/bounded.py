@@ -339,6 +339,10 @@ class BoundedLoopPid(BoundedMixin, LoopPid):
 
     __slots__ = _SLOTS
 
+    def _admit_at_once(self, item: Any) -> None:
+        # What is admitted has a place, and goes through the mailbox.
+        self.deliver(item)
+
 
 _BOUNDED: dict[type[RunnablePid], type[BoundedMixin]] = {
     PooledPid: BoundedPooledPid,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
-from typing import TYPE_CHECKING, Any, ClassVar, Generic
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal
 
 from typing_extensions import TypeVar
 
@@ -36,6 +36,7 @@ class Callbacks(ActorBase, Generic[State, Request, Answer]):
     trap_exit: ClassVar[bool] = False
     blocking: ClassVar[bool] = True
     mailbox: ClassVar[Any] = None
+    loop: ClassVar[Literal["here", "runtime"] | None] = None
     _async: ClassVar[bool | None] = None
     _proxied: ClassVar[bool] = True
     """Whether Pykka's proxies may reach into it; otherwise their messages are like any other."""

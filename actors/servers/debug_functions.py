@@ -18,7 +18,6 @@ from ..processes.resources import disown, own
 from ..runtime.call import Call
 from ..vocabulary.errors import Killed, NotOwned, brief
 from ..vocabulary.messages import TIMEOUT
-from .dispatch import keep_back
 
 if TYPE_CHECKING:
     from ..processes.pid import Pid
@@ -143,7 +142,7 @@ class Debugger:
             except Killed:
                 raise
             except BaseException as error:
-                if not (isinstance(error, KeyboardInterrupt) and keep_back(error)):
+                if not (isinstance(error, KeyboardInterrupt) and pid.keep_back(error)):
                     logger.warning("%s: %r raised %r and is removed", pid, watch.function, error)
                     self._drop(watch)
                 continue

@@ -59,16 +59,6 @@ class Interrupted(ResproutError):
     """Ctrl-C hit the callback that was to answer; the server lives on."""
 
 
-def keep_back(error: KeyboardInterrupt) -> bool:
-    """Keep an interrupt of the main thread until its drain is over; elsewhere one is an exception like any
-    other.
-    """
-    if local.state.depth and threading.current_thread() is threading.main_thread():
-        local.state.interrupt = error
-        return True
-    return False
-
-
 class BootCall(Call):
     """What a starter waits for: a verdict, made before the process dies of it and given afterwards."""
 
@@ -266,7 +256,8 @@ class ServerPid(Pid):
             message = item.message
             if message.__class__ in PYKKA_MESSAGES:
                 return self._handle_pykka(item)
-            return checked(self.actor.handle_call(message, item, self.state))
+            result = self.actor.handle_call(message, item, self.state)
+            return result if result is not None else checked(None)
         if kind is Cast:
             if item.message.__class__ in PYKKA_MESSAGES:
                 return self._handle_pykka(item)
@@ -295,6 +286,14 @@ class ServerPid(Pid):
             # It was killed meanwhile: what its handler still returns is thrown away.
             return
         kind = result.__class__
+        if (
+            (kind is Reply and item.__class__ is Call) or (kind is NoReply and item.__class__ is not Boot)
+        ) and (result.timeout is None and result.continue_with is NOTHING and self.tracer is None):
+            # Most of them; the same as below.
+            self.state = result.state
+            if kind is Reply:
+                item.answer(result.value)
+            return
         if kind in _WITH_TIMEOUT and result.timeout is not None and not _is_time(result.timeout):
             allowed = "a timeout of None or at least 0 seconds"
             self.unwound(item, BadReturn(self.actor, _callback_of(item), result, allowed))
@@ -323,7 +322,7 @@ class ServerPid(Pid):
         if result.continue_with is not NOTHING:
             # To the front of what is read next: it comes before any message, and a chain of them does not
             # recurse.
-            (self._saved or self._inbox).appendleft(Continue(result.continue_with))
+            (self._saved or self.mailbox()).appendleft(Continue(result.continue_with))
         elif result.timeout is not None:
             self._arm(result.timeout)
 
@@ -338,11 +337,20 @@ class ServerPid(Pid):
             self.state = stop.state
         self.finish(stop.reason, item, stop.reply)
 
+    def keep_back(self, error: KeyboardInterrupt) -> bool:
+        """Keep an interrupt of the main thread until its drain is over; elsewhere one is an exception like
+        any other.
+        """
+        if local.state.depth and threading.current_thread() is threading.main_thread():
+            local.state.interrupt = error
+            return True
+        return False
+
     def unwound(self, item: Any, error: BaseException) -> None:
         """A callback ended in an exception."""
         if isinstance(error, Killed):
             return
-        if isinstance(error, KeyboardInterrupt) and keep_back(error) and item.__class__ is not Boot:
+        if isinstance(error, KeyboardInterrupt) and self.keep_back(error) and item.__class__ is not Boot:
             # Meant for the main thread, not for the process whose callback it hit: the message counts as
             # handled.
             if item.__class__ is Call:
@@ -364,6 +372,9 @@ class ServerPid(Pid):
         self.report(reason, item)
         self.die(reason)
 
+    def give_up_waiting(self) -> None:
+        """Cancel a callback that waits on an event loop, on the thread of that; others go on."""
+
     def respond(self, call: Call, value: object) -> None:
         """Send the reply that a callback returned."""
         if self.tracer is not None:
@@ -380,7 +391,7 @@ class ServerPid(Pid):
 
     def terminate_raised(self, error: BaseException, reason: object) -> object:
         """What to die of after terminate raised."""
-        if isinstance(error, KeyboardInterrupt) and keep_back(error):
+        if isinstance(error, KeyboardInterrupt) and self.keep_back(error):
             return reason
         return error.reason if isinstance(error, ExitRequest) else Crash(error)
 
@@ -456,7 +467,7 @@ class ServerPid(Pid):
     def _arm(self, timeout: float) -> None:
         tick = self._tick = Tick()
         if timeout <= 0:
-            self._inbox.append(tick)
+            self.mailbox().append(tick)
         else:
             clock = kernel.clock
             self._alarm = clock.at(clock.now() + timeout, lambda: self.deliver_from_afar(tick))

@@ -20,6 +20,7 @@ from ..runtime.parking import check_timeout, forbid_loop
 from ..runtime.thread_state import check_alive, dead_but_running
 from ..vocabulary.child_spec import ChildSpec, child_spec
 from ..vocabulary.errors import CallCycle, NoProcess, NotFound, SelfCall, ServerExit, no_process
+from ..vocabulary.messages import DONE, Done
 from ..vocabulary.pykka_types import ActorBase
 from .callbacks import Answer, Callbacks, Request, State
 from .dispatch import StopRequest, request_stop
@@ -231,10 +232,12 @@ class GenServer(Callbacks[State, Request, Answer], Generic[State, Request, Answe
         Raises:
             CallTimeout, NoProcess, ServerExit: as for call.
         """
-        check_alive()
-        check_timeout(timeout)
+        if dead_but_running:
+            check_alive()
+        if timeout.__class__ is not float or not timeout >= 0.0:
+            check_timeout(timeout)
         pid = resolve(server)
-        if pid.dead:
+        if pid._fate:
             raise no_process(pid)
         caller = current()
         if pid is caller:
@@ -244,8 +247,10 @@ class GenServer(Callbacks[State, Request, Answer], Generic[State, Request, Answe
         looks = caller.starter is not None or suspects
         if looks:
             check(caller, pid)
-        call: Call = pid.request(message)
-        if looks and not call._box:
+        call = pid.ask_at_once(message, caller)
+        if call._box:
+            return call.take()
+        if looks:
             try:
                 begin(caller, pid, call)
             except CallCycle:
@@ -272,6 +277,29 @@ class GenServer(Callbacks[State, Request, Answer], Generic[State, Request, Answe
             # NotFound: the registry of a Via is not there.
             return
         pid.cast(message)
+
+    @overload
+    @staticmethod
+    def acast(server: Pid[Asked, Any], message: Asked) -> Done: ...
+
+    @overload
+    @staticmethod
+    def acast(server: _OfSomebody, message: Any) -> Done: ...
+
+    @staticmethod
+    def acast(server: Any, message: Any) -> Done:
+        """The form of cast for coroutines: an idle server of the same loop handles it at once, up to where
+        its callback first waits, with no turn of the loop in between. There is nothing to await, and whoever
+        writes ``await`` gets None without a wait.
+        """
+        if dead_but_running:
+            check_alive()
+        try:
+            pid = resolve(server)
+        except (NoProcess, NotFound):
+            return DONE
+        pid.cast_at_once(message)
+        return DONE
 
     @overload
     @staticmethod

@@ -64,6 +64,12 @@ class RunnablePid(ServerPid):
         elif self.receiver is not None:
             self._wake_receiver()
 
+    def at_once(self, item: Any) -> None:
+        """Deliver from a coroutine that may wait for what comes of it: where it can be had without a wait, it
+        is there on return.
+        """
+        self.deliver(item)
+
     def _schedule(self) -> None:
         """Take the run right and hand it to the one who will run this; if it is taken, its taker looks
         again.
@@ -146,6 +152,23 @@ class RunnablePid(ServerPid):
         if not call._box:
             call.promise()
         return call
+
+    def ask_at_once(self, message: object, caller: Pid) -> Call:
+        call = Call(message, self, caller)
+        self.at_once(call)
+        if not call._box:
+            call.promise()
+        return call
+
+    def cast_at_once(self, message: object) -> None:
+        if self._fate and self._fate[0] is FORKED:
+            raise no_process(self)
+        self.at_once(Cast(message))
+
+    def send_at_once(self, message: object) -> None:
+        if self._fate and self._fate[0] is FORKED:
+            raise no_process(self)
+        self.at_once(message)
 
     # -- Pykka's words ---------------------------------------------------------
 

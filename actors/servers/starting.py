@@ -12,6 +12,7 @@ from ..processes.resources import still_closing
 from ..runtime.call import Call
 from ..runtime.call_cycles import DEVELOPMENT, note, suspects
 from ..runtime.kernel import kernel
+from ..runtime.loop import make_home
 from ..runtime.parking import check_timeout, forbid_loop
 from ..vocabulary.errors import CallTimeout, ServerExit, StartError
 from ..vocabulary.pykka_types import ActorBase
@@ -112,7 +113,9 @@ def prepare(actor: Callbacks, timeout: float | None, *, link: bool) -> RunnableP
         pid = way(actor, parent) if kind.mailbox is None else make_bounded(way, kind.mailbox, actor, parent)
         actor._pid = pid
     pid.trap_exit = kind.trap_exit
-    pid._context = contextvars.copy_context()
+    pid._context = context = contextvars.copy_context()
+    if not isinstance(pid, LoopPid):
+        make_home(context)
     return pid
 
 
@@ -145,13 +148,13 @@ def send_boot(pid: RunnablePid, arg: object, name: object, *, link: bool) -> Cal
     if DEVELOPMENT and starter is not None:
         note(starter, pid, answer)
     boot = Boot(answer, arg, name, pid.parent if link else None)
+    if isinstance(pid, LoopPid):
+        suspects[pid.id] = pid
     if not pid._run:
         _send_late(pid, boot)
     elif isinstance(pid, InlinePid):
         pid.boot_here(boot)
     else:
-        if isinstance(pid, LoopPid):
-            suspects[pid.id] = pid
         pid.deliver(boot)
     if not answer._box:
         answer.promise()
@@ -160,8 +163,6 @@ def send_boot(pid: RunnablePid, arg: object, name: object, *, link: bool) -> Cal
 
 def _send_late(pid: RunnablePid, boot: Boot) -> None:
     """Send it to a process whose Pid has been about since its ``__init__``: before what others have sent."""
-    if isinstance(pid, LoopPid):
-        suspects[pid.id] = pid
-    pid._inbox.appendleft(boot)
+    pid.mailbox().appendleft(boot)
     pid._run.append(True)
     pid._schedule()

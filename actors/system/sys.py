@@ -22,7 +22,7 @@ from ..runtime.parking import check_timeout, forbid_loop
 from ..runtime.thread_state import check_alive
 from ..servers import debug_functions as debug
 from ..servers.debug_functions import DebugFunction, Event, In, NewState, Out
-from ..servers.dispatch import Interrupted, keep_back
+from ..servers.dispatch import Interrupted
 from ..servers.inline import InlinePid
 from ..servers.runnable import RunnablePid, begin_call
 from ..vocabulary.errors import CallbackFailed, Killed
@@ -109,7 +109,7 @@ class _Query(System):
         except Killed:
             raise
         except BaseException as error:
-            if isinstance(error, KeyboardInterrupt) and keep_back(error):
+            if isinstance(error, KeyboardInterrupt) and pid.keep_back(error):
                 call.answer_error(Interrupted(f"{pid} was interrupted by Ctrl-C before it answered"))
             else:
                 # The function was the caller's, and so is its exit.

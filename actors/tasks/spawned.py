@@ -1,5 +1,6 @@
-"""Spawned functions: a process that runs one function, on a thread of the pool or, a coroutine function, on
-the runtime's loop.
+"""Spawned functions: a process that runs one function, on a thread of the pool or on an event loop.
+
+A coroutine function runs on the loop in which it was spawned, or its tree was started, else on the runtime's own.
 """
 
 from __future__ import annotations
@@ -9,18 +10,18 @@ import contextvars
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from ..processes.ambient import current
+from ..processes.ambient import current, ended_afar
 from ..processes.links import tie
 from ..processes.mailbox import MailboxPid
 from ..reports import telemetry
 from ..reports.crash_reports import reason_of
 from ..reports.stragglers import caught_up, straggles
 from ..runtime.kernel import kernel
-from ..runtime.loop import makes_coroutine, runtime_loop
+from ..runtime.loop import home_loop, makes_coroutine
 from ..runtime.thread_state import adopt_task, check_alive, current_if_any, disown_task, local
 from ..servers.dispatch import STARTED
 from ..vocabulary.messages import Ref
-from ..vocabulary.reasons import NORMAL
+from ..vocabulary.reasons import LOOP_CLOSED, NORMAL
 
 if TYPE_CHECKING:
     from ..processes.pid import Pid
@@ -88,9 +89,9 @@ class SpawnedPid(MailboxPid):
 
 
 class CoroutinePid(MailboxPid):
-    """A process that runs a coroutine function on the runtime's loop; an exit signal cancels it."""
+    """A process that runs a coroutine function on an event loop; an exit signal cancels it."""
 
-    __slots__ = ("_args", "_function", "_task")
+    __slots__ = ("_args", "_function", "_task", "loop")
     kind = "coroutine"
 
     def __init__(self, function: Callable[..., Any], args: tuple[Any, ...], parent: Pid | None) -> None:
@@ -98,6 +99,7 @@ class CoroutinePid(MailboxPid):
         self._function: Callable[..., Any] | None = function
         self._args = args
         self._task: asyncio.Task[Any] | None = None
+        self.loop = home_loop()
         self._context = contextvars.copy_context()
 
     @property
@@ -108,7 +110,16 @@ class CoroutinePid(MailboxPid):
 
     def begin(self) -> None:
         """Have the loop start it."""
-        runtime_loop().call_soon_threadsafe(self._begin, context=self._context)
+        self._tell(self._begin)
+
+    def _tell(self, step: Callable[[], object]) -> None:
+        try:
+            self.loop.call_soon_threadsafe(step, context=self._context)
+        except RecursionError:
+            raise
+        except RuntimeError:
+            # It is closed.
+            ended_afar(self, (), LOOP_CLOSED)
 
     def task(self) -> asyncio.Task[Any] | None:
         """The task that runs it."""
@@ -119,7 +130,7 @@ class CoroutinePid(MailboxPid):
         if self._fate or function is None:
             self.leave()
             return
-        task = self._task = asyncio.get_running_loop().create_task(self._live(function), name=str(self))
+        task = self._task = self.loop.create_task(self._live(function), name=str(self))
         adopt_task(task, self)
 
     async def _live(self, function: Callable[..., Any]) -> None:
@@ -142,7 +153,7 @@ class CoroutinePid(MailboxPid):
         if self.die(reason):
             task = self._task
             if task is not None:
-                runtime_loop().call_soon_threadsafe(task.cancel)
+                self._tell(task.cancel)
 
     def _drop(self) -> None:
         super()._drop()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, Generic, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, runtime_checkable
 
 import attrs
 from typing_extensions import TypeVar
 
 from ..primitives.atomic import counter
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 # What a result carries. Covariant: a Reply[bool, int] is a Reply[int, int | None].
 Answer = TypeVar("Answer", default=Any, covariant=True)
@@ -27,6 +30,18 @@ class Constant:
 
     def __reduce__(self) -> str:
         return self._name
+
+
+class Done:
+    """What an asynchronous form returns that has nothing to wait for: to be awaited, or not."""
+
+    __slots__ = ()
+
+    def __await__(self) -> Iterator[None]:
+        return iter(())
+
+
+DONE = Done()
 
 
 IGNORE: Final = Constant("IGNORE")

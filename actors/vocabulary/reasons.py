@@ -34,6 +34,10 @@ class Shutdown:
     detail: object
 
 
+LOOP_CLOSED = Shutdown("loop closed")
+"""Of what lives on an event loop, when that ends."""
+
+
 @attrs.frozen(eq=False)
 class Crash:
     """The exit reason of a process whose code raised.

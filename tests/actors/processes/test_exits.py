@@ -762,7 +762,7 @@ def test_a_server_handles_nothing_that_is_sent_after_an_exit_signal(way, kind):
         threading.Thread(target=pid.cast, args=(halt,)).start()
         return pid
 
-    assert sweep(start, "turn", "_turn_async") > 10
+    assert sweep(start, "turn", "_live") > 10
 
 
 def test_a_process_receives_nothing_that_is_sent_after_an_exit_signal():

@@ -342,19 +342,18 @@ def test_what_is_kept_of_a_wait_is_gone_after_it():
         waiting = [asyncio.ensure_future(_get(future)) for _ in range(3)]
         late = asyncio.ensure_future(process.areceive(timeout=0.001))
         bells = bells_of(asyncio.get_running_loop())
-        while len(bells.waiting) < 4:
+        while len(bells.sleeping) < 4:
             await asyncio.sleep(0)
-        waiting[0].cancel()
-        await asyncio.wait({waiting[0], late})
+        waiting[0].cancel()  # which cancels the future of all
+        await asyncio.wait({*waiting, late})
         late.exception()
-        assert len(bells.waiting) == 0  # the cancelled one has cancelled the future of all
-        await asyncio.wait(waiting)
         return bells
 
     async def _get(future: Future[Any]) -> Any:
         return await future
 
-    assert asyncio.run(main()).waiting == {}
+    bells = asyncio.run(main())
+    assert bells.sleeping == bells.waiting == {}
 
 
 def test_a_bell_that_has_rung_before_is_not_waited_for():

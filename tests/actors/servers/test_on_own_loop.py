@@ -1,0 +1,676 @@
+"""Servers that live on the event loop in which they were started: the user's own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+import sys
+import threading
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from resprout.actors import (
+    BlockingInLoop,
+    Bounded,
+    CallTimeout,
+    Crash,
+    Down,
+    GenServer,
+    MailboxFull,
+    NoProcess,
+    NoReply,
+    Ok,
+    Pid,
+    Reply,
+    SelfCall,
+    ServerExit,
+    Shutdown,
+    StartError,
+    Stop,
+    process,
+)
+from resprout.actors import (
+    sys as actors_sys,
+)
+from resprout.actors.servers.on_loop import DEEPEST
+
+WATCHDOG = 20.0
+CLOSED = Shutdown("loop closed")
+
+
+class Server(GenServer):
+    """Does what it is told, with itself as the argument."""
+
+    async def handle_call(self, message: Any, from_: Any, state: Any) -> Any:
+        if not callable(message):
+            return Reply(message, state)
+        result = message(self)
+        if isinstance(result, Awaitable):
+            result = await result
+        return result if isinstance(result, Stop) else Reply(result, state)
+
+    async def handle_cast(self, message: Any, state: Any) -> Any:
+        result = message(self)
+        if isinstance(result, Awaitable):
+            await result
+        return NoReply(state)
+
+    async def handle_info(self, message: Any, state: Any) -> Any:
+        return await self.handle_cast(message, state)
+
+
+LOOPS = {"asyncio": asyncio.new_event_loop}
+try:
+    import uvloop
+except ImportError:  # no wheels for this Python yet
+    pass
+else:
+    LOOPS["uvloop"] = uvloop.new_event_loop
+
+
+@pytest.fixture(params=LOOPS.values(), ids=LOOPS)
+def run(request: pytest.FixtureRequest) -> Callable[[Callable[[], Any]], Any]:
+    """Run a coroutine function on a loop of its own, as ``asyncio.run`` does."""
+
+    def run_on(main: Callable[[], Any]) -> Any:
+        loop = request.param()
+        try:
+            return loop.run_until_complete(main())
+        finally:
+            loop.run_until_complete(loop.shutdown_asyncgens())
+            loop.run_until_complete(loop.shutdown_default_executor())
+            loop.close()
+
+    return run_on
+
+
+class Watch:
+    """A thread that awaits the deaths of processes."""
+
+    def __init__(self, *pids: Pid) -> None:
+        self.downs: list[Down] = []
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=self._look, args=(pids,))
+        self._thread.start()
+        assert self._ready.wait(WATCHDOG)
+
+    def _look(self, pids: tuple[Pid, ...]) -> None:
+        for pid in pids:
+            process.monitor(pid)
+        self._ready.set()
+        for _ in pids:
+            self.downs.append(process.receive(timeout=WATCHDOG))
+
+    def reasons(self) -> list[object]:
+        """The reasons, in the order of the deaths."""
+        self._thread.join(WATCHDOG)
+        return [down.reason for down in self.downs]
+
+    def dead(self) -> list[Pid]:
+        self._thread.join(WATCHDOG)
+        return [down.pid for down in self.downs]
+
+
+def in_thread(function: Callable[[], Any]) -> Any:
+    """Call it in a plain thread, from outside of any loop."""
+    box: list[Any] = []
+    thread = threading.Thread(target=lambda: box.append(function()))
+    thread.start()
+    thread.join(WATCHDOG)
+    return box[0]
+
+
+# Where
+
+
+def test_a_server_lives_on_the_loop_in_which_it_was_started(run):
+    where: list[Any] = []
+
+    class Here(Server):
+        async def init(self, arg: Any) -> Any:
+            where.append(asyncio.get_running_loop())
+            return Ok(arg)
+
+        async def terminate(self, reason: object, state: Any) -> None:
+            where.append(asyncio.get_running_loop())
+
+    async def main() -> None:
+        pid = await Here.astart()
+        where.append(await GenServer.acall(pid, lambda _: asyncio.get_running_loop()))
+        await GenServer.astop(pid)
+        assert where == [asyncio.get_running_loop()] * 3
+
+    run(main)
+
+
+def test_a_thread_calls_a_server_on_a_loop(run):
+    async def main() -> None:
+        pid = await Server.astart()
+        here = await asyncio.to_thread(pid.call, lambda _: asyncio.get_running_loop())
+        assert here is asyncio.get_running_loop()
+
+    run(main)
+
+
+def test_a_server_of_the_runtime_lives_on_its_loop_wherever_it_is_started(run):
+    class Elsewhere(Server):
+        loop = "runtime"
+
+    async def main() -> None:
+        pid = await Elsewhere.astart()
+        assert await GenServer.acall(pid, lambda _: threading.current_thread().name) == "resprout-loop"
+        await GenServer.astop(pid)
+
+    run(main)
+
+
+def test_a_server_that_must_be_here_needs_a_loop():
+    class Here(Server):
+        loop = "here"
+
+    with pytest.raises(RuntimeError, match=r"needs an event loop: start it in a coroutine"):
+        Here.start()
+
+
+def test_another_value_of_the_option_is_refused():
+    class Nowhere(Server):
+        loop = "there"  # type: ignore[assignment]
+
+    with pytest.raises(TypeError, match=r'expected loop to be "here", "runtime" or None, got: \'there\''):
+        Nowhere.start()
+
+
+def test_loops_of_several_threads_have_servers_that_call_each_other(run):
+    async def main() -> None:
+        one = await Server.astart()
+
+        async def other() -> Any:
+            two = await Server.astart()
+
+            async def ask(_: Any) -> Any:
+                return await GenServer.acall(one, lambda _: threading.get_ident())
+
+            answers = [await GenServer.acall(two, ask) for _ in range(50)]
+            return threading.get_ident(), set(answers)
+
+        there, answers = await asyncio.to_thread(run, other)
+        assert there != threading.get_ident()
+        assert answers == {threading.get_ident()}
+
+    run(main)
+
+
+# At once
+
+
+def turns() -> list[None]:
+    """Grows with the next turn of the loop."""
+    seen: list[None] = []
+    asyncio.get_running_loop().call_soon(seen.append, None)
+    return seen
+
+
+def test_an_idle_server_answers_within_the_step_of_its_caller(run):
+    async def main() -> None:
+        pid = await Server.astart()
+        turn = turns()
+        assert await GenServer.acall(pid, "at once") == "at once"
+        assert turn == []
+
+    run(main)
+
+
+@pytest.mark.parametrize("tell", [GenServer.acast, process.asend], ids=["acast", "asend"])
+def test_what_is_told_is_done_when_the_telling_returns(run, tell):
+    async def main() -> None:
+        pid = await Server.astart()
+        done: list[str] = []
+        turn = turns()
+        told = tell(pid, lambda _: done.append("done"))
+        assert done == ["done"]
+        assert await told is None
+        assert turn == []
+
+    run(main)
+
+
+def test_the_callback_is_in_a_task_and_context_of_its_own_from_its_first_step(run):
+    mine: contextvars.ContextVar[str] = contextvars.ContextVar("mine", default="unset")
+    seen: list[Any] = []
+
+    async def look(_: Any) -> None:
+        seen.append((asyncio.current_task(), mine.get(), process.current()))
+        await asyncio.sleep(0)
+        seen.append((asyncio.current_task(), mine.get(), process.current()))
+
+    async def main() -> None:
+        pid = await Server.astart()
+        mine.set("caller's")
+        me, myself = asyncio.current_task(), process.current()
+        await GenServer.acall(pid, look)
+        await GenServer.acall(pid, lambda _: mine.set("server's") and None)
+        await GenServer.acall(pid, look)
+        assert seen[0] == seen[1]
+        assert seen[2] == seen[3] == (seen[0][0], "server's", pid)
+        assert seen[0][1:] == ("unset", pid)
+        assert seen[0][0] is not me
+        assert (asyncio.current_task(), mine.get(), process.current()) == (me, "caller's", myself)
+
+    run(main)
+
+
+def test_a_timeout_inside_a_callback_ends_its_wait_and_not_the_callers(run):
+    async def slow(_: Any) -> str:
+        try:
+            await asyncio.wait_for(asyncio.Event().wait(), 0.001)
+        except asyncio.TimeoutError:
+            return "the server's"
+        return "nobody's"
+
+    async def main() -> None:
+        pid = await Server.astart()
+        assert await GenServer.acall(pid, slow) == "the server's"
+        assert await GenServer.acall(pid, "goes on") == "goes on"
+
+    run(main)
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="asyncio.timeout is new in 3.11")
+def test_a_block_with_a_timeout_that_begins_in_the_first_step_belongs_to_the_server(run):
+    async def slow(_: Any) -> str:
+        try:
+            async with asyncio.timeout(0.001):  # type: ignore[attr-defined]
+                await asyncio.Event().wait()
+        except TimeoutError:
+            return "the server's"
+        return "nobody's"
+
+    async def main() -> None:
+        pid = await Server.astart()
+        assert await GenServer.acall(pid, slow) == "the server's"
+
+    run(main)
+
+
+def test_one_message_at_a_time_and_in_order_though_the_first_waits(run):
+    done: list[int] = []
+
+    async def main() -> None:
+        pid = await Server.astart()
+        gate = asyncio.Event()
+
+        async def first(_: Any) -> None:
+            await gate.wait()
+            done.append(0)
+
+        calls = [asyncio.ensure_future(GenServer.acall(pid, first))]
+        await asyncio.sleep(0)
+        for number in range(1, 20):
+            GenServer.acast(pid, lambda _, number=number: done.append(number))
+        calls.append(asyncio.ensure_future(GenServer.acall(pid, lambda _: done.append(20))))
+        await asyncio.sleep(0)
+        assert done == []
+        gate.set()
+        await asyncio.gather(*calls)
+        assert done == list(range(21))
+
+    run(main)
+
+
+def test_a_caller_does_not_pay_for_what_others_have_sent(run):
+    """What comes to the server while it is busy for the caller waits for a turn of the loop."""
+    done: list[str] = []
+
+    async def main() -> None:
+        pid = await Server.astart()
+
+        def more(_: Any) -> str:
+            GenServer.cast(pid, lambda _: done.append("later"))
+            return "first"
+
+        assert await GenServer.acall(pid, more) == "first"
+        assert done == []
+        assert await GenServer.acall(pid, "behind it") == "behind it"
+        assert done == ["later"]
+
+    run(main)
+
+
+def test_a_server_that_is_flooded_lets_its_loop_go_on(run):
+    async def main() -> None:
+        pid = await Server.astart()
+        seen: list[int] = []
+        for number in range(2000):
+            GenServer.cast(pid, lambda _, number=number: seen.append(number))
+        last = GenServer.send_request(pid, "last")
+        turns_in_between = 0
+        while not last.done():
+            turns_in_between += 1
+            await asyncio.sleep(0)
+        assert seen == list(range(2000))
+        assert turns_in_between > 5
+
+    run(main)
+
+
+def test_a_chain_of_servers_is_as_long_as_one_likes(run):
+    """Steps within steps end somewhere: the rest of a chain goes on in the loop."""
+
+    async def main() -> None:
+        length = 10 * DEEPEST
+        servers = [await Server.astart() for _ in range(length)]
+
+        async def ask(server: Any) -> int:
+            here = servers.index(server.pid)
+            if here + 1 == length:
+                return 1
+            return 1 + await GenServer.acall(servers[here + 1], ask)
+
+        assert await GenServer.acall(servers[0], ask) == length
+
+    run(main)
+
+
+def test_a_server_calls_no_self_and_blocks_no_loop(run):
+    async def main() -> None:
+        pid = await Server.astart()
+        other = await Server.astart()
+
+        async def itself(server: Any) -> None:
+            with pytest.raises(SelfCall):
+                await GenServer.acall(server.pid, "never")
+
+        def blocking(_: Any) -> None:
+            with pytest.raises(BlockingInLoop, match=r"GenServer\.acall"):
+                other.call("never")
+
+        await GenServer.acall(pid, itself)
+        await GenServer.acall(pid, blocking)
+        with pytest.raises(BlockingInLoop, match=r"GenServer\.acall"):
+            other.call("never")
+
+    run(main)
+
+
+def test_a_call_that_takes_too_long_is_given_up(run):
+    async def main() -> None:
+        pid = await Server.astart()
+        gate = asyncio.Event()
+        with pytest.raises(CallTimeout, match=r"within 0\.001 s"):
+            await GenServer.acall(pid, lambda _: gate.wait(), 0.001)
+        gate.set()
+        assert await GenServer.acall(pid, "next") == "next"
+
+    run(main)
+
+
+def test_a_caller_that_is_cancelled_leaves_the_server_alone(run):
+    async def main() -> None:
+        pid = await Server.astart()
+        gate = asyncio.Event()
+        calling = asyncio.ensure_future(GenServer.acall(pid, lambda _: gate.wait()))
+        await asyncio.sleep(0)
+        calling.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await calling
+        gate.set()
+        assert await GenServer.acall(pid, "next") == "next"
+
+    run(main)
+
+
+# Ends
+
+
+def test_a_callback_that_raises_in_its_first_step_ends_the_server_alone(run):
+    async def main() -> None:
+        pid = await Server.astart()
+        with pytest.raises(ServerExit) as caught:
+            await GenServer.acall(pid, lambda _: [][0])
+        assert isinstance(caught.value.reason, Crash)
+        assert pid.dead
+        with pytest.raises(NoProcess):
+            await GenServer.acall(pid, "anybody")
+
+    run(main)
+
+
+def test_a_server_stops_in_its_first_step(run):
+    async def main() -> None:
+        pid = await Server.astart("state")
+        turn = turns()
+        answer = await GenServer.acall(pid, lambda _: Stop("normal", "state", reply="bye"))
+        assert (answer, pid.exit_reason, pid.left, turn) == ("bye", "normal", True, [])
+
+    run(main)
+
+
+@pytest.mark.parametrize("state", ["resting", "waiting"])
+def test_a_server_is_killed_from_another_thread(run, state):
+    async def main() -> None:
+        pid = await Server.astart()
+        cancelled: list[str] = []
+
+        async def wait(_: Any) -> None:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                cancelled.append(state)
+                raise
+
+        if state == "waiting":
+            GenServer.acast(pid, wait)
+        watch = await asyncio.to_thread(Watch, pid)
+        await asyncio.to_thread(process.exit, pid, "kill")
+        while not pid.left:
+            await asyncio.sleep(0)
+        assert await asyncio.to_thread(watch.reasons) == ["killed"]
+        assert cancelled == (["waiting"] if state == "waiting" else [])
+
+    run(main)
+
+
+def test_when_its_loop_ends_servers_stop_in_reverse_order_whatever_they_do(run):
+    ended: list[Any] = []
+
+    class Tidy(Server):
+        async def terminate(self, reason: object, state: Any) -> None:
+            await asyncio.sleep(0)
+            ended.append((state, reason))
+
+    async def main() -> tuple[Watch, list[Pid]]:
+        servers = [await Tidy.astart(number) for number in range(4)]
+        GenServer.acast(servers[2], lambda _: asyncio.Event().wait())
+        return await asyncio.to_thread(Watch, *servers), servers
+
+    watch, servers = run(main)
+    assert ended == [(number, CLOSED) for number in (3, 2, 1, 0)]
+    assert watch.dead() == servers[::-1]
+    assert watch.reasons() == [CLOSED] * 4
+
+
+def test_asyncio_run_ends_servers_after_its_tasks():
+    order: list[str] = []
+
+    class Tidy(Server):
+        async def terminate(self, reason: object, state: Any) -> None:
+            order.append("server")
+
+    async def worker(pid: Pid) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            order.append(await GenServer.acall(pid, "task"))
+
+    async def main() -> None:
+        pid = await Tidy.astart()
+        working = asyncio.ensure_future(worker(pid))
+        await asyncio.sleep(0)
+        assert not working.done()
+
+    asyncio.run(main())
+    assert order == ["task", "server"]
+
+
+def test_a_loop_that_is_closed_without_more_ends_its_servers_as_well():
+    loop = asyncio.new_event_loop()
+
+    async def main() -> list[Pid]:
+        servers = [await Server.astart() for _ in range(3)]
+        GenServer.acast(servers[1], lambda _: asyncio.Event().wait())
+        return servers
+
+    servers = loop.run_until_complete(main())
+    late = GenServer.send_request(servers[1], "never")
+    watch = Watch(*servers)
+    loop.close()
+    assert watch.reasons() == [CLOSED] * 3
+    with pytest.raises(ServerExit, match="loop closed"):
+        late.result(WATCHDOG)
+    with pytest.raises(NoProcess):
+        servers[0].call("anybody")
+
+
+def test_a_server_that_does_not_end_in_time_is_killed(monkeypatch):
+    monkeypatch.setattr("resprout.actors.servers.loop_ends.GRACE", 0.01)
+
+    class Stubborn(Server):
+        async def terminate(self, reason: object, state: Any) -> None:
+            await asyncio.Event().wait()
+
+    async def main() -> Watch:
+        return await asyncio.to_thread(Watch, await Stubborn.astart())
+
+    assert asyncio.run(main()).reasons() == ["killed"]
+
+
+def test_nothing_starts_on_a_loop_that_ends():
+    refused: list[Any] = []
+
+    class Late(Server):
+        async def terminate(self, reason: object, state: Any) -> None:
+            with pytest.raises(StartError) as caught:
+                await Server.astart()
+            refused.append(caught.value.reason)
+
+    async def main() -> None:
+        await Late.astart()
+
+    asyncio.run(main())
+    assert refused == [CLOSED]
+
+
+def test_a_server_that_is_told_something_after_its_loop_was_closed_is_dead(caplog):
+    """By a way of closing that nobody sees: a subclass's own."""
+
+    class Own(asyncio.SelectorEventLoop):
+        pass
+
+    loop = Own()
+
+    async def main() -> Pid:
+        return await Server.astart()
+
+    pid = loop.run_until_complete(main())
+    watch = Watch(pid)
+    Own.close(loop)
+    pid.send("anything")
+    assert watch.reasons() == [CLOSED]
+
+
+# Together with others
+
+
+def test_a_bounded_mailbox_counts_what_is_done_at_once(run):
+    class Small(Server):
+        mailbox = Bounded(2)
+
+    async def main() -> None:
+        pid = await Small.astart()
+        for number in range(10):
+            assert await GenServer.acall(pid, number) == number
+        gate = asyncio.Event()
+        GenServer.acast(pid, lambda _: gate.wait())
+        GenServer.acast(pid, lambda _: None)
+        GenServer.acast(pid, lambda _: None)
+        with pytest.raises(MailboxFull):
+            GenServer.acast(pid, lambda _: None)
+        gate.set()
+        while pid.mailbox_length():
+            await asyncio.sleep(0)
+        assert await GenServer.acall(pid, "room again") == "room again"
+
+    run(main)
+
+
+def test_a_suspended_server_answers_nothing_until_it_is_resumed(run):
+    async def main() -> None:
+        pid = await Server.astart()
+        await asyncio.to_thread(actors_sys.suspend, pid)
+        calling = asyncio.ensure_future(GenServer.acall(pid, "later"))
+        await asyncio.sleep(0)
+        assert not calling.done()
+        await asyncio.to_thread(actors_sys.resume, pid)
+        assert await calling == "later"
+
+    run(main)
+
+
+def test_an_interrupt_in_a_callback_is_for_whoever_runs_the_loop():
+    lived: list[Any] = []
+
+    async def main() -> None:
+        pid = await Server.astart()
+
+        def ctrl_c(_: Any) -> None:
+            raise KeyboardInterrupt
+
+        GenServer.acast(pid, ctrl_c)
+        lived.append(await GenServer.acall(pid, "lives on"))
+        await asyncio.sleep(WATCHDOG)
+
+    with pytest.raises(KeyboardInterrupt):
+        asyncio.run(main())
+    assert lived == ["lives on"]
+
+
+def test_a_crash_is_reported_once(run, caplog):
+    async def main() -> None:
+        pid = await Server.astart()
+        GenServer.acast(pid, lambda _: [][0])
+
+    with caplog.at_level(logging.ERROR):
+        run(main)
+    assert len([each for each in caplog.records if "IndexError" in each.getMessage()]) == 1
+
+
+def test_callers_of_all_kinds_get_their_own_answers(run):
+    """Threads, tasks of the loop, and tasks of another loop, at once."""
+
+    async def main() -> None:
+        pid = await Server.astart()
+
+        async def pause(number: int) -> int:
+            await asyncio.sleep(0)
+            return number
+
+        async def tasks(base: int) -> bool:
+            numbers = range(base, base + 300)
+            asked = [number if number % 3 else (lambda _, n=number: pause(n)) for number in numbers]
+            return await asyncio.gather(*(GenServer.acall(pid, each) for each in asked)) == list(numbers)
+
+        def thread(base: int) -> bool:
+            return [pid.call(number) for number in range(base, base + 300)] == list(range(base, base + 300))
+
+        right = await asyncio.gather(
+            tasks(0),
+            asyncio.to_thread(thread, 1000),
+            asyncio.to_thread(run, lambda: tasks(2000)),
+            tasks(3000),
+        )
+        assert right == [True] * 4
+
+    run(main)
