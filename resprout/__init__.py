@@ -97,6 +97,8 @@ if TYPE_CHECKING:
         SpecError,
         Supervisor,
         TaskSupervisor,
+        lifespan,
+        server,
     )
     from .throttle import (
         Grant,
@@ -185,8 +187,10 @@ __all__ = [
     "Waiter",
     "actors",
     "after_fork",
+    "lifespan",
     "process",
     "registry",
+    "server",
     "supervision",
     "sys",
     "telemetry",
@@ -208,7 +212,7 @@ _NAMES = {
     """,
     "supervision": """
         BRUTAL_KILL INFINITY Application Backoff ChildInfo ChildSpec Counts DuplicateChild DynamicSupervisor
-        FailedToStartChild NotReady PartitionSupervisor SpecError Supervisor TaskSupervisor
+        FailedToStartChild NotReady PartitionSupervisor SpecError Supervisor TaskSupervisor lifespan server
     """,
     "throttle": """
         Grant Holder LockInfo LockState Waiter

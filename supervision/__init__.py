@@ -39,6 +39,7 @@ from .trees.mistakes import InvalidTree
 if TYPE_CHECKING:
     from .trees.application import STOP_SIGNALS, Application
     from .trees.kinds import Common
+    from .trees.lifespan import lifespan, server
 
 __all__ = [
     "BRUTAL_KILL",
@@ -75,13 +76,21 @@ __all__ = [
     "TreeNode",
     "WouldNotStop",
     "child_spec",
+    "lifespan",
     "quiesce",
     "ready",
+    "server",
     "tree",
 ]
 
 # What reads tree files stands on PyYAML, cattrs and importlib.metadata, and is loaded when it is first used.
-_LATER = {"Application": "trees.application", "STOP_SIGNALS": "trees.application", "Common": "trees.kinds"}
+_LATER = {
+    "Application": "trees.application",
+    "STOP_SIGNALS": "trees.application",
+    "Common": "trees.kinds",
+    "lifespan": "trees.lifespan",
+    "server": "trees.lifespan",
+}
 
 if not TYPE_CHECKING:  # a type checker would take any name at all for one of ours
 

@@ -12,7 +12,8 @@ from ..processes.ambient import ended_afar
 from ..processes.pid import Pid, table
 from ..runtime.loop import home_in, is_runtime_loop
 from ..runtime.loop_bells import bells_of, when_closed
-from ..vocabulary.reasons import LOOP_CLOSED
+from ..runtime.parking import LoopBell
+from ..vocabulary.reasons import KILL, LOOP_CLOSED
 from .dispatch import ServerPid, request_stop
 
 if TYPE_CHECKING:
@@ -65,13 +66,29 @@ async def _stop_all(bells: Bells) -> None:
         if pid.parent is not None and pid.parent.id in ours:
             # That stops it.
             continue
-        if not isinstance(pid, ServerPid):
+        left = max(0.0, deadline - time.monotonic())
+        if isinstance(pid, ServerPid):
+            pid.give_up_waiting()
+            if not await request_stop(pid, LOOP_CLOSED, None, waits=False).wait_async(left):
+                pid.signal(None, KILL, direct=True)
+        else:
+            departure = Departure(bells.loop)
             pid.signal(None, LOOP_CLOSED, direct=True)
-            continue
-        pid.give_up_waiting()
-        ended = request_stop(pid, LOOP_CLOSED, None, waits=False)
-        if not await ended.wait_async(max(0.0, deadline - time.monotonic())):
-            pid.signal(None, "kill", direct=True)
+            pid.attach(departure)
+            await departure.bell.wait(left)
+
+
+class Departure:
+    """A resource of a process: rings when no code of it runs any more."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.bell = LoopBell(loop)
+
+    def owner_died(self, pid: Pid, reason: object) -> None:
+        """Nothing: it may still run."""
+
+    def owner_left(self, pid: Pid) -> None:
+        self.bell.wake()
 
 
 def _processes_of(loop: asyncio.AbstractEventLoop) -> dict[int, Pid]:

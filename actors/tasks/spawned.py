@@ -1,6 +1,7 @@
 """Spawned functions: a process that runs one function, on a thread of the pool or on an event loop.
 
-A coroutine function runs on the loop in which it was spawned, or its tree was started, else on the runtime's own.
+A coroutine function runs on the loop in which it was spawned, or its tree was started, else on the runtime's
+own.
 """
 
 from __future__ import annotations
@@ -17,9 +18,12 @@ from ..reports import telemetry
 from ..reports.crash_reports import reason_of
 from ..reports.stragglers import caught_up, straggles
 from ..runtime.kernel import kernel
-from ..runtime.loop import home_loop, makes_coroutine
+from ..runtime.loop import home_loop, make_home, makes_coroutine
+from ..runtime.loop_bells import in_step_of
+from ..runtime.resting import start_task
 from ..runtime.thread_state import adopt_task, check_alive, current_if_any, disown_task, local
 from ..servers.dispatch import STARTED
+from ..servers.loop_ends import look_after
 from ..vocabulary.messages import Ref
 from ..vocabulary.reasons import LOOP_CLOSED, NORMAL
 
@@ -38,7 +42,8 @@ class SpawnedPid(MailboxPid):
         super().__init__(None, parent)
         self._function: Callable[..., Any] | None = function
         self._args = args
-        self._context = contextvars.copy_context()
+        self._context = context = contextvars.copy_context()
+        make_home(context)
 
     @property
     def label(self) -> str:
@@ -110,11 +115,14 @@ class CoroutinePid(MailboxPid):
 
     def begin(self) -> None:
         """Have the loop start it."""
-        self._tell(self._begin)
+        if in_step_of(self.loop):
+            self._begin()
+        else:
+            self._tell(self._begin)
 
     def _tell(self, step: Callable[[], object]) -> None:
         try:
-            self.loop.call_soon_threadsafe(step, context=self._context)
+            self.loop.call_soon_threadsafe(step)
         except RecursionError:
             raise
         except RuntimeError:
@@ -130,8 +138,11 @@ class CoroutinePid(MailboxPid):
         if self._fate or function is None:
             self.leave()
             return
-        task = self._task = self.loop.create_task(self._live(function), name=str(self))
+        context = self._context
+        assert context is not None, "it lives"
+        task = self._task = start_task(self._live(function), self.loop, context, str(self))
         adopt_task(task, self)
+        look_after(self.loop)
 
     async def _live(self, function: Callable[..., Any]) -> None:
         reason: object = NORMAL

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from queue import Empty, SimpleQueue
 from types import FrameType
-from typing import Any, Final, TypeAlias, cast
+from typing import Any, Final, TypeAlias, TypeVar, cast
 
 import attrs
 from typing_extensions import assert_never
@@ -20,6 +21,7 @@ from ...actors import (
     AlreadyStarted,
     CallTimeout,
     Crash,
+    Future,
     Pid,
     StalePid,
     StartError,
@@ -29,11 +31,12 @@ from ...actors import (
     is_orderly,
     process,
 )
-from ...actors.engine import check_alive, lock
+from ...actors.engine import LoopBell, check_alive, lock
 from .application_master import Life
 from .limits import DEFAULTS, Limits
 from .tree_file import Tree, load_tree
 
+T = TypeVar("T")
 logger: Final = logging.getLogger("resprout.application")
 
 _LOOK: Final = 0.5
@@ -87,7 +90,9 @@ Happening: TypeAlias = "Started | StartFailed | Signalled | Ended"
 class Application:
     """A supervision tree that was described in a file, and the root of what runs of it.
 
-    Use it for whole programs; a part of a program that wants supervision starts a `Supervisor` itself.
+    Use it for whole programs; a part of a program that wants supervision starts a `Supervisor` itself. In a
+    program that runs an event loop, ``async with Application.load(path):`` has the tree run beside its block,
+    with all that are coroutines on that loop.
 
     Args:
         tree: What a tree file says; usually `Application.load` reads it.
@@ -157,7 +162,7 @@ class Application:
             StartError: A child did not start; those before it were stopped again.
         """
         check_alive()
-        forbid_loop("Application.start", "asyncio.to_thread(application.start)")
+        forbid_loop("Application.start", "application.astart()")
         return self._start(Life(self.tree))
 
     def stop(self, reason: object = "shutdown", timeout: float | None = None) -> None:
@@ -171,9 +176,54 @@ class Application:
             CallTimeout: It takes longer; it goes on stopping.
         """
         check_alive()
-        forbid_loop("Application.stop", "asyncio.to_thread(application.stop)")
+        forbid_loop("Application.stop", "application.astop()")
         if self._life is not None:
             self._life.stop(reason, timeout)
+
+    async def astart(self) -> Pid:
+        """The form of start for coroutines. Servers with coroutines, coroutine workers and `asgi:` children
+        of the tree then live on this event loop, those that are started anew as well. If it is cancelled,
+        what has started is stopped again.
+
+        Returns:
+            The root supervisor, when all children have started.
+
+        Raises:
+            AlreadyStarted, StartError: As `start`.
+        """
+        check_alive()
+        life = Life(self.tree)
+        try:
+            return await _elsewhere(self._start, life)
+        except asyncio.CancelledError:
+            process.spawn(life.stop, "shutdown", None)
+            raise
+
+    async def astop(self, reason: object = "shutdown", timeout: float | None = None) -> None:
+        """The form of stop for coroutines. If it is cancelled, the tree goes on stopping."""
+        check_alive()
+        if self._life is not None:
+            await _elsewhere(self._life.stop, reason, timeout)
+
+    async def __aenter__(self) -> Application:
+        await self.astart()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.astop()
+
+    async def await_(self, timeout: float | None = None) -> object:
+        """The form of wait for coroutines."""
+        check_alive()
+        ended = self._end()
+        bell = LoopBell(asyncio.get_running_loop())
+        ended.add_done_callback(bell)
+        try:
+            if not await bell.wait(timeout) and not ended.done():
+                raise CallTimeout(f"application {self.name} did not end within {timeout:g} s")
+        finally:
+            ended.remove_done_callback(bell)
+        return ended.result()
 
     def wait(self, timeout: float | None = None) -> object:
         """Waits for the end of the root.
@@ -190,11 +240,7 @@ class Application:
             StalePid: It was started before this process was forked; it runs in the parent only.
         """
         check_alive()
-        if self._life is None:
-            raise RuntimeError(f"application {self.name} was not started")
-        if not self._life.is_here:
-            raise StalePid(f"application {self.name}")
-        return self._life.ended.result(timeout)
+        return self._end().result(timeout)
 
     def run(self) -> int:
         """Starts the tree and serves until it ends or a signal ends it.
@@ -222,6 +268,13 @@ class Application:
         with _signals_to(inbox):
             process.spawn(self._start_and_tell, life, inbox)
             return self._serve(life, inbox)
+
+    def _end(self) -> Future[object]:
+        if self._life is None:
+            raise RuntimeError(f"application {self.name} was not started")
+        if not self._life.is_here:
+            raise StalePid(f"application {self.name}")
+        return self._life.ended
 
     def _made_job(self) -> Any:
         with self._making_job:
@@ -296,6 +349,22 @@ class Application:
         if not is_orderly(reason):
             logger.error("application %s ended: its root supervisor ended with %r", self.name, reason)
         return 0 if is_orderly(reason) and not lost else 1
+
+
+def _elsewhere(fn: Callable[..., T], *args: Any) -> Future[T]:
+    """Call a function that waits in a process of its own; to be awaited."""
+    answer: Future[T] = Future()
+
+    def call() -> None:
+        try:
+            answer.try_set(fn(*args))
+        except BaseException as error:
+            answer.try_set_exception(error)
+            if not isinstance(error, Exception):
+                raise
+
+    process.spawn(call)
+    return answer
 
 
 @contextmanager
