@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import signal
 import sys
 import threading
@@ -288,8 +289,12 @@ class TestStartAndStop:
         application = load(TWO)
 
         async def blocks() -> None:
-            for blocking in (application.start, application.run, application.stop):
-                with pytest.raises(BlockingInLoop, match=r"use `await asyncio\.to_thread"):
+            for blocking, instead in {
+                application.start: "application.astart()",
+                application.run: "asyncio.to_thread(application.run)",
+                application.stop: "application.astop()",
+            }.items():
+                with pytest.raises(BlockingInLoop, match=re.escape(f"use `await {instead}`")):
                     blocking()
 
         asyncio.run(blocks())
