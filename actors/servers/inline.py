@@ -65,9 +65,7 @@ class InlinePid(RunnablePid):
         try:
             del self._run[0]
             held = True
-            st.process = self
-            st.loop = loop
-            st.depth += 1
+            st.process, st.loop, st.depth = self, loop, st.depth + 1
             try:
                 result = context.run(self.boot, boot)
                 if (
@@ -87,9 +85,7 @@ class InlinePid(RunnablePid):
                 self.plain = not (self._saved or self._tick or self._suspended)
         finally:
             if held:
-                st.process = before
-                st.loop = before_loop
-                st.depth -= 1
+                st.process, st.loop, st.depth = before, before_loop, st.depth - 1
                 self._run.append(True)
         # What receive passed over in the callback is in _saved.
         if self._inbox or self._saved or self._urgent or self._fate:
@@ -129,9 +125,7 @@ class InlinePid(RunnablePid):
                 # Nobody is before us and the right is ours: the callback runs without a look at the mailbox.
                 # (A message of our own that was sent before this one would be in the mailbox; others' have no
                 # order with it.)
-                st.process = self
-                st.loop = loop
-                st.depth += 1
+                st.process, st.loop, st.depth = self, loop, st.depth + 1
                 self.handled += 1
                 context = self._context
                 try:
@@ -153,9 +147,7 @@ class InlinePid(RunnablePid):
                     self.plain = not (self._saved or self._tick or self._suspended or self.tracer)
             finally:
                 if held:
-                    st.process = before
-                    st.loop = before_loop
-                    st.depth -= 1
+                    st.process, st.loop, st.depth = before, before_loop, st.depth - 1
                     self._run.append(True)
             # What receive passed over in the callback is in _saved.
             if self._inbox or self._saved or self._urgent or self._fate:
@@ -268,9 +260,7 @@ class InlinePid(RunnablePid):
                     held = True
                 except IndexError:
                     return
-                st.process = self
-                st.loop = loop
-                st.depth += 1
+                st.process, st.loop, st.depth = self, loop, st.depth + 1
                 context = self._context
                 if context is None:
                     # Its start was cut by an interrupt, and somebody wants to end what is left of it.
@@ -280,14 +270,10 @@ class InlinePid(RunnablePid):
                     self.leave()
                     # The right of the dead is never given back.
                     held = False
-                    st.process = before
-                    st.loop = before_loop
-                    st.depth -= 1
+                    st.process, st.loop, st.depth = before, before_loop, st.depth - 1
                     return
                 self.plain = not (self._saved or self._tick or self._suspended or self.tracer)
-                st.process = before
-                st.loop = before_loop
-                st.depth -= 1
+                st.process, st.loop, st.depth = before, before_loop, st.depth - 1
                 # Not by a call, behind which an interrupt could come before it is noted.
                 self._run += (True,)
                 held = False
@@ -309,9 +295,7 @@ class InlinePid(RunnablePid):
         finally:
             if held:
                 # An interrupt between two callbacks: the process goes on elsewhere, the interrupt here.
-                st.process = before
-                st.loop = before_loop
-                st.depth -= 1
+                st.process, st.loop, st.depth = before, before_loop, st.depth - 1
                 self._run.append(True)
                 kernel.pool.submit(self)
 
