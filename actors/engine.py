@@ -40,6 +40,7 @@ from .runtime.thread_state import (
 from .servers.bounded import has_room, offer, when_room
 from .servers.library_server import LibraryServer
 from .system.isolation import Snapshot, ask_to_stop, at_work, take_leave_of
+from .tasks.spawned import spawn
 from .tasks.task import work_for
 from .vocabulary.child_spec import split_fields, without_arguments
 from .vocabulary.messages import Notice
@@ -94,6 +95,7 @@ __all__ = [
     "remove_all",
     "remove_empty",
     "replace",
+    "spawn",
     "split_fields",
     "stay",
     "take_leave_of",

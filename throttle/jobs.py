@@ -16,6 +16,7 @@ from ..actors.engine import (
     current,
     kernel,
     local,
+    spawn,
     work_for,
 )
 from .ledger.holds import Claim, Hold, fresh_key
@@ -324,7 +325,7 @@ def _dispatch(job: Job) -> None:
         return
     try:
         if job.is_coroutine:
-            pid = process.spawn(job.run_async)
+            pid = spawn(job.run_async, (), where="runtime")[0]
         else:
             job.handle = handle = WorkerHandle(job.core)
             handle.take(job)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 Where = Literal["here", "runtime"]
 _lock = lock()
 _loop: asyncio.AbstractEventLoop | None = None
-_home: ContextVar[asyncio.AbstractEventLoop] = ContextVar("resprout_home_loop")
+_home: ContextVar[asyncio.AbstractEventLoop | None] = ContextVar("resprout_home_loop", default=None)
 """In the context of a process that was started in a coroutine: the loop of that, wherever the process runs
 itself. Contexts are copied at each start, so whatever is started below finds it, a restarted child too.
 """
@@ -67,7 +67,7 @@ def home_loop(where: Where | None = None) -> asyncio.AbstractEventLoop:
     if where not in (None, "here", "runtime"):
         raise TypeError(f'expected loop to be "here", "runtime" or None, got: {where!r}')
     if where != "runtime":
-        loop = loop_here() or _home.get(None)
+        loop = loop_here() or _home.get()
         if loop is not None:
             return loop
         if where == "here":

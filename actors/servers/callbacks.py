@@ -37,6 +37,8 @@ class Callbacks(ActorBase, Generic[State, Request, Answer]):
     blocking: ClassVar[bool] = True
     mailbox: ClassVar[Any] = None
     loop: ClassVar[Literal["here", "runtime"] | None] = None
+    _stops_children: ClassVar[bool] = False
+    """Whether those that it has started are stopped in order when it is stopped."""
     _async: ClassVar[bool | None] = None
     _proxied: ClassVar[bool] = True
     """Whether Pykka's proxies may reach into it; otherwise their messages are like any other."""

@@ -38,6 +38,7 @@ class LibraryServer(GenServer):
     _use: ClassVar[str] = "the functions of its module"
     """What to use in the place of messages."""
     _proxied = False
+    _stops_children = True
     _strays: weakref.WeakSet[type] | None = None
 
     def handle_call(self, message: Any, from_: Any, state: Any) -> Any:

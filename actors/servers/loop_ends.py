@@ -58,24 +58,35 @@ def closing(loop: asyncio.AbstractEventLoop) -> bool:
 
 
 async def _stop_all(bells: Bells) -> None:
-    """Stop whatever was started in the loop: the topmost processes, the youngest first."""
+    """Stop whatever lives on the loop, the youngest first; what is supervised, by its topmost supervisor that
+    was started in the loop. A process that merely was started there, and has a thread, goes on.
+    """
     bells.over = True
     deadline = time.monotonic() + GRACE
-    ours = _processes_of(bells.loop)
-    for pid in sorted(ours.values(), reverse=True):
-        if pid.parent is not None and pid.parent.id in ours:
-            # That stops it.
-            continue
+    loop = bells.loop
+    tops = {_top_of(pid, loop) for pid in list(table.values()) if getattr(pid, "loop", None) is loop}
+    for pid in sorted(tops, reverse=True):
         left = max(0.0, deadline - time.monotonic())
         if isinstance(pid, ServerPid):
             pid.give_up_waiting()
             if not await request_stop(pid, LOOP_CLOSED, None, waits=False).wait_async(left):
                 pid.signal(None, KILL, direct=True)
         else:
-            departure = Departure(bells.loop)
+            departure = Departure(loop)
             pid.signal(None, LOOP_CLOSED, direct=True)
             pid.attach(departure)
             await departure.bell.wait(left)
+
+
+def _top_of(pid: Pid, loop: asyncio.AbstractEventLoop) -> Pid:
+    while True:
+        above = pid.parent
+        if not isinstance(above, ServerPid) or (actor := above.actor) is None or not actor._stops_children:
+            return pid
+        context = above._context
+        if context is None or home_in(context) is not loop:
+            return pid
+        pid = above
 
 
 class Departure:
@@ -89,15 +100,6 @@ class Departure:
 
     def owner_left(self, pid: Pid) -> None:
         self.bell.wake()
-
-
-def _processes_of(loop: asyncio.AbstractEventLoop) -> dict[int, Pid]:
-    return {pid.id: pid for pid in list(table.values()) if _home_of(pid) is loop}
-
-
-def _home_of(pid: Pid) -> object:
-    context = pid._context
-    return getattr(pid, "loop", None) or (None if context is None else home_in(context))
 
 
 def _loop_closed(ref: weakref.ref[Bells]) -> None:

@@ -18,7 +18,7 @@ from ..reports import telemetry
 from ..reports.crash_reports import reason_of
 from ..reports.stragglers import caught_up, straggles
 from ..runtime.kernel import kernel
-from ..runtime.loop import home_loop, make_home, makes_coroutine
+from ..runtime.loop import Where, home_loop, make_home, makes_coroutine
 from ..runtime.loop_bells import in_step_of
 from ..runtime.resting import start_task
 from ..runtime.thread_state import adopt_task, check_alive, current_if_any, disown_task, local
@@ -99,12 +99,18 @@ class CoroutinePid(MailboxPid):
     __slots__ = ("_args", "_function", "_task", "loop")
     kind = "coroutine"
 
-    def __init__(self, function: Callable[..., Any], args: tuple[Any, ...], parent: Pid | None) -> None:
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        parent: Pid | None,
+        where: Where | None,
+    ) -> None:
         super().__init__(None, parent)
         self._function: Callable[..., Any] | None = function
         self._args = args
         self._task: asyncio.Task[Any] | None = None
-        self.loop = home_loop()
+        self.loop = home_loop(where)
         self._context = contextvars.copy_context()
 
     @property
@@ -173,7 +179,12 @@ class CoroutinePid(MailboxPid):
 
 
 def prepare(
-    function: Callable[..., Any], args: tuple[Any, ...], *, link: bool = False, monitor: bool = False
+    function: Callable[..., Any],
+    args: tuple[Any, ...],
+    *,
+    link: bool = False,
+    monitor: bool = False,
+    where: Where | None = None,
 ) -> tuple[SpawnedPid | CoroutinePid, Ref | None]:
     """Make a process that will run a function, linked or monitored before its first step; ``begin`` starts
     it.
@@ -183,8 +194,11 @@ def prepare(
         raise TypeError(f"expected a callable to spawn, got: {function!r}")
     parent = current() if link or monitor else current_if_any()
     kernel.ensure()
-    kind = CoroutinePid if makes_coroutine(function) else SpawnedPid
-    pid = kind(function, args, parent)
+    pid: SpawnedPid | CoroutinePid
+    if makes_coroutine(function):
+        pid = CoroutinePid(function, args, parent, where)
+    else:
+        pid = SpawnedPid(function, args, parent)
     ref = None
     if link and parent is not None:
         tie(parent, pid)
@@ -195,10 +209,19 @@ def prepare(
 
 
 def spawn(
-    function: Callable[..., Any], args: tuple[Any, ...], *, link: bool = False, monitor: bool = False
+    function: Callable[..., Any],
+    args: tuple[Any, ...],
+    *,
+    link: bool = False,
+    monitor: bool = False,
+    where: Where | None = None,
 ) -> tuple[Pid, Ref | None]:
-    """Start a process that runs a function."""
-    pid, ref = prepare(function, args, link=link, monitor=monitor)
+    """Start a process that runs a function.
+
+    Args:
+        where: on which loop a coroutine function runs; see `home_loop`.
+    """
+    pid, ref = prepare(function, args, link=link, monitor=monitor, where=where)
     if telemetry._attached:
         telemetry.tell(STARTED, {}, {"pid": pid, "name": None, "kind": pid.kind})
     pid.begin()

@@ -674,3 +674,18 @@ def test_callers_of_all_kinds_get_their_own_answers(run):
         assert right == [True] * 4
 
     run(main)
+
+
+def test_a_server_with_a_thread_goes_on_when_the_loop_in_which_it_was_started_ends():
+    class Threaded(GenServer):
+        def handle_call(self, message: Any, from_: Any, state: Any) -> Any:
+            return Reply(message, state)
+
+    async def main() -> Pid:
+        pid = await Threaded.astart()
+        assert pid is not None
+        return pid
+
+    pid = asyncio.run(main())
+    assert pid.call("goes on") == "goes on"
+    pid.stop()
