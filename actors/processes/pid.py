@@ -492,6 +492,9 @@ class Pid(Identity, Generic[Request, Answer]):
             parked.wake()
         self._after_death()
 
+    def abandon(self) -> None:
+        """None of its code will run any more, though it has not ended: its event loop is closed."""
+
     def _after_death(self) -> None:
         """If no code of it runs, it has left. The run right of the dead is never given back."""
         try:

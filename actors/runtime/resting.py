@@ -77,6 +77,14 @@ class Rest:
                 _enter_task(loop, task)
 
 
+def uncancel(task: asyncio.Task[Any] | None) -> None:
+    """Take note that a task has seen to its cancellation, so that what it awaits next is not taken for
+    cancelled (a task group asks, from Python 3.11 on).
+    """
+    if sys.version_info >= (3, 11) and task is not None:
+        task.uncancel()
+
+
 def start_task(
     live: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop, context: Context, name: str
 ) -> asyncio.Task[None]:

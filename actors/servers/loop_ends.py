@@ -112,6 +112,7 @@ def _loop_closed(ref: weakref.ref[Bells]) -> None:
     for pid in list(table.values()):
         if getattr(pid, "loop", None) is bells.loop:
             ended_afar(pid, (), LOOP_CLOSED)
+            pid.abandon()
     closing: Any = keeper.aclose()
     try:
         closing.send(None)

@@ -19,7 +19,7 @@ from ..processes.death_notices import refuse_unhandled
 from ..processes.pid import NO_INBOX, Pid
 from ..runtime.loop import home_loop
 from ..runtime.loop_bells import in_step_of
-from ..runtime.resting import Rest, start_task
+from ..runtime.resting import Rest, start_task, uncancel
 from ..runtime.thread_state import adopt_task, disown_task, local, task_of
 from ..vocabulary.errors import StartError
 from ..vocabulary.messages import NOTHING
@@ -179,6 +179,7 @@ class LoopPid(RunnablePid):
                     except asyncio.CancelledError as error:
                         if self._fate:
                             break
+                        uncancel(task)
                         if closing(self.loop):
                             self.finish(LOOP_CLOSED, item)
                         else:
@@ -215,6 +216,12 @@ class LoopPid(RunnablePid):
             return False
         self.loop.call_soon(_throw, error)
         return True
+
+    def abandon(self) -> None:
+        """Its loop is closed: the task, and what waits in it, is left to the garbage collector."""
+        task, self._task = self._task, None
+        if task is not None:
+            disown_task(task)
 
     # -- its end -----------------------------------------------------------------
 

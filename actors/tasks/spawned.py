@@ -126,6 +126,12 @@ class CoroutinePid(MailboxPid):
         else:
             self._tell(self._begin)
 
+    def abandon(self) -> None:
+        """Its loop is closed: the task is left to the garbage collector."""
+        task, self._task = self._task, None
+        if task is not None:
+            disown_task(task)
+
     def _tell(self, step: Callable[[], object]) -> None:
         try:
             self.loop.call_soon_threadsafe(step)

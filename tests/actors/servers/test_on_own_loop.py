@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import gc
 import logging
 import sys
 import threading
+import weakref
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -689,3 +691,41 @@ def test_a_server_with_a_thread_goes_on_when_the_loop_in_which_it_was_started_en
     pid = asyncio.run(main())
     assert pid.call("goes on") == "goes on"
     pid.stop()
+
+
+@pytest.mark.parametrize("waits", [True, False], ids=["that waits", "that rests"])
+def test_a_server_whose_loop_was_closed_without_more_is_freed_with_it(waits):
+    loop = asyncio.new_event_loop()
+
+    async def main() -> Pid:
+        pid = await Server.astart()
+        if waits:
+            GenServer.acast(pid, lambda _: asyncio.Event().wait())
+        return pid
+
+    pid = loop.run_until_complete(main())
+    watch = Watch(pid)
+    loop.close()
+    watch.reasons()
+    gone = weakref.ref(loop)
+    del loop, pid, watch
+    gc.collect()
+    assert gone() is None
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="asyncio.TaskGroup is new in 3.11")
+def test_a_server_whose_callback_was_cancelled_at_the_end_of_the_loop_can_use_task_groups(run):
+    ended: list[str] = []
+
+    class Tidy(Server):
+        async def terminate(self, reason: object, state: Any) -> None:
+            async with asyncio.TaskGroup() as group:  # type: ignore[attr-defined]
+                group.create_task(asyncio.sleep(0))
+            ended.append("in order")
+
+    async def main() -> None:
+        pid = await Tidy.astart()
+        GenServer.acast(pid, lambda _: asyncio.Event().wait())
+
+    run(main)
+    assert ended == ["in order"]
