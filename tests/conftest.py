@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from types import CodeType, FrameType
+from typing import Any
 
 import pytest
 
@@ -232,6 +233,46 @@ def _gone(left_over: Callable[[], list[object] | list[str]]) -> bool:
             return False
         pause.wait(0.001)
     return True
+
+
+@pytest.fixture
+def hasty() -> Iterator[None]:
+    """Have the interpreter switch threads as often as it can."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+@pytest.fixture
+def end() -> Callable[..., object]:
+    """Send an exit signal and wait until its target is dead; the reason that a monitor gets."""
+    from .scripted import await_end
+
+    return await_end
+
+
+@pytest.fixture
+def supervised() -> Iterator[Callable[..., Any]]:
+    """Start a supervisor of one's own with some children, which any number of restarts does not end."""
+    from resprout.actors import Pid, process
+    from resprout.supervision import Supervisor
+
+    started: list[Pid] = []
+    before = process.trap_exit(True)
+
+    def start(*children: Any, max_restarts: int = 10**9, **options: Any) -> Pid:
+        options = {"strategy": "one_for_one", "max_seconds": 1.0, **options}
+        pid = Supervisor.start_link(list(children), max_restarts=max_restarts, **options)
+        assert pid is not None
+        started.append(pid)
+        return pid
+
+    yield start
+    for pid in started:
+        if pid.alive:
+            Supervisor.stop(pid)
+    process.trap_exit(bool(before))
 
 
 FORKED = """

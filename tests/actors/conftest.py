@@ -245,15 +245,6 @@ def _stop_at(
 
 
 @pytest.fixture
-def hasty() -> Iterator[None]:
-    """Have the interpreter switch threads as often as it can."""
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    yield
-    sys.setswitchinterval(before)
-
-
-@pytest.fixture
 def crashes(caplog: pytest.LogCaptureFixture) -> Callable[[], list[Any]]:
     """The crash reports that have been logged so far; without it a crash that is expected would clutter
     the output.

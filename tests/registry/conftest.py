@@ -8,28 +8,16 @@ from typing import Any
 
 import pytest
 
-from resprout.actors import Down, GenServer, NoReply, Pid, Reply, process
+from resprout.actors import Pid, process
 from resprout.registry import Registry
 
-WATCHDOG = 30.0
+from ..scripted import Runs, await_end
+
 _numbers = itertools.count(1)
 
 
-class Scripted(GenServer):
-    """Runs the functions that it is called with, in its own process."""
-
+class Quick(Runs):
     blocking = False
-
-    def handle_call(self, message: Any, from_: Any, state: Any) -> Reply:
-        return Reply(message(), state)
-
-    def handle_cast(self, message: Any, state: Any) -> NoReply:
-        message()
-        return NoReply(state)
-
-
-class ScriptedBlocking(Scripted):
-    blocking = True
 
 
 @pytest.fixture
@@ -38,26 +26,13 @@ def owner() -> Iterator[Callable[..., Pid]]:
     started: list[Pid] = []
 
     def start(*, blocking: bool = False, **options: Any) -> Pid:
-        pid: Pid = (ScriptedBlocking if blocking else Scripted).start(**options)
+        pid: Pid = (Runs if blocking else Quick).start(**options)
         started.append(pid)
         return pid
 
     yield start
     for pid in started:
         await_end(pid, "kill")
-
-
-@pytest.fixture
-def end() -> Callable[..., object]:
-    """Kill a process and wait until it is dead; returns its exit reason."""
-    return await_end
-
-
-def await_end(pid: Pid, reason: object = "kill") -> object:
-    ref = process.monitor(pid)
-    process.exit(pid, reason)
-    down = process.receive(lambda message: isinstance(message, Down) and message.ref is ref, timeout=WATCHDOG)
-    return down.reason
 
 
 @pytest.fixture

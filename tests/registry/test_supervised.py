@@ -3,60 +3,31 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from resprout.actors import ChildSpec, Down, GenServer, NoProcess, Pid, Reply, ServerExit, process, telemetry
+from resprout.actors import ChildSpec, GenServer, NoProcess, Pid, ServerExit, process, telemetry
 from resprout.registry import Registry, UnknownRegistry, Via
 from resprout.supervision import PartitionSupervisor, Supervisor
+
+from ..scripted import Runs
 
 WATCHDOG = 30.0
 NAME = "supervised"
 
 
-class Worker(GenServer):
-    def handle_call(self, message: Any, from_: Any, state: Any) -> Reply:
-        return Reply(message(), state)
-
-
-class InlineWorker(Worker):
+class Quick(Runs):
     blocking = False
-
-
-@pytest.fixture
-def supervise() -> Iterator[Callable[..., Pid]]:
-    started: list[Pid] = []
-    before = process.trap_exit(True)
-
-    def start(children: list[Any], **options: Any) -> Pid:
-        pid = Supervisor.start_link(
-            children, **{"strategy": "one_for_one", "max_restarts": 1000, "max_seconds": 5.0, **options}
-        )
-        started.append(pid)
-        return pid
-
-    yield start
-    for pid in started:
-        if pid.alive:
-            Supervisor.stop(pid)
-    process.trap_exit(bool(before))
 
 
 def registry(**options: Any) -> ChildSpec:
     return Registry.child_spec(keys="unique", name=NAME, **options)
 
 
-def worker(key: Any, kind: type[GenServer] = Worker) -> ChildSpec:
+def worker(key: Any, kind: type[GenServer] = Runs) -> ChildSpec:
     return ChildSpec(id=key, start=(kind.start_link, (None,), {"name": Via(NAME, key)}))
-
-
-def crash(pid: Pid | None) -> None:
-    assert pid is not None
-    ref = process.monitor(pid)
-    process.exit(pid, "kill")
-    process.receive(lambda each: isinstance(each, Down) and each.ref is ref, timeout=WATCHDOG)
 
 
 def call(server: Any, message: Any) -> Any:
@@ -68,24 +39,28 @@ def call(server: Any, message: Any) -> Any:
             process.sleep(0)
 
 
-@pytest.mark.parametrize("kind", [Worker, InlineWorker])
-def test_a_restarted_child_has_its_key_again(supervise: Callable[..., Pid], kind: type[GenServer]) -> None:
-    supervise([registry(), worker("key", kind)])
+@pytest.mark.parametrize("kind", [Runs, Quick])
+def test_a_restarted_child_has_its_key_again(
+    supervised: Callable[..., Pid], end: Callable[..., object], kind: type[GenServer]
+) -> None:
+    supervised(registry(), worker("key", kind))
     for _ in range(20):
         former = Registry.whereis(NAME, "key")
-        crash(former)
+        assert end(former) == "killed"
         assert call(Via(NAME, "key"), process.current) is not former
     assert Registry.count(NAME) == 1
 
 
-def test_a_crash_of_the_registry_restarts_nobody_else(supervise: Callable[..., Pid]) -> None:
-    supervise([registry(), worker("key")])
+def test_a_crash_of_the_registry_restarts_nobody_else(
+    supervised: Callable[..., Pid], end: Callable[..., object]
+) -> None:
+    supervised(registry(), worker("key"))
     pid = Registry.whereis(NAME, "key")
     restarted = threading.Semaphore(0)
     telemetry.attach(NAME, ("resprout", "registry", "adopted"), lambda *_: restarted.release())
     try:
         for _ in range(20):
-            crash(process.whereis(NAME))
+            assert end(process.whereis(NAME)) == "killed"
             assert Registry.whereis(NAME, "key") is pid
             assert restarted.acquire(timeout=WATCHDOG)
     finally:
@@ -94,15 +69,15 @@ def test_a_crash_of_the_registry_restarts_nobody_else(supervise: Callable[..., P
     assert Registry.statistics(NAME).restarts == 20
 
 
-def test_the_end_of_the_tree_is_the_end_of_the_table(supervise: Callable[..., Pid]) -> None:
-    top = supervise([registry(), worker("key")])
+def test_the_end_of_the_tree_is_the_end_of_the_table(supervised: Callable[..., Pid]) -> None:
+    top = supervised(registry(), worker("key"))
     Supervisor.stop(top)
     with pytest.raises(UnknownRegistry):
         Registry.count(NAME)
 
 
-def test_a_registry_stopped_by_its_supervisor_begins_anew(supervise: Callable[..., Pid]) -> None:
-    top = supervise([registry()])
+def test_a_registry_stopped_by_its_supervisor_begins_anew(supervised: Callable[..., Pid]) -> None:
+    top = supervised(registry())
     Registry.register(NAME, "key")
     Supervisor.terminate_child(top, NAME)
     with pytest.raises(UnknownRegistry):
@@ -111,15 +86,15 @@ def test_a_registry_stopped_by_its_supervisor_begins_anew(supervise: Callable[..
     assert Registry.count(NAME) == 0
 
 
-def test_the_pair_of_class_and_options_is_a_child(supervise: Callable[..., Pid]) -> None:
-    supervise([(Registry, {"keys": "duplicate", "name": NAME})])
+def test_the_pair_of_class_and_options_is_a_child(supervised: Callable[..., Pid]) -> None:
+    supervised((Registry, {"keys": "duplicate", "name": NAME}))
     Registry.register(NAME, "topic")
     assert Registry.statistics(NAME).keys == "duplicate"
 
 
-def test_partitions_of_a_supervisor_are_found_by_via(supervise: Callable[..., Pid]) -> None:
-    supervise([])
-    top = PartitionSupervisor.start_link(child_spec=Worker, name="parts", partitions=3)
+def test_partitions_of_a_supervisor_are_found_by_via(supervised: Callable[..., Pid]) -> None:
+    supervised()
+    top = PartitionSupervisor.start_link(child_spec=Runs, name="parts", partitions=3)
     found = {Via(PartitionSupervisor, ("parts", key)).whereis_name() for key in range(30)}
     assert len(found) == 3
     assert GenServer.call(Via(PartitionSupervisor, ("parts", 7)), lambda: "served") == "served"

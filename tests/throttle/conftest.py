@@ -12,21 +12,12 @@ from typing import Any
 import pytest
 
 from resprout import throttle
-from resprout.actors import Down, GenServer, LockNotFound, NoReply, Pid, Reply, process, telemetry
+from resprout.actors import LockNotFound, Pid, telemetry
+
+from ..scripted import Runs, await_end
 
 WATCHDOG = 30.0
 _numbers = itertools.count(1)
-
-
-class Scripted(GenServer):
-    """Runs the functions that it is called with, in its own process."""
-
-    def handle_call(self, message: Any, from_: Any, state: Any) -> Reply:
-        return Reply(message(), state)
-
-    def handle_cast(self, message: Any, state: Any) -> NoReply:
-        message()
-        return NoReply(state)
 
 
 @pytest.fixture
@@ -80,7 +71,7 @@ def actor() -> Iterator[Callable[..., Pid]]:
     started: list[Pid] = []
 
     def start() -> Pid:
-        pid: Pid = Scripted.start()
+        pid: Pid = Runs.start()
         started.append(pid)
         return pid
 
@@ -88,19 +79,6 @@ def actor() -> Iterator[Callable[..., Pid]]:
     for pid in started:
         if pid.alive:
             await_end(pid, "kill")
-
-
-@pytest.fixture
-def end() -> Callable[..., object]:
-    """End a process and wait until it is dead; returns its exit reason."""
-    return await_end
-
-
-def await_end(pid: Pid, reason: object = "kill") -> object:
-    ref = process.monitor(pid)
-    process.exit(pid, reason)
-    down = process.receive(lambda message: isinstance(message, Down) and message.ref is ref, timeout=WATCHDOG)
-    return down.reason
 
 
 class WaitQueue:

@@ -1,21 +1,11 @@
 from __future__ import annotations
 
-import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
 from resprout.actors.engine import remove, remove_all, remove_empty, replace
-
-
-@pytest.fixture
-def hectic() -> Iterator[None]:
-    """Threads take turns as often as the interpreter can."""
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    yield
-    sys.setswitchinterval(before)
 
 
 def in_threads(work: Callable[[int], None], count: int = 4) -> None:
@@ -60,7 +50,7 @@ def test_remove_empty_leaves_what_is_filled_or_missing() -> None:
     assert table == {"filled": [1]}
 
 
-@pytest.mark.usefixtures("hectic")
+@pytest.mark.usefixtures("hasty")
 def test_no_replacement_is_lost_between_threads() -> None:
     # Two that saw the same count and both replaced it would lose one.
     table = {"count": 0}
@@ -74,7 +64,7 @@ def test_no_replacement_is_lost_between_threads() -> None:
     assert table == {"count": 8000}
 
 
-@pytest.mark.usefixtures("hectic")
+@pytest.mark.usefixtures("hasty")
 def test_each_value_is_removed_by_one_thread() -> None:
     values = [object() for _ in range(5000)]
     table = dict(enumerate(values))

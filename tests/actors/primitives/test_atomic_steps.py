@@ -23,17 +23,8 @@ from resprout.actors.primitives import atomic
 from resprout.actors.primitives.atomic import FREE_THREADED
 from resprout.actors.runtime.future import Future, _after_all
 
-pytestmark = pytest.mark.usefixtures("hectic")
+pytestmark = pytest.mark.usefixtures("hasty")
 THREADS = 4
-
-
-@pytest.fixture
-def hectic() -> Iterator[None]:
-    """Threads take turns as often as the interpreter can."""
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    yield
-    sys.setswitchinterval(before)
 
 
 def in_threads(work: Callable[[int], Any], count: int = THREADS) -> list[Any]:

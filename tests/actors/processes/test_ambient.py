@@ -14,6 +14,8 @@ import pytest
 
 from resprout.actors import CallTimeout, Crash, Down, Exited, GenServer, Pid, Reply, ServerExit, Stop, process
 
+from ...scripted import Silent, Slot
+
 WATCHDOG = 20.0
 
 
@@ -22,19 +24,6 @@ class Quick(GenServer):
 
     def handle_call(self, message: Any, from_: Any, state: Any) -> Any:
         return message if isinstance(message, Stop) else Reply(message, state)
-
-
-class Slot:
-    """A resource that notes what it is told."""
-
-    def __init__(self) -> None:
-        self.told: queue.Queue[tuple[str, object]] = queue.Queue()
-
-    def owner_died(self, pid: Pid, reason: object) -> None:
-        self.told.put(("died", reason))
-
-    def owner_left(self, pid: Pid) -> None:
-        self.told.put(("left", None))
 
 
 # -- threads ----------------------------------------------------------------------------
@@ -258,13 +247,6 @@ def test_an_exit_signal_wakes_a_thread_that_waits(wait):
     silent.stop()
 
 
-class Silent(GenServer):
-    def handle_call(self, message: Any, from_: Any, state: Any) -> Any:
-        from resprout.actors import NoReply
-
-        return NoReply(state)
-
-
 def test_what_a_signalled_thread_holds_is_held_until_the_thread_ends():
     slot = Slot()
     told: queue.Queue[Pid] = queue.Queue()
@@ -285,11 +267,11 @@ def test_what_a_signalled_thread_holds_is_held_until_the_thread_ends():
     thread.start()
     pid = told.get(timeout=WATCHDOG)
     process.exit(pid, "enough")
-    assert slot.told.get(timeout=WATCHDOG) == ("died", "enough")
+    assert slot.next() == ("died", "enough")
     go.set()
     told.get(timeout=WATCHDOG)
     thread.join()
-    assert slot.told.get(timeout=WATCHDOG) == ("left", None)
+    assert slot.next() == ("left", None)
     assert slot.told.empty()
 
 
@@ -298,8 +280,7 @@ def test_a_resource_of_a_thread_is_told_of_its_end():
     thread = threading.Thread(target=lambda: process.current().attach(slot))
     thread.start()
     thread.join()
-    assert slot.told.get(timeout=WATCHDOG) == ("died", "normal")
-    assert slot.told.get(timeout=WATCHDOG) == ("left", None)
+    assert slot.ended("normal")
 
 
 def test_many_threads_come_and_go_and_leave_nothing():
@@ -454,8 +435,8 @@ def test_a_task_that_is_destroyed_while_pending_is_dead(await_down, caplog):
     del task
     gc.collect()
     assert await_down(ref).pid is seen[0]
-    assert slot.told.get(timeout=WATCHDOG)[0] == "died"
-    assert slot.told.get(timeout=WATCHDOG)[0] == "left"
+    assert slot.next()[0] == "died"
+    assert slot.next()[0] == "left"
     assert process.whereis("ambient.destroyed") is None
     assert any("destroyed" in record.getMessage() for record in caplog.records)
 
@@ -535,7 +516,7 @@ def test_what_a_signalled_task_holds_is_held_until_the_task_ends():
         task = asyncio.ensure_future(stubborn())
         await asyncio.sleep(0)
         process.exit(seen[0], "enough")
-        assert slot.told.get(timeout=WATCHDOG) == ("died", "enough")
+        assert slot.next() == ("died", "enough")
         while len(seen) < 2:
             await asyncio.sleep(0)
         assert seen[1] is not seen[0]
@@ -546,7 +527,7 @@ def test_what_a_signalled_task_holds_is_held_until_the_task_ends():
         assert not seen[1].alive
 
     asyncio.run(main())
-    assert slot.told.get(timeout=WATCHDOG) == ("left", None)
+    assert slot.next() == ("left", None)
     assert slot.told.empty()
 
 
@@ -576,13 +557,13 @@ def test_what_a_signalled_task_holds_is_held_until_the_task_is_destroyed(caplog)
     while len(seen) < 3:
         loop.run_until_complete(asyncio.sleep(0))
     for slot in slots:
-        assert slot.told.get(timeout=WATCHDOG) == ("died", "enough")
+        assert slot.next() == ("died", "enough")
         assert slot.told.empty()
     loop.close()
     del task
     gc.collect()
     for slot in slots:
-        assert slot.told.get(timeout=WATCHDOG) == ("left", None)
+        assert slot.next() == ("left", None)
         assert slot.told.empty()
     assert len({*seen}) == 3
     assert not any(pid.alive for pid in seen)

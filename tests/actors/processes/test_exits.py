@@ -28,35 +28,20 @@ from resprout.actors import (
     process,
 )
 
+from ...scripted import Keeps, Obeys
+
 WATCHDOG = 20.0
 
 
-class Server(GenServer):
-    def handle_call(self, message: Any, from_: Any, state: Any) -> Any:
-        return Reply(message(self) if callable(message) else message, state)
-
-    def handle_cast(self, message: Any, state: Any) -> Any:
-        return message(self)
-
-
-class Quick(Server):
+class Quick(Obeys):
     blocking = False
 
 
-class Quiet(Quick):
+class Traps(Keeps):
     """Traps exits and keeps what it gets."""
 
+    blocking = False
     trap_exit = True
-
-    def init(self, arg: Any) -> Any:
-        return Ok([])
-
-    def handle_call(self, message: Any, from_: Any, state: Any) -> Any:
-        return Reply(message(self) if callable(message) else list(state), state)
-
-    def handle_info(self, message: Any, state: Any) -> Any:
-        state.append(message)
-        return NoReply(state)
 
 
 def linked(kind: Any, to: Any) -> Pid:
@@ -73,33 +58,33 @@ def linked(kind: Any, to: Any) -> Pid:
     "reason", ["shutdown", "fault", Shutdown(1), ("a", 1), 42, None, Crash(ValueError(1))]
 )
 def test_an_exit_signal_ends_a_process_that_does_not_trap(way, kill, reason):
-    pid = way(Server).start()
+    pid = way(Obeys).start()
     assert kill(pid, reason) == reason
 
 
 def test_a_normal_exit_signal_is_ignored_by_others(way):
-    pid = way(Server).start()
+    pid = way(Obeys).start()
     process.exit(pid, "normal")
     assert pid.call("alive") == "alive"
     pid.stop()
 
 
 def test_a_process_may_send_itself_a_normal_exit_signal(way, reason_of):
-    pid = way(Server).start()
-    pid.cast(lambda server: process.exit(server.pid, "normal") or NoReply(None))
+    pid = way(Obeys).start()
+    pid.cast(lambda server: process.exit(server.pid, "normal"))
     assert reason_of(pid) == "normal"
 
 
 @pytest.mark.parametrize("reason", ["normal", "shutdown", "fault", Shutdown(1)])
 def test_an_exit_signal_is_a_message_for_a_process_that_traps(way, kill, reason):
-    pid = way(Quiet).start()
+    pid = way(Traps).start()
     process.exit(pid, reason)
     assert pid.call("seen") == [Exited(process.current(), reason)]
     kill(pid)
 
 
 def test_kill_cannot_be_trapped_and_others_see_killed(way, kill):
-    pid, watcher = way(Quiet).start(), Quiet.start()
+    pid, watcher = way(Traps).start(), Traps.start()
     watcher.call(lambda server: process.link(pid))
     assert kill(pid, "kill") == "killed"
     assert watcher.call("seen") == [Exited(pid, "killed")]
@@ -107,7 +92,7 @@ def test_kill_cannot_be_trapped_and_others_see_killed(way, kill):
 
 
 def test_killed_as_a_reason_can_be_trapped(way, kill):
-    pid = way(Quiet).start()
+    pid = way(Traps).start()
     process.exit(pid, "killed")
     assert pid.call("seen") == [Exited(process.current(), "killed")]
     kill(pid)
@@ -115,7 +100,7 @@ def test_killed_as_a_reason_can_be_trapped(way, kill):
 
 def test_dying_of_the_reason_kill_kills_nobody_who_traps(way, kill, crashes):
     """exit(kill) is not exit(pid, kill): over a link the reason is only a value."""
-    first, second, third = Quick.start(), Quiet.start(), Quick.start()
+    first, second, third = Quick.start(), Traps.start(), Quick.start()
     for each in (second, third):
         each.call(lambda server: process.link(first))
     ref = process.monitor(third)
@@ -131,18 +116,18 @@ def test_dying_of_the_reason_kill_kills_nobody_who_traps(way, kill, crashes):
 def test_an_exit_signal_does_not_wait_behind_messages(gate, kill):
     held = gate()
     seen: list[object] = []
-    pid = Server.start()
-    pid.cast(lambda server: held() or NoReply(None))
+    pid = Obeys.start()
+    pid.cast(lambda server: held())
     held.await_arrival()
     for n in range(5):
-        pid.cast(lambda server, n=n: seen.append(n) or NoReply(None))
+        pid.cast(lambda server, n=n: seen.append(n))
     assert kill(pid, "now") == "now"
     held.open()
     assert seen == []
 
 
 def test_exit_to_the_dead_and_to_unknown_names_is_no_error(way, kill):
-    pid = way(Server).start()
+    pid = way(Obeys).start()
     kill(pid)
     process.exit(pid, "again")
     assert pid.exit_reason == "killed"
@@ -150,7 +135,7 @@ def test_exit_to_the_dead_and_to_unknown_names_is_no_error(way, kill):
 
 
 def test_trap_exit_can_be_switched(way, kill):
-    pid = Server.start()
+    pid = Obeys.start()
     assert pid.call(lambda server: process.trap_exit(True)) is False
     process.exit(pid, "ignored")
     assert pid.call(lambda server: process.trap_exit(False)) is True
@@ -158,7 +143,7 @@ def test_trap_exit_can_be_switched(way, kill):
 
 
 def test_signals_of_one_sender_arrive_in_order(kill):
-    pid, sender = Quiet.start(), Quick.start()
+    pid, sender = Traps.start(), Quick.start()
 
     def send(server: Any) -> None:
         for n in range(50):
@@ -176,7 +161,7 @@ def test_signals_of_one_sender_arrive_in_order(kill):
 
 @pytest.mark.parametrize("reason", ["shutdown", "fault", Shutdown(1)])
 def test_the_exit_of_one_ends_the_other(way, reason, kill, reason_of):
-    first = way(Server).start()
+    first = way(Obeys).start()
     second = linked(Quick, first)
     kill(first, reason)
     assert reason_of(second) == reason
@@ -190,7 +175,7 @@ def test_links_work_both_ways(kill, reason_of):
 
 
 def test_a_normal_exit_does_not_end_the_linked(way, kill):
-    first = way(Server).start()
+    first = way(Obeys).start()
     second = linked(Quick, first)
     GenServer.stop(first)
     assert second.call("alive") == "alive"
@@ -199,10 +184,10 @@ def test_a_normal_exit_does_not_end_the_linked(way, kill):
 
 
 def test_a_trapping_process_hears_of_every_exit_of_its_linked(way, kill, crashes):
-    watcher = Quiet.start()
+    watcher = Traps.start()
     ends: list[object] = []
     for reason in ("normal", "shutdown", "fault"):
-        pid = way(Server).start()
+        pid = way(Obeys).start()
         watcher.call(lambda server, pid=pid: process.link(pid))
         GenServer.stop(pid, reason)
         ends.append(Exited(pid, reason))
@@ -214,14 +199,14 @@ def test_a_crash_is_the_reason_that_the_linked_see(way, crashes, reason_of):
     def fail(server: Any) -> Any:
         raise ValueError("boom")
 
-    first = way(Server).start()
+    first = way(Obeys).start()
     second = linked(Quick, first)
     first.cast(fail)
     assert reason_of(second) == Crash(ValueError("boom"))
 
 
 def test_links_are_not_counted(kill):
-    first, second = Quick.start(), Quiet.start()
+    first, second = Quick.start(), Traps.start()
     for _ in range(3):
         second.call(lambda server: process.link(first))
     assert process.info(first).links == (second,)
@@ -239,7 +224,7 @@ def test_linking_to_oneself_does_nothing(kill):
     kill(pid)
 
 
-@pytest.mark.parametrize("kind", [Quick, Quiet])
+@pytest.mark.parametrize("kind", [Quick, Traps])
 def test_linking_to_the_dead_raises_and_can_be_rescued(kind, kill):
     dead, other = Quick.start(), kind.start()
     kill(dead)
@@ -261,7 +246,7 @@ def test_linking_to_the_dead_raises_and_can_be_rescued(kind, kill):
 
 
 def test_linking_to_the_dead_is_a_message_for_one_that_traps_exits(kill):
-    dead, trapping = Quick.start(), Quiet.start()
+    dead, trapping = Quick.start(), Traps.start()
     kill(dead)
     trapping.call(lambda server: process.link(dead))
     assert trapping.call("seen") == [Exited(dead, "noproc")]
@@ -274,7 +259,7 @@ def test_linking_to_an_unknown_name_is_an_error():
 
 
 def test_an_unlinked_process_hears_nothing(kill):
-    first, second = Quick.start(), Quiet.start()
+    first, second = Quick.start(), Traps.start()
     second.call(lambda server: process.link(first))
     second.call(lambda server: process.unlink(first))
     kill(first)
@@ -321,9 +306,9 @@ def test_a_chain_of_links_ends_without_recursion(kill, reason_of):
 
 
 def test_a_chain_of_links_between_pooled_servers_ends_without_recursion(kill, reason_of):
-    chain = [Server.start()]
+    chain = [Obeys.start()]
     for _ in range(1_999):
-        chain.append(linked(Server, chain[-1]))
+        chain.append(linked(Obeys, chain[-1]))
     kill(chain[0], "fault")
     reason_of(chain[-1])
     assert {pid.exit_reason for pid in chain} == {"fault"}
@@ -331,7 +316,7 @@ def test_a_chain_of_links_between_pooled_servers_ends_without_recursion(kill, re
 
 def test_a_star_of_links_ends_and_tells_everybody_once(kill, reason_of):
     centre = Quick.start()
-    watchers = [Quiet.start() for _ in range(500)]
+    watchers = [Traps.start() for _ in range(500)]
     for each in watchers:
         each.call(lambda server: process.link(centre))
     kill(centre, "fault")
@@ -360,7 +345,7 @@ def test_two_linked_processes_that_die_at_once_do_not_trouble_each_other(shaken)
 
 @pytest.mark.parametrize("reason", ["normal", "shutdown", "fault", Shutdown(1)])
 def test_a_monitor_tells_the_reason_once(way, reason, crashes, await_down):
-    pid = way(Server).start()
+    pid = way(Obeys).start()
     ref = process.monitor(pid)
     GenServer.stop(pid, reason)
     assert await_down(ref) == Down(ref, pid, reason)
@@ -369,7 +354,7 @@ def test_a_monitor_tells_the_reason_once(way, reason, crashes, await_down):
 
 
 def test_each_monitor_of_one_process_tells(way, kill, await_down):
-    pid = way(Server).start()
+    pid = way(Obeys).start()
     refs = [process.monitor(pid) for _ in range(5)]
     assert len(set(refs)) == 5
     process.exit(pid, "kill")
@@ -377,7 +362,7 @@ def test_each_monitor_of_one_process_tells(way, kill, await_down):
 
 
 def test_monitoring_the_dead_tells_noproc_at_once(way, kill):
-    pid = way(Server).start()
+    pid = way(Obeys).start()
     kill(pid)
     ref = process.monitor(pid)
     assert process.receive(timeout=0) == Down(ref, pid, "noproc")
@@ -391,7 +376,7 @@ def test_monitoring_an_unknown_name_tells_noproc_at_once():
 
 
 def test_a_name_is_monitored_as_the_process_that_has_it_now(way, kill, await_down):
-    pid = way(Server).start(name="exits.named")
+    pid = way(Obeys).start(name="exits.named")
     ref = process.monitor("exits.named")
     process.exit(pid, "kill")
     assert await_down(ref) == Down(ref, pid, "killed")
@@ -407,7 +392,7 @@ def test_a_monitor_is_one_way(kill):
 
 
 def test_demonitor_stops_a_monitor(way, kill):
-    pid = way(Server).start()
+    pid = way(Obeys).start()
     ref = process.monitor(pid)
     process.demonitor(ref)
     kill(pid)
@@ -416,7 +401,7 @@ def test_demonitor_stops_a_monitor(way, kill):
 
 
 def test_demonitor_with_flush_removes_the_message_too(way, kill):
-    pid = way(Server).start()
+    pid = way(Obeys).start()
     ref, other = process.monitor(pid), process.monitor(pid)
     kill(pid)
     process.demonitor(ref, flush=True)
@@ -458,7 +443,7 @@ def test_a_monitor_set_at_any_moment_of_a_death_fires_once(at_every_line, await_
 
 def test_a_death_at_any_moment_of_a_monitor_being_set_is_told_once(at_every_line):
     def a_round() -> Any:
-        pid, watcher = Quick.start(), Quiet.start()
+        pid, watcher = Quick.start(), Traps.start()
 
         def check() -> None:
             assert [down.reason for down in watcher.call("seen")] in (["killed"], ["noproc"])
@@ -493,7 +478,7 @@ def test_a_link_made_at_any_moment_of_a_death_is_answered_once(at_every_line):
 
 def test_a_death_at_any_moment_of_a_link_being_made_is_told_once(at_every_line):
     def a_round() -> Any:
-        pid, watcher = Quick.start(), Quiet.start()
+        pid, watcher = Quick.start(), Traps.start()
 
         def check() -> None:
             seen = watcher.call("seen")
@@ -533,7 +518,7 @@ def test_every_monitor_fires_exactly_once_whatever_races_with_the_death(shaken):
 
 
 def test_messages_of_a_process_arrive_before_its_death(kill):
-    pid, watcher = Quick.start(), Quiet.start()
+    pid, watcher = Quick.start(), Traps.start()
 
     def watch(server: Any) -> Any:
         process.link(pid)
@@ -568,7 +553,7 @@ def test_the_dead_have_no_names_links_or_monitors_when_others_are_told(way, kill
             return NoReply(None)
 
     heir = Heir.start()
-    pid = way(Server).start(name="exits.legacy")
+    pid = way(Obeys).start(name="exits.legacy")
     heir.call(pid)
     kill(pid)
     heir.call(heir)
@@ -597,8 +582,8 @@ def test_info_shows_a_process(kill):
 
 def test_info_counts_waiting_messages(gate, kill):
     held = gate()
-    pid = Server.start()
-    pid.cast(lambda server: held() or NoReply(None))
+    pid = Obeys.start()
+    pid.cast(lambda server: held())
     held.await_arrival()
     for n in range(3):
         pid.send(n)
@@ -631,7 +616,7 @@ def test_a_pid_cannot_be_pickled_but_copied():
 
 
 def test_an_injected_exception_crashes_a_server_between_two_messages(way, crashes, reason_of):
-    pid = way(Server).start()
+    pid = way(Obeys).start()
     process.inject(pid, LookupError("chaos"))
     assert reason_of(pid) == Crash(LookupError("chaos"))
     with pytest.raises(NoProcess):
@@ -689,7 +674,7 @@ class Halt:
         return self.trace
 
 
-class Heard(Server):
+class Heard(GenServer):
     """Notes what it handles where it can be read after its death."""
 
     def init(self, arg: Any) -> Any:

@@ -16,28 +16,10 @@ from resprout.actors.processes import ambient as context
 from resprout.actors.processes.pid import table
 from resprout.actors.runtime.thread_state import tasks
 
+from ...scripted import Slot
+
 SOON = 20.0
 Interrupted = Callable[..., bool]
-
-
-class Slot:
-    """A resource that notes what it is told."""
-
-    def __init__(self) -> None:
-        self.told: queue.Queue[str] = queue.Queue()
-
-    def owner_died(self, pid: Pid, reason: object) -> None:
-        self.told.put("died")
-
-    def owner_left(self, pid: Pid) -> None:
-        self.told.put("left")
-
-    def until_left(self) -> list[str]:
-        """What it was told up to the end; an interrupt may have it told a thing twice."""
-        seen = [self.told.get(timeout=SOON)]
-        while seen[-1] != "left":
-            seen.append(self.told.get(timeout=SOON))
-        return seen
 
 
 def test_the_resources_of_a_killed_thread_are_told(interrupted: Interrupted) -> None:
@@ -61,10 +43,10 @@ def test_the_resources_of_a_killed_thread_are_told(interrupted: Interrupted) -> 
         if pids[0].alive:
             assert was_cut
             process.exit(pids[0], "kill")
-        assert slot.told.get(timeout=SOON) == "died"
+        assert slot.next() == ("died", "killed")
         on.set()
         thread.join(SOON)
-        assert set(slot.until_left()[:-1]) <= {"died"}
+        assert set(slot.until_left()[:-1]) <= {("died", "killed")}
         cuts += 1
     assert cuts > 20
 
@@ -83,7 +65,7 @@ def test_a_resource_that_fails_to_hear_it_keeps_nobody_else_from_hearing_it() ->
     with pytest.raises(ValueError, match="of the resource"):
         process.exit(victim, "kill")
     assert process.receive(lambda message: isinstance(message, Down), timeout=SOON).pid is victim
-    assert slot.until_left() == ["died", "left"]
+    assert slot.ended("killed")
     assert failing.told.qsize() == 1
 
 
@@ -146,7 +128,7 @@ def test_the_resources_of_a_task_and_of_what_it_was_before_are_told(
         monkeypatch.setattr(context, "_done", real)
         gc.collect()
         for slot in slots:
-            assert set(slot.until_left()[:-1]) == {"died"}
+            assert {what for what, _ in slot.until_left()[:-1]} == {"died"}
         assert len(slots) == 1 + goes_on
         cuts += 1
     assert cuts > 20
@@ -179,6 +161,6 @@ def test_a_task_that_meets_its_death_twice_at_once_goes_on_as_one_process(
         assert process.current() is after[0]
 
     asyncio.run(work())
-    assert slot.until_left() == ["died", "left"]
+    assert slot.ended()
     assert not after[0].alive
     assert not [pid for pid in table.values() if pid.kind == "task"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-import queue
 import signal
 import threading
 import weakref
@@ -21,33 +20,14 @@ from resprout.actors.runtime.loop_bells import Bells, bells_of
 from resprout.actors.runtime.parking import LoopBell
 from resprout.actors.runtime.thread_state import tasks
 
+from ...scripted import Silent, Slot
+
 WATCHDOG = 20.0
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::pytest.PytestUnraisableExceptionWarning",  # a loop that nobody closed
     "ignore:unclosed event loop:ResourceWarning",
 )
-
-
-class Slot:
-    """A resource that notes what it is told."""
-
-    def __init__(self) -> None:
-        self.told: queue.Queue[tuple[str, object]] = queue.Queue()
-
-    def owner_died(self, pid: Pid, reason: object) -> None:
-        self.told.put(("died", reason))
-
-    def owner_left(self, pid: Pid) -> None:
-        self.told.put(("left", None))
-
-    def ended(self, reason: object = "normal") -> bool:
-        return [self.told.get(timeout=WATCHDOG) for _ in range(2)] == [("died", reason), ("left", None)]
-
-
-class Silent(GenServer):
-    def handle_call(self, message: Any, from_: Any, state: Any) -> Any:
-        return NoReply(state)
 
 
 @pytest.fixture(autouse=True)

@@ -12,21 +12,12 @@ from typing import Any
 
 import pytest
 
-from resprout.actors import GenServer, Killed, NoReply, NotOwned, Ok, Reply, StartError, Stop, process
+from resprout.actors import GenServer, Killed, NoReply, NotOwned, Ok, StartError, Stop, process
 from resprout.supervision import Supervisor
 
+from ...scripted import Runs
+
 WATCHDOG = 20.0
-
-
-class Owner(GenServer):
-    """Does what it is told, and owns what that returns."""
-
-    def handle_call(self, message: Any, from_: Any, state: Any) -> Any:
-        return Reply(message(), state)
-
-    def handle_cast(self, message: Any, state: Any) -> Any:
-        message()
-        return NoReply(state)
 
 
 class Thing:
@@ -44,7 +35,7 @@ class Thing:
 @pytest.mark.parametrize("end", ["normal", "stop", "crash", "kill"])
 def test_what_it_owns_is_closed_in_reverse_order_before_a_monitor_hears(end, way, await_down, crashes):
     closed: list[str] = []
-    pid = way(Owner).start()
+    pid = way(Runs).start()
     pid.call(lambda: [GenServer.own(Thing(name, closed)) for name in "abc"] and None)
     ref = process.monitor(pid)
     if end == "normal":
@@ -60,7 +51,7 @@ def test_what_it_owns_is_closed_in_reverse_order_before_a_monitor_hears(end, way
 
 
 def test_a_crash_report_and_info_name_what_is_owned(await_down, crashes):
-    pid = Owner.start()
+    pid = Runs.start()
     thing = Thing("pump")
     pid.call(lambda: process.own(thing) and None)
     assert process.info(pid).owned == (thing,)

@@ -31,29 +31,9 @@ from resprout.actors import (
 )
 from resprout.actors.primitives.atomic import FREE_THREADED
 
+from ...scripted import Obeys, Slot
+
 WATCHDOG = 20.0
-
-
-class Server(GenServer):
-    def handle_call(self, message: Any, from_: Any, state: Any) -> Any:
-        return Reply(message(self) if callable(message) else message, state)
-
-    def handle_cast(self, message: Any, state: Any) -> Any:
-        message(self)
-        return NoReply(state)
-
-
-class Slot:
-    def __init__(self) -> None:
-        self.told: list[str] = []
-        self.left = threading.Event()
-
-    def owner_died(self, pid: Pid, reason: object) -> None:
-        self.told.append(f"died of {reason}")
-
-    def owner_left(self, pid: Pid) -> None:
-        self.told.append("left")
-        self.left.set()
 
 
 @pytest.fixture
@@ -72,7 +52,7 @@ def straggler(gate, kill):
                 ended.put(error)
                 raise
 
-        pid = Server.start(name="stragglers.killed")
+        pid = Obeys.start(name="stragglers.killed")
         pid.cast(run)
         held.await_arrival()
         kill(pid)
@@ -104,7 +84,7 @@ def test_it_is_listed_with_its_reason_and_stack_until_its_handler_has_left(strag
     else:
         assert any("held()" in line for line in listed.stack)
     held.open()
-    assert slot.left.wait(WATCHDOG)
+    assert slot.ended("killed")
     assert process.stragglers() == []
     assert pid.left
 
@@ -125,7 +105,7 @@ def test_it_is_listed_with_its_reason_and_stack_until_its_handler_has_left(strag
     ],
 )
 def test_its_code_meets_killed_at_its_next_call(straggler, call, kill):
-    other = Server.start(name="stragglers.other")
+    other = Obeys.start(name="stragglers.other")
     _, held, ended = straggler(call)
     held.open()
     assert isinstance(ended.get(timeout=WATCHDOG), Killed)
@@ -153,7 +133,7 @@ def test_what_its_handler_returns_is_thrown_away(gate, kill):
         held()
         return "too late"
 
-    pid = Server.start()
+    pid = Obeys.start()
     asked = GenServer.send_request(pid, wait)
     held.await_arrival()
     kill(pid)
@@ -163,7 +143,7 @@ def test_what_its_handler_returns_is_thrown_away(gate, kill):
     slot = Slot()
     pid.attach(slot)
     held.open()
-    assert slot.left.wait(WATCHDOG)
+    assert slot.ended("killed")
     assert asked.exception().reason == "killed"
 
 
@@ -174,21 +154,21 @@ def test_an_exception_of_its_handler_is_not_reported(gate, kill, crashes):
         held()
         raise ValueError("nobody cares any more")
 
-    pid = Server.start()
+    pid = Obeys.start()
     pid.cast(fail)
     held.await_arrival()
     kill(pid)
     slot = Slot()
     pid.attach(slot)
     held.open()
-    assert slot.left.wait(WATCHDOG)
+    assert slot.ended("killed")
     assert crashes() == []
     assert pid.exit_reason == "killed"
 
 
 def test_a_call_that_it_waits_in_ends_with_killed(gate, kill):
     held, ended = gate(), queue.Queue()
-    other = Server.start()
+    other = Obeys.start()
 
     def ask(server: Any) -> None:
         entered.set()
@@ -199,7 +179,7 @@ def test_a_call_that_it_waits_in_ends_with_killed(gate, kill):
             raise
 
     entered = threading.Event()
-    pid = Server.start()
+    pid = Obeys.start()
     pid.cast(ask)
     held.await_arrival()
     kill(pid)
@@ -212,7 +192,7 @@ def test_a_call_that_it_waits_in_ends_with_killed(gate, kill):
 def test_it_delays_nobody(straggler):
     """Its name, and a successor with that name, are there at once."""
     _, held, _ = straggler()
-    successor = Server.start(name="stragglers.killed")
+    successor = Obeys.start(name="stragglers.killed")
     assert successor.call("here") == "here"
     held.open()
     successor.stop()
@@ -224,9 +204,9 @@ def test_it_is_told_to_telemetry_once_and_an_ordinary_end_is_not(straggler):
         "stragglers", ("resprout", "process", "straggling"), lambda *event: seen.append(event[2]["pid"])
     )
     try:
-        ordinary = Server.start()
+        ordinary = Obeys.start()
         ordinary.stop()
-        crashing = Server.start()
+        crashing = Obeys.start()
         # Without a GIL its thread may not have come out of its init, and would be a straggler for a moment.
         while process.info(crashing).status != "waiting":
             pass
@@ -243,48 +223,44 @@ def test_it_is_told_to_telemetry_once_and_an_ordinary_end_is_not(straggler):
 
 def test_a_resource_is_told_of_the_death_at_once_and_of_the_leaving_later(gate, kill):
     held, slot = gate(), Slot()
-    pid = Server.start()
+    pid = Obeys.start()
     pid.attach(slot)
     pid.cast(lambda server: held())
     held.await_arrival()
     kill(pid)
-    assert slot.told == ["died of killed"]
+    assert slot.so_far == [("died", "killed")]
     held.open()
-    assert slot.left.wait(WATCHDOG)
-    assert slot.told == ["died of killed", "left"]
+    assert slot.ended("killed")
 
 
 def test_a_resource_of_an_idle_process_is_told_both_at_once(way, kill):
     slot = Slot()
-    pid = way(Server).start()
+    pid = way(Obeys).start()
     pid.call("barrier")
     pid.attach(slot)
     kill(pid, "enough")
-    assert slot.left.wait(WATCHDOG)
-    assert slot.told == ["died of enough", "left"]
+    assert slot.ended("enough")
 
 
 def test_a_resource_attached_to_the_dead_is_told_at_once(way, kill):
-    pid = way(Server).start()
+    pid = way(Obeys).start()
     kill(pid)
     slot = Slot()
     pid.attach(slot)
-    assert slot.left.wait(WATCHDOG)
-    assert slot.told == ["died of killed", "left"]
+    assert slot.ended("killed")
 
 
 def test_a_resource_attached_to_a_straggler_is_told_of_the_leaving_when_it_leaves(straggler):
     pid, held, _ = straggler()
     slot = Slot()
     pid.attach(slot)
-    assert slot.told == ["died of killed"]
+    assert slot.so_far == [("died", "killed")]
     held.open()
-    assert slot.left.wait(WATCHDOG)
-    assert slot.told == ["died of killed", "left"]
+    assert slot.ended("killed")
 
 
 def test_a_resource_is_attached_once_and_can_be_detached(kill):
-    class Quick(Server):
+    class Quick(Obeys):
         blocking = False
 
     twice, gone = Slot(), Slot()
@@ -294,8 +270,8 @@ def test_a_resource_is_attached_once_and_can_be_detached(kill):
     pid.attach(gone)
     pid.detach(gone)
     kill(pid)
-    assert twice.told == ["died of killed", "left"]
-    assert gone.told == []
+    assert twice.so_far == [("died", "killed"), ("left", None)]
+    assert gone.so_far == []
 
 
 def test_a_resource_is_told_before_links_monitors_and_telemetry(kill):
@@ -318,7 +294,7 @@ def test_a_resource_is_told_before_links_monitors_and_telemetry(kill):
             order.append(type(message).__name__)
             return NoReply(state)
 
-    pid, watcher = Server.start(), Watcher.start()
+    pid, watcher = Obeys.start(), Watcher.start()
     watcher.call(pid)
     pid.attach(Noting())
     telemetry.attach(
@@ -335,15 +311,14 @@ def test_a_resource_is_told_before_links_monitors_and_telemetry(kill):
 
 @pytest.mark.parametrize("kind", ["attach first", "die first"])
 def test_a_resource_attached_at_any_moment_of_a_death_is_told_each_once_and_in_order(kind, at_every_line):
-    class Quick(Server):
+    class Quick(Obeys):
         blocking = False
 
     def a_round() -> Any:
         pid, slot = Quick.start(), Slot()
 
         def check() -> None:
-            assert slot.left.wait(WATCHDOG)
-            assert slot.told == ["died of killed", "left"]
+            assert slot.ended("killed")
 
         actions = (lambda: process.exit(pid, "kill"), lambda: pid.attach(slot))
         return (*(actions if kind == "die first" else actions[::-1]), check)
@@ -355,7 +330,7 @@ def test_a_departure_at_any_moment_of_a_death_is_told_in_order(at_every_line):
     """The handler comes to its end while the kill is being carried out."""
 
     def a_round() -> Any:
-        pid, slot, there, go = Server.start(), Slot(), threading.Event(), threading.Event()
+        pid, slot, there, go = Obeys.start(), Slot(), threading.Event(), threading.Event()
 
         def wait(server: Any) -> None:
             there.set()
@@ -366,8 +341,7 @@ def test_a_departure_at_any_moment_of_a_death_is_told_in_order(at_every_line):
         assert there.wait(WATCHDOG)
 
         def check() -> None:
-            assert slot.left.wait(WATCHDOG)
-            assert slot.told == ["died of killed", "left"]
+            assert slot.ended("killed")
 
         return lambda: process.exit(pid, "kill"), go.set, check
 
@@ -396,11 +370,10 @@ def test_a_non_blocking_process_dies_between_two_messages(gate):
     draining.start()
     held.await_arrival()
     process.exit(pid, "kill")
-    assert slot.told == []
+    assert slot.so_far == []
     held.open()
     draining.join(WATCHDOG)
-    assert slot.left.wait(WATCHDOG)
-    assert slot.told == ["died of killed", "left"]
+    assert slot.ended("killed")
     assert state == [True]
 
 
@@ -453,7 +426,7 @@ def test_a_handler_of_the_exited_event_may_look_around_on_the_thread_of_the_dead
 
     telemetry.attach("look", ("resprout", "process", "exited"), look)
     try:
-        Server.start(name="stragglers.looked").stop()
+        Obeys.start(name="stragglers.looked").stop()
         assert seen.get(timeout=WATCHDOG) == (None, False)
     finally:
         telemetry.detach("look")
@@ -535,7 +508,7 @@ def test_what_a_straggler_had_open_is_closed_at_its_end_without_a_collection(
         case "task":
             pid = Task.start(serve, theirs)
         case _:
-            pid = Server.start()
+            pid = Obeys.start()
             # Out of the message, which the server's own frames have.
             box = [theirs]
             pid.cast(lambda server: serve(box.pop()))

@@ -14,13 +14,14 @@ from resprout.actors import (
     CrashReport,
     GenServer,
     NoReply,
-    Reply,
     ServerExit,
     Shutdown,
     Stop,
     process,
     telemetry,
 )
+
+from ...scripted import Obeys
 
 WATCHDOG = 20.0
 
@@ -32,14 +33,6 @@ def events():
     telemetry.attach("events", (), lambda *each: seen.append(each))
     yield seen
     telemetry.detach("events")
-
-
-class Server(GenServer):
-    def handle_call(self, message: Any, from_: Any, state: Any) -> Any:
-        return Reply(message(self) if callable(message) else message, state)
-
-    def handle_cast(self, message: Any, state: Any) -> Any:
-        return message(self)
 
 
 def crash(server: Any) -> Any:
@@ -159,7 +152,7 @@ def test_a_handler_may_attach_detach_and_emit():
 
 
 def test_the_life_of_a_process_is_told(way, events):
-    pid = way(Server).start(name="telemetry.told")
+    pid = way(Obeys).start(name="telemetry.told")
     started = [metadata for metadata in of(events, "started") if metadata["pid"] is pid]
     assert len(started) == 1
     pid.stop()
@@ -169,7 +162,7 @@ def test_the_life_of_a_process_is_told(way, events):
 
 @pytest.mark.parametrize("how", ["normal", "killed", "crash", "signal"])
 def test_each_exit_is_told_once_with_its_reason(way, how, events, kill, crashes, reason_of):
-    pid = way(Server).start()
+    pid = way(Obeys).start()
     match how:
         case "normal":
             pid.stop()
@@ -188,13 +181,13 @@ def test_each_exit_is_told_once_with_its_reason(way, how, events, kill, crashes,
 
 
 def test_a_crash_is_reported_once_as_a_value_and_as_text(way, events, crashes, caplog, reason_of):
-    pid = way(Server).start_link("the state", name="telemetry.crash")
+    pid = way(Obeys).start_link("the state", name="telemetry.crash")
     process.trap_exit(True)
     pid.cast(crash)
     reason_of(pid)
     (report,) = crashes()
     assert isinstance(report, CrashReport)
-    assert (report.pid, report.name, report.kind) == (pid, "telemetry.crash", "Server")
+    assert (report.pid, report.name, report.kind) == (pid, "telemetry.crash", "Obeys")
     assert report.reason == Crash(ValueError("boom"))
     assert report.parents[0] is process.current()
     assert process.current() in report.links
@@ -210,7 +203,7 @@ def test_a_crash_is_reported_once_as_a_value_and_as_text(way, events, crashes, c
 @pytest.mark.parametrize("reason", ["normal", "shutdown", Shutdown("deploy")])
 @pytest.mark.parametrize("how", ["stop", "exit", "signal"])
 def test_orderly_ends_are_silent(way, reason, how, caplog, reason_of, kill):
-    pid = way(Server).start()
+    pid = way(Obeys).start()
     match how:
         case "stop":
             pid.cast(lambda server: Stop(reason, None))
@@ -225,15 +218,15 @@ def test_orderly_ends_are_silent(way, reason, how, caplog, reason_of, kill):
 
 
 def test_deaths_by_signal_are_not_crashes_of_the_one_who_dies(way, kill, caplog):
-    pid = way(Server).start()
+    pid = way(Obeys).start()
     kill(pid)
-    pid = way(Server).start()
+    pid = way(Obeys).start()
     kill(pid, "fault")
     assert caplog.records == []
 
 
 def test_a_stop_for_a_fault_is_reported(way, crashes, reason_of):
-    pid = way(Server).start()
+    pid = way(Obeys).start()
     pid.cast(lambda server: Stop("disk full", None))
     reason_of(pid)
     (report,) = crashes()
@@ -257,7 +250,7 @@ def test_a_spawned_function_that_raises_is_reported_once(coroutine, crashes, awa
 
 
 def test_values_longer_than_a_screen_are_cut(crashes, reason_of):
-    class Big(Server):
+    class Big(Obeys):
         def init(self, arg: Any) -> Any:
             from resprout.actors import Ok
 
@@ -287,7 +280,7 @@ def test_a_value_whose_repr_raises_does_not_hide_the_crash(crashes, reason_of):
         def __call__(self, server: Any) -> Any:
             raise ValueError("boom")
 
-    pid = Server.start(Unprintable())
+    pid = Obeys.start(Unprintable())
     pid.cast(Unprintable())
     assert reason_of(pid) == Crash(ValueError("boom"))
     (report,) = crashes()
@@ -313,7 +306,7 @@ def test_a_call_of_a_value_whose_repr_raises_still_ends_in_our_error():
 
 
 def test_format_status_hides_secrets(crashes, reason_of):
-    class Secret(Server):
+    class Secret(Obeys):
         def format_status(self, state: Any) -> Any:
             return {"password": "***"}
 
@@ -326,7 +319,7 @@ def test_format_status_hides_secrets(crashes, reason_of):
 
 
 def test_a_format_status_that_raises_does_not_hide_the_crash(crashes, reason_of):
-    class Broken(Server):
+    class Broken(Obeys):
         def format_status(self, state: Any) -> Any:
             raise RuntimeError("cannot")
 
@@ -339,7 +332,7 @@ def test_a_format_status_that_raises_does_not_hide_the_crash(crashes, reason_of)
 def test_a_log_handler_that_raises_or_uses_the_runtime_breaks_nothing(reason_of):
     """A logging handler is user code that runs while a process dies."""
     heard: queue.Queue[object] = queue.Queue()
-    other = Server.start("other")
+    other = Obeys.start("other")
 
     class Handler(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
@@ -351,7 +344,7 @@ def test_a_log_handler_that_raises_or_uses_the_runtime_breaks_nothing(reason_of)
     logger.addHandler(handler)
     raising, logging.raiseExceptions = logging.raiseExceptions, False
     try:
-        pid = Server.start()
+        pid = Obeys.start()
         pid.cast(crash)
         assert isinstance(reason_of(pid), Crash)
         assert heard.get(timeout=WATCHDOG) == "from the handler"

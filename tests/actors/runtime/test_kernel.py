@@ -12,25 +12,17 @@ from typing import Any
 
 import pytest
 
-from resprout.actors import CallTimeout, GenServer, NoReply, Ok, Reply, process
+from resprout.actors import CallTimeout, GenServer, NoReply, process
 from resprout.actors.primitives.atomic import FREE_THREADED
 from resprout.actors.runtime.kernel import kernel
+
+from ...scripted import Keeps
 
 WATCHDOG = 20.0
 
 
-class Keeps(GenServer):
+class Quick(Keeps):
     blocking = False
-
-    def init(self, arg: Any) -> Any:
-        return Ok([])
-
-    def handle_call(self, message: Any, from_: Any, state: Any) -> Any:
-        return Reply(list(state), state)
-
-    def handle_info(self, message: Any, state: Any) -> Any:
-        state.append(message)
-        return NoReply(state)
 
 
 def test_a_message_comes_after_its_delay_and_not_before():
@@ -88,7 +80,7 @@ def test_a_cancel_that_races_with_the_firing_tells_who_won(shaken):
 def test_a_name_is_looked_up_when_the_time_has_come(kill):
     process.send_after("timers.late", "hello", 0.02)
     process.send_after("timers.nobody", "hello", 0.0)
-    pid = Keeps.start(name="timers.late")
+    pid = Quick.start(name="timers.late")
     process.send_after(process.current(), "barrier", 0.04)
     process.receive(timeout=WATCHDOG)
     assert pid.call("seen") == ["hello"]
@@ -96,7 +88,7 @@ def test_a_name_is_looked_up_when_the_time_has_come(kill):
 
 
 def test_a_timer_to_the_dead_does_nothing(kill):
-    pid = Keeps.start()
+    pid = Quick.start()
     process.send_after(pid, "too late", 0.01)
     kill(pid)
     process.send_after(process.current(), "barrier", 0.02)
@@ -122,7 +114,7 @@ def test_an_interval_ends_with_its_receiver(kill):
 
     tick = Tick()
     watch = weakref.ref(tick)
-    pid = Keeps.start()
+    pid = Quick.start()
     process.send_interval(pid, tick, 0.002)
     del tick
     me = process.current()

@@ -6,30 +6,23 @@ import threading
 import time
 from typing import Any
 
-from resprout.actors import GenServer, NoReply, Reply, process
+from resprout.actors import GenServer, process
 from resprout.actors.runtime.kernel import kernel
 
+from ...scripted import Obeys
+
 WATCHDOG = 20.0
-
-
-class Server(GenServer):
-    def handle_call(self, message: Any, from_: Any, state: Any) -> Any:
-        return Reply(message(self) if callable(message) else message, state)
-
-    def handle_cast(self, message: Any, state: Any) -> Any:
-        message(self)
-        return NoReply(state)
 
 
 def test_200_blocked_handlers_starve_nobody(gate):
     """They block in a way that the runtime cannot see."""
     held = gate()
-    blocked = [Server.start() for _ in range(200)]
+    blocked = [Obeys.start() for _ in range(200)]
     for each in blocked:
         each.cast(lambda server: held())
     for _ in blocked:
         held.await_arrival()
-    other = Server.start()
+    other = Obeys.start()
     assert other.call("answer", timeout=WATCHDOG) == "answer"
     held.open()
     for each in (*blocked, other):
@@ -38,11 +31,11 @@ def test_200_blocked_handlers_starve_nobody(gate):
 
 def test_a_chain_of_calls_longer_than_any_pool_is_answered():
     """Each server waits for the next one inside its handler."""
-    last = Server.start()
+    last = Obeys.start()
     chain = [last]
     for _ in range(150):
         following = chain[-1]
-        pid = Server.start()
+        pid = Obeys.start()
         chain.append(pid)
         pid.call(lambda server, following=following: setattr(server, "following", following))
 
@@ -57,14 +50,14 @@ def test_a_chain_of_calls_longer_than_any_pool_is_answered():
 
 def test_idle_servers_own_no_thread():
     before = threading.active_count()
-    pids = [Server.start() for _ in range(2_000)]
+    pids = [Obeys.start() for _ in range(2_000)]
     assert threading.active_count() - before < 50
     for pid in pids:
         process.exit(pid, "kill")
 
 
 def test_a_burst_of_short_messages_makes_few_threads():
-    pids = [Server.start() for _ in range(300)]
+    pids = [Obeys.start() for _ in range(300)]
     most = 0
     asked = []
     for _ in range(20):
@@ -79,7 +72,7 @@ def test_a_burst_of_short_messages_makes_few_threads():
 
 def test_one_busy_server_leaves_room_for_others(gate):
     """A flood to one must not keep the threads from the rest: a turn handles a bounded number of messages."""
-    busy, other = Server.start(), Server.start()
+    busy, other = Obeys.start(), Obeys.start()
     stop = threading.Event()
 
     def flood() -> None:
@@ -102,7 +95,7 @@ def test_one_busy_server_leaves_room_for_others(gate):
 
 def test_the_pool_shrinks_when_it_is_told_to(gate):
     held = gate()
-    pids = [Server.start() for _ in range(30)]
+    pids = [Obeys.start() for _ in range(30)]
     for each in pids:
         each.cast(lambda server: held())
     for _ in pids:
@@ -114,7 +107,7 @@ def test_the_pool_shrinks_when_it_is_told_to(gate):
     while kernel.pool.workers:
         kernel.pool.trim()
         assert time.monotonic() < deadline, kernel.pool.workers
-    again = Server.start()
+    again = Obeys.start()
     assert again.call("after") == "after"
     again.stop()
 
@@ -126,11 +119,11 @@ def test_a_task_that_raises_does_not_cost_a_thread(crashes):
         def fail(server: Any, error: type[BaseException] = error) -> None:
             raise error
 
-        pid = Server.start()
+        pid = Obeys.start()
         ref = process.monitor(pid)
         pid.cast(fail)
         process.receive(lambda message, ref=ref: getattr(message, "ref", None) is ref, timeout=WATCHDOG)
-    other = Server.start()
+    other = Obeys.start()
     assert other.call(1) == 1
     other.stop()
 
@@ -139,7 +132,7 @@ def test_a_submit_at_any_moment_of_a_worker_going_to_rest_is_run(at_every_line):
     """Each call finds the pool in another state: idle, about to be, or with nobody at all."""
 
     def a_round() -> Any:
-        first, second = Server.start(), Server.start()
+        first, second = Obeys.start(), Obeys.start()
         asked: list[Any] = []
 
         def check() -> None:
@@ -157,7 +150,7 @@ def test_a_submit_at_any_moment_of_a_worker_going_to_rest_is_run(at_every_line):
 
 
 def test_many_threads_call_many_servers(hasty):
-    pids = [Server.start() for _ in range(20)]
+    pids = [Obeys.start() for _ in range(20)]
     wrong: list[object] = []
 
     def ask(who: int) -> None:

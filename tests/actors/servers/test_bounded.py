@@ -16,8 +16,6 @@ from resprout.actors import (
     Exited,
     GenServer,
     MailboxFull,
-    NoReply,
-    Ok,
     Reply,
     ServerExit,
     process,
@@ -27,24 +25,14 @@ from resprout.actors import (
 from resprout.actors.engine import Notice, has_room, offer, when_room
 from resprout.actors.runtime import parking as waiting
 
+from ...scripted import Keeps
+
 WATCHDOG = 5.0
 
 
-class Server(GenServer):
+class Server(Keeps):
     trap_exit = True
     mailbox = Bounded(10)
-
-    def init(self, arg: Any) -> Any:
-        return Ok([])
-
-    def handle_call(self, message: Any, from_: Any, state: Any) -> Any:
-        return Reply(message(self) if callable(message) else list(state), state)
-
-    def handle_cast(self, message: Any, state: Any) -> Any:
-        state.append(message)
-        return NoReply(state)
-
-    handle_info = handle_cast
 
 
 def bounded(kind: Any, size: int, on_full: str) -> Any:
@@ -93,22 +81,19 @@ def test_reject_raises_at_the_sender(way, send, events):
     pid.stop()
 
 
-def test_drop_newest_throws_the_new_one_away(way, events):
-    pid = bounded(way(Server), 3, "drop_newest")
+@pytest.mark.parametrize(
+    ("on_full", "dropped", "kept"),
+    [
+        pytest.param("drop_newest", [3, 4, 5], [0, 1, 2], id="drop_newest throws the new one away"),
+        pytest.param("drop_oldest", [0, 1, 2], [3, 4, 5], id="drop_oldest throws the oldest away"),
+    ],
+)
+def test_what_is_dropped_is_told_and_counted(way, on_full, dropped, kept, events):
+    pid = bounded(way(Server), 3, on_full)
     for n in range(6):
         pid.cast(n)
-    assert events == [("dropped", 3), ("dropped", 4), ("dropped", 5)]
-    assert state_of(pid) == [0, 1, 2]
-    assert sys.statistics(pid).dropped == 3
-    pid.stop()
-
-
-def test_drop_oldest_throws_the_oldest_away(way, events):
-    pid = bounded(way(Server), 3, "drop_oldest")
-    for n in range(6):
-        pid.cast(n)
-    assert events == [("dropped", 0), ("dropped", 1), ("dropped", 2)]
-    assert state_of(pid) == [3, 4, 5]
+    assert events == [("dropped", n) for n in dropped]
+    assert state_of(pid) == kept
     assert sys.statistics(pid).dropped == 3
     pid.stop()
 

@@ -17,37 +17,24 @@ from resprout.actors import (
     NoProcess,
     NoReply,
     Ok,
-    Reply,
     SelfCall,
     Stop,
     process,
     sys,
 )
 
+from ...scripted import Keeps
+
 WATCHDOG = 20.0
 
 
-class Server(GenServer):
-    def init(self, arg: Any) -> Any:
-        return Ok([])
-
-    def handle_call(self, message: Any, from_: Any, state: Any) -> Any:
-        return Reply(message(self) if callable(message) else list(state), state)
-
-    def handle_cast(self, message: Any, state: Any) -> Any:
-        state.append(message)
-        return NoReply(state)
-
-    handle_info = handle_cast
-
-
-class Traps(Server):
+class Traps(Keeps):
     trap_exit = True
 
 
 @pytest.fixture
 def server(way):
-    pid = way(Server).start(name="sys.server")
+    pid = way(Keeps).start(name="sys.server")
     yield pid
     if pid.alive:
         process.exit(pid, "kill")
@@ -91,7 +78,7 @@ def test_a_replacement_that_exits_fails_at_the_caller_and_the_server_lives_on(se
 
 
 def test_a_format_status_that_exits_fails_at_the_caller_and_the_server_lives_on(way):
-    class Exits(Server):
+    class Exits(Keeps):
         def format_status(self, state: Any) -> Any:
             process.exit("hidden too well")
 
@@ -105,7 +92,7 @@ def test_a_format_status_that_exits_fails_at_the_caller_and_the_server_lives_on(
 def test_get_status_tells_who_and_how(server):
     status = sys.get_status(server)
     assert (status.pid, status.name, status.status, status.state) == (server, "sys.server", "running", [])
-    assert status.module.__name__ == "Server"
+    assert status.module.__name__ == "Keeps"
     sys.suspend(server)
     server.cast(1)
     status = sys.get_status(server)
@@ -114,7 +101,7 @@ def test_get_status_tells_who_and_how(server):
 
 
 def test_get_status_shows_what_format_status_shows(way):
-    class Secret(Server):
+    class Secret(Keeps):
         def format_status(self, state: Any) -> Any:
             return "***"
 
@@ -157,11 +144,11 @@ def test_a_call_to_a_suspended_server_times_out(server):
 
 
 def test_a_suspended_server_can_be_stopped_and_killed(way):
-    pid = way(Server).start()
+    pid = way(Keeps).start()
     sys.suspend(pid)
     GenServer.stop(pid, timeout=WATCHDOG)
     assert pid.exit_reason == "normal"
-    pid = way(Server).start()
+    pid = way(Keeps).start()
     sys.suspend(pid)
     pid.cast(1)
     asked = GenServer.send_request(pid, "state")
@@ -182,7 +169,7 @@ def test_a_suspended_server_obeys_its_parent(way, reason_of):
 
 def test_a_suspended_server_keeps_monitors_and_exits_for_later(way):
     pid = way(Traps).start()
-    other = Server.start()
+    other = Keeps.start()
     pid.call(lambda server: process.monitor(other) and None)
     sys.suspend(pid)
     process.exit(other, "kill")
@@ -221,7 +208,7 @@ def test_trace_logs_what_a_server_gets_and_what_it_sends(server, caplog):
 
 
 def test_trace_shows_the_reply_of_a_server_that_stops(way, caplog):
-    class Stops(Server):
+    class Stops(Keeps):
         def handle_call(self, message: Any, from_: Any, state: Any) -> Any:
             return Stop("normal", state, reply="goodbye")
 
@@ -234,7 +221,7 @@ def test_trace_shows_the_reply_of_a_server_that_stops(way, caplog):
 
 
 def test_trace_shows_of_a_state_what_format_status_shows(way, caplog):
-    class Secret(Server):
+    class Secret(Keeps):
         def format_status(self, state: Any) -> Any:
             return "***"
 
@@ -342,7 +329,7 @@ def test_a_function_that_fails_is_removed_and_harms_nobody(server, caplog, how):
 
 
 def test_debug_functions_see_timeouts_and_messages_that_are_made_by_hand(way):
-    class Ticks(Server):
+    class Ticks(Keeps):
         def init(self, arg: Any) -> Any:
             return Ok([])
 
@@ -359,7 +346,7 @@ def test_debug_functions_see_timeouts_and_messages_that_are_made_by_hand(way):
     sys.install(pid, lambda state, event, _: seen.append(event))
     pid.cast(1)
     assert process.receive(timeout=WATCHDOG) == "told"
-    other = Server.start()
+    other = Keeps.start()
     pid.send(down := Down(process.monitor(other), other, "by hand"))
     assert sys.get_state(pid) == [1, TIMEOUT, down]
     assert seen == [
@@ -430,7 +417,7 @@ def test_a_log_to_a_file_is_a_line_an_event(server, tmp_path):
 
 
 def test_the_file_of_a_log_is_closed_with_its_server(way, tmp_path, kill):
-    pid = way(Server).start()
+    pid = way(Keeps).start()
     sys.log_to_file(pid, tmp_path / "events.log")
     (file,) = process.info(pid).owned
     kill(pid)
@@ -476,7 +463,7 @@ def test_statistics_count(server):
 
 
 def test_dead_unknown_and_own_servers_are_refused(way, kill):
-    pid = way(Server).start()
+    pid = way(Keeps).start()
     kill(pid)
     for ask in (sys.get_state, sys.get_status, sys.suspend, sys.resume, sys.statistics):
         with pytest.raises(NoProcess):
@@ -490,7 +477,7 @@ def test_dead_unknown_and_own_servers_are_refused(way, kill):
 
 
 def test_a_server_cannot_ask_itself(threaded):
-    pid = threaded(Server).start()
+    pid = threaded(Keeps).start()
 
     def ask(server: Any) -> str:
         with pytest.raises(SelfCall):
@@ -509,7 +496,7 @@ def test_requests_are_handled_in_order_with_messages(server):
 
 def test_suspending_freezes_an_interleaving(way):
     """What the tests of users do with it: a server that is known to be at rest between two of their steps."""
-    first, second = way(Server).start(), way(Server).start()
+    first, second = way(Keeps).start(), way(Keeps).start()
     sys.suspend(first)
     first.cast("one")
     second.cast("two")

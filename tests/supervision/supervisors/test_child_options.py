@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from resprout.actors import Agent, ChildSpec, GenServer, MaxChildren, Ok, Pid, process
+from resprout.actors import Agent, ChildSpec, MaxChildren, Pid, process
 from resprout.registry import Registry
 from resprout.supervision import (
     INFINITY,
@@ -20,13 +20,7 @@ from resprout.supervision import (
     child_spec,
 )
 
-
-class Quiet(GenServer):
-    blocking = False
-
-    def init(self, arg: Any) -> Any:
-        return Ok(arg)
-
+from ...scripted import Quiet
 
 REQUIRED: dict[Any, dict[str, Any]] = {
     Supervisor: {},

@@ -27,12 +27,7 @@ from resprout.supervision import (
     Supervisor,
 )
 
-
-class Quiet(GenServer):
-    blocking = False
-
-    def handle_cast(self, message: Any, state: Any) -> Any:
-        return Stop(message, state)
+from ...scripted import Quiet
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from resprout.actors import Down, GenServer, Pid, StartError, Stop, process, telemetry
+from resprout.actors import Down, GenServer, Pid, StartError, process, telemetry
 from resprout.actors.primitives.atomic import FREE_THREADED
 from resprout.supervision import (
     Backoff,
@@ -24,14 +24,7 @@ from resprout.supervision import (
     tree,
 )
 
-
-class Quiet(GenServer):
-    blocking = False
-
-    def handle_cast(self, message: Any, state: Any) -> Any:
-        if message == "crash":
-            raise RuntimeError("crash")
-        return Stop(message, state)
+from ...scripted import Quiet
 
 
 @pytest.fixture
@@ -117,7 +110,7 @@ def test_crashes_of_a_burst_are_summed_up_and_none_is_lost(caplog: pytest.LogCap
     supervisor = Supervisor.start_link(children("a"), max_restarts=1000, max_seconds=60)
     with caplog.at_level(logging.INFO, "resprout.supervision"):
         for _ in range(100):
-            GenServer.cast(tree(supervisor).children[0].pid, "crash")
+            GenServer.cast(tree(supervisor).children[0].pid, RuntimeError("crash"))
             quiesce()
         Supervisor.stop(supervisor)
     told = [record for record in caplog.records if record.name == "resprout.supervision"]

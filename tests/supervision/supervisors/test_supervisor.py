@@ -42,6 +42,8 @@ from resprout.supervision import (
     tree,
 )
 
+from ...scripted import Quiet
+
 
 class Worker(GenServer):
     """Tells its log what it does; a name in `log` is its id."""
@@ -63,15 +65,6 @@ class Worker(GenServer):
 
     def terminate(self, reason: Any, state: Any) -> None:
         self.log.append(("terminate", self.id, reason if isinstance(reason, str) else "crash"))
-
-
-class Quiet(GenServer):
-    """A worker that does nothing, on the sender's thread."""
-
-    blocking = False
-
-    def handle_cast(self, message: Any, state: Any) -> Any:
-        return Stop(message, state)
 
 
 def worker(log: list[Any], id: str, **fields: Any) -> ChildSpec:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
@@ -25,24 +25,6 @@ SOON = 20.0
 
 class Cut(BaseException):
     """What a KeyboardInterrupt is in real life."""
-
-
-@pytest.fixture
-def supervised() -> Iterator[Callable[..., Pid]]:
-    """Start a supervisor with one lock as its child."""
-    started: list[Pid] = []
-    before = process.trap_exit(True)
-
-    def start(name: str, **options: Any) -> Pid:
-        pid = Supervisor.start_link([throttle.child_spec(name, 1, **options)])
-        assert pid is not None
-        started.append(pid)
-        return pid
-
-    yield start
-    for pid in started:
-        Supervisor.stop(pid)
-    process.trap_exit(bool(before))
 
 
 def cut_after(
@@ -228,9 +210,9 @@ def test_a_supervisor_that_gave_up_a_lock_long_ago_does_not_end_that_of_another(
     supervised: Callable[..., Pid], in_thread: InThread, quiet_line: Any, end: Callable[..., object]
 ) -> None:
     name = "moves to another supervisor"
-    old = supervised(name)
+    old = supervised(throttle.child_spec(name, 1))
     Supervisor.terminate_child(old, name)
-    supervised(name, backoff=Backoff(initial=0.2))
+    supervised(throttle.child_spec(name, 1, backoff=Backoff(initial=0.2)))
     throttle.acquire(name)
     waiting = in_thread(throttle.run, name, lambda: "served")
     quiet_line(name).until_waiting(1)
@@ -248,7 +230,7 @@ def test_a_lock_that_ends_while_a_job_runs_leaves_the_table_with_the_job(
     supervised: Callable[..., Pid],
 ) -> None:
     name = "ends while a job runs"
-    supervisor = supervised(name)
+    supervisor = supervised(throttle.child_spec(name, 1))
     begun, go = threading.Event(), threading.Event()
     grant = throttle.acquire(name)
     throttle.resize(name, 2)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,16 +16,7 @@ Lock = Callable[..., str]
 InThread = Callable[..., Any]
 SOON = 20.0
 
-pytestmark = pytest.mark.usefixtures("hectic")
-
-
-@pytest.fixture
-def hectic() -> Iterator[None]:
-    """Threads take turns as often as the interpreter can."""
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    yield
-    sys.setswitchinterval(before)
+pytestmark = pytest.mark.usefixtures("hasty")
 
 
 def test_what_one_thread_acquires_again_and_others_give_back_adds_up(lock: Lock, in_thread: InThread) -> None:

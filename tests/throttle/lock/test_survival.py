@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
@@ -30,26 +30,6 @@ from resprout.supervision import DynamicSupervisor, Supervisor
 Lock = Callable[..., str]
 InThread = Callable[..., "Future[Any]"]
 SOON = 90.0
-
-
-@pytest.fixture
-def supervised() -> Iterator[Callable[..., Pid]]:
-    """Start a supervisor of one's own, with locks as its children."""
-    started: list[Pid] = []
-    before = process.trap_exit(True)
-
-    def start(*children: Any, max_restarts: int = 10**9, **options: Any) -> Pid:
-        options = {"strategy": "one_for_one", "max_seconds": 1.0, **options}
-        pid = Supervisor.start_link(list(children), max_restarts=max_restarts, **options)
-        assert pid is not None
-        started.append(pid)
-        return pid
-
-    yield start
-    for pid in started:
-        if pid.alive:
-            Supervisor.stop(pid)
-    process.trap_exit(bool(before))
 
 
 class Inside:
