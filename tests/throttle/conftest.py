@@ -104,8 +104,8 @@ class WaitQueue:
         self.until(lambda: throttle.lock_state(self.name).waiting == number)
 
 
-class QuietLine(WaitQueue):
-    """The same without listening, which would take the lock off its fastest paths. So it has to look."""
+class QuietQueue(WaitQueue):
+    """The same without listening, which would take the lock off its fastest paths: so it has to look."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -119,16 +119,16 @@ class QuietLine(WaitQueue):
 
 
 @pytest.fixture
-def quiet_line() -> Callable[[str], QuietLine]:
+def quiet_line() -> Callable[[str], QuietQueue]:
     """Watch the line of a lock that nobody listens to."""
-    return QuietLine
+    return QuietQueue
 
 
 @pytest.fixture(params=["quiet", "heard"])
 def line(request: pytest.FixtureRequest) -> Iterator[Callable[[str], WaitQueue]]:
     """Watch the line of a lock: one that nobody listens to, and one with a listener."""
     if request.param == "quiet":
-        yield QuietLine
+        yield QuietQueue
         return
     lines: list[WaitQueue] = []
 

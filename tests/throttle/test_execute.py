@@ -40,7 +40,7 @@ def test_an_idle_worker_is_used_again(lock: Lock) -> None:
 
 
 @pytest.mark.parametrize("waits", [False, True])
-def test_a_worker_that_joined_the_crew_twice_gets_one_job_at_a_time(lock: Lock, waits: bool) -> None:
+def test_a_worker_that_stands_idle_twice_gets_one_job_at_a_time(lock: Lock, waits: bool) -> None:
     """As after an exception that cut its last step, which was then repeated."""
     name = lock(2)
     throttle.execute(name, int).result(SOON)

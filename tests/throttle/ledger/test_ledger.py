@@ -24,12 +24,9 @@ from resprout.throttle.lock.fast_steps import FastSteps
 from resprout.throttle.lock.lock_steps import LockSteps
 from resprout.throttle.lock.settings import Settings
 
+from ..claims import core_of, ledger_of, process_of
+
 NOBODY: Any = SimpleNamespace(id=0)
-
-
-def process_of(key: int) -> Any:
-    """A process that can be told nothing."""
-    return SimpleNamespace(id=key, attach=lambda resource: None, _gone=False)
 
 
 class Asked(Claim):
@@ -62,12 +59,6 @@ class Asked(Claim):
     @property
     def granted(self) -> bool:
         return bool(self.holds)
-
-
-def ledger_of(num_slots: int, **options: Any) -> Ledger:
-    ledger = Ledger("lock", num_slots, **options)
-    ledger.adopt(0.0)
-    return ledger
 
 
 def join(ledger: Ledger, key: int, weight: int = 1, priority: int = 0, now: float = 0.0) -> Asked:
@@ -121,8 +112,7 @@ def test_a_heavy_head_that_leaves_lets_those_behind_it_go() -> None:
 
 @pytest.mark.parametrize("own", [True, False])
 def test_a_hand_over_to_a_heavy_head_lets_a_lighter_one_behind_it_go_too(own: bool) -> None:
-    core = LockSteps(Settings("lock", 3), 0)
-    core.ledger.adopt(0.0)
+    core = core_of(3, LockSteps)
     claims = [Asked(process_of(key), key, weight) for key, weight in ((1, 2), (2, 2), (3, 1))]
     for claim in claims:
         claim.own = own
@@ -134,9 +124,8 @@ def test_a_hand_over_to_a_heavy_head_lets_a_lighter_one_behind_it_go_too(own: bo
     assert light.granted
 
 
-def test_a_higher_priority_passes_a_heavy_head_through_a_desk_as_well() -> None:
-    core = LockSteps(Settings("lock", 2), 0)
-    core.ledger.adopt(0.0)
+def test_a_higher_priority_passes_a_heavy_head_through_a_lock_as_well() -> None:
+    core = core_of(2, LockSteps)
     claims = [
         Asked(process_of(key), key, weight, priority)
         for key, weight, priority in ((1, 1, 0), (2, 2, 0), (3, 1, 1))

@@ -14,39 +14,17 @@ from typing import Any, cast
 
 import pytest
 
-from resprout.throttle.ledger.holds import Claim, Hold
+from resprout.throttle.ledger.holds import Hold
 from resprout.throttle.ledger.ledger import Ledger
 from resprout.throttle.ledger.values import LockState
-from resprout.throttle.lock import combiner as gates
+from resprout.throttle.lock import combiner as combiner_module
 from resprout.throttle.lock.callers import GRANTED, NUDGED, thread_caller
 from resprout.throttle.lock.combiner import Combiner
 from resprout.throttle.lock.fast_steps import FastSteps
 from resprout.throttle.lock.lock_steps import LockSteps
-from resprout.throttle.lock.settings import Settings
 from resprout.throttle.lock.waiting import queue_up
 
-
-class Cut(BaseException):
-    """What a KeyboardInterrupt is in real life."""
-
-
-class Asked(Claim):
-    hold: Hold | None = None
-    gave_up: bool = False
-
-    def offer(self, hold: Hold) -> bool:
-        if self.gave_up:
-            return False
-        assert self.hold is None or self.hold is hold
-        self.hold = hold
-        return True
-
-    def refuse(self, error: BaseException) -> None:
-        raise AssertionError(error)
-
-    def nudge(self) -> bool:
-        return True
-
+from ..claims import Asked, Cut, core_of, held, ledger_of, process_of
 
 EFFECTLESS = {dis.opmap[name] for name in ("NOP", "NOT_TAKEN") if name in dis.opmap}
 
@@ -92,8 +70,7 @@ def cut_at(opcode: int, step: Callable[[], object]) -> bool:
 
 def crowd(strict: bool) -> tuple[Ledger, dict[int, Asked]]:
     """Two slots: 1 holds both, 2 and 3 and 4 wait, 3 has given up."""
-    ledger = Ledger("lock", 2, fairness="strict" if strict else "eventual")
-    ledger.adopt(0.0)
+    ledger = ledger_of(2, fairness="strict" if strict else "eventual")
     claims = {}
     for key, weight in ((1, 2), (2, 1), (3, 1), (4, 1)):
         nobody: Any = SimpleNamespace(id=key)
@@ -104,7 +81,7 @@ def crowd(strict: bool) -> tuple[Ledger, dict[int, Asked]]:
 
 
 STEPS: dict[str, Callable[[Ledger, dict[int, Asked], Asked], object]] = {
-    "release": lambda ledger, claims, new: ledger.release(held(claims[1]), 5.0),
+    "release": lambda ledger, claims, new: ledger.release(held(claims[1].hold), 5.0),
     "join": lambda ledger, claims, new: ledger.join(new, 5.0),
     "withdraw": lambda ledger, claims, new: ledger.withdraw(claims[3], 5.0),
     "suspend": lambda ledger, claims, new: ledger.suspend(),
@@ -123,7 +100,7 @@ def test_a_heavy_head_that_is_cut_off_while_it_leaves_still_lets_the_others_go()
         heavy = Asked(claims[1].pid, 8, 2, 9)
         ledger.join(heavy, 0.0)
         ledger.suspend()
-        ledger.release(held(claims[1]), 0.0)
+        ledger.release(held(claims[1].hold), 0.0)
         ledger.holders[7] = other = Hold()
         other.key, other.weight, other.depth, other.ticket, ledger.used = 7, 1, 1, 0, 1
         ledger.granting = True
@@ -136,11 +113,6 @@ def test_a_heavy_head_that_is_cut_off_while_it_leaves_still_lets_the_others_go()
         if not was_cut:
             break
     assert opcode > 50
-
-
-def held(claim: Asked) -> Hold:
-    assert claim.hold is not None
-    return claim.hold
 
 
 def right(ledger: Ledger, claims: dict[int, Asked]) -> None:
@@ -195,14 +167,9 @@ def steps(request: pytest.FixtureRequest) -> type[LockSteps]:
     return form
 
 
-def process_of(key: int) -> Any:
-    return SimpleNamespace(id=key, attach=lambda resource: None, _gone=False)
-
-
-def desk_with_a_line(steps: type[LockSteps], own: bool) -> tuple[LockSteps, dict[int, Asked]]:
+def core_with_waiters(steps: type[LockSteps], own: bool) -> tuple[LockSteps, dict[int, Asked]]:
     """One slot: 1 holds it, 2 and 3 and 4 wait, 3 has given up."""
-    core = steps(Settings("lock", 1), 0)
-    core.ledger.adopt(0.0)
+    core = core_of(1, steps)
     claims = {}
     for key in (1, 2, 3, 4):
         claims[key] = claim = Asked(process_of(key), key)
@@ -220,18 +187,18 @@ def test_a_hand_over_cut_at_any_bytecode_frees_the_slot_for_the_next_or_has_not_
     """Of the second giver, the next in the line has given up, and the one after that is served."""
     cuts = 0
     while True:
-        core, claims = desk_with_a_line(steps, own)
+        core, claims = core_with_waiters(steps, own)
         if givers == 2:
-            core.give_back(held(claims[1]))
+            core.give_back(held(claims[1].hold))
         giver, taker = claims[givers], claims[2 * givers]
-        was_cut = cut_at(cuts + 1, lambda core=core, giver=giver: core.give_back(held(giver)))
+        was_cut = cut_at(cuts + 1, lambda core=core, giver=giver: core.give_back(held(giver.hold)))
         assert not core.combiner.busy
         assert not core.combiner.requests
         right(core.ledger, claims)
-        if held(giver).depth > 0:
+        if held(giver.hold).depth > 0:
             # Cut before anything was done: it is still held, and can be given back.
             assert was_cut
-            core.give_back(held(giver))
+            core.give_back(held(giver.hold))
         assert list(core.ledger.holders) == [taker.key]
         assert [claim.key for claim in core.ledger.waiting() if not claims[claim.key].gave_up] == (
             [4] if givers == 1 else []
@@ -258,8 +225,7 @@ def test_a_hand_over_between_threads_cut_at_any_bytecode_wakes_the_next_or_has_n
     """1 gives back, 2 may have given up, and 3 is next then."""
     cuts = 0
     while True:
-        core = steps(Settings("lock", 1), 0)
-        core.ledger.adopt(0.0)
+        core = core_of(1, steps)
         giver = core.take(process_of(1), 1, False)
         assert giver is not None
         claims = {key: thread_caller("lock", process_of(key), 0, 1, False) for key in (2, 3)}
@@ -295,8 +261,7 @@ def test_an_eventual_release_cut_at_any_bytecode_frees_the_slot_and_wakes_the_ne
 ) -> None:
     cuts = 0
     while True:
-        core = steps(Settings("lock", 1, fairness="eventual"), 0)
-        core.ledger.adopt(0.0)
+        core = core_of(1, steps, fairness="eventual")
         giver = core.take(process_of(1), 1, False)
         assert giver is not None
         claim = thread_caller("lock", process_of(2), 0, 1, False)
@@ -325,8 +290,7 @@ def test_a_wait_cut_at_any_bytecode_leaves_nothing_behind(line: bool, steps: typ
     here: Any = SimpleNamespace(deferred=None)
     left: list[Hold | None] = []
     while True:
-        core = steps(Settings("lock", 1), 0)
-        core.ledger.adopt(0.0)
+        core = core_of(1, steps)
         holds = {1: core.take(process_of(1), 1, False)}
         if line:
             claim = Asked(process_of(2), 2)
@@ -370,11 +334,11 @@ def test_a_wait_cut_at_any_bytecode_leaves_nothing_behind(line: bool, steps: typ
 def test_a_claim_cut_at_any_bytecode_of_joining_can_be_withdrawn(free: bool, steps: type[LockSteps]) -> None:
     cuts = 0
     while True:
-        core, claims = desk_with_a_line(steps, own=True)
+        core, claims = core_with_waiters(steps, own=True)
         if free:
             for key in (2, 3, 4):
                 core.withdraw(claims[key])
-            core.give_back(held(claims[1]))
+            core.give_back(held(claims[1].hold))
         claims[9] = claim = Asked(process_of(9), 9)
         was_cut = cut_at(cuts + 1, lambda core=core, claim=claim: core.join(claim))
         assert not core.combiner.busy
@@ -398,8 +362,7 @@ def test_a_claim_cut_at_any_bytecode_of_joining_can_be_withdrawn(free: bool, ste
 def test_a_grant_cut_at_any_bytecode_leaves_the_slot_free(steps: type[LockSteps]) -> None:
     used = []
     while True:
-        core = steps(Settings("lock", 1), 0)
-        core.ledger.adopt(0.0)
+        core = core_of(1, steps)
         was_cut = cut_at(len(used) + 1, lambda core=core: core.take(process_of(1), 1, False))
         assert not core.combiner.busy
         assert not core.combiner.requests
@@ -412,61 +375,61 @@ def test_a_grant_cut_at_any_bytecode_leaves_the_slot_free(steps: type[LockSteps]
     assert not any(used[:-3])
 
 
-def test_a_gate_cut_at_any_bytecode_is_open_afterwards_and_has_lost_no_step() -> None:
+def test_a_combiner_cut_at_any_bytecode_is_free_afterwards_and_has_lost_no_step() -> None:
     opcode = 0
     while True:
         opcode += 1
         done: list[str] = []
         mended: list[str] = []
-        gate = Combiner(lambda mended=mended: mended.append("mended"))
+        combiner = Combiner(lambda mended=mended: mended.append("mended"))
 
-        def submit(gate: Combiner = gate, done: list[str] = done) -> None:
-            gate.submit(lambda: done.append("first") if "first" not in done else None)
+        def submit(combiner: Combiner = combiner, done: list[str] = done) -> None:
+            combiner.submit(lambda: done.append("first") if "first" not in done else None)
 
         was_cut = cut_at(opcode, submit)
-        assert not gate.busy
-        gate.submit(lambda done=done: done.append("second"))
+        assert not combiner.busy
+        combiner.submit(lambda done=done: done.append("second"))
         assert done[-1] == "second"
         if was_cut and "first" not in done:
             # Cut before it was even queued: whoever submitted it knows from the exception.
             assert opcode < 15
-        assert not gate.requests
+        assert not combiner.requests
         if not was_cut:
             break
     assert opcode > 30
 
 
 def test_a_step_that_always_fails_is_given_up_so_that_others_get_through() -> None:
-    gate = Combiner(lambda: None)
+    combiner = Combiner(lambda: None)
     done: list[str] = []
 
     def fail() -> None:
         raise ValueError("always")
 
     with pytest.raises(ValueError, match="always"):
-        gate.submit(fail)
-    gate.submit(lambda: done.append("next"))
+        combiner.submit(fail)
+    combiner.submit(lambda: done.append("next"))
     assert done == ["next"]
 
 
 def test_a_step_on_top_of_a_step_waits_until_that_is_over() -> None:
     """As a finalizer or a signal handler that runs in the middle of one."""
-    gate = Combiner(lambda: None)
+    combiner = Combiner(lambda: None)
     done: list[str] = []
 
     def outer() -> None:
-        gate.submit(lambda: done.append("inner"))
-        assert gate.decide(lambda: "decided") is None
-        assert gate.visit(lambda: list(done)) == []
+        combiner.submit(lambda: done.append("inner"))
+        assert combiner.decide(lambda: "decided") is None
+        assert combiner.visit(lambda: list(done)) == []
         done.append("outer")
 
-    gate.submit(outer)
+    combiner.submit(outer)
     assert done == ["outer", "inner"]
-    assert gate.decide(lambda: "decided") == "decided"
+    assert combiner.decide(lambda: "decided") == "decided"
 
 
 def test_who_decides_while_somebody_else_is_inside_gets_the_answer_afterwards() -> None:
-    gate = Combiner(lambda: None)
+    combiner = Combiner(lambda: None)
     inside, on = threading.Event(), threading.Event()
     ran_in: list[int] = []
 
@@ -478,13 +441,13 @@ def test_who_decides_while_somebody_else_is_inside_gets_the_answer_afterwards() 
         ran_in.append(threading.get_ident())
         return "decided"
 
-    owner = threading.Thread(target=gate.submit, args=(long,))
+    owner = threading.Thread(target=combiner.submit, args=(long,))
     owner.start()
     assert inside.wait(10)
     answers: list[str | None] = []
-    asker = threading.Thread(target=lambda: answers.append(gate.decide(step)))
+    asker = threading.Thread(target=lambda: answers.append(combiner.decide(step)))
     asker.start()
-    while not gate.requests[1:]:
+    while not combiner.requests[1:]:
         # The step under way is the first of them.
         assert asker.is_alive()
     assert not answers
@@ -496,26 +459,25 @@ def test_who_decides_while_somebody_else_is_inside_gets_the_answer_afterwards() 
 
 
 def test_a_look_at_a_ledger_whose_step_does_not_end_sees_its_middle(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gates, "VISIT_SECONDS", 0.01)
-    gate = Combiner(lambda: None)
+    monkeypatch.setattr(combiner_module, "VISIT_SECONDS", 0.01)
+    combiner = Combiner(lambda: None)
     inside, on = threading.Event(), threading.Event()
 
     def stuck() -> None:
         inside.set()
         assert on.wait(10)
 
-    owner = threading.Thread(target=gate.submit, args=(stuck,))
+    owner = threading.Thread(target=combiner.submit, args=(stuck,))
     owner.start()
     assert inside.wait(10)
-    assert gate.visit(lambda: "middle") == "middle"
+    assert combiner.visit(lambda: "middle") == "middle"
     on.set()
     owner.join(10)
-    assert not gate.busy
+    assert not combiner.busy
 
 
 def test_slots_that_come_free_together_are_both_used_with_eventual_fairness() -> None:
-    ledger = Ledger("lock", 2, fairness="eventual")
-    ledger.adopt(0.0)
+    ledger = ledger_of(2, fairness="eventual")
     nudged: list[int] = []
 
     class Nudged(Asked):
@@ -533,7 +495,7 @@ def test_slots_that_come_free_together_are_both_used_with_eventual_fairness() ->
     waiting = [claim_of(3), claim_of(4)]
     ledger.fair_at = 9.0
     for holder in holders:
-        ledger.release(held(holder), 1.0)
+        ledger.release(held(holder.hold), 1.0)
     assert nudged == [3]
     ledger.retry(waiting[0], 1.0)
     assert nudged == [3, 4]
@@ -544,10 +506,9 @@ def test_slots_that_come_free_together_are_both_used_with_eventual_fairness() ->
 # -- guests and hand-overs -----------------------------------------------------
 
 
-def shared_desk() -> tuple[Ledger, Hold, Hold]:
+def shared_ledger() -> tuple[Ledger, Hold, Hold]:
     """Two slots: 1 holds both, and may get a guest under the key -1; 2 waits."""
-    ledger = Ledger("lock", 2)
-    ledger.adopt(0.0)
+    ledger = ledger_of(2)
     host = ledger.take(process_of(1), 1, 2, 0.0)
     assert host is not None
     ledger.join(Asked(process_of(2), 2), 0.0)
@@ -593,7 +554,7 @@ def test_a_step_of_a_shared_hold_cut_at_any_bytecode_never_gives_its_slots_to_an
     guest_first, step, keys, used, waiting = SHARED[name]
     cuts = 0
     while True:
-        ledger, host, guest = shared_desk()
+        ledger, host, guest = shared_ledger()
         if guest_first:
             ledger.admit(host, guest, 0.5, True)
         was_cut = cut_at(cuts + 1, lambda a=ledger, b=host, c=guest: step(a, b, c))
@@ -618,7 +579,7 @@ def test_a_step_of_a_shared_hold_cut_at_any_bytecode_never_gives_its_slots_to_an
 
 
 def test_one_guest_at_a_time_carries_on_a_flow_however_it_came_to_be() -> None:
-    ledger, host, first = shared_desk()
+    ledger, host, first = shared_ledger()
     second, named, deeper, deepest, last = (hold_of(key) for key in (-2, -3, -4, -5, -6))
     assert ledger.admit(host, first, 1.0, True) is first
     assert ledger.admit(host, second, 1.0, True) is None

@@ -18,13 +18,11 @@ from resprout.throttle.ledger.ledger import Ledger
 from resprout.throttle.lock.table import cores
 from resprout.throttle.lock.workers import WorkerHandle
 
+from ..claims import Cut
+
 Lock = Callable[..., str]
 InThread = Callable[..., "Future[Any]"]
 SOON = 20.0
-
-
-class Cut(BaseException):
-    """What a KeyboardInterrupt is in real life."""
 
 
 def cut_after(
@@ -146,7 +144,9 @@ def test_a_job_whose_worker_is_started_twice_is_done_once_and_its_slot_is_the_fi
     assert throttle.lock_state(name) == throttle.LockState(0, 0, 0)
 
 
-def test_telling_goes_on_wherever_it_was_interrupted(lock: Lock, interrupted: Callable[..., bool]) -> None:
+def test_the_outbox_is_emptied_wherever_that_was_interrupted(
+    lock: Lock, interrupted: Callable[..., bool]
+) -> None:
     core = cores[lock(1)]
     cuts = 0
     was_cut = True

@@ -15,42 +15,24 @@ import pytest
 
 from resprout import throttle
 from resprout.actors import CallTimeout, GenServer, NoReply, Pid, Reply, process, telemetry
-from resprout.throttle.ledger.holds import Claim, Hold
-from resprout.throttle.ledger.ledger import PATIENCE, Ledger
-from resprout.throttle.lock import lock_steps as desks
+from resprout.throttle.ledger.holds import Hold
+from resprout.throttle.ledger.ledger import PATIENCE
+from resprout.throttle.lock import lock_steps
 from resprout.throttle.lock.callers import ThreadCaller, thread_caller
 from resprout.throttle.lock.combiner import Combiner, _Answer
 from resprout.throttle.lock.fast_steps import FastSteps
 from resprout.throttle.lock.lock_steps import LockSteps
-from resprout.throttle.lock.settings import Settings
 from resprout.throttle.lock.table import cores
+
+from ..claims import Asked, Cut, core_of, ledger_of, process_of
 
 Lock = Callable[..., str]
 InThread = Callable[..., "Future[Any]"]
 SOON = 20.0
 
 
-def process_of(key: int) -> Any:
-    return SimpleNamespace(id=key, attach=lambda resource: None, _gone=False)
-
-
-class Asked(Claim):
+class Here(Asked):
     own = True
-    told = False
-
-    def offer(self, hold: Hold) -> bool:
-        self.told = True
-        return True
-
-    def refuse(self, error: BaseException) -> None:
-        raise AssertionError(error)
-
-    def nudge(self) -> bool:
-        return True
-
-
-class Cut(BaseException):
-    """What a KeyboardInterrupt is in real life."""
 
 
 # -- on top of a step of the same thread ----------------------------------------
@@ -85,7 +67,7 @@ def test_a_lock_may_be_used_on_top_of_its_own_step(
         return 0.0
 
     # The time is asked for inside the combiner.
-    monkeypatch.setattr(desks, "monotonic", on_top)
+    monkeypatch.setattr(lock_steps, "monotonic", on_top)
     throttle.acquire(name)
     assert inside
     throttle.release(name)
@@ -180,9 +162,9 @@ def test_an_acquire_in_a_signal_handler_nests_on_a_grant_that_comes_in_its_midst
 
     def handler() -> None:
         # The grant comes between the acquire's look and its step.
-        desks.watched.append(lambda pid, wanted: (free(), other()))
+        lock_steps.watched.append(lambda pid, wanted: (free(), other()))
         throttle.acquire(name)
-        desks.watched.clear()
+        lock_steps.watched.clear()
         throttle.release(name)
 
     claim = waiting_in_main(name, handler)
@@ -193,12 +175,11 @@ def test_an_acquire_in_a_signal_handler_nests_on_a_grant_that_comes_in_its_midst
 
 
 def test_a_grant_to_whoever_has_just_given_back_below_counts_their_slots_once() -> None:
-    ledger = Ledger("lock", 2, fairness="eventual")
-    ledger.adopt(0.0)
+    ledger = ledger_of(2, fairness="eventual")
     first, second = (ledger.take(process_of(key), key, 1, 0.0) for key in (2, 3))
     assert first is not None
     assert second is not None
-    waiting = Asked(process_of(1), 1)
+    waiting = Here(process_of(1), 1)
     ledger.join(waiting, 0.0)
     ledger.drop(first)
     barged = ledger.take(process_of(1), 1, 1, 0.0)
@@ -206,7 +187,7 @@ def test_a_grant_to_whoever_has_just_given_back_below_counts_their_slots_once() 
     # Given back, and not yet taken out, when its process is served through its claim.
     barged.depth = 0
     ledger.release(second, 5.0)
-    assert waiting.told
+    assert waiting.granted
     ledger.release(barged, 5.0)
     ledger.release(waiting, 5.0)
     assert ledger.used == 0
@@ -220,8 +201,7 @@ def test_a_grant_to_whoever_has_just_given_back_below_counts_their_slots_once() 
 def test_a_hand_over_that_is_cut_after_the_taker_has_given_back_is_not_repeated(
     written_out: bool, in_thread: InThread
 ) -> None:
-    core = FastSteps(Settings("lock", 1), 0)
-    core.ledger.adopt(0.0)
+    core = core_of(1)
     held = core.take(process_of(1), 1, False)
     assert held is not None
 
@@ -247,7 +227,7 @@ def test_a_hand_over_that_is_cut_after_the_taker_has_given_back_is_not_repeated(
     assert core.ledger.token == 2, "one grant each"
 
 
-def test_a_second_interrupt_does_not_shut_the_gate() -> None:
+def test_a_second_interrupt_does_not_leave_the_combiner_busy() -> None:
     mended: list[int] = []
     cuts = [1, 2]
 
@@ -257,7 +237,7 @@ def test_a_second_interrupt_does_not_shut_the_gate() -> None:
             cuts.pop()
             raise Cut
 
-    gate = Combiner(mend)
+    combiner = Combiner(mend)
 
     def step() -> None:
         if len(cuts) == 2:
@@ -265,16 +245,16 @@ def test_a_second_interrupt_does_not_shut_the_gate() -> None:
             raise Cut
 
     with pytest.raises(Cut):
-        gate.submit(step)
-    assert not gate.busy
-    gate.drain()
+        combiner.submit(step)
+    assert not combiner.busy
+    combiner.drain()
     assert mended == [1, 0]
-    assert not gate.requests
+    assert not combiner.requests
 
 
 @pytest.mark.parametrize("others", [0, 2])
 @pytest.mark.parametrize("options", [{}, {"rate": "1000000/s"}])
-def test_a_stack_without_room_shuts_no_gate_and_keeps_no_slot(
+def test_a_stack_without_room_leaves_no_combiner_busy_and_keeps_no_slot(
     lock: Lock, in_thread: InThread, options: Any, others: int
 ) -> None:
     name = lock(1, **options)
@@ -308,8 +288,7 @@ def test_a_stack_without_room_shuts_no_gate_and_keeps_no_slot(
 def test_steps_that_others_left_are_done_when_the_way_out_is_cut(
     where: str, listened: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    core = FastSteps(Settings("lock", 1), 0)
-    core.ledger.adopt(0.0)
+    core = core_of(1)
     if listened:
         core.ledger.report = lambda change: None
         core.ledger.settle()
@@ -325,7 +304,7 @@ def test_steps_that_others_left_are_done_when_the_way_out_is_cut(
             raise Cut
         real(self)
 
-    waiting = Asked(process_of(2), 2)
+    waiting = Here(process_of(2), 2)
     if where == "release":
         core.join(waiting)
     # Somebody else comes by while this thread is inside: what comes after that is cut.
@@ -341,7 +320,7 @@ def test_steps_that_others_left_are_done_when_the_way_out_is_cut(
     assert left == [1]
     assert not core.combiner.requests
     assert not core.combiner.busy
-    assert waiting.told == (where == "release")
+    assert waiting.granted == (where == "release")
 
 
 # -- who can't be woken ---------------------------------------------------------
@@ -376,10 +355,9 @@ def test_a_slot_offered_to_a_task_whose_loop_was_closed_goes_to_the_next(
 
 
 def test_a_dead_task_that_was_nudged_is_passed_over() -> None:
-    ledger = Ledger("lock", 1, fairness="eventual")
-    ledger.adopt(0.0)
+    ledger = ledger_of(1, fairness="eventual")
 
-    class Dead(Asked):
+    class Dead(Here):
         def offer(self, hold: Hold) -> bool:
             return False
 
@@ -388,7 +366,7 @@ def test_a_dead_task_that_was_nudged_is_passed_over() -> None:
 
     first = ledger.take(process_of(1), 1, 1, 0.0)
     assert first is not None
-    dead, alive = Dead(process_of(2), 2), Asked(process_of(3), 3)
+    dead, alive = Dead(process_of(2), 2), Here(process_of(3), 3)
     ledger.join(dead, 0.0)
     ledger.join(alive, 0.0)
     ledger.fair_at = 9.0
@@ -396,7 +374,7 @@ def test_a_dead_task_that_was_nudged_is_passed_over() -> None:
     assert alive.nudged
     assert dead not in ledger.queue
     ledger.retry(alive, 1.0)
-    assert alive.told
+    assert alive.granted
 
 
 class Holder(GenServer):
@@ -430,11 +408,11 @@ def test_who_waits_for_a_lock_first_gives_away_the_drains_that_it_owes(
             throttle.release(name)
             done.append(name)
 
-    telemetry.attach("owed", ("resprout", "process", "exited"), hear)
+    telemetry.attach("a release", ("resprout", "process", "exited"), hear)
     try:
         process.exit(victim, "kill")
     finally:
-        telemetry.detach("owed")
+        telemetry.detach("a release")
     assert done == [name]
     GenServer.stop(holder)
 
@@ -452,13 +430,12 @@ def test_a_bounded_line_that_has_emptied_sheds_nobody_who_could_run(lock: Lock) 
 
 
 def test_a_heavy_head_is_not_starved_with_eventual_fairness() -> None:
-    ledger = Ledger("lock", 2, fairness="eventual")
-    ledger.adopt(0.0)
+    ledger = ledger_of(2, fairness="eventual")
     first = ledger.take(process_of(1), 1, 1, 0.0)
     second = ledger.take(process_of(2), 2, 1, 0.0)
     assert first is not None
     assert second is not None
-    heavy = Asked(process_of(3), 3, 2)
+    heavy = Here(process_of(3), 3, 2)
     ledger.join(heavy, 0.0)
     ledger.fair_at = 1.0
     ledger.release(first, 0.5)
@@ -466,27 +443,26 @@ def test_a_heavy_head_is_not_starved_with_eventual_fairness() -> None:
     first = ledger.take(process_of(1), 1, 1, 0.6)
     assert first is not None
     ledger.release(first, 1.0 + PATIENCE)
-    assert not heavy.told
+    assert not heavy.granted
     # It was its turn, but one slot is not enough: that one is kept for it.
     assert ledger.take(process_of(1), 1, 1, 2.0) is None
-    light = Asked(process_of(4), 4)
+    light = Here(process_of(4), 4)
     ledger.join(light, 2.0)
-    assert not light.told
+    assert not light.granted
     ledger.release(second, 2.1)
-    assert heavy.told
+    assert heavy.granted
     ledger.release(heavy, 9.0)
-    assert light.told
+    assert light.granted
     # And then whoever comes may pass again.
     assert ledger.take(process_of(1), 1, 1, 9.1) is not None
 
 
 def test_a_job_given_to_a_worker_is_found_again_after_a_cut() -> None:
-    ledger = Ledger("lock", 2)
-    ledger.adopt(0.0)
+    ledger = ledger_of(2)
     held = ledger.take(process_of(1), 1, 2, 0.0)
     assert held is not None
 
-    class Job(Asked):
+    class Job(Here):
         own = False
         holds: list[Hold]
 
@@ -531,14 +507,13 @@ def expire(fire: Callable[[], object]) -> Any:
 @pytest.mark.parametrize("steps", [LockSteps, FastSteps])
 def test_who_goes_in_does_what_others_have_left_to_whoever_they_found_there(steps: type[LockSteps]) -> None:
     """Also if it only wants to know whether a slot is free."""
-    core = steps(Settings("lock", 1), 0)
-    core.ledger.adopt(0.0)
+    core = core_of(1, steps)
     left: list[int] = []
     core.combiner.requests.append(lambda: left.append(1))
     hold = core.take(process_of(1), 1, False)
     assert left == [1]
     core.combiner.requests.append(lambda: left.append(2))
-    core.join(Asked(process_of(2), 2))
+    core.join(Here(process_of(2), 2))
     assert left == [1, 2]
     if hold is not None:
         core.combiner.requests.append(lambda: left.append(3))

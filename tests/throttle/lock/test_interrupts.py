@@ -529,24 +529,24 @@ def test_a_storm_of_interrupts_costs_no_slot_no_waiter_no_job_no_key_and_no_proc
 
 @at_safe_points
 @pytest.mark.parametrize("way", ["drain", "submit", "decide"])
-def test_the_gate_is_left_wherever_an_interrupt_comes(interrupted: Interrupt, way: str) -> None:
+def test_the_combiner_is_left_wherever_an_interrupt_comes(interrupted: Interrupt, way: str) -> None:
     """Also at the jump back of its loops, with steps of others in line."""
     cuts = 0
     was_cut = True
     while was_cut:
         cuts += 1
         done: set[str] = set()
-        gate = Combiner(lambda done=done: done.add("mended"))
-        gate.requests += [partial(done.add, each) for each in ("first", "second", "third")]
+        combiner = Combiner(lambda done=done: done.add("mended"))
+        combiner.requests += [partial(done.add, each) for each in ("first", "second", "third")]
         step = partial(done.add, "own")
         steps = {
-            "drain": gate.drain,
-            "submit": partial(gate.submit, step),
-            "decide": partial(gate.decide, step),
+            "drain": combiner.drain,
+            "submit": partial(combiner.submit, step),
+            "decide": partial(combiner.decide, step),
         }
         was_cut = interrupted(cuts, steps[way], exact=True)
-        assert not gate.busy
-        gate.drain()
+        assert not combiner.busy
+        combiner.drain()
         assert {"first", "second", "third"} <= done
         assert was_cut or way == "drain" or "own" in done
     assert cuts > 5
@@ -559,14 +559,14 @@ def test_the_turn_to_tell_is_given_back_wherever_an_interrupt_comes(interrupted:
     while was_cut:
         cuts += 1
         told: set[int] = set()
-        teller = Outbox()
+        outbox = Outbox()
         for each in range(3):
-            teller.later(partial(told.add, each))
-        was_cut = interrupted(cuts, teller.flush, exact=True)
-        teller.flush()
+            outbox.later(partial(told.add, each))
+        was_cut = interrupted(cuts, outbox.flush, exact=True)
+        outbox.flush()
         until(lambda told=told: told == {0, 1, 2})
-        until(lambda teller=teller: not teller._outbox)
-        teller.later(partial(told.add, 3))
-        teller.flush()
+        until(lambda outbox=outbox: not outbox._outbox)
+        outbox.later(partial(told.add, 3))
+        outbox.flush()
         until(lambda told=told: 3 in told)
     assert cuts > 5

@@ -17,32 +17,18 @@ import pytest
 from resprout import throttle
 from resprout.actors import CallTimeout, NotHeld, Pid, ServerExit, process
 from resprout.throttle.ledger.holds import Hold
-from resprout.throttle.lock import lock_steps as desks
+from resprout.throttle.lock import lock_steps
 from resprout.throttle.lock.callers import GRANTED, TaskCaller, thread_caller
 from resprout.throttle.lock.fast_steps import FastSteps
-from resprout.throttle.lock.settings import Settings
 from resprout.throttle.lock.table import cores
 from resprout.throttle.lock.waiting import _decided, queue_up
+
+from ..claims import core_of, held, process_of
 
 Lock = Callable[..., str]
 InThread = Callable[..., "Future[Any]"]
 Interrupted = Callable[..., bool]
 SOON = 20.0
-
-
-def process_of(key: int) -> Any:
-    return SimpleNamespace(id=key, attach=lambda resource: None, _gone=False)
-
-
-def desk_of(num_slots: int) -> FastSteps:
-    core = FastSteps(Settings("lock", num_slots), 0)
-    core.ledger.adopt(0.0)
-    return core
-
-
-def held(hold: Hold | None) -> Hold:
-    assert hold is not None
-    return hold
 
 
 # -- threads that sleep ---------------------------------------------------------
@@ -111,7 +97,7 @@ def test_an_exit_signal_ends_a_wait_and_its_place_in_the_line(
 
 
 def test_a_process_that_dies_in_the_moment_of_its_grant_hands_that_on() -> None:
-    core = desk_of(1)
+    core = core_of(1)
     giver = held(core.take(process_of(1), 1, False))
     me: Any = process_of(9)
 
@@ -180,14 +166,14 @@ def test_who_watches_is_asked_in_a_crowd_as_well(
         assert has.wait(SOON)
         waits.append(in_thread(throttle.run, name, int))
         quiet_line(name).until_waiting(1)
-    desks.watched.append(forbid)
+    lock_steps.watched.append(forbid)
     try:
         with pytest.raises(Forbidden):
             throttle.acquire(name)
         with pytest.raises(Forbidden):
             asyncio.run(known())
     finally:
-        desks.watched.remove(forbid)
+        lock_steps.watched.remove(forbid)
         if in_a_crowd:
             on.set()
         for wait in waits:
@@ -235,7 +221,7 @@ def waiting_for(core: FastSteps, me: Any, weight: int = 1) -> Hold:
 
 
 def test_who_holds_already_nests_though_others_wait() -> None:
-    core = desk_of(1)
+    core = core_of(1)
     me = fake_thread(1, sleeper=None)
     hold = held(core.take(me, 1, False))
     core.join(thread_caller("lock", process_of(2), 0, 1, False))
@@ -244,7 +230,7 @@ def test_who_holds_already_nests_though_others_wait() -> None:
 
 
 def test_a_weight_that_a_resize_has_made_too_heavy_is_refused_in_a_crowd() -> None:
-    core = desk_of(1)
+    core = core_of(1)
     held(core.take(process_of(1), 1, False))
     core.join(thread_caller("lock", process_of(2), 0, 1, False))
     with pytest.raises(ValueError, match="which is 1, got: 2"):
@@ -253,7 +239,7 @@ def test_a_weight_that_a_resize_has_made_too_heavy_is_refused_in_a_crowd() -> No
 
 
 def test_two_claims_of_one_process_are_answered_together_and_by_one_slot() -> None:
-    core = desk_of(1)
+    core = core_of(1)
     giver = held(core.take(process_of(1), 1, False))
     me = process_of(2)
     first, second = (thread_caller("lock", me, 0, 1, False) for _ in range(2))
@@ -274,7 +260,7 @@ def test_two_claims_of_one_process_survive_an_interrupt_of_whoever_gives_to_them
     was_cut = True
     while was_cut:
         cuts += 1
-        core = desk_of(1)
+        core = core_of(1)
         giver = held(core.take(process_of(1), 1, False))
         me = process_of(2)
         first, second = (thread_caller("lock", me, 0, 1, False) for _ in range(2))
@@ -296,7 +282,7 @@ def test_two_claims_of_one_process_survive_an_interrupt_of_whoever_gives_to_them
 
 
 def test_a_hold_that_was_taken_from_its_holder_is_not_handed_over_when_that_gives_back() -> None:
-    core = desk_of(1)
+    core = core_of(1)
     giver = held(core.take(process_of(1), 1, False))
     claims = [thread_caller("lock", process_of(key), 0, 1, False) for key in (2, 3)]
     for claim in claims:
@@ -310,7 +296,7 @@ def test_a_hold_that_was_taken_from_its_holder_is_not_handed_over_when_that_give
 
 
 def test_who_has_given_up_is_neither_granted_nor_nudged() -> None:
-    core = desk_of(1)
+    core = core_of(1)
 
     async def in_task() -> TaskCaller:
         return TaskCaller("lock", process_of(2), 0, 1, False)
