@@ -16,6 +16,8 @@ from typing import Any
 
 import pytest
 
+from .interrupting import traced
+
 if "free-threading" in sys.version:
     # What programs that tests start write is compared; that resprout warns there has a test of its own.
     # (Not in the very words of the option -W that some give them: Python drops the second of two equal ones.)
@@ -27,8 +29,6 @@ PATIENCE = 5.0
 """Seconds that what a test has stopped may take to be gone."""
 RUNTIME_THREADS = ("resprout-kernel", "resprout-closer", "pytest_timeout")
 """Threads that serve all tests."""
-
-
 SLOW = (
     "conformance/",
     "examples/test_orders_run",
@@ -111,16 +111,10 @@ def interrupted() -> Callable[..., bool]:
                     raise KeyboardInterrupt
             return trace
 
-        before = sys.gettrace()
-        # Python 3.12 looks for this when tracing begins.
-        sys._getframe().f_trace_opcodes = True
-        sys.settrace(trace)
         try:
-            step()
+            traced(trace, step)
         except KeyboardInterrupt:
             pass
-        finally:
-            sys.settrace(before)
         # Also when it came in a finalizer, where Python ignores it.
         return left <= 0
 
@@ -223,9 +217,7 @@ def _check_threads(before: set[threading.Thread]) -> None:
 
 
 def _gone(left_over: Callable[[], list[object] | list[str]]) -> bool:
-    """Look again and again until nothing is left over; what a death sets off ends a moment after it is
-    told.
-    """
+    """Look until nothing is left over: what a death sets off ends a moment after it is told."""
     deadline = time.monotonic() + PATIENCE
     pause = threading.Event()
     while left_over():
@@ -247,7 +239,7 @@ def hasty() -> Iterator[None]:
 @pytest.fixture
 def end() -> Callable[..., object]:
     """Send an exit signal and wait until its target is dead; the reason that a monitor gets."""
-    from .scripted import await_end
+    from .waiting import await_end
 
     return await_end
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 from typing import Any
 
-from resprout.actors import Down, GenServer, NoReply, Ok, Pid, Reply, Stop, process
+from resprout.actors import GenServer, NoReply, Ok, Pid, Reply, Stop
 
 WATCHDOG = 30.0
 
@@ -100,11 +100,3 @@ class Slot:
     def so_far(self) -> list[tuple[str, object]]:
         """What it has been told and nobody has taken."""
         return list(self.told.queue)
-
-
-def await_end(pid: Pid, reason: object = "kill") -> object:
-    """Send an exit signal and wait until its target is dead; the reason that a monitor gets."""
-    ref = process.monitor(pid)
-    process.exit(pid, reason)
-    down = process.receive(lambda message: isinstance(message, Down) and message.ref is ref, timeout=WATCHDOG)
-    return down.reason

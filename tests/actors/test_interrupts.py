@@ -3,35 +3,23 @@
 from __future__ import annotations
 
 import signal
-import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
 import pytest
 
-from resprout.actors import Crash, Future, GenServer, Ok, Reply, ServerExit, process
+from resprout.actors import Crash, Future, GenServer, Ok, Reply, ServerExit
 from resprout.actors import sys as sys_module
 from resprout.actors.engine import kernel
 from resprout.actors.servers.dispatch import Interrupted
 
+from ..interrupting import at_safe_points
+from ..waiting import until
+
 Interrupt = Callable[..., bool]
 SOON = 20.0
-
-at_safe_points = pytest.mark.skipif(
-    sys.version_info < (3, 11),
-    reason="CPython 3.10 looks for signals between any two opcodes: see docs/semantics.md, Ctrl-C",
-)
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Wait for what another thread is about to do; nothing tells, so it is looked at again and again."""
-    deadline = time.monotonic() + SOON
-    while not condition():
-        assert time.monotonic() < deadline
-        process.sleep(0)
 
 
 @at_safe_points

@@ -11,7 +11,8 @@ import pytest
 from resprout.actors import Pid, process
 from resprout.registry import Registry
 
-from ..scripted import Runs, await_end
+from ..scripted import Runs
+from ..waiting import await_end
 
 _numbers = itertools.count(1)
 

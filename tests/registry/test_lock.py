@@ -14,6 +14,8 @@ import pytest
 from resprout.actors import BlockingInLoop, CallTimeout, Down, Future, process
 from resprout.registry import Registry, UnknownRegistry
 
+from ..interrupting import at_safe_points
+
 Start = Callable[..., Any]
 WATCHDOG = 30.0
 
@@ -363,10 +365,7 @@ def test_a_timeout_is_checked_also_when_nobody_waits(registry: str, timeout: Any
     assert Registry.statistics(registry).locked == 0
 
 
-@pytest.mark.skipif(
-    sys.version_info < (3, 11),
-    reason="CPython 3.10 looks for signals between any two opcodes: see docs/semantics.md, Ctrl-C",
-)
+@at_safe_points
 @pytest.mark.parametrize("crowd", [0, 2])
 def test_a_lock_whose_holder_is_interrupted_anywhere_is_free_for_the_next(
     registry: str, crowd: int, interrupted: Callable[..., bool]
@@ -402,10 +401,7 @@ def test_a_lock_whose_holder_is_interrupted_anywhere_is_free_for_the_next(
     assert cuts > 20
 
 
-@pytest.mark.skipif(
-    sys.version_info < (3, 11),
-    reason="CPython 3.10 looks for signals between any two opcodes: see docs/semantics.md, Ctrl-C",
-)
+@at_safe_points
 @pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
 def test_a_task_that_is_interrupted_anywhere_in_a_lock_leaves_it_free(
     registry: str, interrupted: Callable[..., bool]

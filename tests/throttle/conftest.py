@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from typing import Any
@@ -14,7 +13,8 @@ import pytest
 from resprout import throttle
 from resprout.actors import LockNotFound, Pid, telemetry
 
-from ..scripted import Runs, await_end
+from ..scripted import Runs
+from ..waiting import await_end, until
 
 WATCHDOG = 30.0
 _numbers = itertools.count(1)
@@ -111,11 +111,7 @@ class QuietQueue(WaitQueue):
         self.name = name
 
     def until(self, condition: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + WATCHDOG
-        while not condition():
-            assert time.monotonic() < deadline
-            # Nothing tells: let the others run, and look again.
-            time.sleep(0)
+        until(condition)
 
 
 @pytest.fixture

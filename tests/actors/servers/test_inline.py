@@ -14,6 +14,9 @@ import pytest
 
 from resprout.actors import CallTimeout, GenServer, NoReply, Ok, Pid, Reply, ResproutError, process
 
+from ...interrupting import at_safe_points
+from ...waiting import until
+
 WATCHDOG = 20.0
 SOON = 5.0
 
@@ -74,20 +77,11 @@ def test_a_long_chain_of_casts_does_not_recurse():
 
     chain[0].cast(forward(0))
     chain[-1].call("barrier")
-    deadline_reached = _poll(lambda: seen)
-    assert deadline_reached == [9_999]
+    # What is handed to the pool comes a moment later.
+    until(lambda: seen)
+    assert seen == [9_999]
     for pid in chain:
         process.exit(pid, "kill")
-
-
-def _poll(look: Any) -> Any:
-    """What is handed to the pool comes a moment later."""
-    import time
-
-    deadline = time.monotonic() + WATCHDOG
-    while not (found := look()) and time.monotonic() < deadline:
-        threading.Event().wait(0.001)
-    return found
 
 
 def test_a_ring_goes_round_many_times():
@@ -435,7 +429,7 @@ def test_another_threads_call_is_not_lost_when_the_drainer_is_interrupted():
 
     def wait_for_the_other(server: Any) -> None:
         thread.start()
-        _poll(lambda: server.pid.mailbox_length())
+        until(lambda: server.pid.mailbox_length())
 
     thread = threading.Thread(target=ask)
     with pytest.raises(KeyboardInterrupt):
@@ -536,10 +530,7 @@ def _depth() -> int:
     return depth
 
 
-@pytest.mark.skipif(
-    sys.version_info < (3, 11),
-    reason="CPython 3.10 looks for signals between any two opcodes: see docs/semantics.md, Ctrl-C",
-)
+@at_safe_points
 def test_interrupts_anywhere_in_the_runtime_break_nothing():
     """Interrupts arrive between any two bytecodes of deliveries, drains and deaths; afterwards
     everything still works.

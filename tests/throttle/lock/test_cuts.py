@@ -1,7 +1,4 @@
-"""Each step, cut off by an exception at every one of its bytecodes: what is left is right after a mend.
-
-And nobody is lost.
-"""
+"""Each step, cut off at every one of its bytecodes: after a mend all is right, and nobody is lost."""
 
 from __future__ import annotations
 
@@ -24,6 +21,7 @@ from resprout.throttle.lock.fast_steps import FastSteps
 from resprout.throttle.lock.lock_steps import LockSteps
 from resprout.throttle.lock.waiting import queue_up
 
+from ...interrupting import traced
 from ..claims import Asked, Cut, core_of, held, ledger_of, process_of
 
 EFFECTLESS = {dis.opmap[name] for name in ("NOP", "NOT_TAKEN") if name in dis.opmap}
@@ -55,16 +53,10 @@ def cut_at(opcode: int, step: Callable[[], object]) -> bool:
                 raise Cut
         return trace
 
-    before = sys.gettrace()
-    # Python 3.12 looks for this when tracing begins.
-    sys._getframe().f_trace_opcodes = True
-    sys.settrace(trace)
     try:
-        step()
+        traced(trace, step)
     except Cut:
         return True
-    finally:
-        sys.settrace(before)
     return False
 
 

@@ -13,7 +13,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import suppress
@@ -31,16 +30,14 @@ from resprout.throttle.lock.outbox import Outbox
 from resprout.throttle.lock.table import cores
 from resprout.throttle.slot import slot
 
+from ...interrupting import at_safe_points
+from ...waiting import until
+
 Lock = Callable[..., str]
 Interrupt = Callable[..., bool]
 InThread = Callable[..., "Future[Any]"]
 SOON = 20.0
 FREE = LockState(0, 0, 0)
-
-at_safe_points = pytest.mark.skipif(
-    sys.version_info < (3, 11),
-    reason="CPython 3.10 looks for signals between any two opcodes: see docs/semantics.md, Ctrl-C",
-)
 
 
 @pytest.fixture
@@ -65,14 +62,6 @@ class Counter(GenServer):
 
     def handle_call(self, message: Any, from_: Any, state: int) -> Reply:
         return Reply(state + 1, state + 1)
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Wait for what another thread is about to do; nothing tells, so it is looked at again and again."""
-    deadline = time.monotonic() + SOON
-    while not condition():
-        assert time.monotonic() < deadline
-        process.sleep(0)
 
 
 def is_free(name: str) -> bool:
@@ -521,7 +510,7 @@ def test_a_job_whose_cancellation_is_interrupted_has_an_end(lock: Lock, interrup
 @pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="needs signals for one thread")
 def test_a_storm_of_interrupts_costs_no_slot_no_waiter_no_job_no_key_and_no_process() -> None:
     """Beside threads that do the same and are not to notice anything."""
-    storm = Path(__file__).parent.parent / "interrupt_storm.py"
+    storm = Path(__file__).parent / "interrupt_storm.py"
     done = subprocess.run([sys.executable, str(storm)], capture_output=True, text=True, timeout=3 * SOON)
     assert done.returncode == 0, done.stdout + done.stderr
     assert int(done.stdout) > 50

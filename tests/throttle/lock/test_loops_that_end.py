@@ -24,6 +24,8 @@ from resprout.actors.runtime.loop_bells import bells_of
 from resprout.throttle.lock.callers import TaskCaller
 from resprout.throttle.lock.table import cores
 
+from ...waiting import until
+
 WATCHDOG = 30.0
 LOOPS = int(os.environ.get("LOOPS", "300"))
 
@@ -184,10 +186,7 @@ def test_keys_of_a_dropped_loops_task_are_free_also_where_they_linger(lock):
     del loop
     gc.collect()
     assert Registry.lock(registry, "locked", lambda: "locked", timeout=WATCHDOG) == "locked"
-    deadline = time.monotonic() + WATCHDOG
-    while Registry.count(registry) or not is_free(registry):
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
+    until(lambda: not Registry.count(registry) and is_free(registry))
     process.unlink(pid)
     pid.stop()
 

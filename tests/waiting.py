@@ -1,0 +1,26 @@
+"""Waits that end: for a death, and for what nothing tells of."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from resprout.actors import Down, Pid, process
+
+WATCHDOG = 30.0
+
+
+def await_end(pid: Pid, reason: object = "kill") -> object:
+    """Send an exit signal and wait until its target is dead; the reason that a monitor gets."""
+    ref = process.monitor(pid)
+    process.exit(pid, reason)
+    down = process.receive(lambda message: isinstance(message, Down) and message.ref is ref, timeout=WATCHDOG)
+    return down.reason
+
+
+def until(condition: Callable[[], object]) -> None:
+    """Wait for what another thread is about to do; nothing tells, so it is looked at again and again."""
+    deadline = time.monotonic() + WATCHDOG
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0)
