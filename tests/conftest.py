@@ -5,6 +5,7 @@ from __future__ import annotations
 import dis
 import faulthandler
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -17,6 +18,7 @@ from typing import Any
 import pytest
 
 from .interrupting import traced
+from .programs import PYTHON
 
 if "free-threading" in sys.version:
     # What programs that tests start write is compared; that resprout warns there has a test of its own.
@@ -267,6 +269,14 @@ def supervised() -> Iterator[Callable[..., Any]]:
     process.trap_exit(bool(before))
 
 
+@pytest.fixture
+def hangups_are_not_ignored() -> Iterator[None]:
+    """Whoever runs the tests may have them ignored (nohup), which programs that they start would inherit."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 FORKED = """
 # Python 3.12 and later warn of every fork of a process with threads, and the runtime has some.
 warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
@@ -312,15 +322,7 @@ def forking() -> Callable[[str], list[str]]:
 
     def run(source: str) -> list[str]:
         done = subprocess.run(
-            [
-                sys.executable,
-                "-W",
-                "error",
-                "-W",
-                "ignore:resprout is experimental",
-                "-c",
-                FORKING + textwrap.dedent(source),
-            ],
+            [*PYTHON, "-c", FORKING + textwrap.dedent(source)],
             capture_output=True,
             text=True,
             timeout=30.0,

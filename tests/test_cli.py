@@ -21,7 +21,10 @@ import pytest
 
 from resprout.cli import main
 
+from .programs import resprout as command
+
 WATCHDOG = 60.0
+pytestmark = pytest.mark.usefixtures("hangups_are_not_ignored")
 
 WORK = '''
 """Workers for the trees of these tests; what they do is in the file `log`, in that order."""
@@ -32,6 +35,7 @@ from pathlib import Path
 from resprout.actors import GenServer, NoReply, Ok, Stop, process
 from resprout.observer import Progress
 from resprout.supervision import ChildSpec, DynamicSupervisor
+
 
 HERE = Path(__file__).parent
 
@@ -203,14 +207,6 @@ class Workplace:
         return found
 
 
-@pytest.fixture(autouse=True)
-def hangups_are_not_ignored() -> Iterator[None]:
-    """Whoever runs the tests may have them ignored (nohup), which programs that they start would inherit."""
-    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
-    yield
-    signal.signal(signal.SIGHUP, before)
-
-
 @pytest.fixture
 def place(tmp_path: Path) -> Workplace:
     (tmp_path / "work.py").write_text(WORK)
@@ -259,19 +255,6 @@ def begin(place: Workplace) -> Iterator[Begin]:
         for pipe in (program.stdout, program.stderr):
             if pipe is not None:
                 pipe.close()
-
-
-def command(*arguments: object) -> list[str]:
-    return [
-        sys.executable,
-        "-W",
-        "error",
-        "-W",
-        "ignore:resprout is experimental",
-        "-m",
-        "resprout",
-        *map(str, arguments),
-    ]
 
 
 def until(program: subprocess.Popen[str], word: str) -> None:
@@ -380,9 +363,28 @@ def test_help_has_examples(arguments: list[str], capsys: pytest.CaptureFixture[s
         (["run", "t.yaml", "--plain", "--quiet"], "not allowed with argument --plain"),
         (["check", "t.yaml", "-"], "error: expected one TREE.yaml, got: t.yaml -\n"),
         (["check", "t.yaml", "u.yaml"], "error: expected one TREE.yaml, got: t.yaml u.yaml\n"),
+        (["chek", "t.yaml"], "did you mean 'check'?"),
+        (["run", "t.yaml", "--plian"], "unrecognized arguments: --plian; did you mean '--plain'?"),
+        (["help"], "did you mean '--help'?"),
+        (["--verson"], "in front of its options, got: --verson; did you mean '--version'?\n"),
+        (
+            ["--set", "a=b", "check", "t.yaml"],
+            "a command, run or check, in front of its options, got: --set\n",
+        ),
+        # What stands behind an option that is unknown is not to blame, nor is the file.
+        (["run", "--chaoss", "2", "t.yaml"], "unrecognized arguments: --chaoss; did you mean '--chaos'?\n"),
+        (["check", "--st=a=1", "t.yaml"], "unrecognized arguments: --st=a=1; did you mean '--set'?\n"),
+        (
+            ["run", "t.yaml", "--log-level", "inf"],
+            "expected one of debug, info, warning, error, critical, got: 'inf'; did you mean 'info'?\n",
+        ),
+        (["run", "t.yaml", "--log-format", "jsn"], "one of text, json, got: 'jsn'; did you mean 'json'?\n"),
+        (["run", "t.yaml", "--seed", "3"], "expected --seed only together with --chaos N, got no --chaos\n"),
+        (["run", "t.yaml", "--chaos-only", "a"], "expected --chaos-only only together with --chaos N"),
+        (["run", "t.yaml", "--chaos-spare", "a"], "expected --chaos-spare only together with --chaos N"),
     ],
 )
-def test_wrong_arguments_are_named_in_a_sentence(
+def test_wrong_arguments_are_named_in_a_sentence_with_what_was_probably_meant(
     arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as ended:
@@ -880,39 +882,6 @@ def test_ctrl_c_while_a_module_is_imported_ends_the_check(place: Workplace, resp
     place.write("children: [{worker: w, run: 'odd:f'}]")
     checked = resprout("check", "tree.yaml")
     assert (checked.returncode, checked.stdout, checked.stderr) == (130, "", "resprout: interrupted\n")
-
-
-@pytest.mark.parametrize(
-    ("arguments", "sentence"),
-    [
-        (["chek", "t.yaml"], "did you mean 'check'?"),
-        (["run", "t.yaml", "--plian"], "unrecognized arguments: --plian; did you mean '--plain'?"),
-        (["help"], "did you mean '--help'?"),
-        (["--verson"], "in front of its options, got: --verson; did you mean '--version'?\n"),
-        (
-            ["--set", "a=b", "check", "t.yaml"],
-            "a command, run or check, in front of its options, got: --set\n",
-        ),
-        # What stands behind an option that is unknown is not to blame, nor is the file.
-        (["run", "--chaoss", "2", "t.yaml"], "unrecognized arguments: --chaoss; did you mean '--chaos'?\n"),
-        (["check", "--st=a=1", "t.yaml"], "unrecognized arguments: --st=a=1; did you mean '--set'?\n"),
-        (
-            ["run", "t.yaml", "--log-level", "inf"],
-            "expected one of debug, info, warning, error, critical, got: 'inf'; did you mean 'info'?\n",
-        ),
-        (["run", "t.yaml", "--log-format", "jsn"], "one of text, json, got: 'jsn'; did you mean 'json'?\n"),
-        (["run", "t.yaml", "--seed", "3"], "expected --seed only together with --chaos N, got no --chaos\n"),
-        (["run", "t.yaml", "--chaos-only", "a"], "expected --chaos-only only together with --chaos N"),
-        (["run", "t.yaml", "--chaos-spare", "a"], "expected --chaos-spare only together with --chaos N"),
-    ],
-)
-def test_what_was_probably_meant_is_said(
-    arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with pytest.raises(SystemExit) as ended:
-        main(arguments)
-    assert ended.value.code == 2
-    assert sentence in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

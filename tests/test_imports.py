@@ -8,12 +8,13 @@ import os
 import pkgutil
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 import resprout
+
+from .programs import PYTHON
 
 ROOT = Path(__file__).resolve().parent.parent
 STANDS_ON = {"asyncio", "attr", "attrs", "cattrs", "pykka", "yaml", "logging", "inspect", "typing_extensions"}
@@ -22,7 +23,7 @@ EXTRAS = {"rich", "pytest", "_pytest", "uvicorn", "sqlalchemy", "opentelemetry",
 
 def run(program: str, *options: str) -> subprocess.CompletedProcess[str]:
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-W", "ignore:resprout is experimental", *options, "-c", program],
+        [*PYTHON, *options, "-c", program],
         capture_output=True,
         text=True,
         timeout=60,
@@ -233,7 +234,7 @@ import resprout, resprout.actors.processes.pid, resprout.supervision.trees.kinds
 print(resprout.__file__, resprout.throttle.__file__, resprout.supervision.trees.kinds.__file__, sep="\\n")
 """
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-W", "ignore:resprout is experimental", "-c", program],
+        [*PYTHON, "-c", program],
         cwd=clone,
         env={**os.environ, "PYTHONPATH": str(clone)},
         capture_output=True,

@@ -4,6 +4,7 @@ import io
 
 import attrs
 import pytest
+from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -51,16 +52,7 @@ def snapshot(*consumers: Child) -> Snapshot:
     )
 
 
-def outcome(**changes: object) -> Outcome:
-    values: dict[str, object] = {
-        "name": "orders",
-        "seconds": 12.34,
-        "restarts": 1200,
-        "exit_status": 0,
-        "reason": "finished",
-        **changes,
-    }
-    return Outcome(**values)  # type: ignore[arg-type]
+OUTCOME = Outcome("orders", seconds=12.34, restarts=1200, exit_status=0, reason="finished")
 
 
 def test_many_replicas_share_a_row_with_their_states_and_restarts_counted() -> None:
@@ -229,7 +221,7 @@ def test_progress_is_never_rounded_up_to_done(progress: Progress, text: str) -> 
 def test_the_summary_has_the_run_the_chaos_and_the_fields_of_the_job() -> None:
     crashes = tuple(CrashReport("a", "api", "kill", 0.0, seconds) for seconds in (0.001, 0.004, 0.1, None))
     fields = {"processed": 3196, "api_p50_ms": 1.236, "by_partition": {"0": 1}, "exact": True}
-    shown = summary_rows(outcome(crashes=crashes, chaos=Chaos(5, 42), fields=fields))
+    shown = summary_rows(evolve(OUTCOME, crashes=crashes, chaos=Chaos(5, 42), fields=fields))
     assert shown == [
         ("ended", "finished"),
         ("time", "12.3 s"),
@@ -257,7 +249,7 @@ def test_the_plain_screen_says_nothing_twice() -> None:
 
 def test_the_plain_summary_is_aligned_and_ends_with_the_words_of_the_job() -> None:
     stream = io.StringIO()
-    PlainScreen(stream).summary(outcome(), "3,196 of 3,196 orders")
+    PlainScreen(stream).summary(OUTCOME, "3,196 of 3,196 orders")
     assert stream.getvalue().splitlines() == [
         "orders:",
         "  ended     finished",

@@ -4,32 +4,23 @@ import json
 from pathlib import Path
 
 import pytest
+from attrs import evolve
 
 from resprout.observer import report
 from resprout.observer.report import Chaos, CrashReport, Outcome
 
-
-def outcome(**changes: object) -> Outcome:
-    values: dict[str, object] = {
-        "name": "orders",
-        "seconds": 1.23456,
-        "restarts": 3,
-        "exit_status": 0,
-        "reason": "finished",
-        **changes,
-    }
-    return Outcome(**values)  # type: ignore[arg-type]
+OUTCOME = Outcome("orders", seconds=1.23456, restarts=3, exit_status=0, reason="finished")
 
 
 def test_the_fields_of_the_job_are_at_the_top_level() -> None:
-    written = report.as_json(outcome(fields={"processed": 7, "max_running": 2}))
+    written = report.as_json(evolve(OUTCOME, fields={"processed": 7, "max_running": 2}))
     assert (written["processed"], written["max_running"]) == (7, 2)
     assert (written["name"], written["seconds"], written["restarts"]) == ("orders", 1.235, 3)
     assert (written["exit_status"], written["reason"]) == (0, "finished")
 
 
 def test_a_job_cannot_overwrite_what_every_run_reports() -> None:
-    assert report.as_json(outcome(fields={"exit_status": 7, "restarts": -1}))["exit_status"] == 0
+    assert report.as_json(evolve(OUTCOME, fields={"exit_status": 7, "restarts": -1}))["exit_status"] == 0
 
 
 def test_each_crash_is_listed_with_how_long_it_took() -> None:
@@ -37,7 +28,7 @@ def test_each_crash_is_listed_with_how_long_it_took() -> None:
         CrashReport("services/api", "api", "kill", 0.5, 0.02),
         CrashReport("consumers/c-1", "worker", "exception", 0.6, None),
     )
-    written = report.as_json(outcome(crashes=crashes, chaos=Chaos(2, 42)))
+    written = report.as_json(evolve(OUTCOME, crashes=crashes, chaos=Chaos(2, 42)))
     assert written["chaos"] == {"wanted": 2, "seed": 42}
     assert written["crashes"] == [
         {

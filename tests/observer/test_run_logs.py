@@ -8,16 +8,8 @@ from typing import Any
 
 import pytest
 
-TILL = """
-name: shop
-auto_shutdown: any_significant
-children:
-  - worker: till
-    start: "shop:Till"
-    args: {crash: "${crash:-never}"}
-    restart: transient
-    significant: true
-"""
+from .shop import TILL
+
 BASIC = "import logging\nlogging.basicConfig(level=logging.INFO, format='mine %(message)s')\n"
 FORCED = BASIC.replace("format=", "force=True, format=")
 

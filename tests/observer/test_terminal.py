@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from .shop import TILL
+
 pytest.importorskip("rich", reason="the live picture is an extra")
 
 STEADY = """
@@ -24,22 +26,13 @@ children:
       - {worker: stuck, start: "shop:Stuck", shutdown: infinity}
   - {worker: front, start: "shop:Steady"}
 """
-TILL = """
-name: shop
-auto_shutdown: any_significant
-children:
-  - worker: till
-    start: "shop:Till"
-    args: {crash: "${crash:-never}"}
-    restart: transient
-    significant: true
-"""
 MANY = "name: shop\nchildren:\n" + "".join(
     f'  - {{worker: w{n}x, start: "shop:Steady"}}\n' for n in range(60)
 )
 INSTEAD_OF_RUNNING = """
 import os, signal
 from resprout import Application
+
 
 def run(self):
     {does}

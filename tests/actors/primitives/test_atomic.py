@@ -23,6 +23,8 @@ from resprout.actors.primitives import atomic
 from resprout.actors.primitives.atomic import FREE_THREADED
 from resprout.actors.runtime.future import Future, _after_all
 
+from ...programs import PYTHON
+
 pytestmark = pytest.mark.usefixtures("hasty")
 THREADS = 4
 
@@ -461,7 +463,7 @@ def test_a_free_threaded_build_is_warned_about_once_by_the_first_room(room: str)
     assert ran.returncode == 0, ran.stderr
     assert ran.stderr.count("RuntimeWarning: resprout is experimental") == int(FREE_THREADED)
     silent = subprocess.run(
-        [sys.executable, "-W", "error", "-W", "ignore:resprout is experimental", "-c", program],
+        [*PYTHON, "-c", program],
         capture_output=True,
         text=True,
         timeout=100,

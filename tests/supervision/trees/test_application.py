@@ -28,6 +28,8 @@ from resprout.supervision.supervisors.supervisor import Supervisor
 from resprout.supervision.trees.application import Application
 from resprout.supervision.trees.mistakes import InvalidTree
 
+pytestmark = pytest.mark.usefixtures("hangups_are_not_ignored")
+
 MODULE = '''
 import os
 import signal
@@ -134,14 +136,6 @@ def work(done):
 async def awork(done):
     told.put(("worked", done, process.current().name))
 '''
-
-
-@pytest.fixture(autouse=True)
-def hangups_are_not_ignored() -> Iterator[None]:
-    """Whoever runs the tests may have them ignored (nohup), which programs that they start would inherit."""
-    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
-    yield
-    signal.signal(signal.SIGHUP, before)
 
 
 @pytest.fixture

@@ -13,6 +13,8 @@ from pathlib import Path
 import attrs
 import pytest
 
+from ...programs import PYTHON
+
 ROOT = Path(__file__).resolve().parents[3]
 SECONDS = 3
 """Of the processor."""
@@ -21,6 +23,7 @@ MEGABYTES = 250
 CHECK = """
 import resource, sys
 from resprout.cli import main
+
 status = main(["check", *sys.argv[1:]])
 if sys.platform == "linux":  # where ru_maxrss begins with what the program that forked this one takes
     with open("/proc/self/status") as file:
@@ -57,11 +60,7 @@ def check(tmp_path: Path) -> Check:
             path.write_text(tree, encoding="utf-8")
         done = subprocess.run(
             [
-                sys.executable,
-                "-W",
-                "error",
-                "-W",
-                "ignore:resprout is experimental",
+                *PYTHON,
                 "-c",
                 CHECK,
                 str(path),
