@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -23,12 +23,13 @@ from django.utils.decorators import sync_and_async_middleware
 from resprout import throttle
 from resprout.actors import CallTimeout
 
+from .streams import ROWS, arows_in_a_block, rows_in_a_block
+
 MakeRoom = Callable[[int], Any]
 MakeVisitor = Callable[..., Any]
 Serve = Callable[[Any], Callable[..., Any]]
 CROWD = 30
 SHORT = 0.05
-ROWS = [f"{number}\n".encode() for number in range(5)]
 
 if not settings.configured:
     settings.configure(
@@ -86,12 +87,8 @@ VIEWS = [sync_view, async_view, limited_view]
 # -- views ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("view", VIEWS)
-def test_views_under_wsgi_hold_a_slot_each(
-    room: MakeRoom, serve: Serve, site: Callable[..., None], view: Callable[..., Any]
-) -> None:
-    db = room(2)
-    site(view_of(db, view))
+def crowd_under_wsgi(db: Any, serve: Serve) -> None:
+    """Have a crowd visit the site, which has a room for two inside: all are answered, two at once."""
     get = serve(WSGIHandler())
     assert {answer.status for answer in db.crowd_of_threads(CROWD, get)} == {200}
     assert db.most == 2
@@ -99,13 +96,8 @@ def test_views_under_wsgi_hold_a_slot_each(
     assert db.empty
 
 
-@pytest.mark.parametrize("view", VIEWS)
-def test_views_under_asgi_hold_a_slot_each(
-    room: MakeRoom, visitor: MakeVisitor, site: Callable[..., None], view: Callable[..., Any]
-) -> None:
-    """A sync view runs on a thread of its request's own."""
-    db = room(2)
-    site(view_of(db, view))
+def crowd_under_asgi(db: Any, visitor: MakeVisitor) -> None:
+    """The same of a loop."""
     app = get_asgi_application()
 
     async def main() -> None:
@@ -116,6 +108,25 @@ def test_views_under_asgi_hold_a_slot_each(
     asyncio.run(main())
     assert db.most == 2
     assert db.visits == CROWD
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_views_under_wsgi_hold_a_slot_each(
+    room: MakeRoom, serve: Serve, site: Callable[..., None], view: Callable[..., Any]
+) -> None:
+    db = room(2)
+    site(view_of(db, view))
+    crowd_under_wsgi(db, serve)
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_views_under_asgi_hold_a_slot_each(
+    room: MakeRoom, visitor: MakeVisitor, site: Callable[..., None], view: Callable[..., Any]
+) -> None:
+    """A sync view runs on a thread of its request's own."""
+    db = room(2)
+    site(view_of(db, view))
+    crowd_under_asgi(db, visitor)
 
 
 @pytest.mark.parametrize("view", VIEWS)
@@ -179,16 +190,16 @@ MIDDLEWARE = [sync_middleware, both_middleware]
 @pytest.mark.parametrize("middleware", MIDDLEWARE)
 @pytest.mark.parametrize("view", [plain_view, aplain_view])
 def test_middleware_holds_a_slot_around_the_view_under_wsgi(
-    room: MakeRoom, serve: Serve, site: Callable[..., None], view: Callable[..., Any], middleware: Any
+    room: MakeRoom,
+    serve: Serve,
+    site: Callable[..., None],
+    view: Callable[..., Any],
+    middleware: Any,
 ) -> None:
     db = room(2)
     site_room.append(db)
     site(view_of(db, view), middleware)
-    get = serve(WSGIHandler())
-    assert {answer.status for answer in db.crowd_of_threads(CROWD, get)} == {200}
-    assert db.most == 2
-    assert db.visits == CROWD
-    assert db.empty
+    crowd_under_wsgi(db, serve)
 
 
 @pytest.mark.parametrize("middleware", MIDDLEWARE)
@@ -203,16 +214,7 @@ def test_middleware_holds_a_slot_around_the_view_under_asgi(
     db = room(2)
     site_room.append(db)
     site(view_of(db, view), middleware)
-    app = get_asgi_application()
-
-    async def main() -> None:
-        answers = await db.crowd(CROWD, lambda: visitor(app).get())
-        assert {answer.status for answer in answers} == {200}
-        assert db.empty
-
-    asyncio.run(main())
-    assert db.most == 2
-    assert db.visits == CROWD
+    crowd_under_asgi(db, visitor)
 
 
 def test_a_view_is_nested_in_the_slot_of_middleware_of_its_own_kind(
@@ -269,22 +271,10 @@ def test_an_async_view_behind_sync_middleware_works_within_its_grant(
 # -- streams -------------------------------------------------------------------------
 
 
-def rows(room: Any) -> Iterator[bytes]:
-    with throttle.slot(room.name), room.entered():
-        yield from ROWS
-
-
 def waiting_rows(room: Any) -> Iterator[bytes]:
     with throttle.slot(room.name):
         room.work()
         yield from ROWS
-
-
-async def arows(room: Any) -> AsyncIterator[bytes]:
-    async with throttle.slot(room.name):
-        with room.entered():
-            for row in ROWS:
-                yield row
 
 
 def test_a_stream_under_wsgi_holds_its_slot_to_the_last_row(
@@ -301,17 +291,21 @@ def test_a_stream_under_wsgi_holds_its_slot_to_the_last_row(
     assert exports.most == 2
 
 
+async def all_get_every_row(exports: Any, visits: Iterator[Any]) -> None:
+    answers = await asyncio.gather(*[visit.get() for visit in visits])
+    assert [answer.body for answer in answers] == [b"".join(ROWS)] * CROWD
+    assert exports.empty
+
+
 def test_a_stream_under_asgi_holds_its_slot_to_the_last_row(
     room: MakeRoom, visitor: MakeVisitor, site: Callable[..., None]
 ) -> None:
     exports = room(2)
-    site(lambda request: StreamingHttpResponse(arows(exports)))
+    site(lambda request: StreamingHttpResponse(arows_in_a_block(exports)))
     app = get_asgi_application()
 
     async def main() -> None:
-        answers = await asyncio.gather(*[visitor(app).get() for _ in range(CROWD)])
-        assert [answer.body for answer in answers] == [b"".join(ROWS)] * CROWD
-        assert exports.empty
+        await all_get_every_row(exports, (visitor(app) for _ in range(CROWD)))
         await visitor(app, leaves_after=2).get()
         await exports.until(lambda: exports.empty)
         gc.collect()
@@ -326,13 +320,8 @@ def test_a_sync_generator_under_asgi_is_read_to_its_end_at_once_with_its_slot(
     room: MakeRoom, visitor: MakeVisitor, site: Callable[..., None]
 ) -> None:
     exports = room(2)
-    site(lambda request: StreamingHttpResponse(rows(exports)))
+    site(lambda request: StreamingHttpResponse(rows_in_a_block(exports)))
     app = get_asgi_application()
 
-    async def main() -> None:
-        answers = await asyncio.gather(*[visitor(app).get() for _ in range(CROWD)])
-        assert [answer.body for answer in answers] == [b"".join(ROWS)] * CROWD
-        assert exports.empty
-
-    asyncio.run(main())
+    asyncio.run(all_get_every_row(exports, (visitor(app) for _ in range(CROWD))))
     assert exports.most <= 2

@@ -10,10 +10,11 @@ from flask import Flask, Response, g, request, stream_with_context
 
 from resprout import throttle
 
+from .streams import ROWS
+
 MakeRoom = Callable[[int], Any]
 Serve = Callable[[Any], Callable[..., Any]]
 CROWD = 30
-ROWS = [f"{number}\n".encode() for number in range(5)]
 
 
 def test_views_hold_a_slot_each(room: MakeRoom, serve: Serve) -> None:

@@ -21,42 +21,10 @@ from starlette.routing import Route
 from resprout import throttle
 from resprout.actors import CallTimeout
 
+from .streams import ROWS, arows_in_a_block, limited_arows, limited_rows, rows_in_a_block
+
 MakeRoom = Callable[[int], Any]
 MakeVisitor = Callable[..., Any]
-ROWS = [f"{number}\n".encode() for number in range(5)]
-
-
-def rows_in_a_block(room: Any) -> Iterator[bytes]:
-    with throttle.slot(room.name), room.entered():
-        yield from ROWS
-
-
-async def arows_in_a_block(room: Any) -> AsyncIterator[bytes]:
-    async with throttle.slot(room.name):
-        with room.entered():
-            for row in ROWS:
-                yield row
-
-
-def limited_rows(room: Any) -> Iterator[bytes]:
-    @throttle.limited(room.name)
-    def rows() -> Iterator[bytes]:
-        with room.entered():
-            yield from ROWS
-
-    return rows()
-
-
-def limited_arows(room: Any) -> AsyncIterator[bytes]:
-    @throttle.limited(room.name)
-    async def rows() -> AsyncIterator[bytes]:
-        with room.entered():
-            for row in ROWS:
-                yield row
-
-    return rows()
-
-
 STREAMS = [rows_in_a_block, arows_in_a_block, limited_rows, limited_arows]
 
 

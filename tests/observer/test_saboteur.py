@@ -62,6 +62,16 @@ class ScriptedTree:
             clock=lambda: self.now,
         )
 
+    def begun(self, wanted: int, **rules: frozenset[str]) -> Saboteur:
+        """A saboteur that has seen the tree as it started."""
+        self.start()
+        saboteur = self.saboteur(wanted, **rules)
+        saboteur.step()
+        return saboteur
+
+
+LOCK = frozenset({"lock"})
+
 
 def test_nothing_is_taken_down_before_the_tree_has_started_and_before_work_is_done() -> None:
     tree = ScriptedTree()
@@ -78,9 +88,7 @@ def test_nothing_is_taken_down_before_the_tree_has_started_and_before_work_is_do
 
 def test_one_round_takes_down_one_at_most_even_when_more_are_due() -> None:
     tree = ScriptedTree()
-    tree.start()
-    saboteur = tree.saboteur(10)
-    saboteur.step()
+    saboteur = tree.begun(10)
     tree.done = 100
     saboteur.step()
     assert len(tree.taken) == 1
@@ -88,9 +96,7 @@ def test_one_round_takes_down_one_at_most_even_when_more_are_due() -> None:
 
 def test_who_is_down_is_not_taken_down_again_until_it_serves() -> None:
     tree = ScriptedTree()
-    tree.start()
-    saboteur = tree.saboteur(10)
-    saboteur.step()
+    saboteur = tree.begun(10)
     tree.done = 100
     for _ in range(5):
         saboteur.step()
@@ -120,9 +126,7 @@ def test_a_dynamic_child_is_seen_to_be_back_though_its_path_has_changed() -> Non
 
 def test_the_time_until_it_serves_is_measured() -> None:
     tree = ScriptedTree()
-    tree.start()
-    saboteur = tree.saboteur(1, only=frozenset({"lock"}))
-    saboteur.step()
+    saboteur = tree.begun(1, only=LOCK)
     tree.done, tree.now = 100, 2.0
     saboteur.step()
     tree.now = 2.25
@@ -138,9 +142,7 @@ def test_the_time_until_it_serves_is_measured() -> None:
 
 def test_it_counts_from_the_death_to_the_start_and_not_from_look_to_look() -> None:
     tree = ScriptedTree()
-    tree.start()
-    saboteur = tree.saboteur(1, only=frozenset({"lock"}))
-    saboteur.step()
+    saboteur = tree.begun(1, only=LOCK)
     tree.done, tree.now = 100, 2.0
     saboteur.step()
     tree.now = 2.25
@@ -154,9 +156,7 @@ def test_it_counts_from_the_death_to_the_start_and_not_from_look_to_look() -> No
 
 def test_all_of_the_takedowns_happen_each_kind_equally_often_in_both_ways() -> None:
     tree = ScriptedTree(comes_back_at_once=True)
-    tree.start()
-    saboteur = tree.saboteur(20)
-    saboteur.step()
+    saboteur = tree.begun(20)
     tree.done = 100
     for _ in range(30):
         tree.now += 1
@@ -170,9 +170,7 @@ def test_all_of_the_takedowns_happen_each_kind_equally_often_in_both_ways() -> N
 
 def test_a_child_that_came_back_and_found_nothing_left_to_do_has_served() -> None:
     tree = ScriptedTree()
-    tree.start()
-    saboteur = tree.saboteur(1, only=frozenset({"lock"}))
-    saboteur.step()
+    saboteur = tree.begun(1, only=LOCK)
     tree.done = 100
     saboteur.step()
     tree.set(1, state="down", process=None)
@@ -183,9 +181,7 @@ def test_a_child_that_came_back_and_found_nothing_left_to_do_has_served() -> Non
 
 def test_a_tree_that_is_about_to_end_is_left_alone() -> None:
     tree = ScriptedTree()
-    tree.start()
-    saboteur = tree.saboteur(1)
-    saboteur.step()
+    saboteur = tree.begun(1)
     tree.done, tree.ending = 100, True
     saboteur.step()
     assert saboteur.crashes == ()
@@ -193,9 +189,7 @@ def test_a_tree_that_is_about_to_end_is_left_alone() -> None:
 
 def test_who_ended_before_the_takedown_is_not_counted() -> None:
     tree = ScriptedTree(ended={1})
-    tree.start()
-    saboteur = tree.saboteur(1, only=frozenset({"lock"}))
-    saboteur.step()
+    saboteur = tree.begun(1, only=LOCK)
     tree.done = 100
     saboteur.step()
     assert saboteur.crashes == ()

@@ -277,23 +277,27 @@ def test_a_full_listener_loses_events_and_is_told_how_many(
     assert keys_of(gate.next(1)) == ["after"]
 
 
-def test_it_is_told_when_it_has_room_and_not_only_with_the_next_event(
-    start_registry: Start, slow: Callable[..., Slow.Gate]
-) -> None:
+@pytest.fixture
+def overfull(start_registry: Start, slow: Callable[..., Slow.Gate]) -> tuple[str, Slow.Gate]:
+    """A registry of three keys, and its listener with room for one: it will hear of 0, and of two lost."""
     gate = slow(Bounded(1, on_full="block"))
     name = start_registry(listeners=["slow"])
     for number in range(3):
         Registry.register(name, number)
+    return name, gate
+
+
+def test_it_is_told_when_it_has_room_and_not_only_with_the_next_event(
+    overfull: tuple[str, Slow.Gate],
+) -> None:
+    _, gate = overfull
     assert keys_of(gate.next(2)) == [0, 2]
 
 
 def test_what_is_lost_is_told_before_the_next_event_even_with_room_for_one(
-    start_registry: Start, slow: Callable[..., Slow.Gate]
+    overfull: tuple[str, Slow.Gate],
 ) -> None:
-    gate = slow(Bounded(1, on_full="block"))
-    name = start_registry(listeners=["slow"])
-    for number in range(3):
-        Registry.register(name, number)
+    name, gate = overfull
     assert keys_of(gate.next(1)) == [0]
     for number in range(3, 6):
         Registry.register(name, number)
@@ -376,12 +380,9 @@ def test_a_full_listener_delays_and_costs_the_others_nothing(
 
 
 def test_a_crash_of_the_registry_forgets_no_loss(
-    start_registry: Start, slow: Callable[..., Slow.Gate], end: Start
+    overfull: tuple[str, Slow.Gate], start_registry: Start, end: Start
 ) -> None:
-    gate = slow(Bounded(1, on_full="block"))
-    name = start_registry(listeners=["slow"])
-    for number in range(3):
-        Registry.register(name, number)
+    name, gate = overfull
     end(process.whereis(name))
     start_registry(name=name, listeners=["slow"])
     Registry.register(name, 3)
@@ -389,25 +390,17 @@ def test_a_crash_of_the_registry_forgets_no_loss(
 
 
 def test_the_successor_of_a_listener_is_not_told_what_that_one_has_lost(
-    start_registry: Start, slow: Callable[..., Slow.Gate], end: Start
+    overfull: tuple[str, Slow.Gate], slow: Callable[..., Slow.Gate], end: Start
 ) -> None:
-    slow(Bounded(1, on_full="block"))
-    name = start_registry(listeners=["slow"])
-    for number in range(3):
-        Registry.register(name, number)
+    name, _ = overfull
     end(process.whereis("slow"))
     successor = slow(Bounded(5, on_full="block"))
     Registry.register(name, "new")
     assert keys_of(successor.next(1)) == ["new"]
 
 
-def test_a_registry_that_is_stopped_tells_what_was_lost(
-    start_registry: Start, slow: Callable[..., Slow.Gate]
-) -> None:
-    gate = slow(Bounded(1, on_full="block"))
-    name = start_registry(listeners=["slow"])
-    for number in range(3):
-        Registry.register(name, number)
+def test_a_registry_that_is_stopped_tells_what_was_lost(overfull: tuple[str, Slow.Gate]) -> None:
+    name, gate = overfull
     Registry.stop(name)
     assert keys_of(gate.next(2)) == [0, 2]
 

@@ -346,61 +346,48 @@ def test_a_task_dies_when_it_ends():
     asyncio.run(main())
 
 
+async def asleep(ended: list[str]) -> tuple[asyncio.Task[None], Pid]:
+    """A task that sleeps and notes how that ends, and its process."""
+    pids: list[Pid] = []
+
+    async def work() -> None:
+        pids.append(process.current())
+        try:
+            await asyncio.sleep(1000)
+        except asyncio.CancelledError:
+            ended.append("cancelled")
+            raise
+
+    task = asyncio.ensure_future(work())
+    await asyncio.sleep(0)
+    return task, pids[0]
+
+
 def test_a_cancelled_task_is_dead():
     async def main() -> None:
-        async def work() -> None:
-            seen.append(process.current())
-            await asyncio.sleep(1000)
-
-        seen: list[Pid] = []
-        task = asyncio.ensure_future(work())
-        await asyncio.sleep(0)
-        ref = process.monitor(seen[0])
+        task, pid = await asleep(ended := [])
+        ref = process.monitor(pid)
         task.cancel()
         assert (await process.areceive(timeout=WATCHDOG)).ref is ref
-        assert not seen[0].alive
+        assert ended == ["cancelled"]
+        assert not pid.alive
 
     asyncio.run(main())
 
 
-def test_an_exit_signal_cancels_a_task():
+def exit_from_another_thread(pid: Pid, reason: object) -> None:
+    threading.Thread(target=process.exit, args=(pid, reason)).start()
+
+
+@pytest.mark.parametrize("send", [process.exit, exit_from_another_thread])
+def test_an_exit_signal_cancels_a_task(send):
     async def main() -> None:
-        ended: list[str] = []
-
-        async def work() -> None:
-            seen.append(process.current())
-            try:
-                await asyncio.sleep(1000)
-            except asyncio.CancelledError:
-                ended.append("cancelled")
-                raise
-
-        seen: list[Pid] = []
-        task = asyncio.ensure_future(work())
-        await asyncio.sleep(0)
-        process.exit(seen[0], "enough")
+        task, pid = await asleep(ended := [])
+        send(pid, "enough")
         await asyncio.wait({task})
         assert task.cancelled()
         assert ended == ["cancelled"]
-        assert seen[0].exit_reason == "enough"
-
-    asyncio.run(main())
-
-
-def test_an_exit_signal_from_another_thread_cancels_a_task():
-    async def main() -> None:
-        async def work() -> None:
-            seen.append(process.current())
-            await asyncio.sleep(1000)
-
-        seen: list[Pid] = []
-        task = asyncio.ensure_future(work())
-        await asyncio.sleep(0)
-        thread = threading.Thread(target=process.exit, args=(seen[0], "enough"))
-        thread.start()
-        await asyncio.wait({task})
-        assert task.cancelled()
-        thread.join()
+        assert pid.exit_reason == "enough"
 
     asyncio.run(main())
 

@@ -441,23 +441,6 @@ def test_a_monitor_set_at_any_moment_of_a_death_fires_once(at_every_line, await_
     at_every_line(a_round)
 
 
-def test_a_death_at_any_moment_of_a_monitor_being_set_is_told_once(at_every_line):
-    def a_round() -> Any:
-        pid, watcher = Quick.start(), Traps.start()
-
-        def check() -> None:
-            assert [down.reason for down in watcher.call("seen")] in (["killed"], ["noproc"])
-            process.exit(watcher, "kill")
-
-        return (
-            lambda: watcher.call(lambda server: process.monitor(pid)),
-            lambda: process.exit(pid, "kill"),
-            check,
-        )
-
-    at_every_line(a_round)
-
-
 def test_a_link_made_at_any_moment_of_a_death_is_answered_once(at_every_line):
     process.trap_exit(True)
 
@@ -476,21 +459,26 @@ def test_a_link_made_at_any_moment_of_a_death_is_answered_once(at_every_line):
     at_every_line(a_round)
 
 
-def test_a_death_at_any_moment_of_a_link_being_made_is_told_once(at_every_line):
+@pytest.mark.parametrize(
+    ("tie", "notice"),
+    [
+        pytest.param(process.monitor, Down, id="a monitor being set"),
+        pytest.param(process.link, Exited, id="a link being made"),
+    ],
+)
+def test_a_death_at_any_moment_of_a_tie_to_it_is_told_once(tie, notice, at_every_line):
     def a_round() -> Any:
         pid, watcher = Quick.start(), Traps.start()
 
         def check() -> None:
-            seen = watcher.call("seen")
-            assert seen in ([Exited(pid, "killed")], [Exited(pid, "noproc")])
+            [seen] = watcher.call("seen")
+            assert type(seen) is notice
+            assert seen.pid is pid
+            assert seen.reason in ("killed", "noproc")
             assert process.info(watcher).links == ()
             process.exit(watcher, "kill")
 
-        return (
-            lambda: watcher.call(lambda server: process.link(pid)),
-            lambda: process.exit(pid, "kill"),
-            check,
-        )
+        return lambda: watcher.call(lambda server: tie(pid)), lambda: process.exit(pid, "kill"), check
 
     at_every_line(a_round)
 

@@ -145,50 +145,49 @@ def test_the_link_is_there_before_init_runs(way):
     pid.stop()
 
 
-def test_a_start_that_takes_too_long_is_killed(gate):
+@pytest.fixture
+def slow(gate):
+    """An init that stands at a gate: (the gate, the function, the processes that have begun with it)."""
     held = gate()
-    seen: list[Pid] = []
+    begun: list[Pid] = []
 
-    def slow(server: Any) -> Ok:
-        seen.append(server.pid)
+    def init(server: Any) -> Ok:
+        begun.append(server.pid)
         held()
         return Ok()
 
-    for start in (Server.start, Server.start_link):
-        with pytest.raises(StartError) as caught:
-            start(slow, name="start.slow", timeout=0.02)
-        assert caught.value.reason == "timeout"
-        pid = seen.pop()
-        assert not pid.alive
-        assert pid.exit_reason == "killed"
-        assert process.whereis("start.slow") is None
+    yield held, init, begun
     held.open()
 
 
-def test_a_server_that_is_killed_during_init_is_a_start_error(gate):
-    held = gate()
-    seen: list[Pid] = []
+@pytest.mark.parametrize("start", [Server.start, Server.start_link], ids=["start", "start_link"])
+def test_a_start_that_takes_too_long_is_killed(start, slow):
+    _, init, begun = slow
+    with pytest.raises(StartError) as caught:
+        start(init, name="start.slow", timeout=0.02)
+    assert caught.value.reason == "timeout"
+    [pid] = begun
+    assert not pid.alive
+    assert pid.exit_reason == "killed"
+    assert process.whereis("start.slow") is None
 
-    def slow(server: Any) -> Ok:
-        seen.append(server.pid)
-        held()
-        return Ok()
 
+def test_a_server_that_is_killed_during_init_is_a_start_error(slow):
+    held, init, begun = slow
     errors: list[StartError] = []
 
     def start() -> None:
         try:
-            Server.start(slow)
+            Server.start(init)
         except StartError as error:
             errors.append(error)
 
     starting = threading.Thread(target=start)
     starting.start()
     held.await_arrival()
-    process.exit(seen[0], "kill")
+    process.exit(begun[0], "kill")
     starting.join(WATCHDOG)
     assert errors[0].reason == "killed"
-    held.open()
 
 
 def test_messages_sent_during_init_come_after_it(way):

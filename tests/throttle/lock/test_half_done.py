@@ -62,37 +62,35 @@ def test_a_job_that_was_delivered_when_its_execute_is_cut_keeps_its_slot(
     assert throttle.execute(name, lambda: "next").result(SOON) == "next"
 
 
-def test_a_job_that_was_granted_by_a_release_that_is_cut_is_run(
-    lock: Lock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    name = lock(1)
-    throttle.execute(name, int).result(SOON)
-    throttle.acquire(name)
-    waiting = throttle.execute(name, lambda: "done")
-    cut_after(monkeypatch, Ledger, "release")
-    with pytest.raises(Cut):
-        throttle.release(name)
-    assert waiting.result(SOON) == "done"
-    assert throttle.lock_state(name) == throttle.LockState(0, 0, 0)
-
-
-def test_a_job_whose_delivery_is_cut_before_it_began_is_delivered(
-    lock: Lock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    name = lock(1)
-    throttle.execute(name, int).result(SOON)
-    throttle.acquire(name)
-    waiting = throttle.execute(name, lambda: "done")
-    real = WorkerHandle.give
+def cut_before(monkeypatch: pytest.MonkeyPatch, owner: type, name: str) -> None:
+    """Raise once, before a method does its work."""
+    real = getattr(owner, name)
     cuts = [1]
 
-    def give(self: WorkerHandle, job: Any) -> None:
+    def method(*args: Any) -> Any:
         if cuts:
             cuts.pop()
             raise Cut
-        real(self, job)
+        return real(*args)
 
-    monkeypatch.setattr(WorkerHandle, "give", give)
+    monkeypatch.setattr(owner, name, method)
+
+
+@pytest.mark.parametrize(
+    ("cut", "owner", "step"),
+    [
+        pytest.param(cut_after, Ledger, "release", id="after it was granted"),
+        pytest.param(cut_before, WorkerHandle, "give", id="before it is delivered"),
+    ],
+)
+def test_a_job_whose_turn_comes_by_a_release_that_is_cut_is_run(
+    cut: Callable[..., None], owner: type, step: str, lock: Lock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = lock(1)
+    throttle.execute(name, int).result(SOON)
+    throttle.acquire(name)
+    waiting = throttle.execute(name, lambda: "done")
+    cut(monkeypatch, owner, step)
     with pytest.raises(Cut):
         throttle.release(name)
     assert waiting.result(SOON) == "done"
