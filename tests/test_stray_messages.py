@@ -44,6 +44,8 @@ from resprout import sys as sys_
 from resprout.supervision.trees.asgi import AsgiOptions, AsgiServer
 from resprout.supervision.trees.listener import Listener
 
+from .waiting import down_of
+
 WATCHDOG = 20.0
 LOCK = "strays.lock"
 
@@ -376,7 +378,7 @@ def test_a_server_of_your_own_still_crashes_of_what_it_does_not_know(way: str) -
     else:
         with pytest.raises(ServerExit, match="defines no handle_call"):
             pid.call("what?")
-    down = process.receive(lambda each: isinstance(each, Down) and each.ref is ref, timeout=WATCHDOG)
+    down = down_of(ref)
     assert isinstance(down.reason, Crash)
 
 

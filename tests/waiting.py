@@ -5,17 +5,21 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from resprout.actors import Down, Pid, process
+from resprout.actors import Down, Pid, Ref, process
 
 WATCHDOG = 30.0
+
+
+def down_of(ref: Ref) -> Down:
+    """Wait for the Down of a monitor."""
+    return process.receive(lambda message: isinstance(message, Down) and message.ref is ref, timeout=WATCHDOG)
 
 
 def await_end(pid: Pid, reason: object = "kill") -> object:
     """Send an exit signal and wait until its target is dead; the reason that a monitor gets."""
     ref = process.monitor(pid)
     process.exit(pid, reason)
-    down = process.receive(lambda message: isinstance(message, Down) and message.ref is ref, timeout=WATCHDOG)
-    return down.reason
+    return down_of(ref).reason
 
 
 def until(condition: Callable[[], object]) -> None:

@@ -21,6 +21,8 @@ import pytest
 import resprout.actors
 from resprout.actors import Down, GenServer, Pid, Ref, process
 
+from ..waiting import down_of
+
 WATCHDOG = 20.0
 PACKAGE = str(Path(resprout.actors.__file__).parent)
 
@@ -56,11 +58,6 @@ def gate() -> Iterator[Callable[[], Gate]]:
     yield make
     for each in gates:
         each.open()
-
-
-def down_of(ref: Ref) -> Down:
-    """Wait for the Down of a monitor."""
-    return process.receive(lambda message: isinstance(message, Down) and message.ref is ref, timeout=WATCHDOG)
 
 
 @pytest.fixture

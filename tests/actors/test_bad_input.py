@@ -8,6 +8,8 @@ import pytest
 
 from resprout.actors import Future, GenServer, Ok, Reply, process
 
+from ..waiting import down_of
+
 
 class Server(GenServer):
     def handle_call(self, message: Any, from_: Any, state: Any) -> Any:
@@ -180,7 +182,7 @@ def test_messages_that_compare_oddly_are_only_passed_on(way):
     assert process.receive(timeout=0) is odd
     ref = process.monitor(pid)
     process.exit(pid, odd)
-    down = process.receive(lambda message: getattr(message, "ref", None) is ref, timeout=20)
+    down = down_of(ref)
     assert down.reason is odd
     asked = GenServer.send_request(pid, odd)
     assert asked.exception() is not None

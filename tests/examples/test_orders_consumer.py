@@ -11,7 +11,9 @@ from orders.check import expected
 from orders.consumer import THROTTLE, PartitionConsumer
 from orders.database import NAME, Pool, engine
 from orders.topic import read_topic
-from resprout import ChildSpec, Down, GenServer, Pid, Registry, Supervisor, Via, process, telemetry, throttle
+from resprout import ChildSpec, GenServer, Pid, Registry, Supervisor, Via, process, telemetry, throttle
+
+from ..waiting import down_of
 
 EVENTS = (
     '{"event": "created", "order": "ORDER", "customer": "c"}',
@@ -67,9 +69,7 @@ def start_consumers(topic: Path) -> Pid:
 def await_end(supervisor: Pid) -> object:
     """Waits until the supervisor has ended by itself, and tells its reason."""
     ref = process.monitor(supervisor)
-    return process.receive(
-        lambda message: isinstance(message, Down) and message.ref == ref, timeout=60
-    ).reason
+    return down_of(ref).reason
 
 
 @pytest.fixture(autouse=True)

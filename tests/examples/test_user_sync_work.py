@@ -4,11 +4,13 @@ from typing import Any
 
 import pytest
 
-from resprout import Down, GenServer, process
+from resprout import GenServer, process
 from user_sync.backlog import Again, Backlog, Done, PutBack, Take
 from user_sync.job import SyncJob
 from user_sync.ledger import Ledger, Visit, overlaps
 from user_sync.requests import Request, make_requests
+
+from ..waiting import down_of
 
 WATCHDOG = 30.0
 
@@ -68,7 +70,7 @@ def backlog() -> Any:
     if pid.alive:
         ref = process.monitor(pid)
         process.exit(pid, "kill")
-        process.receive(lambda each: isinstance(each, Down) and each.ref is ref, timeout=WATCHDOG)
+        down_of(ref)
 
 
 def test_the_backlog_ends_when_all_is_done(backlog: Any) -> None:
@@ -77,14 +79,14 @@ def test_the_backlog_ends_when_all_is_done(backlog: Any) -> None:
         request = GenServer.call(backlog, Take())
         assert request.number == number
         GenServer.cast(backlog, Done(request))
-    down = process.receive(lambda each: isinstance(each, Down) and each.ref is ref, timeout=WATCHDOG)
+    down = down_of(ref)
     assert down.reason == "normal"
 
 
 def test_what_a_dead_worker_had_goes_back_on_the_queue(backlog: Any) -> None:
     taken: list[Request] = []
     _, ref = process.spawn_monitor(lambda: taken.append(GenServer.call(backlog, Take())))
-    process.receive(lambda each: isinstance(each, Down) and each.ref is ref, timeout=WATCHDOG)
+    down_of(ref)
     numbers = [GenServer.call(backlog, Take()).number for _ in range(3)]
     assert [request.number for request in taken] == [0]
     assert numbers == [1, 2, 0]

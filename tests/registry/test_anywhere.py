@@ -10,18 +10,14 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-import attrs
 import pytest
 
 from resprout.actors import AlreadyRegistered, process
 from resprout.registry import Registry
 
+from .user_id import UserId
+
 Start = Callable[..., Any]
-
-
-@attrs.frozen
-class UserId:
-    number: int
 
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this system has no interval timers")

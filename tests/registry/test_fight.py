@@ -12,10 +12,12 @@ from typing import Any
 import attrs
 import pytest
 
-from resprout.actors import AlreadyRegistered, Down, Pid, ServerExit, process
+from resprout.actors import AlreadyRegistered, Pid, ServerExit, process
 from resprout.actors.primitives.atomic import FREE_THREADED
 from resprout.registry import Registry
 from resprout.registry.table import find
+
+from ..waiting import down_of
 
 Start = Callable[..., Any]
 WATCHDOG = 60.0
@@ -135,7 +137,7 @@ def test_a_fight(
     for thread in threads:
         thread.join()
     for ref in refs:
-        process.receive(lambda each: isinstance(each, Down) and each.ref is ref, timeout=WATCHDOG)  # noqa: B023
+        down_of(ref)
     assert fight.violations == []
     assert fight.wins > rounds / 10
     # Without a GIL a thread may do most of the rounds before the others have begun.

@@ -6,10 +6,11 @@ import uuid
 from fractions import Fraction
 from typing import Any, NamedTuple
 
-import attrs
 import pytest
 
 from resprout.registry.keys import ABSENT, Keyring, Stand, is_plain, key_of
+
+from .user_id import UserId
 
 
 class Point(NamedTuple):
@@ -36,11 +37,6 @@ class Colour(enum.Enum):
 
 class Level(enum.IntEnum):
     LOW = 1
-
-
-@attrs.frozen
-class UserId:
-    number: int
 
 
 PLAIN = [

@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
-from resprout.actors import AlreadyRegistered, Down, Killed, Pid, process
+from resprout.actors import AlreadyRegistered, Killed, Pid, process
 from resprout.registry import Registry
+
+from ..waiting import down_of
 
 Start = Callable[..., Any]
 WATCHDOG = 30.0
@@ -44,7 +46,7 @@ class Straggler:
 
     def kill(self) -> None:
         process.exit(self.pid, "kill")
-        process.receive(lambda each: isinstance(each, Down) and each.ref is self.ref, timeout=WATCHDOG)
+        down_of(self.ref)
 
     def let_go(self) -> None:
         self.go.set()

@@ -7,19 +7,15 @@ from collections.abc import Callable, Iterator
 from queue import SimpleQueue
 from typing import Any
 
-import attrs
 import pytest
 
 from resprout.actors import AlreadyRegistered, Bounded, GenServer, NoReply, Ok, Pid, Reply, process, telemetry
 from resprout.registry import EventsLost, Registered, Registry, Unregistered
 
+from .user_id import UserId
+
 Start = Callable[..., Any]
 WATCHDOG = 30.0
-
-
-@attrs.frozen
-class UserId:
-    number: int
 
 
 def events(count: int) -> list[Any]:

@@ -8,21 +8,17 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-import attrs
 import pytest
 
-from resprout.actors import BlockingInLoop, CallTimeout, Down, Future, process
+from resprout.actors import BlockingInLoop, CallTimeout, Future, process
 from resprout.registry import Registry, UnknownRegistry
 
 from ..interrupting import at_safe_points
+from ..waiting import down_of
+from .user_id import UserId
 
 Start = Callable[..., Any]
 WATCHDOG = 30.0
-
-
-@attrs.frozen
-class UserId:
-    number: int
 
 
 class Holder:
@@ -45,7 +41,7 @@ class Holder:
         self.await_end()
 
     def await_end(self) -> None:
-        process.receive(lambda each: isinstance(each, Down) and each.ref is self.ref, timeout=WATCHDOG)
+        down_of(self.ref)
 
 
 def waiting(registry: str, count: int) -> None:
@@ -103,7 +99,7 @@ def test_waiters_come_in_order(registry: str) -> None:
         waiting(registry, number + 1)
     first.go.set()
     for ref in refs:
-        process.receive(lambda each: isinstance(each, Down) and each.ref is ref, timeout=WATCHDOG)  # noqa: B023
+        down_of(ref)
     assert order == [0, 1, 2, 3, 4]
 
 

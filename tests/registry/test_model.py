@@ -6,26 +6,21 @@ import itertools
 import threading
 from typing import Any
 
-import attrs
 import hypothesis.strategies as st
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
-from resprout.actors import AlreadyRegistered, Down, GenServer, NotFound, Pid, Reply, process
+from resprout.actors import AlreadyRegistered, GenServer, NotFound, Pid, Reply, process
 from resprout.registry import Registry
+
+from ..waiting import down_of
+from .user_id import UserId
 
 WATCHDOG = 30.0
 QUICK = settings(
     max_examples=30, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 _numbers = itertools.count(1)
-
-
-@attrs.frozen
-class UserId:
-    """A key whose hash and comparison are Python code."""
-
-    number: int
 
 
 KEYS = st.sampled_from(["a", "b", 1, True, 2.0, ("user", 1), UserId(1), UserId(2), None])
@@ -85,7 +80,7 @@ def end(owner: Any) -> None:
         owner.end()
     else:
         process.exit(owner, "kill")
-    process.receive(lambda each: isinstance(each, Down) and each.ref is ref, timeout=WATCHDOG)
+    down_of(ref)
 
 
 def pid_of(owner: Any) -> Pid:

@@ -11,18 +11,14 @@ from typing import Any
 
 import pytest
 
-from resprout.actors import AlreadyRegistered, Down, Pid, ServerExit, process
+from resprout.actors import AlreadyRegistered, Pid, ServerExit, process
 from resprout.registry import Registry, UnknownRegistry
 from resprout.registry.table import find
 
+from ..waiting import down_of
+
 Start = Callable[..., Any]
 WATCHDOG = 30.0
-
-
-def down(ref: object) -> Down:
-    message = process.receive(lambda each: isinstance(each, Down) and each.ref is ref, timeout=WATCHDOG)
-    assert isinstance(message, Down)
-    return message
 
 
 def assert_forgotten(registry: str, key: Any, pid: Pid) -> None:
@@ -40,7 +36,7 @@ def test_a_server_that_gets_a_signal(registry: str, owner: Start, blocking: bool
     pid.call(lambda: Registry.register(registry, "key"))
     ref = process.monitor(pid)
     process.exit(pid, reason)
-    down(ref)
+    down_of(ref)
     assert_forgotten(registry, "key", pid)
 
 
@@ -62,7 +58,7 @@ def test_a_server_that_crashes(
     ref = process.monitor(pid)
     with pytest.raises(ServerExit):
         pid.call(lambda: 1 // 0)
-    down(ref)
+    down_of(ref)
     assert_forgotten(registry, "key", pid)
 
 
@@ -102,7 +98,7 @@ def test_a_thread_that_gets_an_exit_signal_goes_on_without_its_keys(registry: st
     assert registered.wait(WATCHDOG)
     ref = process.monitor(seen[0])
     process.exit(seen[0], "boom")
-    down(ref)
+    down_of(ref)
     assert_forgotten(registry, "key", seen[0])
     told.set()
     thread.join()
@@ -116,7 +112,7 @@ def test_a_spawned_function_that_returns(registry: str) -> None:
     go = threading.Event()
     pid, ref = process.spawn_monitor(lambda: (Registry.register(registry, "key"), go.set()))
     assert go.wait(WATCHDOG)
-    down(ref)
+    down_of(ref)
     assert_forgotten(registry, "key", pid)
 
 
@@ -232,7 +228,7 @@ def test_an_owner_that_dies_while_it_registers_leaves_nothing(registry: str, own
     ref = process.monitor(pid)
     with pytest.raises(ServerExit):
         pid.call(lambda: Registry.register(registry, Deadly()))
-    assert down(ref).reason == "killed"
+    assert down_of(ref).reason == "killed"
     assert Registry.select(registry) == []
     assert Registry.count(registry) == 0
 

@@ -4,18 +4,14 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
-import attrs
 import pytest
 
 from resprout.actors import AlreadyRegistered, AlreadyStarted, NotFound, Pid, ResproutError, process
 from resprout.registry import ANY, Registry, UnknownRegistry
 
+from .user_id import UserId
+
 Start = Callable[..., Any]
-
-
-@attrs.frozen
-class UserId:
-    number: int
 
 
 KEYS: list[Any] = ["text", 7, 1.5, None, b"x", ("user", 7), frozenset({1}), UserId(7), uuid.UUID(int=7), int]

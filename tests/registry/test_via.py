@@ -9,7 +9,6 @@ import pytest
 from resprout.actors import (
     AlreadyRegistered,
     AlreadyStarted,
-    Down,
     GenServer,
     Named,
     NoProcess,
@@ -20,6 +19,8 @@ from resprout.actors import (
     process,
 )
 from resprout.registry import Registry, UnknownRegistry, Via
+
+from ..waiting import down_of
 
 Start = Callable[..., Any]
 WATCHDOG = 30.0
@@ -88,7 +89,7 @@ def test_a_restart_by_whoever_sees_the_end_finds_the_key_free(registry: str) -> 
             pid = kind.start(life, name=Via(registry, "key", life))
             ref = process.monitor(pid)
             process.exit(pid, "kill")
-            process.receive(lambda each: isinstance(each, Down) and each.ref is ref, timeout=WATCHDOG)  # noqa: B023  # called at once
+            down_of(ref)
             assert Registry.lookup(registry, "key") == []
     assert Registry.count(registry) == 0
 

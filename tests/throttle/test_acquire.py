@@ -24,6 +24,8 @@ from resprout.actors import (
     process,
 )
 
+from ..waiting import down_of
+
 Lock = Callable[..., str]
 InThread = Callable[..., "Future[Any]"]
 SOON = 20.0
@@ -375,7 +377,7 @@ def test_a_killed_process_releases_its_slot_and_meets_its_death_at_the_next_call
     pid, ref = process.spawn_monitor(work)
     assert inside.wait(SOON)
     process.exit(pid, "kill")
-    assert process.receive(lambda message: getattr(message, "ref", None) is ref, SOON).reason == "killed"
+    assert down_of(ref).reason == "killed"
     assert throttle.lock_state(name).used == 1
     go.set()
     assert freed.wait(SOON)

@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 
 from resprout import throttle
-from resprout.actors import Down, process
+from resprout.actors import process
 from resprout.throttle import ex_sleeplock as ExSleeplock
+
+from ..waiting import down_of
 
 InThread = Callable[..., "Future[Any]"]
 SOON = 20.0
@@ -145,7 +147,7 @@ def test_after_the_lock_process_dies_nobody_is_let_in_beside_the_holder_and_wait
     assert pid is not None
     ref = process.monitor(pid)
     process.exit(pid, "kill")
-    process.receive(lambda message: isinstance(message, Down) and message.ref is ref, timeout=SOON)
+    down_of(ref)
     assert in_thread(ExSleeplock.attempt, name).result(SOON) == ("error", "unavailable")
     ExSleeplock.release(name)
     assert waiter.result(SOON) == "served"

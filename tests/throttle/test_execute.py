@@ -176,22 +176,6 @@ def test_a_job_that_runs_can_not_be_cancelled(lock: Lock) -> None:
     assert future.result(SOON) == "done"
 
 
-def test_cancelling_who_awaits_aexecute_takes_the_job_out_of_the_line(lock: Lock) -> None:
-    name = lock(1)
-
-    async def main() -> None:
-        async with throttle.slot(name):
-            task = asyncio.ensure_future(throttle.aexecute(name, lambda: None))
-            await asyncio.sleep(0)
-            assert throttle.lock_state(name).waiting == 1
-            task.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await task
-            assert throttle.lock_state(name).waiting == 0
-
-    asyncio.run(main())
-
-
 def test_the_timeout_of_a_job_comes_in_its_future(lock: Lock) -> None:
     name = lock(1)
     with throttle.slot(name):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
 from typing import Any
 
@@ -191,12 +191,20 @@ def test_an_async_timeout_leaves_the_line(lock: Lock) -> None:
     throttle.release(name)
 
 
-def test_a_cancelled_task_leaves_the_line(lock: Lock) -> None:
+@pytest.mark.parametrize(
+    "wait",
+    [
+        pytest.param(throttle.aacquire, id="aacquire"),
+        pytest.param(lambda name: throttle.aexecute(name, pytest.fail), id="aexecute"),
+        pytest.param(lambda name: throttle.arun(name, pytest.fail), id="arun"),
+    ],
+)
+def test_a_cancelled_task_leaves_the_line(lock: Lock, wait: Callable[[str], Awaitable[Any]]) -> None:
     name = lock(1)
 
     async def main() -> None:
         async with throttle.slot(name):
-            task = asyncio.ensure_future(throttle.aacquire(name))
+            task = asyncio.ensure_future(wait(name))
             await asyncio.sleep(0)
             assert throttle.lock_state(name).waiting == 1
             task.cancel()

@@ -15,6 +15,7 @@ import pytest
 from resprout.actors import CallTimeout, Crash, Down, Exited, GenServer, Pid, Reply, ServerExit, Stop, process
 
 from ...scripted import Silent, Slot
+from ...waiting import down_of
 
 WATCHDOG = 20.0
 
@@ -139,7 +140,7 @@ def test_the_end_of_a_thread_is_seen_though_it_has_met_errors_of_ours():
         thread.join()
         assert not pids[0].alive
         ref = process.monitor(pids[0])
-        process.receive(lambda message: getattr(message, "ref", None) is ref, timeout=WATCHDOG)
+        down_of(ref)
         process.send_after(process.current(), "barrier", 0)
         process.receive(lambda message: message == "barrier", timeout=WATCHDOG)
         assert process.whereis("ambient.errors") is None

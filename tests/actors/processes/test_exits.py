@@ -29,6 +29,7 @@ from resprout.actors import (
 )
 
 from ...scripted import Keeps, Obeys
+from ...waiting import down_of
 
 WATCHDOG = 20.0
 
@@ -105,10 +106,7 @@ def test_dying_of_the_reason_kill_kills_nobody_who_traps(way, kill, crashes):
         each.call(lambda server: process.link(first))
     ref = process.monitor(third)
     first.cast(lambda server: process.exit("kill"))
-    assert (
-        process.receive(lambda message: getattr(message, "ref", None) is ref, timeout=WATCHDOG).reason
-        == "kill"
-    )
+    assert down_of(ref).reason == "kill"
     assert second.call("seen") == [Exited(first, "kill")]
     kill(second)
 

@@ -27,6 +27,8 @@ from resprout.actors import (
     telemetry,
 )
 
+from ...waiting import down_of
+
 WATCHDOG = 20.0
 
 
@@ -41,8 +43,7 @@ class Server(GenServer):
 
 
 def await_death(pid: Pid) -> None:
-    ref = process.monitor(pid)
-    process.receive(lambda message: getattr(message, "ref", None) is ref, timeout=WATCHDOG)
+    down_of(process.monitor(pid))
 
 
 @pytest.mark.parametrize("reason", ["kill", "fault"])

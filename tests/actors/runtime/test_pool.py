@@ -10,18 +10,24 @@ from resprout.actors import GenServer, process
 from resprout.actors.runtime.kernel import kernel
 
 from ...scripted import Obeys
+from ...waiting import down_of
 
 WATCHDOG = 20.0
 
 
-def test_200_blocked_handlers_starve_nobody(gate):
-    """They block in a way that the runtime cannot see."""
-    held = gate()
-    blocked = [Obeys.start() for _ in range(200)]
-    for each in blocked:
+def servers_at(held: Any, number: int) -> list[Any]:
+    """Servers whose handlers stand at a gate, in a way that the runtime cannot see."""
+    pids = [Obeys.start() for _ in range(number)]
+    for each in pids:
         each.cast(lambda server: held())
-    for _ in blocked:
+    for _ in pids:
         held.await_arrival()
+    return pids
+
+
+def test_200_blocked_handlers_starve_nobody(gate):
+    held = gate()
+    blocked = servers_at(held, 200)
     other = Obeys.start()
     assert other.call("answer", timeout=WATCHDOG) == "answer"
     held.open()
@@ -95,11 +101,7 @@ def test_one_busy_server_leaves_room_for_others(gate):
 
 def test_the_pool_shrinks_when_it_is_told_to(gate):
     held = gate()
-    pids = [Obeys.start() for _ in range(30)]
-    for each in pids:
-        each.cast(lambda server: held())
-    for _ in pids:
-        held.await_arrival()
+    pids = servers_at(held, 30)
     held.open()
     for each in pids:
         each.stop()
@@ -122,7 +124,7 @@ def test_a_task_that_raises_does_not_cost_a_thread(crashes):
         pid = Obeys.start()
         ref = process.monitor(pid)
         pid.cast(fail)
-        process.receive(lambda message, ref=ref: getattr(message, "ref", None) is ref, timeout=WATCHDOG)
+        down_of(ref)
     other = Obeys.start()
     assert other.call(1) == 1
     other.stop()

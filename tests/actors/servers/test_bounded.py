@@ -26,6 +26,7 @@ from resprout.actors.engine import Notice, has_room, offer, when_room
 from resprout.actors.runtime import parking as waiting
 
 from ...scripted import Keeps
+from ...waiting import down_of
 
 WATCHDOG = 5.0
 
@@ -136,7 +137,7 @@ def test_notices_and_signals_are_never_lost(way, on_full):
         pid.cast("fills it again")
     process.exit(pid, "kill")
     ref = process.monitor(pid)
-    assert process.receive(lambda message: getattr(message, "ref", None) is ref, timeout=WATCHDOG)
+    assert down_of(ref)
 
 
 def test_block_makes_the_sender_wait_for_room(way):
@@ -223,7 +224,7 @@ def test_a_sender_that_dies_while_it_waits_sends_nothing(way):
     assert waiting.wait(WATCHDOG)
     process.exit(sender, "kill")
     ref = process.monitor(sender)
-    process.receive(lambda message: getattr(message, "ref", None) is ref, timeout=WATCHDOG)
+    down_of(ref)
     assert state_of(pid) == [0]
     pid.stop()
 

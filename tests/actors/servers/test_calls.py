@@ -29,6 +29,8 @@ from resprout.actors import (
     process,
 )
 
+from ...waiting import down_of
+
 WATCHDOG = 20.0
 
 
@@ -441,7 +443,7 @@ def test_stop_gives_up_after_its_timeout(gate):
     assert pid.alive
     ref = process.monitor(pid)
     held.open()
-    process.receive(lambda message: getattr(message, "ref", None) is ref, timeout=WATCHDOG)
+    down_of(ref)
     assert pid.exit_reason == "normal"
 
 

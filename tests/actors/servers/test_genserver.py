@@ -197,14 +197,15 @@ def test_a_false_token_is_a_token(way):
 # -- timeout -----------------------------------------------------------------
 
 
+def into(seen: queue.Queue[object]) -> Any:
+    """A callback that puts each message there."""
+    return lambda message, state: seen.put(message) or NoReply(state)
+
+
 def test_a_timeout_comes_as_info_when_no_message_does(way):
     seen: queue.Queue[object] = queue.Queue()
 
-    def info(message: object, state: object) -> NoReply:
-        seen.put(message)
-        return NoReply(state)
-
-    pid = way(Scripted).start({"init": lambda: Ok(0, timeout=0.01), "handle_info": info})
+    pid = way(Scripted).start({"init": lambda: Ok(0, timeout=0.01), "handle_info": into(seen)})
     assert seen.get(timeout=WATCHDOG) is TIMEOUT
     pid.stop()
 
@@ -234,11 +235,7 @@ def test_each_result_can_set_a_timeout(way, first):
 def test_a_message_cancels_the_timeout(way):
     seen: queue.Queue[object] = queue.Queue()
 
-    def info(message: object, state: object) -> NoReply:
-        seen.put(message)
-        return NoReply(state)
-
-    pid = way(Scripted).start({"init": lambda: Ok(0, timeout=0.05), "handle_info": info})
+    pid = way(Scripted).start({"init": lambda: Ok(0, timeout=0.05), "handle_info": into(seen)})
     pid.send("first")
     # Timers fire in order of their times: had the timeout been alive still, it would come before this.
     process.send_after(pid, "last", 0.1)
@@ -253,11 +250,7 @@ def test_a_timeout_of_zero_gives_way_to_a_message_that_is_there(way):
         process.send(process.current(), "mail")
         return NoReply(state, timeout=0)
 
-    def info(message: object, state: object) -> NoReply:
-        seen.put(message)
-        return NoReply(state)
-
-    pid = way(Scripted).start({"handle_cast": cast, "handle_info": info})
+    pid = way(Scripted).start({"handle_cast": cast, "handle_info": into(seen)})
     pid.cast("go")
     pid.call("state")
     pid.call("state")

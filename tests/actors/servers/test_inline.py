@@ -8,6 +8,7 @@ import queue
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ import pytest
 from resprout.actors import CallTimeout, GenServer, NoReply, Ok, Pid, Reply, ResproutError, process
 
 from ...interrupting import at_safe_points
-from ...waiting import until
+from ...waiting import down_of, until
 
 WATCHDOG = 20.0
 SOON = 5.0
@@ -227,19 +228,33 @@ def test_a_sender_does_not_pay_for_others_for_ever():
 # -- odd places ----------------------------------------------------------------------------
 
 
+class Leaves:
+    """Does something when it is freed."""
+
+    def __init__(self, last: Callable[[], object]) -> None:
+        self.last = last
+        self.circle: object = None
+
+    def __del__(self) -> None:
+        self.last()
+
+
+def leave_in_a_circle(last: Callable[[], object]) -> None:
+    """Do something in a finalizer, when garbage is collected the next time."""
+    leaves = Leaves(last)
+    leaves.circle = leaves
+
+
 def test_a_finalizer_may_cast_send_and_call():
     pid = Server.start()
     seen: list[object] = []
 
-    class Leaves:
-        def __del__(self) -> None:
-            pid.cast("cast")
-            pid.send("sent")
-            seen.append(pid.call("answer", timeout=WATCHDOG))
+    def last() -> None:
+        pid.cast("cast")
+        pid.send("sent")
+        seen.append(pid.call("answer", timeout=WATCHDOG))
 
-    circle: list[object] = [Leaves()]
-    circle.append(circle)
-    del circle
+    leave_in_a_circle(last)
     gc.collect()
     assert seen == ["answer"]
     assert pid.call(lambda server: list(server.pid.state)) == ["cast", "sent"]
@@ -249,14 +264,8 @@ def test_a_finalizer_may_cast_send_and_call():
 def test_a_finalizer_may_cast_to_the_server_inside_whose_callback_it_runs():
     pid = Server.start()
 
-    class Leaves:
-        def __del__(self) -> None:
-            pid.cast("from the finalizer")
-
     def run(server: Any) -> list[object]:
-        circle: list[object] = [Leaves()]
-        circle.append(circle)
-        del circle
+        leave_in_a_circle(lambda: pid.cast("from the finalizer"))
         gc.collect()
         return list(server.pid.state)  # not handled in the middle of this callback
 
@@ -270,25 +279,18 @@ def test_finalizers_that_run_anywhere_in_the_runtime_do_no_harm():
     told = Server.start()
     expected = 0
 
-    class Leaves:
-        def __init__(self) -> None:
-            self.me = self
-
-        def __del__(self) -> None:
-            told.cast("bye")
-
     threshold = gc.get_threshold()
     gc.set_threshold(1, 1, 1)
     try:
         for n in range(300):
-            Leaves()
+            leave_in_a_circle(lambda: told.cast("bye"))
             expected += 1
             pid = (Server if n % 2 else Pooled).start_link()
             ref = process.monitor(pid)
             assert pid.call(n, timeout=WATCHDOG) == n
             process.unlink(pid)
             process.exit(pid, "kill")
-            process.receive(lambda message, ref=ref: getattr(message, "ref", None) is ref, timeout=WATCHDOG)
+            down_of(ref)
     finally:
         gc.set_threshold(*threshold)
     gc.collect()
@@ -326,14 +328,10 @@ def test_a_signal_handler_may_cast_send_and_call_another_server():
 def test_a_thread_may_cast_while_it_dies():
     pid = Server.start()
 
-    class Leaves:
-        def __del__(self) -> None:
-            pid.cast("from the dying thread")
-
     storage = threading.local()
 
     def body() -> None:
-        storage.leaves = Leaves()
+        storage.leaves = Leaves(lambda: pid.cast("from the dying thread"))
         process.current()
 
     for _ in range(20):
@@ -565,4 +563,4 @@ def test_interrupts_anywhere_in_the_runtime_break_nothing():
         if each is not process.current():
             process.exit(each, "kill")
             ref = process.monitor(each)
-            process.receive(lambda message, ref=ref: getattr(message, "ref", None) is ref, timeout=SOON)
+            down_of(ref)

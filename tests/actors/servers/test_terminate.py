@@ -21,6 +21,8 @@ from resprout.actors import (
     process,
 )
 
+from ...waiting import down_of
+
 WATCHDOG = 20.0
 
 
@@ -145,10 +147,7 @@ def test_when_the_parent_ends_its_trapping_children_terminate_and_others_just_di
     child = parent.call("child")
     ref = process.monitor(child)
     process.exit(parent, "restart")
-    assert (
-        process.receive(lambda message: getattr(message, "ref", None) is ref, timeout=WATCHDOG).reason
-        == "restart"
-    )
+    assert down_of(ref).reason == "restart"
     assert log == ([("terminate", "restart", "state")] if kind is Trapping else [])
 
 

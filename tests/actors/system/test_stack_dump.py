@@ -16,6 +16,8 @@ from resprout.actors import Future, GenServer, Ok, Reply, dump_processes, proces
 from resprout.actors.primitives.atomic import FREE_THREADED
 from resprout.actors.system.stack_dump import processes_as_text
 
+from ...waiting import down_of
+
 WATCHDOG = 20.0
 with_stacks = pytest.mark.skipif(FREE_THREADED, reason="a look into a thread that runs may crash there")
 """Where stacks are what a test is about; what is shown without them has a test of its own."""
@@ -137,7 +139,7 @@ def test_a_spawned_function_is_shown_where_it_is(gate: Gate) -> None:
     assert shown.startswith("spawned, running, 0 in its mailbox, started by <0.")
     assert "in stand_here\n" in shown
     gate.let_go()
-    process.receive(lambda message: message.ref == ref, WATCHDOG)
+    down_of(ref)
 
 
 def test_a_spawned_coroutine_is_shown_where_it_waits() -> None:
@@ -154,7 +156,7 @@ def test_a_spawned_coroutine_is_shown_where_it_waits() -> None:
     assert shown.startswith("coroutine, waiting, 0 in its mailbox")
     assert "in lies_in_wait\n" in shown
     process.send(pid, "go")
-    process.receive(lambda message: message.ref == ref, WATCHDOG)
+    down_of(ref)
 
 
 @with_stacks

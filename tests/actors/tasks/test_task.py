@@ -30,6 +30,8 @@ from resprout.actors import (
     process,
 )
 
+from ...waiting import down_of
+
 WATCHDOG = 20.0
 
 
@@ -107,7 +109,7 @@ def test_a_crash_takes_the_owner_along_unless_it_traps(crashes):
         outcome.put("went on")
 
     _, ref = process.spawn_monitor(owner)
-    down = process.receive(lambda message: isinstance(message, Down) and message.ref is ref, timeout=WATCHDOG)
+    down = down_of(ref)
     assert down.reason == Crash(ZeroDivisionError("division by zero"))
     assert outcome.empty()
 

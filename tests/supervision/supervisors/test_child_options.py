@@ -21,6 +21,7 @@ from resprout.supervision import (
 )
 
 from ...scripted import Quiet
+from ...waiting import down_of
 
 REQUIRED: dict[Any, dict[str, Any]] = {
     Supervisor: {},
@@ -133,7 +134,7 @@ def test_no_option_of_a_supervisor_is_dropped(start: Any) -> None:
     refs = [process.monitor(pid) for pid in before]
     process.exit(before[0], "kill")
     for ref in refs:
-        process.receive(lambda message, ref=ref: getattr(message, "ref", None) is ref, timeout=10.0)
+        down_of(ref)
     assert not set(before) & {info.pid for info in Supervisor.which_children("in")}
     assert Supervisor.count_children("other").active == 1
 

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from resprout.actors import (
-    Down,
     GenServer,
     MaxChildren,
     NotFound,
@@ -28,6 +27,7 @@ from resprout.supervision import (
 )
 
 from ...scripted import Quiet
+from ...waiting import down_of
 
 
 @pytest.fixture
@@ -46,16 +46,10 @@ def start() -> Iterator[Any]:
     process.trap_exit(False)
 
 
-def down(ref: Any) -> Any:
-    return process.receive(
-        lambda message: isinstance(message, Down) and message.ref is ref, timeout=10.0
-    ).reason
-
-
 def end(pid: Any, reason: Any = "boom") -> None:
     ref = process.monitor(pid)
     GenServer.cast(pid, reason)
-    down(ref)
+    down_of(ref)
 
 
 def child(supervisor: Pid, **fields: Any) -> Any:
@@ -129,7 +123,7 @@ def test_too_many_restarts_end_the_supervisor_and_all_its_children(start: Any) -
     first, second = child(supervisor), child(supervisor)
     refs = [process.monitor(supervisor), process.monitor(second)]
     end(first)
-    assert [down(ref) for ref in refs] == ["shutdown", "shutdown"]
+    assert [down_of(ref).reason for ref in refs] == ["shutdown", "shutdown"]
 
 
 def test_children_are_told_to_stop_all_at_once(start: Any) -> None:
@@ -164,7 +158,7 @@ def test_each_child_has_its_own_shutdown_time(start: Any) -> None:
         refs.append(process.monitor(DynamicSupervisor.start_child(supervisor, spec)))
     refs.append(process.monitor(child(supervisor)))
     DynamicSupervisor.stop(supervisor)
-    assert [down(ref) for ref in refs] == ["killed", "killed", "killed", "shutdown"]
+    assert [down_of(ref).reason for ref in refs] == ["killed", "killed", "killed", "shutdown"]
     release.set()
 
 
@@ -238,7 +232,7 @@ def test_a_restarted_dynamic_supervisor_is_empty() -> None:
     pid = child(first)
     ref = process.monitor(pid)
     process.exit(first, "kill")
-    assert down(ref) == "killed"
+    assert down_of(ref).reason == "killed"
     second: Any = Supervisor.which_children(top)[0].pid
     assert second is not first
     assert listed(second) == []

@@ -25,6 +25,7 @@ from resprout.supervision import (
 )
 
 from ...scripted import Quiet
+from ...waiting import down_of
 
 
 @pytest.fixture
@@ -252,9 +253,7 @@ def test_a_spent_budget_may_escalate(events: list[tuple[str, Any]]) -> None:
     supervisor = Supervisor.start_link(children("a", max_restarts=0), max_restarts=99)
     ref = process.monitor(supervisor)
     GenServer.cast(tree(supervisor).children[0].pid, "boom")
-    assert (
-        process.receive(lambda message: getattr(message, "ref", None) is ref, timeout=10).reason == "shutdown"
-    )
+    assert down_of(ref).reason == "shutdown"
 
 
 def test_a_reason_that_cannot_be_shown_harms_nobody(caplog: pytest.LogCaptureFixture) -> None:

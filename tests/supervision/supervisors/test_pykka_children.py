@@ -24,6 +24,8 @@ from resprout.actors import (
 from resprout.actors import sys as actor_sys
 from resprout.supervision import Supervisor
 
+from ...waiting import down_of
+
 WATCHDOG = 20.0
 
 
@@ -102,7 +104,7 @@ def old(request: pytest.FixtureRequest, supervisor: Pid) -> Any:
         return first
     ref = process.monitor(first)
     first.tell("crash")
-    process.receive(lambda message: getattr(message, "ref", None) == ref, WATCHDOG)
+    down_of(ref)
     # The supervisor has heard of the death before it answers; while it starts the next there is no Pid.
     while not isinstance(second := child_of(supervisor), Pid) or second is first:
         pass

@@ -13,7 +13,6 @@ from resprout.actors import (
     AlreadyPresent,
     AlreadyStarted,
     BlockingInLoop,
-    Down,
     GenServer,
     NoProcess,
     NotFound,
@@ -43,6 +42,7 @@ from resprout.supervision import (
 )
 
 from ...scripted import Quiet
+from ...waiting import down_of
 
 
 class Worker(GenServer):
@@ -105,13 +105,7 @@ def end(pid: Pid, message: Any = "crash") -> None:
     """Has a child end by itself; returns when its supervisor has been told."""
     ref = process.monitor(pid)
     GenServer.cast(pid, message)
-    down(ref)
-
-
-def down(ref: Any) -> Down:
-    found = process.receive(lambda message: isinstance(message, Down) and message.ref is ref, timeout=10.0)
-    assert isinstance(found, Down)
-    return found
+    down_of(ref)
 
 
 def test_children_start_in_order_and_stop_in_reverse(log: list[Any], start: Any) -> None:
@@ -166,7 +160,7 @@ def test_too_many_restarts_end_the_supervisor_with_shutdown_and_stop_the_rest(
     ref = process.monitor(supervisor)
     end(pids(supervisor)["b"])
     end(pids(supervisor)["b"])
-    assert down(ref).reason == "shutdown"
+    assert down_of(ref).reason == "shutdown"
     assert log[-1] == ("terminate", "a", "shutdown")
 
 
@@ -180,7 +174,7 @@ def test_a_supervisor_that_gives_up_is_a_crash_to_be_restarted_for_the_one_above
     first = pids(top)["inner"]
     ref = process.monitor(first)
     end(pids(first)["a"])
-    down(ref)
+    down_of(ref)
     second = pids(top)["inner"]
     assert second is not first
     assert pids(second)["a"].alive
@@ -256,7 +250,7 @@ def test_a_child_that_does_not_stop_in_time_is_killed(start: Any) -> None:
     supervisor = start([ChildSpec("a", Stuck.start_link, shutdown=0.05), ChildSpec("b", Quiet.start_link)])
     ref = process.monitor(pids(supervisor)["a"])
     Supervisor.stop(supervisor)
-    assert down(ref).reason == "killed"
+    assert down_of(ref).reason == "killed"
     assert stuck.is_set()
     release.set()
 
@@ -265,7 +259,7 @@ def test_brutal_kill_does_not_ask(log: list[Any], start: Any) -> None:
     supervisor = start([worker(log, "a", shutdown=BRUTAL_KILL)])
     ref = process.monitor(pids(supervisor)["a"])
     Supervisor.terminate_child(supervisor, "a")
-    assert down(ref).reason == "killed"
+    assert down_of(ref).reason == "killed"
     assert log == [("init", "a")]
 
 
@@ -273,13 +267,13 @@ def test_children_of_a_killed_supervisor_die_with_it(log: list[Any], start: Any)
     supervisor = start([worker(log, "a"), ChildSpec("b", Quiet.start_link)])
     refs = [process.monitor(pid) for pid in pids(supervisor).values()]
     process.exit(supervisor, "kill")
-    assert [down(ref).reason for ref in refs] == ["killed", "killed"]
+    assert [down_of(ref).reason for ref in refs] == ["killed", "killed"]
 
 
 def test_exit_signals_of_strangers_do_not_reach_a_supervisor(log: list[Any], start: Any) -> None:
     supervisor = start([worker(log, "a")])
     stranger = process.spawn_monitor(lambda: process.exit(supervisor, "boom"))
-    down(stranger[1])
+    down_of(stranger[1])
     assert pids(supervisor)["a"].alive
 
 
@@ -292,8 +286,8 @@ def test_the_parents_exit_stops_a_supervisor_in_order(log: list[Any]) -> None:
         process.exit("enough")
 
     _, ref = process.spawn_monitor(parent)
-    down(ref)
-    assert down(process.monitor(made[0])).reason in ("enough", "noproc")
+    down_of(ref)
+    assert down_of(process.monitor(made[0])).reason in ("enough", "noproc")
     assert log[2:] == [("terminate", "b", "enough"), ("terminate", "a", "enough")] or log[2:] == [
         ("terminate", "b", "shutdown"),
         ("terminate", "a", "shutdown"),
@@ -528,7 +522,7 @@ def test_a_pykka_actor_is_supervised(start: Any) -> None:
     ref = process.monitor(first)
     first.call("hello")
     pykka.ActorRegistry.get_by_class(Foreign)[0].stop()
-    down(ref)
+    down_of(ref)
     while (second := pids(supervisor)["f"]) is first:
         pass
     assert second.alive
@@ -588,8 +582,8 @@ def test_a_supervisor_killed_while_it_starts_a_child_leaves_nothing_behind(log: 
     process.exit(supervisor, "kill")
     slow = process.monitor(made[0])
     gate.set()
-    down(slow)
-    down(ref)
+    down_of(slow)
+    down_of(ref)
     quiesce()
     assert not starter.alive
     assert log == [("init", "a"), ("terminate", "a", "killed")]
@@ -610,8 +604,8 @@ def test_a_supervisor_told_to_stop_while_it_starts_a_child_stops_when_that_has_s
     assert begun.wait(10)
     _, told = process.spawn_monitor(Supervisor.stop, supervisor)
     gate.set()
-    down(asked)
-    down(told)
+    down_of(asked)
+    down_of(told)
     assert log == [
         ("init", "a"),
         ("init", "slow"),

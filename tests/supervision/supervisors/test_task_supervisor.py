@@ -9,6 +9,8 @@ import pytest
 from resprout.actors import MaxChildren, NotFound, Pid, ServerExit, Task, TaskExit, process
 from resprout.supervision import DynamicSupervisor, Supervisor, TaskSupervisor, quiesce
 
+from ...waiting import down_of
+
 
 @pytest.fixture
 def supervisor() -> Iterator[Pid]:
@@ -52,7 +54,7 @@ def test_the_crash_of_a_linked_task_takes_its_owner_along(supervisor: Pid) -> No
         process.receive(timeout=10)
 
     pid, ref = process.spawn_monitor(owner)
-    reason = process.receive(lambda message: getattr(message, "ref", None) is ref, timeout=10).reason
+    reason = down_of(ref).reason
     assert "task" in repr(reason)
     assert not pid.alive
     gate.set()

@@ -28,6 +28,8 @@ from resprout.supervision.supervisors.supervisor import Supervisor
 from resprout.supervision.trees.application import Application
 from resprout.supervision.trees.mistakes import InvalidTree
 
+from ...waiting import down_of
+
 pytestmark = pytest.mark.usefixtures("hangups_are_not_ignored")
 
 MODULE = '''
@@ -210,10 +212,7 @@ class TestStartAndStop:
     def test_the_end_of_the_one_who_started_it_does_not_end_it(self, load) -> None:
         application = load(TWO)
         _, ref = process.spawn_monitor(application.start)
-        assert (
-            process.receive(lambda message: isinstance(message, Down) and message.ref is ref, 5).reason
-            == "normal"
-        )
+        assert down_of(ref).reason == "normal"
         assert application.root.alive
 
     def test_its_end_does_not_touch_the_one_who_started_it(self, load) -> None:

@@ -16,13 +16,15 @@ from typing import Any
 import httpx
 import pytest
 
-from resprout.actors import Crash, Down, GenServer, StartError, process
+from resprout.actors import Crash, GenServer, StartError, process
 from resprout.supervision.supervisors.child_spec import ChildSpec
 from resprout.supervision.supervisors.supervisor import Supervisor
 from resprout.supervision.trees.asgi import AsgiChild, AsgiOptions, AsgiServer
 from resprout.supervision.trees.listener import Listener
 from resprout.supervision.trees.mistakes import InvalidTree
 from resprout.supervision.trees.tree_file import load_tree
+
+from ...waiting import down_of
 
 
 class Site:
@@ -93,7 +95,7 @@ def die(how: str) -> None:
         process.exit(server, "kill")
     else:
         process.inject(server, ValueError("boom"))
-    process.receive(lambda message: isinstance(message, Down) and message.ref is ref, 5)
+    down_of(ref)
 
 
 def in_thread(url: str) -> SimpleQueue[object]:

@@ -11,11 +11,13 @@ from typing import Any
 import pytest
 
 from resprout import Backoff, ChildSpec, GenServer, Ok, Supervisor, throttle
-from resprout.actors import Down, LockNotFound, Pid, process
+from resprout.actors import LockNotFound, Pid, process
 from resprout.supervision import DynamicSupervisor
 from resprout.throttle.lock.combiner import _Answer
 from resprout.throttle.lock.table import cores
 from resprout.throttle.lock.tree import LOCKS, ROOT
+
+from ...waiting import down_of
 
 InThread = Callable[..., "Future[Any]"]
 SOON = 20.0
@@ -47,7 +49,7 @@ def held(line: Any, in_thread: InThread) -> Iterator[Callable[[str], Future[Any]
 def await_down(pid: Pid, end: Callable[[], object]) -> None:
     ref = process.monitor(pid)
     end()
-    process.receive(lambda message: isinstance(message, Down) and message.ref is ref, timeout=SOON)
+    down_of(ref)
 
 
 def pid_of(name: str) -> Pid:

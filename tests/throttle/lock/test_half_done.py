@@ -12,12 +12,13 @@ from typing import Any
 import pytest
 
 from resprout import throttle
-from resprout.actors import Backoff, Down, LockNotFound, Pid, process
+from resprout.actors import Backoff, LockNotFound, Pid, process
 from resprout.supervision import Supervisor
 from resprout.throttle.ledger.ledger import Ledger
 from resprout.throttle.lock.table import cores
 from resprout.throttle.lock.workers import WorkerHandle
 
+from ...waiting import down_of
 from ..claims import Cut
 
 Lock = Callable[..., str]
@@ -130,9 +131,7 @@ def test_a_job_whose_worker_is_started_twice_is_done_once_and_its_slot_is_the_fi
         throttle.execute(name, job)
     for _ in range(2):
         ref = process.monitor(spawned.get(timeout=SOON))
-        process.receive(
-            lambda message, ref=ref: isinstance(message, Down) and message.ref is ref, timeout=SOON
-        )
+        down_of(ref)
     both.set()
     worker, *holders = done.get(timeout=SOON)
     assert holders == [worker]

@@ -19,13 +19,14 @@ from resprout.actors import (
     BRUTAL_KILL,
     Backoff,
     ChildSpec,
-    Down,
     LockNotFound,
     Pid,
     ResproutError,
     process,
 )
 from resprout.supervision import DynamicSupervisor, Supervisor
+
+from ...waiting import down_of
 
 Lock = Callable[..., str]
 InThread = Callable[..., "Future[Any]"]
@@ -322,7 +323,7 @@ def terminated_while_it_backs_off(name: str, start: Any) -> None:
     pid = start(throttle.child_spec(name, 1, backoff=Backoff(initial=1000.0, maximum=1000.0)))
     ref = process.monitor(process.whereis(name))
     killed(name)
-    process.receive(lambda message: isinstance(message, Down) and message.ref is ref, timeout=SOON)
+    down_of(ref)
     Supervisor.terminate_child(pid, name)
 
 
