@@ -1,8 +1,8 @@
-"""Holds a sentence of docs/semantics.md against every public name: the next call of a dead process's code
-into resprout raises `Killed`; that of a thread or task which got an exit signal raises `ServerExit`, once.
+"""Holds a sentence of docs/semantics.md against every public name.
 
-A public callable is either in CALLS, with a way to call it, or in EXCEPTIONS, with the reason why the dead
-may call it. One that is in neither fails the test.
+The next call of a dead process's code into resprout raises `Killed`; that of a thread or task which got an
+exit signal raises `ServerExit`, once. A public callable is either in CALLS, with a way to call it, or in
+EXCEPTIONS, with the reason why the dead may call it. One that is in neither fails the test.
 """
 
 from __future__ import annotations

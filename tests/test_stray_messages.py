@@ -1,5 +1,6 @@
-"""A message that a server of the library does not know ends nobody: every kind of message, in every way, to
-every kind of process that the library starts.
+"""A message that a server of the library does not know ends nobody.
+
+Every kind of message is sent in every way to every kind of process that the library starts.
 """
 
 from __future__ import annotations
@@ -99,8 +100,8 @@ MESSAGES: dict[str, Any] = {
     "a str subclass": Text("shutdown"),
     "a class": Note,
     "a ProxyCall": ProxyCall(attr_path=("stop",), args=(), kwargs={}),
-    "a ProxyGetAttr": ProxyGetAttr(attr_path=("family",)),
-    "a ProxySetAttr": ProxySetAttr(attr_path=("family",), value=None),
+    "a ProxyGetAttr": ProxyGetAttr(attr_path=("siblings",)),
+    "a ProxySetAttr": ProxySetAttr(attr_path=("siblings",), value=None),
     "an envelope": Envelope(),
     "a touchy one": Touchy(),
 }

@@ -1,6 +1,4 @@
-"""Gates, awaited deaths, the three ways of running a server, and threads that are shaken between any two
-lines.
-"""
+"""Gates, awaited deaths, the three ways of running a server, and threads shaken between any two lines."""
 
 from __future__ import annotations
 
@@ -120,8 +118,9 @@ def threaded(request: pytest.FixtureRequest) -> Callable[[type[GenServer]], Any]
 
 @pytest.fixture
 def collected() -> Callable[[], Any]:
-    """Make servers whose state is a list of what their callbacks have got: ``pid.call("seen")`` is the
-    barrier.
+    """Make servers whose state is a list of what their callbacks have got.
+
+    ``pid.call("seen")`` is the barrier.
     """
     return Collector
 
@@ -148,12 +147,10 @@ class Collector(GenServer):
 
 @pytest.fixture
 def shaken() -> Callable[[], contextlib.AbstractContextManager[None]]:
-    """Threads started inside, and the test's own, lose the processor between any two lines of the
-    runtime, at random.
+    """Threads started inside, and the test's own, lose the processor between any two lines, at random.
 
-    The interpreter switches threads between any two bytecodes, but hardly ever does: a race that needs
-    an unlucky switch is
-    found here within some hundred rounds instead of some million.
+    Lines of the runtime, that is. The interpreter may switch threads between any two bytecodes, but hardly
+    ever does: a race that needs an unlucky switch is found here within some hundred rounds, not some million.
     """
     dice = random.Random(7)
     return lambda: _shaken(dice)
@@ -243,8 +240,9 @@ def _stop_at(
 
 @pytest.fixture
 def crashes(caplog: pytest.LogCaptureFixture) -> Callable[[], list[Any]]:
-    """The crash reports that have been logged so far; without it a crash that is expected would clutter
-    the output.
+    """The crash reports that have been logged so far.
+
+    Without it a crash that is expected would clutter the output.
     """
     caplog.set_level(logging.ERROR, logger="resprout")
     return lambda: [record.crash_report for record in caplog.records if hasattr(record, "crash_report")]

@@ -1,6 +1,4 @@
-"""Many threads and loops against processes that are killed at random: nothing hangs, nothing is lost or
-left over.
-"""
+"""Many threads and loops against processes that are killed at random: nothing hangs, is lost or left over."""
 
 from __future__ import annotations
 
@@ -274,9 +272,7 @@ def test_start_and_kill_at_random_leaves_no_name(hasty, crashes):
 
 
 def test_timers_under_fire_come_once_or_not_at_all(hasty):
-    """Set, cancelled and let go from many threads: each is heard of exactly once, by its message or by
-    its cancel.
-    """
+    """Set, cancelled and let go from many threads, each is heard of once: by its message or its cancel."""
     wrong: list[object] = []
 
     def work(who: int) -> None:

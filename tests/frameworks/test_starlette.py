@@ -57,9 +57,7 @@ def test_a_stream_holds_its_slot_from_the_first_row_to_the_last(
 def test_a_client_that_leaves_in_the_middle_of_a_stream_leaves_no_slot_behind(
     room: MakeRoom, visitor: MakeVisitor, stream: Callable[[Any], Any], version: str
 ) -> None:
-    """Nobody closes the generator of such a response but, some time, the garbage collector; the slot does not
-    wait for that.
-    """
+    """Nobody closes the generator of such a response but the garbage collector, for which no slot waits."""
     exports = room(1)
     app = streaming(lambda: stream(exports))
 
@@ -152,8 +150,10 @@ def test_threads_that_wait_for_a_slot_are_missing_to_those_who_have_one(
 def test_a_slot_that_is_taken_in_a_coroutine_keeps_no_thread_waiting(
     room: MakeRoom, visitor: MakeVisitor, within: bool, version: str
 ) -> None:
-    """The other way out: the response is sent inside the block. Starlette may stream it in a task of its own
-    (it does so before ASGI 2.4), so a block in the generator needs the grant.
+    """The other way out: the response is sent inside the block.
+
+    Starlette may stream it in a task of its own (it does so before ASGI 2.4), so a block in the generator
+    needs the grant.
     """
     exports = room(2)
 

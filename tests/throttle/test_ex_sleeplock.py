@@ -1,7 +1,4 @@
-"""ExSleeplock's README and documented behaviours, with their punctuation changed.
-
-And our guarantees where it fails.
-"""
+"""What ExSleeplock's README and documentation say, in Python; and our guarantees where it fails."""
 
 from __future__ import annotations
 

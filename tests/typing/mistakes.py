@@ -1,5 +1,6 @@
-"""Mistakes of users. Each line that ends in `# mistake: ...` has one, and no other has: the code that mypy gives
-it, then the rule of pyright's.
+"""Mistakes of users: each line that ends in `# mistake: ...` has one, and no other has.
+
+There stands the code that mypy gives it, then the rule of pyright's.
 """
 
 # fmt: off

@@ -684,8 +684,9 @@ class HeardBounded(Heard):
 
 
 def send_after_exit(pid: Pid, halt: Halt, line: int) -> bool:
-    """To a process that is halted, send an exit signal and a message, being halted within the latter while
-    the process ends; False when there is no such line in it.
+    """Send an exit signal and a message to a process that is halted; False when there is no such line in it.
+
+    This thread is halted within sending the message, while the process ends.
     """
     assert halt.arrived.wait(WATCHDOG)
     process.exit(pid, "boom")

@@ -1,6 +1,4 @@
-"""Starting and ending at the same moment: no orphan, no double, no name of the dead, wherever the
-interruption comes.
-"""
+"""Starting and ending at the same moment: no orphan, no double, no name of the dead, at whatever line."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Processes that were killed while their handler ran: dead to everybody, though Python cannot stop the
-thread.
-"""
+"""Processes that were killed while their handler ran: dead to everybody, though the thread goes on."""
 
 from __future__ import annotations
 
@@ -38,8 +36,9 @@ WATCHDOG = 20.0
 
 @pytest.fixture
 def straggler(gate, kill):
-    """A server that was killed while its handler stands at a gate: (pid, gate, what becomes of the
-    handler).
+    """A server that was killed while its handler stands at a gate.
+
+    (The pid, the gate, a queue of what becomes of the handler.)
     """
     held, ended = gate(), queue.Queue()
 
@@ -441,8 +440,10 @@ def no_collections() -> Iterator[None]:
 
 
 def read_while_python_runs(connection: socket.socket) -> bytes:
-    """Without a GIL, what another thread drops is closed by the thread that made it: this one, between two
-    steps of Python, and not while it sleeps in the system.
+    """Read from a connection, but never sleep in the system for long.
+
+    Without a GIL, what another thread drops is closed by the thread that made it: this one, between two steps
+    of Python.
     """
     connection.settimeout(0.05 if FREE_THREADED else WATCHDOG)
     until = time.monotonic() + WATCHDOG

@@ -1,5 +1,6 @@
-"""Processes that would wait for each other for ever. What only development mode sees is run in an interpreter
-that is in that mode: this file is a program, too.
+"""Processes that would wait for each other for ever.
+
+What only development mode sees is run in an interpreter that is in that mode: this file is a program, too.
 """
 
 from __future__ import annotations

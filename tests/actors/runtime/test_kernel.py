@@ -1,5 +1,6 @@
-"""Messages sent later, and again and again. Timers fire in the order of their times, which makes them
-barriers for each other.
+"""Messages sent later, and again and again.
+
+Timers fire in the order of their times, which makes them barriers for each other.
 """
 
 from __future__ import annotations

@@ -1,6 +1,4 @@
-"""Asking: answers, timeouts, servers that are dead, dying, unknown or oneself; futures and coroutines
-that ask.
-"""
+"""Asking: answers, timeouts, servers that are dead, dying, unknown or oneself; futures; coroutines."""
 
 from __future__ import annotations
 

@@ -357,9 +357,7 @@ def test_a_callback_that_raises_ends_the_server_with_the_crash(way, callback, cr
 
 @pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), GeneratorExit()])
 def test_any_exception_of_a_pool_thread_is_a_crash(error, crashes, await_down):
-    """An interrupt is meant for the main thread; raised by a callback elsewhere it is an exception like
-    any other.
-    """
+    """An interrupt is meant for the main thread; elsewhere it is an exception like any other."""
 
     class Raises(GenServer):
         def handle_call(self, message: Any, from_: Any, state: Any) -> Any:

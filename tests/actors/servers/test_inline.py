@@ -413,9 +413,7 @@ def test_an_interrupt_during_init_ends_the_start():
 
 
 def test_another_threads_call_is_not_lost_when_the_drainer_is_interrupted():
-    """The main thread drains a message of another thread when the interrupt comes: that caller still
-    hears something.
-    """
+    """The main thread drains a message of another thread, which still hears something."""
     pid = Server.start()
     outcome: queue.Queue[object] = queue.Queue()
 
@@ -530,9 +528,7 @@ def _depth() -> int:
 
 @at_safe_points
 def test_interrupts_anywhere_in_the_runtime_break_nothing():
-    """Interrupts arrive between any two bytecodes of deliveries, drains and deaths; afterwards
-    everything still works.
-    """
+    """Interrupts come between any two bytecodes of deliveries, drains and deaths; all works afterwards."""
     shared = Server.start()
     hits = rounds = 0
     # Counts the processor's time, so that nothing arrives while the test waits. (pytest-timeout has the

@@ -221,7 +221,7 @@ def test_arguments_as_deep_as_the_limit_are_no_attack(check: Check) -> None:
 
 def test_the_generator_of_hostile_trees_finds_nothing() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "tests.supervision.hostile", "0", "79"],
+        [sys.executable, "-m", "tests.supervision.trees.hostile", "0", "79"],
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -60,10 +60,7 @@ class State:
 
 
 def linearizable(history: list[Operation]) -> bool:
-    """Tell whether the operations can be put into one order that keeps what came after what.
-
-    And explains all answers.
-    """
+    """Tell whether one order of the operations keeps what came after what, and explains all answers."""
     seen: set[tuple[frozenset[int], State]] = set()
     ways: list[tuple[frozenset[int], State]] = [(frozenset(), State())]
     while ways:

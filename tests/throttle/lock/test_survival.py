@@ -1,7 +1,4 @@
-"""The lock process is killed, crashes, and is restarted; callers notice nothing.
-
-And nobody is let in beside a holder.
-"""
+"""The lock process is killed, crashes, is restarted: callers notice nothing, and no slot is given twice."""
 
 from __future__ import annotations
 
@@ -34,9 +31,9 @@ SOON = 90.0
 
 
 class Inside:
-    """Counts who is at work, and the most that ever were; atomic operations.
+    """Counts who is at work, and the most that ever were.
 
-    No lock that would order the threads.
+    By atomic operations: a lock would put the threads in order.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,6 @@
-"""`python -m tests.supervision.hostile [FIRST] [LAST]`: trees that mean ill, one a seed, and `check` on each.
+"""Trees that mean ill, one a seed, and `check` on each.
+
+`python -m tests.supervision.trees.hostile [FIRST] [LAST]`
 
 Of every file it is demanded that check ends within its time and memory, with a status of 0 or 2 and nothing
 but located lines that a terminal shows as they are. The same seed makes the same file.
