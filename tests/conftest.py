@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dis
 import faulthandler
 import os
 import signal
@@ -12,12 +11,11 @@ import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
-from types import CodeType, FrameType
 from typing import Any
 
 import pytest
 
-from .interrupting import traced
+from .interrupting import Interrupter
 from .programs import PYTHON
 
 if "free-threading" in sys.version:
@@ -58,69 +56,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.slow)
 
 
-def _signal_points(code: CodeType, known: dict[CodeType, set[int]]) -> set[int]:
-    """Bytecodes before which CPython looks for signals: behind calls, at backward jumps, and at the start."""
-    if code not in known:
-        points = known[code] = set()
-        looks = True
-        for instruction in dis.get_instructions(code):
-            name = instruction.opname
-            if looks or "JUMP_BACKWARD" in name or name == "JUMP_ABSOLUTE":
-                points.add(instruction.offset)
-            looks = name.startswith("CALL") or name == "RESUME"
-    return known[code]
-
-
-NOP = dis.opmap["NOP"]
-LONGEST_CALL = 12
-"""Bytes from a call to the next instruction, with its caches."""
-
-
 @pytest.fixture
-def interrupted() -> Callable[..., bool]:
-    """Do a step and interrupt it where the runtime's code looks for signals for the nth time.
-
-    Returns False when it does so less often. With ``exact``, not where a function written in Python has just
-    returned to one that had called it by its name, where CPython does not look.
-    """
-    known: dict[CodeType, set[int]] = {}
-
-    def interrupted(number: int, step: Callable[[], object], exact: bool = False) -> bool:
-        left = number
-        called: dict[FrameType, int] = {}
-        """Where a frame has called a function that is written in Python."""
-
-        def trace(frame: FrameType, event: str, arg: object) -> object:
-            nonlocal left
-            name = frame.f_code.co_filename
-            if event == "call" and exact and frame.f_back is not None:
-                if frame.f_code.co_name in frame.f_back.f_code.co_names:
-                    called[frame.f_back] = frame.f_back.f_lasti
-            if "/tests/" in name or not any(
-                room in name for room in ("/actors/", "/registry/", "/throttle/")
-            ):
-                return None
-            frame.f_trace_opcodes = True
-            if event == "opcode" and frame.f_lasti in _signal_points(frame.f_code, known):
-                returned = called.pop(frame, frame.f_lasti)
-                if exact and frame.f_code.co_code[frame.f_lasti] == NOP:
-                    # Where a `try` begins: what comes behind a call comes from within what is around that.
-                    return trace
-                if returned < frame.f_lasti <= returned + LONGEST_CALL:
-                    return trace
-                left -= 1
-                if left == 0:
-                    raise KeyboardInterrupt
-            return trace
-
-        try:
-            traced(trace, step)
-        except KeyboardInterrupt:
-            pass
-        # Also when it came in a finalizer, where Python ignores it.
-        return left <= 0
-
-    return interrupted
+def interrupted() -> Interrupter:
+    """Interrupt a step at the nth place at which the runtime's code looks for signals."""
+    return Interrupter()
 
 
 @pytest.fixture(autouse=True)

@@ -207,6 +207,11 @@ def beam(operation: str, label: str, times: int) -> Peer:
     return Peer("beam", operation, f"{label} on the BEAM", times, every=3)
 
 
+def beside(label: str, figure: str, *peers: Peer) -> list[Row]:
+    """The same row beside each of several peers."""
+    return [Row(label, figure, peer) for peer in peers]
+
+
 ROOM = Room(
     "actors",
     "docs/actors.md",
@@ -235,19 +240,19 @@ ROOM = Room(
                 Row(
                     "call, blocking = False", "inline", Peer("pykka", "call", "ask of a pykka.ThreadingActor")
                 ),
-                Row(
-                    "call, blocking = True", "pooled", Peer("pykka", "call", "ask of a pykka.ThreadingActor")
-                ),
-                Row(
+                *beside(
                     "call, blocking = True",
                     "pooled",
+                    Peer("pykka", "call", "ask of a pykka.ThreadingActor"),
                     Peer("genserver", "call", "call of a genserver.GenServer"),
                 ),
-                Row(
-                    "acall, blocking = False", "awaited", Peer("fauxtp", "call", "call of a fauxtp.GenServer")
+                *beside(
+                    "acall, blocking = False",
+                    "awaited",
+                    Peer("fauxtp", "call", "call of a fauxtp.GenServer"),
+                    Peer("casty", "call", "ask of a casty actor"),
+                    Peer("xoscar", "call", "method of a Xoscar actor"),
                 ),
-                Row("acall, blocking = False", "awaited", Peer("casty", "call", "ask of a casty actor")),
-                Row("acall, blocking = False", "awaited", Peer("xoscar", "call", "method of a Xoscar actor")),
                 Row(
                     "call, blocking = False", "inline", beam("call", "GenServer.call", 20_000), Bar(ratio=1.0)
                 ),
@@ -259,50 +264,34 @@ ROOM = Room(
             casts,
             [
                 Row("cast, blocking = False", "inline"),
-                Row(
+                *beside(
                     "cast, blocking = True",
                     "pooled",
                     Peer("pykka", "cast", "tell of a pykka.ThreadingActor", 5_000),
-                ),
-                Row(
-                    "cast, blocking = True",
-                    "pooled",
                     Peer("genserver", "cast", "cast of a genserver.GenServer"),
                 ),
-                Row("cast, blocking = False", "inline", Peer("fauxtp", "cast", "cast of a fauxtp.GenServer")),
-                Row(
-                    "cast, blocking = False", "inline", Peer("casty", "cast", "tell of a casty actor", 5_000)
+                *beside(
+                    "cast, blocking = False",
+                    "inline",
+                    Peer("fauxtp", "cast", "cast of a fauxtp.GenServer"),
+                    Peer("casty", "cast", "tell of a casty actor", 5_000),
+                    Peer("xoscar", "cast", "tell of a Xoscar actor"),
                 ),
-                Row("cast, blocking = False", "inline", Peer("xoscar", "cast", "tell of a Xoscar actor")),
             ],
         ),
         Section(
             "life",
             "A process starts and stops.",
             lives,
-            [
-                Row(
-                    "start + stop, blocking = False",
-                    "inline",
-                    Peer("pykka", "start_stop", "a pykka.ThreadingActor", 200),
-                ),
-                Row(
-                    "start + stop, blocking = False",
-                    "inline",
-                    Peer("genserver", "start_stop", "a genserver.GenServer", 200),
-                ),
-                Row(
-                    "start + stop, blocking = False",
-                    "inline",
-                    Peer("fauxtp", "start_stop", "a fauxtp.GenServer", 200),
-                ),
-                Row(
-                    "start + stop, blocking = False",
-                    "inline",
-                    Peer("xoscar", "start_stop", "a Xoscar actor", 200),
-                ),
-                Row("start + stop, blocking = False", "inline", beam("start_stop", "a GenServer", 5_000)),
-            ],
+            beside(
+                "start + stop, blocking = False",
+                "inline",
+                Peer("pykka", "start_stop", "a pykka.ThreadingActor", 200),
+                Peer("genserver", "start_stop", "a genserver.GenServer", 200),
+                Peer("fauxtp", "start_stop", "a fauxtp.GenServer", 200),
+                Peer("xoscar", "start_stop", "a Xoscar actor", 200),
+                beam("start_stop", "a GenServer", 5_000),
+            ),
         ),
         Section(
             "ring",

@@ -15,21 +15,17 @@ from resprout.actors import sys as sys_module
 from resprout.actors.engine import kernel
 from resprout.actors.servers.dispatch import Interrupted
 
-from ..interrupting import at_safe_points
+from ..interrupting import Interrupter, at_safe_points
 from ..waiting import until
 
-Interrupt = Callable[..., bool]
 SOON = 20.0
 
 
 @at_safe_points
 def test_whoever_waits_for_a_future_is_woken_when_its_completion_is_interrupted(
-    interrupted: Interrupt,
+    interrupted: Interrupter,
 ) -> None:
-    cuts = 0
-    was_cut = True
-    while was_cut:
-        cuts += 1
+    for cuts in interrupted.everywhere(5):
         future: Future[str] = Future()
         got: list[str] = []
 
@@ -40,23 +36,19 @@ def test_whoever_waits_for_a_future_is_woken_when_its_completion_is_interrupted(
         for thread in waiting:
             thread.start()
         until(lambda future=future: len(future._callbacks) == 2)
-        was_cut = interrupted(cuts, lambda future=future: future.set("done"))
+        interrupted(cuts, lambda future=future: future.set("done"))
         if not future.done():
             # It came before.
             future.set("done")
         for thread in waiting:
             thread.join(SOON)
         assert got == ["done", "done"]
-    assert cuts > 5
 
 
 @at_safe_points
-def test_the_pool_loses_no_task_that_was_submitted_and_no_thread(interrupted: Interrupt) -> None:
+def test_the_pool_loses_no_task_that_was_submitted_and_no_thread(interrupted: Interrupter) -> None:
     """As an interrupt may come when the task is given to a thread, it may be given twice."""
-    cuts = 0
-    was_cut = True
-    while was_cut:
-        cuts += 1
+    for cuts in interrupted.everywhere(2):
         ran = threading.Event()
 
         class Task:
@@ -70,7 +62,6 @@ def test_the_pool_loses_no_task_that_was_submitted_and_no_thread(interrupted: In
         assert ran.wait(SOON)
         # Every thread that is not at work is to be found by whoever submits.
         until(lambda: len(kernel.pool.idle) == len(kernel.pool.workers))
-    assert cuts > 2
 
 
 class Gust(Exception):

@@ -13,7 +13,7 @@ import pytest
 from resprout.actors import BlockingInLoop, CallTimeout, Future, process
 from resprout.registry import Registry, UnknownRegistry
 
-from ..interrupting import at_safe_points
+from ..interrupting import Interrupter, at_safe_points
 from ..waiting import down_of
 from .user_id import UserId
 
@@ -364,13 +364,10 @@ def test_a_timeout_is_checked_also_when_nobody_waits(registry: str, timeout: Any
 @at_safe_points
 @pytest.mark.parametrize("crowd", [0, 2])
 def test_a_lock_whose_holder_is_interrupted_anywhere_is_free_for_the_next(
-    registry: str, crowd: int, interrupted: Callable[..., bool]
+    registry: str, crowd: int, interrupted: Interrupter
 ) -> None:
     """Also while it takes its place, or tells the next in line."""
-    cuts = 0
-    was_cut = True
-    while was_cut:
-        cuts += 1
+    for cuts in interrupted.everywhere(20):
         others: list[threading.Thread] = []
         entered: list[int] = []
 
@@ -384,7 +381,7 @@ def test_a_lock_whose_holder_is_interrupted_anywhere_is_free_for_the_next(
                 others[-1].start()
                 waiting(registry, number + 1)
 
-        was_cut = interrupted(
+        interrupted(
             cuts, lambda body=body: Registry.lock(registry, "key", body, timeout=WATCHDOG), exact=True
         )
         for each in others:
@@ -394,13 +391,12 @@ def test_a_lock_whose_holder_is_interrupted_anywhere_is_free_for_the_next(
         while Registry.statistics(registry).locked:
             # The kernel thread gives it back.
             assert Registry.lock(registry, "key", lambda: "free", timeout=WATCHDOG) == "free"
-    assert cuts > 20
 
 
 @at_safe_points
 @pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
 def test_a_task_that_is_interrupted_anywhere_in_a_lock_leaves_it_free(
-    registry: str, interrupted: Callable[..., bool]
+    registry: str, interrupted: Interrupter
 ) -> None:
     """Also before that task has ended."""
 
@@ -412,16 +408,12 @@ def test_a_task_that_is_interrupted_anywhere_in_a_lock_leaves_it_free(
         with pytest.raises(StopIteration):
             Registry.alock(registry, "key", body, timeout=WATCHDOG).send(None)
 
-    async def main() -> int:
+    async def main() -> None:
         # What is done once for a task is not done in the middle of the count.
         step()
-        cuts = 0
-        was_cut = True
-        while was_cut:
-            cuts += 1
-            was_cut = interrupted(cuts, step, exact=True)
+        for cuts in interrupted.everywhere(20):
+            interrupted(cuts, step, exact=True)
             assert await Registry.alock(registry, "key", body, timeout=WATCHDOG) == "done"
-        return cuts
 
-    assert asyncio.run(main()) > 20
+    asyncio.run(main())
     assert Registry.statistics(registry).locked == 0

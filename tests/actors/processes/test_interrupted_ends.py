@@ -6,7 +6,6 @@ import asyncio
 import gc
 import queue
 import threading
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -16,16 +15,14 @@ from resprout.actors.processes import ambient as context
 from resprout.actors.processes.pid import table
 from resprout.actors.runtime.thread_state import tasks
 
+from ...interrupting import Interrupter
 from ...scripted import Slot
 
 SOON = 20.0
-Interrupted = Callable[..., bool]
 
 
-def test_the_resources_of_a_killed_thread_are_told(interrupted: Interrupted) -> None:
-    cuts = 0
-    was_cut = True
-    while was_cut:
+def test_the_resources_of_a_killed_thread_are_told(interrupted: Interrupter) -> None:
+    for cuts in interrupted.everywhere(20):
         slot = Slot()
         on, began = threading.Event(), threading.Event()
         pids: list[Pid] = []
@@ -39,7 +36,7 @@ def test_the_resources_of_a_killed_thread_are_told(interrupted: Interrupted) -> 
         thread = threading.Thread(target=live)
         thread.start()
         assert began.wait(SOON)
-        was_cut = interrupted(cuts + 1, lambda pids=pids: process.exit(pids[0], "kill"))
+        was_cut = interrupted(cuts, lambda pids=pids: process.exit(pids[0], "kill"))
         if pids[0].alive:
             assert was_cut
             process.exit(pids[0], "kill")
@@ -47,8 +44,6 @@ def test_the_resources_of_a_killed_thread_are_told(interrupted: Interrupted) -> 
         on.set()
         thread.join(SOON)
         assert set(slot.until_left()[:-1]) <= {("died", "killed")}
-        cuts += 1
-    assert cuts > 20
 
 
 def test_a_resource_that_fails_to_hear_it_keeps_nobody_else_from_hearing_it() -> None:
@@ -69,10 +64,8 @@ def test_a_resource_that_fails_to_hear_it_keeps_nobody_else_from_hearing_it() ->
     assert failing.told.qsize() == 1
 
 
-def test_links_and_monitors_of_a_killed_process_are_told(interrupted: Interrupted) -> None:
-    cuts = 0
-    was_cut = True
-    while was_cut:
+def test_links_and_monitors_of_a_killed_process_are_told(interrupted: Interrupter) -> None:
+    for cuts in interrupted.everywhere(20):
         heard: queue.Queue[type] = queue.Queue()
         on = threading.Event()
 
@@ -90,23 +83,19 @@ def test_links_and_monitors_of_a_killed_process_are_told(interrupted: Interrupte
         victim = process.spawn(process.receive)
         process.spawn(watch, victim)
         assert on.wait(SOON)
-        was_cut = interrupted(cuts + 1, lambda victim=victim: process.exit(victim, "kill"))
+        was_cut = interrupted(cuts, lambda victim=victim: process.exit(victim, "kill"))
         if victim.alive:
             assert was_cut
             process.exit(victim, "kill")
         assert {heard.get(timeout=SOON) for _ in range(2)} == {Down, Exited}
-        cuts += 1
-    assert cuts > 20
 
 
 @pytest.mark.parametrize("goes_on", [False, True])
 def test_the_resources_of_a_task_and_of_what_it_was_before_are_told(
-    goes_on: bool, interrupted: Interrupted, monkeypatch: pytest.MonkeyPatch
+    goes_on: bool, interrupted: Interrupter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = context._done
-    cuts = 0
-    was_cut = [True]
-    while was_cut[-1]:
+    for cuts in interrupted.everywhere(20):
         slots = [Slot()]
 
         async def work(slots: list[Slot] = slots) -> None:
@@ -121,7 +110,7 @@ def test_the_resources_of_a_task_and_of_what_it_was_before_are_told(
                 process.current().attach(slots[1])
 
         def done(task: Any, cuts: int = cuts) -> None:
-            was_cut.append(interrupted(cuts + 1, lambda: real(task)))
+            interrupted(cuts, lambda: real(task))
 
         monkeypatch.setattr(context, "_done", done)
         asyncio.run(work())
@@ -130,8 +119,6 @@ def test_the_resources_of_a_task_and_of_what_it_was_before_are_told(
         for slot in slots:
             assert {what for what, _ in slot.until_left()[:-1]} == {"died"}
         assert len(slots) == 1 + goes_on
-        cuts += 1
-    assert cuts > 20
     assert not [pid for pid in tasks.values() if pid.kind == "task"]
 
 

@@ -30,11 +30,10 @@ from resprout.throttle.lock.outbox import Outbox
 from resprout.throttle.lock.table import cores
 from resprout.throttle.slot import slot
 
-from ...interrupting import at_safe_points
+from ...interrupting import Interrupter, at_safe_points
 from ...waiting import until
 
 Lock = Callable[..., str]
-Interrupt = Callable[..., bool]
 InThread = Callable[..., "Future[Any]"]
 SOON = 20.0
 FREE = LockState(0, 0, 0)
@@ -76,15 +75,12 @@ def is_free_when_collected(name: str) -> bool:
 @at_safe_points
 @pytest.mark.parametrize("waits", ["for nothing", "for a slot"])
 def test_an_interrupt_while_a_job_is_handed_to_an_idle_worker_does_not_cost_the_next_job(
-    lock: Lock, interrupted: Interrupt, waits: str
+    lock: Lock, interrupted: Interrupter, waits: str
 ) -> None:
     """Whether that job is done or not; and no worker is lost, nor started for each interrupt."""
     name = lock(1)
     throttle.execute(name, int).result(SOON)
-    cuts = 0
-    was_cut = True
-    while was_cut:
-        cuts += 1
+    for cuts in interrupted.everywhere(20):
         done: list[int] = []
 
         def hand_over(done: list[int] = done) -> None:
@@ -106,7 +102,6 @@ def test_an_interrupt_while_a_job_is_handed_to_an_idle_worker_does_not_cost_the_
         until(lambda: is_free(name))
         assert done in ([], [1])
         assert done or was_cut
-    assert cuts > 20
     idle_workers = cores[name].idle_workers
     assert idle_workers is not None
     until(lambda: len(set(idle_workers.copy())) == 1)
@@ -116,7 +111,7 @@ def test_an_interrupt_while_a_job_is_handed_to_an_idle_worker_does_not_cost_the_
 @pytest.mark.usefixtures("interrupts_in_finalizers_are_ignored")
 @pytest.mark.parametrize("kind", ["first", "plain", "nested", "within", "with an error", "run", "limited"])
 def test_an_interrupt_anywhere_in_a_block_leaves_its_slot_free(
-    lock: Lock, interrupted: Interrupt, kind: str
+    lock: Lock, interrupted: Interrupter, kind: str
 ) -> None:
     """Also before the first bytecode of its end."""
     name = lock(2)
@@ -143,16 +138,12 @@ def test_an_interrupt_anywhere_in_a_block_leaves_its_slot_free(
 
     # What is done once for a process and a lock is not done in the middle of the count.
     step()
-    cuts = 0
-    was_cut = True
-    while was_cut:
-        cuts += 1
+    for cuts in interrupted.everywhere(10):
         if kind == "first":
             name = lock(2)
-        was_cut = interrupted(cuts, lambda: contextvars.copy_context().run(step), exact=True)
+        interrupted(cuts, lambda: contextvars.copy_context().run(step), exact=True)
         assert is_free_when_collected(name), f"after an interrupt at the place number {cuts}"
         assert not cores[name].apart
-    assert cuts > 10
 
 
 @at_safe_points
@@ -160,7 +151,7 @@ def test_an_interrupt_anywhere_in_a_block_leaves_its_slot_free(
 @pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
 @pytest.mark.parametrize("kind", ["plain", "nested", "arun"])
 def test_an_interrupt_anywhere_in_an_async_block_leaves_its_slot_free_also_in_a_task_that_goes_on(
-    lock: Lock, interrupted: Interrupt, kind: str
+    lock: Lock, interrupted: Interrupter, kind: str
 ) -> None:
     name = lock(2)
 
@@ -181,24 +172,20 @@ def test_an_interrupt_anywhere_in_an_async_block_leaves_its_slot_free_also_in_a_
         with pytest.raises(StopIteration):
             block().send(None)
 
-    async def main() -> int:
+    async def main() -> None:
         # What is done once for a task is not done in the middle of the count.
         step()
-        cuts = 0
-        was_cut = True
-        while was_cut:
-            cuts += 1
-            was_cut = interrupted(cuts, step, exact=True)
+        for cuts in interrupted.everywhere(10):
+            interrupted(cuts, step, exact=True)
             assert is_free_when_collected(name), f"after an interrupt at the place number {cuts}"
-        return cuts
 
-    assert asyncio.run(main()) > 10
+    asyncio.run(main())
 
 
 @at_safe_points
 @pytest.mark.usefixtures("interrupts_in_finalizers_are_ignored")
 def test_an_interrupt_anywhere_in_an_async_block_that_waits_leaves_its_slot_to_the_next(
-    lock: Lock, interrupted: Interrupt
+    lock: Lock, interrupted: Interrupter
 ) -> None:
     name = lock(1)
 
@@ -215,25 +202,21 @@ def test_an_interrupt_anywhere_in_an_async_block_that_waits_leaves_its_slot_to_t
             await tasks[0]
         await asyncio.wait_for(tasks[1], SOON)
 
-    cuts = 0
-    was_cut = True
-    while was_cut:
-        cuts += 1
+    for cuts in interrupted.everywhere(10):
 
         def step() -> None:
             with suppress(KeyboardInterrupt):
                 asyncio.run(main())
 
-        was_cut = interrupted(cuts, step, exact=True)
+        interrupted(cuts, step, exact=True)
         until(lambda: is_free_when_collected(name))
         assert throttle.run(name, int, timeout=SOON) == 0
-    assert cuts > 10
 
 
 @at_safe_points
 @pytest.mark.parametrize("taken", ["acquire", "attempt", "nested"])
 def test_what_is_interrupted_while_it_acquires_has_acquired_nothing(
-    lock: Lock, interrupted: Interrupt, taken: str
+    lock: Lock, interrupted: Interrupter, taken: str
 ) -> None:
     name = lock(1)
     before = LockState(0, 0, 0)
@@ -243,10 +226,7 @@ def test_what_is_interrupted_while_it_acquires_has_acquired_nothing(
     process.current()
     if throttle.attempt(name):
         throttle.release(name)
-    cuts = 0
-    was_cut = True
-    while was_cut:
-        cuts += 1
+    for cuts in interrupted.everywhere(3):
         got: list[object] = []
         acquire = partial(throttle.attempt if taken == "attempt" else throttle.acquire, name)
         was_cut = interrupted(cuts, lambda got=got, acquire=acquire: got.append(acquire()), exact=True)
@@ -254,7 +234,6 @@ def test_what_is_interrupted_while_it_acquires_has_acquired_nothing(
         if got:
             throttle.release(name)
         assert throttle.lock_state(name) == before, f"after an interrupt at the place number {cuts}"
-    assert cuts > 3
     if taken == "nested":
         throttle.release(name)
         assert is_free(name)
@@ -263,15 +242,12 @@ def test_what_is_interrupted_while_it_acquires_has_acquired_nothing(
 @at_safe_points
 @pytest.mark.parametrize("waits", [False, True])
 def test_what_is_interrupted_while_it_waits_in_line_leaves_it_and_the_next_in_line_is_served(
-    lock: Lock, interrupted: Interrupt, in_thread: InThread, waits: bool
+    lock: Lock, interrupted: Interrupter, in_thread: InThread, waits: bool
 ) -> None:
     """Be it before the grant, or with it."""
     name = lock(1)
     throttle.run(name, int)
-    cuts = 0
-    was_cut = True
-    while was_cut:
-        cuts += 1
+    for cuts in interrupted.everywhere(10):
         held = throttle.execute(name, (released := threading.Event()).wait, SOON)
         until(lambda: throttle.lock_state(name).running == 1)
 
@@ -283,28 +259,24 @@ def test_what_is_interrupted_while_it_waits_in_line_leaves_it_and_the_next_in_li
             with throttle.slot(name, SOON):
                 pass
 
-        was_cut = interrupted(cuts, lambda take=take: contextvars.copy_context().run(take), exact=True)
+        interrupted(cuts, lambda take=take: contextvars.copy_context().run(take), exact=True)
         released.set()
         assert held.result(SOON) is True
         is_free_when_collected(name)
         assert in_thread(throttle.run, name, int, timeout=SOON).result(SOON) == 0
         until(lambda: is_free(name))
-    assert cuts > 10
 
 
 @at_safe_points
 @pytest.mark.parametrize("how", ["by name", "by the grant"])
 @pytest.mark.parametrize("crowd", [0, 2])
 def test_what_is_interrupted_while_it_releases_has_released_or_has_not(
-    lock: Lock, interrupted: Interrupt, in_thread: InThread, how: str, crowd: int
+    lock: Lock, interrupted: Interrupter, in_thread: InThread, how: str, crowd: int
 ) -> None:
     """Whoever does it once more finds out; and those who wait in line are served."""
     name = lock(1)
     throttle.run(name, int)
-    cuts = 0
-    was_cut = True
-    while was_cut:
-        cuts += 1
+    for cuts in interrupted.everywhere(3):
         grant = throttle.acquire(name)
         waiting = [in_thread(throttle.run, name, int, timeout=SOON) for _ in range(crowd)]
         until(lambda: throttle.lock_state(name).waiting == crowd)
@@ -317,24 +289,20 @@ def test_what_is_interrupted_while_it_releases_has_released_or_has_not(
         with pytest.raises(NotHeld):
             release()
         until(lambda: is_free(name))
-    assert cuts > 3
 
 
 @at_safe_points
 def test_a_transfer_that_is_interrupted_has_made_the_other_process_the_holder_or_has_not(
-    lock: Lock, interrupted: Interrupt
+    lock: Lock, interrupted: Interrupter
 ) -> None:
     name = lock(1)
     throttle.run(name, int)
     me = process.current()
-    cuts = 0
-    was_cut = True
     seen: set[bool] = set()
-    while was_cut:
-        cuts += 1
+    for cuts in interrupted.everywhere(1):
         heir = Counter.start()
         grant = throttle.acquire(name)
-        was_cut = interrupted(cuts, partial(grant.transfer, heir), exact=True)
+        interrupted(cuts, partial(grant.transfer, heir), exact=True)
         seen.add(grant.held)
         assert [holder.pid for holder in throttle.holders(name)] == [me if grant.held else heir]
         if grant.held:
@@ -488,20 +456,16 @@ def test_a_block_object_that_is_entered_twice_gives_back_what_it_took(lock: Lock
 
 
 @at_safe_points
-def test_a_job_whose_cancellation_is_interrupted_has_an_end(lock: Lock, interrupted: Interrupt) -> None:
+def test_a_job_whose_cancellation_is_interrupted_has_an_end(lock: Lock, interrupted: Interrupter) -> None:
     name = lock(1)
-    cuts = 0
-    was_cut = True
-    while was_cut:
-        cuts += 1
+    for cuts in interrupted.everywhere(3):
         throttle.acquire(name)
         job = throttle.execute(name, int)
-        was_cut = interrupted(cuts, job.cancel)
+        interrupted(cuts, job.cancel)
         throttle.release(name)
         until(job.done)
         assert job.cancelled() or job.result(SOON) == 0
         until(lambda: is_free(name))
-    assert cuts > 3
 
 
 # -- a storm -------------------------------------------------------------------
@@ -518,12 +482,9 @@ def test_a_storm_of_interrupts_costs_no_slot_no_waiter_no_job_no_key_and_no_proc
 
 @at_safe_points
 @pytest.mark.parametrize("way", ["drain", "submit", "decide"])
-def test_the_combiner_is_left_wherever_an_interrupt_comes(interrupted: Interrupt, way: str) -> None:
+def test_the_combiner_is_left_wherever_an_interrupt_comes(interrupted: Interrupter, way: str) -> None:
     """Also at the jump back of its loops, with steps of others in line."""
-    cuts = 0
-    was_cut = True
-    while was_cut:
-        cuts += 1
+    for cuts in interrupted.everywhere(5):
         done: set[str] = set()
         combiner = Combiner(lambda done=done: done.add("mended"))
         combiner.requests += [partial(done.add, each) for each in ("first", "second", "third")]
@@ -538,24 +499,19 @@ def test_the_combiner_is_left_wherever_an_interrupt_comes(interrupted: Interrupt
         combiner.drain()
         assert {"first", "second", "third"} <= done
         assert was_cut or way == "drain" or "own" in done
-    assert cuts > 5
 
 
 @at_safe_points
-def test_the_turn_to_tell_is_given_back_wherever_an_interrupt_comes(interrupted: Interrupt) -> None:
-    cuts = 0
-    was_cut = True
-    while was_cut:
-        cuts += 1
+def test_the_turn_to_tell_is_given_back_wherever_an_interrupt_comes(interrupted: Interrupter) -> None:
+    for cuts in interrupted.everywhere(5):
         told: set[int] = set()
         outbox = Outbox()
         for each in range(3):
             outbox.later(partial(told.add, each))
-        was_cut = interrupted(cuts, outbox.flush, exact=True)
+        interrupted(cuts, outbox.flush, exact=True)
         outbox.flush()
         until(lambda told=told: told == {0, 1, 2})
         until(lambda outbox=outbox: not outbox._outbox)
         outbox.later(partial(told.add, 3))
         outbox.flush()
         until(lambda told=told: 3 in told)
-    assert cuts > 5

@@ -23,11 +23,11 @@ from resprout.throttle.lock.fast_steps import FastSteps
 from resprout.throttle.lock.table import cores
 from resprout.throttle.lock.waiting import _decided, queue_up
 
+from ...interrupting import Interrupter
 from ..claims import core_of, held, process_of
 
 Lock = Callable[..., str]
 InThread = Callable[..., "Future[Any]"]
-Interrupted = Callable[..., bool]
 SOON = 20.0
 
 
@@ -254,19 +254,16 @@ def test_two_claims_of_one_process_are_answered_together_and_by_one_slot() -> No
 
 
 def test_two_claims_of_one_process_survive_an_interrupt_of_whoever_gives_to_them(
-    interrupted: Interrupted,
+    interrupted: Interrupter,
 ) -> None:
-    cuts = 0
-    was_cut = True
-    while was_cut:
-        cuts += 1
+    for cuts in interrupted.everywhere(15):
         core = core_of(1)
         giver = held(core.take(process_of(1), 1, False))
         me = process_of(2)
         first, second = (thread_caller("lock", me, 0, 1, False) for _ in range(2))
         core.join(first)
         core.join(second)
-        was_cut = interrupted(cuts, lambda core=core, giver=giver: core.give_back(giver))
+        interrupted(cuts, lambda core=core, giver=giver: core.give_back(giver))
         if giver.depth > 0:
             core.give_back(giver)
         assert first.answer is GRANTED
@@ -278,7 +275,6 @@ def test_two_claims_of_one_process_survive_an_interrupt_of_whoever_gives_to_them
         core.give_back(first)
         assert core.ledger.state() == throttle.LockState(0, 0, 0)
         assert not core.ledger.queue.by_key
-    assert cuts > 15
 
 
 def test_a_hold_that_was_taken_from_its_holder_is_not_handed_over_when_that_gives_back() -> None:
