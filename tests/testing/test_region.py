@@ -22,12 +22,10 @@ from resprout import (
     DynamicSupervisor,
     GenServer,
     LockNotFound,
-    NoReply,
     NotFound,
     Ok,
     Pid,
     Registry,
-    Reply,
     ServerExit,
     Supervisor,
     UnknownRegistry,
@@ -37,18 +35,7 @@ from resprout import (
     throttle,
 )
 
-
-class Counter(GenServer):
-    """Counts."""
-
-    def init(self, arg: int) -> Any:
-        return Ok(arg)
-
-    def handle_call(self, message: object, from_: object, state: int) -> Any:
-        return Reply(state, state + 1)
-
-    def handle_info(self, message: object, state: int) -> Any:
-        return NoReply(state)
+from .counting import Counter
 
 
 class Noting(Counter):

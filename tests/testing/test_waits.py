@@ -19,7 +19,6 @@ from resprout import (
     Ok,
     Pid,
     Registry,
-    Reply,
     ServerExit,
     Supervisor,
     Via,
@@ -27,15 +26,7 @@ from resprout import (
     testing,
 )
 
-
-class Counter(GenServer):
-    """Counts."""
-
-    def init(self, arg: Any) -> Any:
-        return Ok(0)
-
-    def handle_call(self, message: object, from_: object, state: int) -> Any:
-        return Reply(state, state + 1)
+from .counting import Counter
 
 
 @pytest.fixture

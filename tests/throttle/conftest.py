@@ -15,6 +15,7 @@ from resprout.actors import LockNotFound, Pid, telemetry
 
 from ..scripted import Runs
 from ..waiting import await_end, until
+from .gate import Gate
 
 WATCHDOG = 30.0
 _numbers = itertools.count(1)
@@ -63,6 +64,14 @@ def in_thread() -> Iterator[Callable[..., Future[Any]]]:
     for thread in threads:
         thread.join(WATCHDOG)
         assert not thread.is_alive(), "a thread of the test goes on"
+
+
+@pytest.fixture
+def gate() -> Iterator[Gate]:
+    """A job that stays at work until the test opens it, or is over."""
+    gate = Gate()
+    yield gate
+    gate.open.set()
 
 
 @pytest.fixture

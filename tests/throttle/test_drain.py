@@ -30,6 +30,8 @@ from resprout.throttle import DrainReport
 from resprout.throttle.lock.table import cores
 from resprout.throttle.lock.workers import WorkerHandle
 
+from .gate import Gate
+
 Lock = Callable[..., str]
 InThread = Callable[..., "Future[Any]"]
 work = importlib.import_module("resprout.throttle.execute")  # the package has a function of that name
@@ -125,25 +127,22 @@ def test_observers_hear_of_a_pause_and_its_end(lock: Lock) -> None:
 
 
 def test_a_drained_lock_ends_its_jobs_takes_no_new_ones_and_takes_jobs_again(
-    lock: Lock, in_thread: InThread
+    lock: Lock, gate: Gate, in_thread: InThread
 ) -> None:
     name = lock(1)
-    begun, go_on = threading.Event(), threading.Event()
     done: list[int] = []
 
     def job(number: int) -> None:
-        begun.set()
-        assert go_on.wait(SOON)
-        done.append(number)
+        done.append(gate(number))
 
     jobs = [throttle.execute(name, job, number) for number in range(3)]
-    assert begun.wait(SOON)
+    assert gate.reached.wait(SOON)
     drained = in_thread(throttle.drain, name, SOON)
     while not cores[name].draining:
         assert not drained.done()
     with pytest.raises(LockNotFound, match="takes no jobs at the moment: it is being drained"):
         throttle.execute(name, job, 3)
-    go_on.set()
+    gate.open.set()
     assert drained.result(SOON) == DrainReport(done=3, dropped=0)
     assert done == [0, 1, 2]
     assert all(each.done() for each in jobs)
@@ -152,17 +151,11 @@ def test_a_drained_lock_ends_its_jobs_takes_no_new_ones_and_takes_jobs_again(
 
 
 def test_what_there_is_no_time_for_is_dropped_and_told_in_one_line(
-    lock: Lock, caplog: pytest.LogCaptureFixture
+    lock: Lock, gate: Gate, caplog: pytest.LogCaptureFixture
 ) -> None:
     name = lock(1)
-    begun, go_on = threading.Event(), threading.Event()
-
-    def job() -> None:
-        begun.set()
-        assert go_on.wait(SOON)
-
-    jobs = [throttle.execute(name, job) for _ in range(3)]
-    assert begun.wait(SOON)
+    jobs = [throttle.execute(name, gate) for _ in range(3)]
+    assert gate.reached.wait(SOON)
     with caplog.at_level(logging.WARNING, "resprout.throttle"):
         assert throttle.drain(name, 0.0) == DrainReport(done=0, dropped=3)
     lines = [record.getMessage() for record in caplog.records if record.name == "resprout.throttle"]
@@ -174,7 +167,7 @@ def test_what_there_is_no_time_for_is_dropped_and_told_in_one_line(
             each.result(SOON)
     # The killed worker's handler goes on, and has its slot until it leaves.
     assert throttle.lock_state(name).used == 1
-    go_on.set()
+    gate.open.set()
     with throttle.slot(name, timeout=SOON):
         pass
 
@@ -236,49 +229,35 @@ def test_a_drain_is_not_for_event_loops(lock: Lock) -> None:
         throttle.drain(name, -1.0)
 
 
-def test_the_stop_of_a_tree_waits_for_the_jobs_of_its_locks(in_thread: InThread) -> None:
+def test_the_stop_of_a_tree_waits_for_the_jobs_of_its_locks(gate: Gate, in_thread: InThread) -> None:
     name = "drained by its tree"
     tree = Supervisor.start_link([throttle.child_spec(name, 1)], strategy="one_for_one")
     process.unlink(tree)
-    begun, go_on = threading.Event(), threading.Event()
-
-    def job(number: int) -> int:
-        begun.set()
-        assert go_on.wait(SOON)
-        return number
-
-    jobs = [throttle.execute(name, job, number) for number in range(3)]
-    assert begun.wait(SOON)
+    jobs = [throttle.execute(name, gate, number) for number in range(3)]
+    assert gate.reached.wait(SOON)
     core = cores[name]
     stopped = in_thread(Supervisor.stop, tree)
     while not core.draining:
         assert not stopped.done()
-    go_on.set()
+    gate.open.set()
     stopped.result(SOON)
     assert [each.result(0.0) for each in jobs] == [0, 1, 2]
     with pytest.raises(LockNotFound):
-        throttle.execute(name, job, 3)
+        throttle.execute(name, gate, 3)
 
 
-def test_a_restart_of_its_siblings_waits_for_no_job() -> None:
+def test_a_restart_of_its_siblings_waits_for_no_job(gate: Gate) -> None:
     name = "not drained"
     tree = Supervisor.start_link([throttle.child_spec(name, 1)], strategy="one_for_all")
-    begun, go_on = threading.Event(), threading.Event()
-
-    def job() -> str:
-        begun.set()
-        assert go_on.wait(SOON)
-        return "done"
-
-    running = throttle.execute(name, job)
-    assert begun.wait(SOON)
+    running = throttle.execute(name, gate)
+    assert gate.reached.wait(SOON)
     other = Supervisor.start_child(tree, throttle.child_spec("beside it", 1))
     assert other is not None
     process.exit(other, "kill")
     # It answers when both have been restarted, though the job goes on.
     Supervisor.which_children(tree)
     assert throttle.lock_state(name).running == 1
-    go_on.set()
+    gate.open.set()
     assert running.result(SOON) == "done"
     Supervisor.stop(tree)
 

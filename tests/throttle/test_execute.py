@@ -19,6 +19,8 @@ from resprout import throttle
 from resprout.actors import CallTimeout, LockNotFound, Pid, QueueFull, ServerExit, process
 from resprout.throttle.lock.table import cores
 
+from .gate import Gate
+
 Lock = Callable[..., str]
 SOON = 20.0
 colour: contextvars.ContextVar[str] = contextvars.ContextVar("colour", default="none")
@@ -160,19 +162,12 @@ def test_cancelling_a_job_that_waits_takes_it_out_of_the_line(lock: Lock) -> Non
         future.result(SOON)
 
 
-def test_a_job_that_runs_can_not_be_cancelled(lock: Lock) -> None:
+def test_a_job_that_runs_can_not_be_cancelled(lock: Lock, gate: Gate) -> None:
     name = lock(1)
-    inside, go = threading.Event(), threading.Event()
-
-    def work() -> str:
-        inside.set()
-        go.wait(SOON)
-        return "done"
-
-    future = throttle.execute(name, work)
-    assert inside.wait(SOON)
+    future = throttle.execute(name, gate)
+    assert gate.reached.wait(SOON)
     assert not future.cancel()
-    go.set()
+    gate.open.set()
     assert future.result(SOON) == "done"
 
 
@@ -204,25 +199,19 @@ def test_stop_lock_answers_jobs_in_the_line(lock: Lock) -> None:
 
 
 def test_a_worker_that_dies_answers_its_caller_and_frees_the_slot_when_it_has_left(
-    lock: Lock, end: Callable[..., object], line: Any
+    lock: Lock, gate: Gate, end: Callable[..., object], line: Any
 ) -> None:
     name = lock(1)
     watch = line(name)
-    inside, go = threading.Event(), threading.Event()
-
-    def work() -> None:
-        inside.set()
-        go.wait(SOON)
-
-    future = throttle.execute(name, work)
-    assert inside.wait(SOON)
+    future = throttle.execute(name, gate)
+    assert gate.reached.wait(SOON)
     (holder,) = throttle.holders(name)
     end(holder.pid)
     with pytest.raises(ServerExit) as caught:
         future.result(SOON)
     assert caught.value.reason == "killed"
     assert throttle.lock_state(name).used == 1
-    go.set()
+    gate.open.set()
     watch.until(lambda: throttle.lock_state(name).used == 0)
     assert throttle.execute(name, lambda: "next").result(SOON) == "next"
 

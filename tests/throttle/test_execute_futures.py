@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,27 +12,10 @@ import pytest
 from resprout import throttle
 from resprout.actors import LockNotFound, Task, process
 
+from .gate import Gate
+
 Lock = Callable[..., str]
 WATCHDOG = 20.0
-
-
-class Gate:
-    """A job that stays at work until it is let go."""
-
-    def __init__(self) -> None:
-        self.reached, self.open = threading.Event(), threading.Event()
-
-    def __call__(self) -> str:
-        self.reached.set()
-        assert self.open.wait(WATCHDOG)
-        return "done"
-
-
-@pytest.fixture
-def gate() -> Iterator[Gate]:
-    gate = Gate()
-    yield gate
-    gate.open.set()
 
 
 def fail() -> None:

@@ -23,6 +23,7 @@ from resprout.throttle.lock.waiting import queue_up
 
 from ...interrupting import traced
 from ..claims import Asked, Cut, core_of, held, ledger_of, process_of
+from ..gate import Gate
 
 EFFECTLESS = {dis.opmap[name] for name in ("NOP", "NOT_TAKEN") if name in dis.opmap}
 
@@ -420,22 +421,17 @@ def test_a_step_on_top_of_a_step_waits_until_that_is_over() -> None:
     assert combiner.decide(lambda: "decided") == "decided"
 
 
-def test_who_decides_while_somebody_else_is_inside_gets_the_answer_afterwards() -> None:
+def test_who_decides_while_somebody_else_is_inside_gets_the_answer_afterwards(gate: Gate) -> None:
     combiner = Combiner(lambda: None)
-    inside, on = threading.Event(), threading.Event()
     ran_in: list[int] = []
-
-    def long() -> None:
-        inside.set()
-        assert on.wait(10)
 
     def step() -> str:
         ran_in.append(threading.get_ident())
         return "decided"
 
-    owner = threading.Thread(target=combiner.submit, args=(long,))
+    owner = threading.Thread(target=combiner.submit, args=(gate,))
     owner.start()
-    assert inside.wait(10)
+    assert gate.reached.wait(10)
     answers: list[str | None] = []
     asker = threading.Thread(target=lambda: answers.append(combiner.decide(step)))
     asker.start()
@@ -443,27 +439,23 @@ def test_who_decides_while_somebody_else_is_inside_gets_the_answer_afterwards() 
         # The step under way is the first of them.
         assert asker.is_alive()
     assert not answers
-    on.set()
+    gate.open.set()
     asker.join(10)
     owner.join(10)
     assert answers == ["decided"]
     assert ran_in == [owner.ident]
 
 
-def test_a_look_at_a_ledger_whose_step_does_not_end_sees_its_middle(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_look_at_a_ledger_whose_step_does_not_end_sees_its_middle(
+    gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(combiner_module, "VISIT_SECONDS", 0.01)
     combiner = Combiner(lambda: None)
-    inside, on = threading.Event(), threading.Event()
-
-    def stuck() -> None:
-        inside.set()
-        assert on.wait(10)
-
-    owner = threading.Thread(target=combiner.submit, args=(stuck,))
+    owner = threading.Thread(target=combiner.submit, args=(gate,))
     owner.start()
-    assert inside.wait(10)
+    assert gate.reached.wait(10)
     assert combiner.visit(lambda: "middle") == "middle"
-    on.set()
+    gate.open.set()
     owner.join(10)
     assert not combiner.busy
 

@@ -21,6 +21,7 @@ from resprout.throttle.lock.workers import WorkerHandle
 from ...interrupting import Interrupter
 from ...waiting import down_of
 from ..claims import Cut
+from ..gate import Gate
 
 Lock = Callable[..., str]
 InThread = Callable[..., "Future[Any]"]
@@ -219,29 +220,22 @@ def test_a_supervisor_that_gave_up_a_lock_long_ago_does_not_end_that_of_another(
 
 
 def test_a_lock_that_ends_while_a_job_runs_leaves_the_table_with_the_job(
-    supervised: Callable[..., Pid],
+    supervised: Callable[..., Pid], gate: Gate
 ) -> None:
     name = "ends while a job runs"
     supervisor = supervised(throttle.child_spec(name, 1))
-    begun, go = threading.Event(), threading.Event()
     grant = throttle.acquire(name)
     throttle.resize(name, 2)
-
-    def job() -> str:
-        begun.set()
-        assert go.wait(SOON)
-        return "done"
-
-    running = throttle.execute(name, job)
-    assert begun.wait(SOON)
+    running = throttle.execute(name, gate)
+    assert gate.reached.wait(SOON)
     core = cores[name]
     end = threading.Thread(target=Supervisor.terminate_child, args=(supervisor, name))
     end.start()
     while not core.draining:
         assert end.is_alive()
     with pytest.raises(LockNotFound, match="is being drained"):
-        throttle.execute(name, job)
-    go.set()
+        throttle.execute(name, gate)
+    gate.open.set()
     end.join(SOON)
     assert running.result(SOON) == "done"
     with pytest.raises(LockNotFound):
