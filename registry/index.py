@@ -158,7 +158,7 @@ class DuplicateIndex:
 
     def __init__(self, partitions: int = 1) -> None:
         # A cell is a dict used as an ordered set. Invariant: a cell that has been removed is empty, and
-        # stays so but for an entry whose claim will notice, and put it back or move on.
+        # stays so but for entries whose claims will notice, and put it back or take theirs out and move on.
         self.parts: tuple[dict[Any, dict[Entry, None]], ...] = tuple({} for _ in range(partitions))
         # Its length is the number of entries: append and pop are steps, an addition is not.
         self._tally: list[None] = []
@@ -181,6 +181,10 @@ class DuplicateIndex:
             # which does not wait for who is removing the cell on a build without a GIL.)
             if part.setdefault(ident, cell) is cell:
                 return entry
+            # Out of the first one again: somebody else who saw it, too, may put it back.
+            cell.pop(entry, None)
+            if not cell:
+                remove_empty(part, ident)
 
     def replace(self, old: Entry, new: Entry) -> bool:
         raise NotImplementedError("nobody is in the way of a duplicate key")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import threading
 from typing import Any, cast
 
 import hypothesis.strategies as st
@@ -10,6 +11,9 @@ from resprout.registry.index import DuplicateIndex, Entry, Index, UniqueIndex
 
 PARTITIONS = pytest.mark.parametrize("partitions", [1, 3])
 BOTH = pytest.mark.parametrize("kind", [UniqueIndex, DuplicateIndex])
+
+
+WATCHDOG = 20.0
 
 
 def entry(ident: Any, value: object = None) -> Entry:
@@ -100,3 +104,43 @@ def test_a_duplicate_index_is_a_list(steps: list[tuple[str, int]], partitions: i
         for key in range(4):
             assert list(index.under(key)) == [each for each in model if each.ident == key]
         assert len(index) == len(model)
+
+
+def test_claims_that_saw_a_cell_before_it_was_removed_leave_nothing_in_it() -> None:
+    """One of them goes on to another cell, and one puts the first back."""
+    index = DuplicateIndex()
+    seen = {name: (threading.Event(), threading.Event()) for name in ("first", "second")}
+
+    class Part(dict[Any, Any]):
+        """Has a thread of either name wait after it has looked, once."""
+
+        def get(self, key: Any, default: Any = None) -> Any:
+            found = super().get(key, default)
+            arrived, go_on = waits.pop(threading.current_thread().name, (None, None))
+            if arrived is not None and go_on is not None:
+                arrived.set()
+                assert go_on.wait(WATCHDOG)
+            return found
+
+    waits: dict[str, Any] = dict(seen)
+    index.parts = (Part(),)
+    before, between, first, second = (entry("key", number) for number in range(4))
+    index.claim(before)
+    threads = {
+        name: threading.Thread(target=index.claim, args=(each,), name=name)
+        for name, each in (("first", first), ("second", second))
+    }
+    for name, thread in threads.items():
+        thread.start()
+        assert seen[name][0].wait(WATCHDOG)
+    index.release(before)
+    index.claim(between)
+    seen["first"][1].set()
+    threads["first"].join(WATCHDOG)
+    index.release(between)
+    index.release(first)
+    seen["second"][1].set()
+    threads["second"].join(WATCHDOG)
+    assert index.under("key") == (second,)
+    assert index.release(second)
+    assert (index.under("key"), len(index), index.parts[0]) == ((), 0, {})
