@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import faulthandler
 import os
 import signal
@@ -49,9 +50,22 @@ SLOW = (
 """Files whose tests take seconds: the other Pythons run without them (-m "not slow")."""
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what is slow, in one place."""
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--uvloop", action="store_true", help="have every event loop be one of uvloop's")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--uvloop"):
+        import uvloop
+
+        asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark what is slow, in one place; and skip what looks into asyncio's own loop where there is none."""
     for item in items:
+        if config.getoption("--uvloop") and item.get_closest_marker("asyncio_loop"):
+            item.add_marker(pytest.mark.skip(reason="of asyncio's own loop"))
         if any(f"tests/{part}" in item.nodeid for part in SLOW):
             item.add_marker(pytest.mark.slow)
 

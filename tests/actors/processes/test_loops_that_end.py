@@ -114,6 +114,7 @@ def test_closing_a_loop_ends_the_processes_of_its_tasks(what, silent, await_down
     gc.collect()
 
 
+@pytest.mark.asyncio_loop
 @pytest.mark.parametrize("what", WAITS)
 def test_a_loop_that_is_dropped_without_being_closed_takes_its_tasks_along(what, silent, await_down):
     """Nobody but us knows loop, task or coroutine; and we do not keep them."""
@@ -180,6 +181,7 @@ def test_a_task_that_is_done_in_the_last_turn_of_a_closed_loop_has_ended(error, 
     assert len(crashes()) == (error is not None)
 
 
+@pytest.mark.asyncio_loop
 def test_a_task_that_is_done_in_a_loop_that_was_stopped_ends_though_the_loop_is_kept(look):
     """Its done callback would come when the loop runs again. If it ever does, that changes nothing."""
     slot = Slot()
@@ -423,6 +425,7 @@ def test_what_a_signal_handler_does_wakes_the_loop_of_the_main_thread(what):
         loop.close()
 
 
+@pytest.mark.asyncio_loop
 def test_what_a_finalizer_does_wakes_the_runtimes_loop(monkeypatch):
     """It may run on the loop's own thread, when that has decided how long to sleep."""
     from resprout.actors.runtime.loop import runtime_loop

@@ -98,6 +98,7 @@ def test_a_loop_that_is_closed_gives_its_slots_back(lock, form):
     assert nobody_is_left(name)
 
 
+@pytest.mark.asyncio_loop
 @pytest.mark.parametrize("form", FORMS)
 def test_a_loop_that_is_dropped_gives_its_slots_back(lock, form):
     name = lock()
@@ -109,6 +110,7 @@ def test_a_loop_that_is_dropped_gives_its_slots_back(lock, form):
     throttle.release(name)
 
 
+@pytest.mark.asyncio_loop
 @pytest.mark.parametrize("form", [*FORMS, awaits_a_job])
 @pytest.mark.parametrize("granted", ["while it waits", "afterwards"])
 def test_a_loop_that_is_dropped_leaves_the_line(lock, form, granted):
@@ -172,6 +174,7 @@ def is_free(registry: str) -> bool:
     return True
 
 
+@pytest.mark.asyncio_loop
 def test_keys_of_a_dropped_loops_task_are_free_also_where_they_linger(lock):
     name = lock()
     registry = f"keys of {name}"
@@ -231,6 +234,7 @@ def test_a_claim_that_was_answered_before_it_was_awaited_does_not_sleep(lock):
     assert nobody_is_left(name)
 
 
+@pytest.mark.asyncio_loop
 def test_loops_that_are_stopped_in_all_orders_leave_no_waiter_and_no_holder(lock):
     """Many loops, in threads, that hold and wait for the same slots, and end in every way there is."""
     dice = random.Random(11)
