@@ -125,6 +125,7 @@ CALLS: Mapping[str, Call] = {
     "process.processes": lambda w: process.processes(),
     "process.stragglers": lambda w: process.stragglers(),
     "process.receive": lambda w: process.receive(timeout=0),
+    "process.asend": lambda w: process.asend("nobody", 1),
     "process.areceive": lambda w: process.areceive(timeout=0),
     "process.sleep": lambda w: process.sleep(0),
     "process.info": lambda w: process.info(w.echo),
@@ -170,6 +171,7 @@ CALLS: Mapping[str, Call] = {
     "GenServer.own": lambda w: GenServer.own(object(), lambda: None),
     "GenServer.disown": lambda w: GenServer.disown(object()),
     "GenServer.call": lambda w: GenServer.call("nobody", 1),
+    "GenServer.acast": lambda w: GenServer.acast("nobody", 1),
     "GenServer.acall": lambda w: GenServer.acall("nobody", 1),
     "GenServer.cast": lambda w: GenServer.cast("nobody", 1),
     "GenServer.send_request": lambda w: GenServer.send_request("nobody", 1),
@@ -260,6 +262,10 @@ CALLS: Mapping[str, Call] = {
     "Application.load": lambda w: Application.load("no.yaml"),
     "Application.start": lambda w: w.application.start(),
     "Application.stop": lambda w: w.application.stop(),
+    "Application.astart": lambda w: w.application.astart(),
+    "Application.astop": lambda w: w.application.astop(),
+    "Application.await_": lambda w: w.application.await_(),
+    "Application.__aenter__": lambda w: w.application.__aenter__(),
     "Application.wait": lambda w: w.application.wait(),
     "Application.run": lambda w: w.application.run(),
     "supervision.tree": lambda w: supervision.tree("nobody"),
@@ -382,6 +388,8 @@ EXCEPTIONS: Mapping[str, str] = {
             Pid.add_monitor Pid.attach Pid.bury Pid.deliver Pid.deliver_from_afar Pid.detach
             Pid.die Pid.end Pid.expect Pid.flag Pid.leave Pid.meet_death Pid.remove_link Pid.remove_monitor
             Pid.signal Pid.taken PooledPid.leave RunnablePid.deliver Timer.start
+            Pid.abandon Pid.mailbox Pid.ask_at_once Pid.cast_at_once Pid.send_at_once
+            RunnablePid.ask_at_once RunnablePid.cast_at_once RunnablePid.send_at_once
             Future.try_set Future.try_set_exception telemetry.heard telemetry.tell
             actors.at_exit actors.await_heirs actors.dump_processes
         """,
@@ -393,7 +401,7 @@ EXCEPTIONS: Mapping[str, str] = {
             actors.child_spec throttle.child_spec GenServer.child_spec Task.child_spec Supervisor.child_spec
             DynamicSupervisor.child_spec TaskSupervisor.child_spec PartitionSupervisor.child_spec
             Registry.child_spec Supervisor.init_spec DynamicSupervisor.init_spec Callbacks.is_async
-            actors.is_orderly Backoff.delay Rate.of
+            actors.is_orderly Backoff.delay Rate.of resprout.lifespan resprout.server
             ManualClock.now
             Common.laid_over Common.resolve Common.via Snapshot.page Snapshot.pages TreeNode.walk
         """,
