@@ -187,14 +187,7 @@ def release(name: str) -> None:
             if core.ledger.closed:
                 table.find(name)
             raise NotHeld(name)
-    depth = hold.depth
-    try:
-        core.give_back(hold)
-    except BaseException:
-        if hold.depth == depth:
-            # An interrupt came before it had begun.
-            core.give_back(hold)
-        raise
+    core.give_back(hold)
 
 
 def _held_before_exit_signal(core: LockCore, me: Pid) -> Hold | None:

@@ -188,10 +188,10 @@ class TaskCaller(Caller):
         else:
             try:
                 loop.call_soon_threadsafe(finish, bell)
-            except RecursionError:
-                raise
             except RuntimeError:
-                # It has been closed.
+                if not loop.is_closed():
+                    # A stack that is full.
+                    raise
                 return False
         # Last, so that a step which is cut before this rings once more. From now on the loop has the rest.
         bells.waiting.pop(self, None)

@@ -11,10 +11,10 @@ tells for certain whether the entry was made.
 
 There is one way in and one way out. ``submit`` and ``decide`` queue a step and do what is queued: the plain
 form. ``enter`` and ``leave`` go in and out around a step that is not queued, for what is done on every
-acquire and release. Whoever uses these two calls ``repair`` and ``recover`` after an exception.
+acquire and release. Whoever uses these two calls ``repair`` after an exception.
 
 Invariant: whoever is inside has had room for a call on the stack, since ``enter`` and ``_go_in`` are calls.
-So there is room for ``repair``, which makes none itself.
+So there is room for ``repair``, which makes none itself before it is out.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Combiner:
 
     Args:
         mend: makes the ledger right after a step that was cut off; the first step after that.
-        recover: does what is left here, in the kernel thread, when the stack of this one has no room for it.
+        recover: does what is left here, and whatever else belongs to that; after an exception.
     """
 
     __slots__ = ("_failed", "_failures", "_recover", "mend", "requests", "turn")
@@ -75,7 +75,7 @@ class Combiner:
             self.drain()
         except BaseException:
             # It may have come before drain() began.
-            self.drain()
+            self.repair()
             raise
 
     def drain(self) -> None:
@@ -97,10 +97,7 @@ class Combiner:
                     requests.pop(0)
                 del self.turn[0]
             except BaseException as error:
-                self.repair(token)
-                if step is not self.mend:
-                    self._drop_if_it_always_fails(step, error)
-                    self.drain()
+                self.repair(token, step, error)
                 raise
 
     def enter(self, token: object) -> bool:
@@ -125,9 +122,21 @@ class Combiner:
         if self.requests:
             self.drain()
 
-    def repair(self, token: object) -> None:
-        """After an exception anywhere between ``enter`` and ``leave``, or on the way: go out if need be, and
-        have the ledger mended before anything else is done with it. Followed by ``recover``.
+    def repair(
+        self,
+        token: object = None,
+        step: Callable[[], object] | None = None,
+        error: BaseException | None = None,
+    ) -> None:
+        """After an exception anywhere between ``enter`` and ``leave``, or on the way: go out if need be, have
+        the ledger mended before anything else is done with it, and do what is left here. Where the stack has
+        no room for that, the kernel thread does it, or whoever comes before it.
+
+        Args:
+            token: that of ``enter``, or anything of who did not go in; None when nothing was done with the
+                ledger.
+            step: the one of the queue that was being done.
+            error: the exception that this raised.
         """
         # Without a call, for which there may be no room here.
         requests = self.requests
@@ -142,20 +151,14 @@ class Combiner:
             if not requests or requests[0] is not self.mend:
                 requests[:0] = (self.mend,)
             del turn[0]
-        else:
+        elif token is not None:
             requests += (self.mend,)
-
-    def recover(self, step: Callable[[], object] | None = None) -> None:
-        """After ``repair``: do what is left here; where the stack has no room, leave it to the kernel thread.
-
-        Args:
-            step: to be done as well.
-        """
-        if step is not None:
-            requests = self.requests
-            requests += (step,)
+        if step is self.mend:
+            return
         try:
-            self.drain()
+            if step is not None:
+                self._drop_if_it_always_fails(step, error)
+            self._recover()
         except RecursionError:
             posted = kernel.posted
             posted += (self._recover,)
@@ -167,13 +170,13 @@ class Combiner:
     def _go_in(self, token: object) -> bool:
         return self.turn.setdefault(0, token) is token
 
-    def _drop_if_it_always_fails(self, step: object, error: BaseException) -> None:
+    def _drop_if_it_always_fails(self, step: Callable[[], object], error: BaseException | None) -> None:
         """A step that fails would do so for ever, in the face of everybody who comes by.
 
         An interrupt is no fault of the step that it hits, and an exception injected by somebody does not hit
         one again and again.
         """
-        if step is None or not isinstance(error, Exception):
+        if not isinstance(error, Exception):
             return
         if self._failed is not step:
             self._failed = step

@@ -28,7 +28,7 @@ class FastSteps(LockSteps):
 
     def give_back(self, hold: Hold) -> None:
         ledger = self.ledger
-        if hold.depth > 1 or not ledger.plain:
+        if hold.depth > 1:
             LockSteps.give_back(self, hold)
             return
         combiner = self.combiner
@@ -38,7 +38,7 @@ class FastSteps(LockSteps):
                 hold.depth = 0
                 holders = ledger.holders
                 if holders.get(hold.key) is not hold or not ledger.plain:
-                    ledger.release(hold, monotonic())
+                    self._release(hold)
                 elif ledger.strict and ledger.queue.size:
                     now = monotonic()
                     if not hand_over(ledger, hold, now):
@@ -59,12 +59,8 @@ class FastSteps(LockSteps):
                 combiner.submit(partial(self._release, hold))
             if self._outbox:
                 self.flush()
-            if ledger.closed:
-                combiner.submit(self._retire)
         except BaseException:
             combiner.repair(token)
-            combiner.recover()
-            self.flush_elsewhere()
             raise
 
     def join(self, claim: Claim) -> None:
@@ -100,8 +96,6 @@ class FastSteps(LockSteps):
                 self.flush()
         except BaseException:
             combiner.repair(token)
-            combiner.recover()
-            self.flush_elsewhere()
             raise
 
 

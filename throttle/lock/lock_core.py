@@ -223,17 +223,11 @@ class LockCore(FastSteps):
         heir.ticket = 0
         heir.code = None
         heir.depth = 1
-        try:
-            answer = self.decide(partial(self._transfer, hold, heir))
-        except BaseException:
-            # Not halfway, which would be two holders.
-            self.step(partial(self._finish_transfer, hold, heir))
-            raise
+        answer = self.decide(partial(self._transfer, hold, heir))
         if isinstance(answer, Exception):
             raise answer
         if answer is None:
             raise RuntimeError(f"lock {hold.name!r} is in the middle of a step that this interrupted")
-        self.apart.pop(hold.key, None)
         if pid.dead:
             self._tell_again(pid)
         return heir
@@ -252,12 +246,8 @@ class LockCore(FastSteps):
                 without = f"a new holder without a slot of lock {hold.name!r}"
                 return ValueError(f"expected {without}, got {heir.pid}, which has one")
         self.ledger.transfer(hold, heir)
+        self.apart.pop(hold.key, None)
         return heir
-
-    def _finish_transfer(self, hold: Hold, heir: Hold) -> None:
-        if self.ledger.holders.get(heir.key) is heir:
-            self.ledger.transfer(hold, heir)
-            self.apart.pop(hold.key, None)
 
     def _tell_again(self, pid: Pid) -> None:
         """A process died before something was its own, so nobody was told."""

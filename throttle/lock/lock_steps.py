@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from time import monotonic
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ...actors.engine import FREE_THREADED, Alarm, increase, kernel
 from ..ledger.adaptive_limits import limit_of
@@ -124,8 +124,6 @@ class LockSteps(Outbox):
             if granted is not None and granted is not stale and granted.ticket == 0:
                 granted.depth = 0
             combiner.repair(token)
-            combiner.recover()
-            self.flush_elsewhere()
             raise
         return hold
 
@@ -137,53 +135,18 @@ class LockSteps(Outbox):
             if hold.depth > hold.strays:
                 return
             # What is left was counted by blocks inside that are gone (see orphans).
-        combiner = self.combiner
-        token = (hold,)
         try:
-            # From ``depth = 0`` on the hold is known to be over: whoever mends the ledger takes it out.
-            if combiner.enter(token):
-                hold.depth = 0
-                self.ledger.release(hold, monotonic())
-                combiner.leave()
-            else:
-                hold.depth = 0
-                combiner.submit(partial(self._release, hold))
-            if self._outbox:
-                self.flush()
-            if self.ledger.closed:
-                combiner.submit(self._retire)
+            # From now on the hold is known to be over: whoever mends the ledger takes it out.
+            hold.depth = 0
+            self.step(partial(self._release, hold))
         except BaseException:
-            combiner.repair(token)
-            combiner.recover()
-            self.flush_elsewhere()
+            self.combiner.repair(hold)
             raise
 
     def join(self, claim: Claim) -> None:
         """Have a claim granted, put into the line, or refused; it is told."""
-        claim.since = now = monotonic()
-        combiner = self.combiner
-        token = (claim,)
-        try:
-            if combiner.enter(token):
-                self.ledger.join(claim, now)
-                combiner.leave()
-            else:
-                combiner.submit(partial(self._join, claim))
-            if self._outbox:
-                self.flush()
-        except BaseException:
-            # Whoever waits hands on what may have been granted.
-            combiner.repair(token)
-            combiner.recover()
-            self.flush_elsewhere()
-            raise
-
-    def _recover(self) -> None:
-        """After an exception: do what is left here, and have told what steps have left to be told."""
-        try:
-            self.combiner.drain()
-        finally:
-            self.flush_elsewhere()
+        claim.since = monotonic()
+        self.step(partial(self._join, claim))
 
     def withdraw(self, claim: Claim) -> None:
         """Take a claim out of the line."""
@@ -208,8 +171,17 @@ class LockSteps(Outbox):
 
         None on top of a step of this very thread, where nothing can be decided.
         """
+        decided: T | None = self._do(self.combiner.decide, step)
+        return decided
+
+    def step(self, step: Callable[[], object]) -> None:
+        """Have a step done, by whoever is inside if need be."""
+        self._do(self.combiner.submit, step)
+
+    def _do(self, way: Callable[[Any], Any], step: Callable[[], object]) -> Any:
+        """Have a step done in a way of the combiner, and told about."""
         try:
-            value = self.combiner.decide(step)
+            value = way(step)
             if self._outbox:
                 self.flush()
         except BaseException:
@@ -217,15 +189,12 @@ class LockSteps(Outbox):
             raise
         return value
 
-    def step(self, step: Callable[[], object]) -> None:
-        """Have a step done, and told about."""
+    def _recover(self) -> None:
+        """After an exception: do what is left here, and have told what steps have left to be told."""
         try:
-            self.combiner.submit(step)
-            if self._outbox:
-                self.flush()
-        except BaseException:
+            self.combiner.drain()
+        finally:
             self.flush_elsewhere()
-            raise
 
     def timed_out(self, claim: Claim) -> None:
         """Report that somebody gave up waiting."""
@@ -242,7 +211,10 @@ class LockSteps(Outbox):
             self._retire()
 
     def _release(self, hold: Hold) -> None:
+        """Take out what is given back. May be repeated."""
         self.ledger.release(hold, monotonic())
+        if self.ledger.closed:
+            self._retire()
 
     def _join(self, claim: Claim) -> None:
         self.ledger.join(claim, monotonic())
@@ -323,4 +295,4 @@ class LockSteps(Outbox):
         return [Waiter(claim.pid, claim.priority, claim.weight, now - claim.since) for claim in claims]
 
 
-ways_in.update(way.__code__ for way in (LockSteps.take, LockSteps.give_back, LockSteps.join))
+ways_in.add(LockSteps.take.__code__)

@@ -115,16 +115,8 @@ class _Kept(Hold):
         elif heir.depth > 0:
             heir.depth = 0
             core = heir.core
-            core.combiner.submit(partial(_release, heir))
+            core.combiner.submit(partial(core._release, heir))
             core.flush_elsewhere()
-
-
-def _release(hold: Hold) -> None:
-    """Take out what is given back. Inside the combiner; may be repeated."""
-    core = hold.core
-    core._release(hold)
-    if core.ledger.closed:
-        core._retire()
 
 
 _kinds: dict[type[Hold], type[Hold]] = {Hold: _Kept}

@@ -212,7 +212,10 @@ def give_up(core: LockCore, claim: Caller) -> None:
     """
     # From now on no grant is taken.
     claim.depth = 0
-    core.combiner.recover(claim.leave)
+    combiner = core.combiner
+    requests = combiner.requests
+    requests += (claim.leave,)
+    combiner.repair()
     hand_on(core, claim)
 
 
