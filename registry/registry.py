@@ -1,33 +1,22 @@
-"""`Registry`: keys of processes, forgotten when the processes end. All functions of it are here."""
+"""`Registry`: keys of processes, forgotten when the processes end. All functions of it but its locks."""
 
 from __future__ import annotations
 
-import asyncio
-import difflib
 import inspect
 import os
-from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from functools import partial
 from typing import Any, Literal, TypeVar
 
-import attrs
-
-from ..actors import NOTHING, CallTimeout, ChildSpec, NotFound, Pid, child_spec, forbid_loop, process
-from ..actors.engine import (
-    LoopBell,
-    check_alive,
-    check_timeout,
-    current,
-    dead_but_running,
-    kernel,
-    split_fields,
-)
+from ..actors import NOTHING, ChildSpec, NotFound, Pid, child_spec, forbid_loop, process
+from ..actors.engine import check_alive, dead_but_running, split_fields
 from .index import Entry
-from .locks import Ticket
+from .locking import KeyLocking
+from .options import options_of
 from .owner import owner_here
 from .parallel import in_parallel
 from .patterns import ANY, matches
-from .server import Options, RegistryServer
+from .server import RegistryServer
 from .snapshot import RegistryStatistics, Snapshot, snapshot_of, statistics_of
 from .table import Table, find, tables
 from .via import register_self, unique
@@ -37,7 +26,7 @@ T = TypeVar("T")
 Pairs = list[tuple[Pid, Any]]
 
 
-class Registry:
+class Registry(KeyLocking):
     """Maps keys to the processes that registered themselves under them, for exactly as long as these live.
 
     Use it to find a process by something meaningful (with `Via` as its name), to make sure that only one
@@ -415,93 +404,6 @@ class Registry:
             check_alive()
         find(registry).delete_meta(key)
 
-    # -- locking ------------------------------------------------------------------------
-
-    @staticmethod
-    def lock(registry: str | Pid, key: Hashable, fn: Callable[[], T], timeout: float | None = None) -> T:
-        """Call a function while no other process does so under the same lock key.
-
-        The lock keys have nothing to do with the registered ones. Waiters come in order. The lock is free
-        when the function returns or raises, or when its process has ended; that of a killed process when
-        its code has left. Nested in the same process it runs at once. For limits above one, priorities or
-        weights use `throttle`.
-
-        Args:
-            registry: its name.
-            key: what is locked.
-            fn: runs in the caller.
-            timeout: seconds to wait for the lock; None for ever.
-
-        Raises:
-            CallTimeout: the lock was not free in time.
-            BlockingInLoop: inside an event loop; use `alock`.
-        """
-        if dead_but_running:
-            check_alive()
-        forbid_loop("Registry.lock", "Registry.alock(...)")
-        check_timeout(timeout)
-        table = find(registry)
-        ticket = _ticket(table, key)
-        if ticket is None:
-            return fn()
-        try:
-            ticket.pid.attach(ticket)
-            table.locks.enter(ticket)
-            ticket.granted.result(timeout)
-            return fn()
-        finally:
-            try:
-                ticket.give_back()
-            except BaseException as cut:
-                # Cut by a full stack, say: the kernel thread does it (once more). No call here but one in C,
-                # for which there is room, as there was for those above.
-                posted = kernel.posted
-                posted += (ticket.give_back,)
-                try:
-                    kernel.bell.release()
-                except RecursionError:
-                    raise
-                except RuntimeError:
-                    pass
-                if cut.__class__ is not RecursionError:
-                    raise
-
-    @staticmethod
-    async def alock(
-        registry: str | Pid, key: Hashable, fn: Callable[[], Awaitable[T]], timeout: float | None = None
-    ) -> T:
-        """`lock` for coroutines: waits without blocking the loop, and awaits `fn()`.
-
-        A cancellation is never lost: one that comes together with the grant gives the lock on, and is raised.
-        """
-        if dead_but_running:
-            check_alive()
-        check_timeout(timeout)
-        table = find(registry)
-        ticket = _ticket(table, key)
-        if ticket is None:
-            return await fn()
-        try:
-            ticket.pid.attach(ticket)
-            table.locks.enter(ticket)
-            await _granted(ticket, timeout)
-            return await fn()
-        finally:
-            try:
-                ticket.give_back()
-            except BaseException as cut:
-                # As in lock.
-                posted = kernel.posted
-                posted += (ticket.give_back,)
-                try:
-                    kernel.bell.release()
-                except RecursionError:
-                    raise
-                except RuntimeError:
-                    pass
-                if cut.__class__ is not RecursionError:
-                    raise
-
     # -- observing ------------------------------------------------------------------------
 
     @staticmethod
@@ -552,29 +454,6 @@ SIMPLE = frozenset({str, int})
 """Keys of these types need no preparation, so a lookup takes the shortest way."""
 
 
-def options_of(given: Mapping[str, Any]) -> Options:
-    """Read the options of a registry.
-
-    Raises:
-        TypeError, ValueError: one is wrong, missing or unknown.
-    """
-    allowed = {"partitions": 1, "listeners": (), "meta": None, "linger": False}
-    unknown = sorted(str(name) for name in set(given) - {*allowed, "keys", "name"})
-    missing = [name for name in ("keys", "name") if name not in given]
-    if unknown or missing:
-        wrong = f"{missing[0]!r} is missing" if missing else ""
-        if unknown:
-            fields = [field.name for field in attrs.fields(ChildSpec)]
-            near = difflib.get_close_matches(unknown[0], [*allowed, "keys", "name", *fields], 1)
-            wrong = f"got: {unknown[0]!r}" + (f"; did you mean {near[0]!r}?" if near else "")
-        raise TypeError(f"expected the options of a registry to be keys, name, {', '.join(allowed)}; {wrong}")
-    complete = {**allowed, **given}
-    listeners = complete["listeners"]
-    if isinstance(listeners, str) or not isinstance(listeners, Iterable):
-        raise TypeError(f"expected listeners to be a list of names of processes, got: {listeners!r}")
-    return Options(**{**complete, "listeners": tuple(listeners)})
-
-
 def _living(table: Table, key: Any) -> list[Entry]:
     return [entry for entry in table.under(key) if entry.pid.alive]
 
@@ -583,26 +462,3 @@ def _pid(pid: object) -> Pid:
     if not isinstance(pid, Pid):
         raise TypeError(f"expected pid to be a Pid, got: {pid!r}")
     return pid
-
-
-def _ticket(table: Table, key: Any) -> Ticket | None:
-    """A place in the queue of a lock for the current process; None when that holds it already, or the task
-    does that this thread of a pool works for.
-    """
-    me = current()
-    ident = table.locks.keyring.take(key)
-    holder = table.locks.holder(ident)
-    if holder is not None and (holder is me or (me.pooled and holder is owner_here())):
-        return None
-    return Ticket(table.locks, ident, me)
-
-
-async def _granted(ticket: Ticket, timeout: float | None) -> None:
-    # Not with asyncio.wait_for, which before Python 3.12 swallows a cancellation that comes with the result.
-    granted = ticket.granted
-    if not granted.done():
-        bell = LoopBell(asyncio.get_running_loop())
-        granted.add_done_callback(bell)
-        if not await bell.wait(timeout) and not granted.done():
-            raise CallTimeout(f"the lock was not free within {timeout:g} s")
-    granted.result()

@@ -10,63 +10,17 @@ registrations and kills the owners. Here the table outlives the process, and own
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
-
-import attrs
 
 from ..actors import NoReply, Ok, is_orderly, telemetry
 from ..actors.engine import LibraryServer
 from .events import Change, Registered
+from .options import Options
 from .table import FLUSH, REGISTERED, UNREGISTERED, Flush, Table, tables
 
 ADOPTED = ("resprout", "registry", "adopted")
-KINDS = ("unique", "duplicate")
 TELL = 128
 """Events that are told before other messages get a chance."""
-
-
-@attrs.frozen
-class Options:
-    """What a registry is started with; see `Registry.start_link`."""
-
-    name: str
-    keys: str
-    partitions: int
-    listeners: tuple[str, ...]
-    meta: Mapping[Any, Any] | None
-    linger: bool
-
-    def __attrs_post_init__(self) -> None:
-        """Refuse what is wrong, before anything is started."""
-        if not isinstance(self.name, str) or not self.name:
-            raise TypeError(f"expected name to be a text that is not empty, got: {self.name!r}")
-        if self.keys not in KINDS:
-            raise ValueError(f"expected keys to be 'unique' or 'duplicate', got: {self.keys!r}")
-        if not isinstance(self.partitions, int) or isinstance(self.partitions, bool) or self.partitions < 1:
-            raise ValueError(f"expected partitions to be a positive integer, got: {self.partitions!r}")
-        if not all(isinstance(each, str) for each in self.listeners):
-            raise TypeError(f"expected listeners to be names of processes, got: {self.listeners!r}")
-        if self.meta is not None and not isinstance(self.meta, Mapping):
-            raise TypeError(f"expected meta to be a mapping, got: {self.meta!r}")
-        if not isinstance(self.linger, bool):
-            raise TypeError(f"expected linger to be True or False, got: {self.linger!r}")
-
-    def table(self) -> Table:
-        """A new, empty table."""
-        return Table(
-            self.name,
-            unique=self.keys == "unique",
-            partitions=self.partitions,
-            linger=self.linger,
-            listeners=self.listeners,
-            meta=self.meta,
-        )
-
-    def fits(self, table: Table) -> bool:
-        """Tell whether a table that was left behind is of this kind."""
-        unique = self.keys == "unique"
-        return (table.unique, table.partitions, table.linger) == (unique, self.partitions, self.linger)
 
 
 class RegistryServer(LibraryServer):

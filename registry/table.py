@@ -24,7 +24,7 @@ from .errors import UnknownRegistry
 from .index import DuplicateIndex, Entry, Index, UniqueIndex
 from .journal import Journal
 from .keys import Keyring
-from .locks import KeyLocks
+from .lock_queues import KeyLocks
 from .notifications import Listener
 
 REGISTERED = ("resprout", "registry", "registered")

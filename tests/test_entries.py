@@ -291,8 +291,8 @@ CALLS: Mapping[str, Call] = {
     "Registry.put_meta": lambda w: Registry.put_meta("entries", 1, 1),
     "Registry.meta": lambda w: Registry.meta("entries", 1),
     "Registry.delete_meta": lambda w: Registry.delete_meta("entries", 1),
-    "Registry.lock": lambda w: Registry.lock("none", 1, print),
-    "Registry.alock": lambda w: Registry.alock("none", 1, print),  # type: ignore[arg-type]
+    "KeyLocking.lock": lambda w: Registry.lock("none", 1, print),
+    "KeyLocking.alock": lambda w: Registry.alock("none", 1, print),  # type: ignore[arg-type]
     "Registry.statistics": lambda w: Registry.statistics("entries"),
     "Registry.snapshot": lambda w: Registry.snapshot("entries"),
     "Registry.registries": lambda w: Registry.registries(),

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..actors import Future
-from ..actors.engine import remove, replace
+from ..actors.engine import kernel, remove, replace
 from .keys import Keyring
 
 if TYPE_CHECKING:
@@ -36,6 +36,14 @@ class Ticket:
         """Give up the place. May be repeated, in whatever thread, and then does what was cut off."""
         self.locks.leave(self)
         self.pid.detach(self)
+
+    def give_back_later(self, cut: BaseException) -> None:
+        """What cut off `give_back` may have left something to do: the kernel thread does it once more. A full
+        stack has cost nothing then, so it is not raised.
+        """
+        kernel.post(self.give_back)
+        if not isinstance(cut, RecursionError):
+            raise cut
 
     def owner_died(self, pid: Pid, reason: object) -> None:
         if not self.granted.done():

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import pytest
 
-from resprout.registry.locks import KeyLocks, Ticket
+from resprout.registry.lock_queues import KeyLocks, Ticket
 
 NOBODY = cast("Any", None)
 
