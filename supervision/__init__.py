@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .supervisors.child_spec import (
+from ..actors import (
     BRUTAL_KILL,
     INFINITY,
     UNDEFINED,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
 from typing import Any, Final, Generic, TypeVar
 
 from ..actors import (
@@ -165,18 +166,15 @@ async def aeventually(check: Callable[[], T | Awaitable[T]], timeout: float = 5.
     check_alive()
     check_timeout(timeout)
     attempt: _Attempt[Any] = _Attempt(check)
-    deadline = time.monotonic() + timeout
-    for pause in _pauses():
+    pauses = _pauses(time.monotonic() + timeout, partial(attempt.error, timeout))
+    while True:
         made = attempt.look()
         if made is not None and isinstance(made[0], Awaitable):
             made = await attempt.alook(made[0])
         if made is not None:
             value: T = made[0]
             return value
-        if time.monotonic() >= deadline:
-            raise attempt.error(timeout)
-        await asyncio.sleep(pause)
-    raise AssertionError("unreachable")
+        await asyncio.sleep(next(pauses))
 
 
 def _named(server: object) -> Pid:
@@ -289,36 +287,26 @@ class _Attempt(Generic[T]):
         return error
 
 
-def _pauses() -> Iterator[float]:
+def _pauses(deadline: float, error: Callable[[], NotInTime]) -> Iterator[float]:
+    """How long to wait before one more look; raises when it is too late for that."""
     pause = _FIRST_PAUSE
-    while True:
+    while time.monotonic() < deadline:
         yield pause
         pause = min(2 * pause, _LONGEST_PAUSE)
+    raise error()
 
 
-def _poll(
-    check_alive: Callable[[], tuple[T] | None], timeout: float, error: Callable[[float], NotInTime]
-) -> T:
-    deadline = time.monotonic() + timeout
-    for pause in _pauses():
-        found = check_alive()
-        if found is not None:
-            return found[0]
-        if time.monotonic() >= deadline:
-            raise error(timeout)
-        process.sleep(pause)
-    raise AssertionError("unreachable")
+def _poll(look: Callable[[], tuple[T] | None], timeout: float, error: Callable[[float], NotInTime]) -> T:
+    pauses = _pauses(time.monotonic() + timeout, partial(error, timeout))
+    while (found := look()) is None:
+        process.sleep(next(pauses))
+    return found[0]
 
 
 async def _apoll(
-    check_alive: Callable[[], tuple[T] | None], timeout: float, error: Callable[[float], NotInTime]
+    look: Callable[[], tuple[T] | None], timeout: float, error: Callable[[float], NotInTime]
 ) -> T:
-    deadline = time.monotonic() + timeout
-    for pause in _pauses():
-        found = check_alive()
-        if found is not None:
-            return found[0]
-        if time.monotonic() >= deadline:
-            raise error(timeout)
-        await asyncio.sleep(pause)
-    raise AssertionError("unreachable")
+    pauses = _pauses(time.monotonic() + timeout, partial(error, timeout))
+    while (found := look()) is None:
+        await asyncio.sleep(next(pauses))
+    return found[0]

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from functools import partial
 from time import monotonic
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..actors import Future, ServerExit, process
 from ..actors.engine import (
@@ -30,9 +30,7 @@ if TYPE_CHECKING:
     from ..actors.engine import Worker
     from .lock.lock_core import LockCore
 
-P = ParamSpec("P")
 T = TypeVar("T")
-Coro: TypeAlias = Coroutine[Any, Any, T]
 logger = logging.getLogger("resprout.throttle")
 
 

@@ -11,8 +11,8 @@ from typing import Any, Final
 
 import attrs
 
+from ...actors import ChildSpec, SpecError, child_spec, one_of
 from ...actors.engine import split_fields
-from .child_spec import ChildSpec, SpecError, child_spec, one_of
 
 FIELDS: Final = tuple(field.name for field in attrs.fields(ChildSpec))
 STARTING: Final = ("name", "timeout")
@@ -34,8 +34,8 @@ class Given:
     fields: dict[str, Any]
 
     def only(self, names: tuple[str, ...]) -> dict[str, Any]:
-        """Those of the options with such a name that are not None, which says the same as nothing."""
-        return {name: self.options[name] for name in names if self.options.get(name) is not None}
+        """Those of the options with such a name that are not None."""
+        return not_none(**{name: self.options.get(name) for name in names})
 
     def spec(self, start: Any, *args: Any) -> ChildSpec:
         """The spec of a supervisor that is started with these arguments and the options.
@@ -50,6 +50,11 @@ class Given:
             **self.fields,
         }
         return child_spec(made)
+
+
+def not_none(**options: Any) -> dict[str, Any]:
+    """Those of the options that are not None, which says the same as nothing."""
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def read_options(owner: str, options: object, more: Mapping[str, Any], allowed: tuple[str, ...]) -> Given:

@@ -18,8 +18,7 @@ import attrs
 from .restart_intensity import RestartWindow
 
 if TYPE_CHECKING:
-    from ...actors import Pid
-    from .child_spec import ChildSpec
+    from ...actors import ChildSpec, Pid
 
 ChildState: TypeAlias = Literal["running", "restarting", "backing_off", "down"]
 

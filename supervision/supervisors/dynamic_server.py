@@ -9,12 +9,10 @@ from typing import Any
 
 from typing_extensions import assert_never
 
-from ...actors import MaxChildren, NotFound, Ok, Stop
-from .child_spec import ChildSpec, SpecError
+from ...actors import ChildSpec, MaxChildren, Ok, SpecError, Stop
 from .options import DynamicSpec, refuse_significance
 from .restart_intensity import RestartWindow
 from .server import SupervisorServer, child_info
-from .starting import Failed, Ignored, Started, give_up_child
 from .strategy import Siblings
 from .values import (
     CountChildren,
@@ -65,7 +63,7 @@ class DynamicSupervisorServer(SupervisorServer):
                 return self._terminate(pid)
             case GetChildSpec(pid):
                 child = siblings.table.by_pid(pid)
-                return self._not_found(pid) if child is None else child.spec
+                return self.not_found(pid) if child is None else child.spec
             case WhichChildren():
                 return [child_info(None, child) for child in siblings.table]
             case CountChildren():
@@ -75,9 +73,6 @@ class DynamicSupervisorServer(SupervisorServer):
                 return Refused(TypeError(problem))
         assert_never(request)
 
-    def _not_found(self, pid: Any) -> Refused:
-        return Refused(NotFound(f"supervisor {self.pid} has no child {pid!r}"))
-
     def _start(self, spec: ChildSpec) -> Any:
         try:
             refuse_significance(spec)
@@ -86,26 +81,14 @@ class DynamicSupervisorServer(SupervisorServer):
         if self.max_children is not None and len(self.siblings.table) >= self.max_children:
             return Refused(MaxChildren(f"supervisor {self.pid} has {self.max_children} children already"))
         child = self.siblings.add(next(self.numbers), spec)
-        outcome = self.start_process(child)
-        match outcome:
-            case Started(pid):
-                return pid
-            case Ignored():
-                return None
-            case Failed():
-                self.siblings.table.forget(child)
-                return Refused(outcome.error())
-        assert_never(outcome)
+        answer = self.start_listed(child)
+        if isinstance(answer, Refused):
+            self.siblings.table.forget(child)
+        return answer
 
     def _terminate(self, pid: Any) -> Any:
         child = self.siblings.table.by_pid(pid)
         if child is None:
-            return self._not_found(pid)
-        self.ends_for_good = child.last
-        try:
-            self.stop_children((child,), drain=True)
-            self.siblings.table.forget(child)
-            give_up_child(child.spec, self.extra_arguments, child.last)
-        finally:
-            self.ends_for_good = None
+            return self.not_found(pid)
+        self.end_for_good(child)
         return None

@@ -5,29 +5,31 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final, Literal, cast
 
-from ...actors import GenServer, NotFound, Pid, process
+from ...actors import ChildSpec, NotFound, Pid, SpecError, child_spec, process
 from ...actors.engine import check_alive
-from .child_options import STARTING, read_options, refuse_beside_init, refuse_beside_spec, spec_of_module
-from .child_spec import ChildSpec, SpecError, child_spec
+from .child_options import (
+    STARTING,
+    not_none,
+    read_options,
+    refuse_beside_init,
+    refuse_beside_spec,
+    spec_of_module,
+)
+from .client import SupervisorClient, ask
 from .dynamic_server import DynamicSupervisorServer
 from .options import DynamicSpec
 from .self_containment import above
 from .server import Origin
-from .supervisor import ask
 from .values import (
-    ChildInfo,
-    CountChildren,
-    Counts,
     GetChildSpec,
     StartChild,
     TerminateChild,
-    WhichChildren,
 )
 
 _OPTIONS: Final = ("strategy", "max_children", "max_restarts", "max_seconds", "extra_arguments")
 
 
-class DynamicSupervisor:
+class DynamicSupervisor(SupervisorClient):
     """Starts children on demand, starts them again when they end, and stops them all at once.
 
     For children whose number is not known beforehand: connections, sessions, jobs. Not for a fixed set of
@@ -116,14 +118,13 @@ class DynamicSupervisor:
             AlreadyStarted: The name is taken.
         """
         check_alive()
-        given: dict[str, Any] = {
-            "strategy": strategy,
-            "max_children": max_children,
-            "max_restarts": max_restarts,
-            "max_seconds": max_seconds,
-            "extra_arguments": extra_arguments,
-        }
-        options = {option: value for option, value in given.items() if value is not None}
+        options = not_none(
+            strategy=strategy,
+            max_children=max_children,
+            max_restarts=max_restarts,
+            max_seconds=max_seconds,
+            extra_arguments=extra_arguments,
+        )
         origin = _origin(cls, arg, options)
         return DynamicSupervisorServer.launch(origin, name=name, timeout=timeout)
 
@@ -191,16 +192,6 @@ class DynamicSupervisor:
         ask(supervisor, TerminateChild(_pid(pid)))
 
     @staticmethod
-    def which_children(supervisor: Any) -> list[ChildInfo]:
-        """Lists the children in start order; their ids are None."""
-        return cast("list[ChildInfo]", ask(supervisor, WhichChildren()))
-
-    @staticmethod
-    def count_children(supervisor: Any) -> Counts:
-        """Counts the children."""
-        return cast("Counts", ask(supervisor, CountChildren()))
-
-    @staticmethod
     def get_child_spec(supervisor: Any, pid: Any) -> ChildSpec:
         """The spec of a child.
 
@@ -209,16 +200,6 @@ class DynamicSupervisor:
         """
         check_alive()
         return cast("ChildSpec", ask(supervisor, GetChildSpec(_pid(pid))))
-
-    @staticmethod
-    def stop(supervisor: Any, reason: object = "normal", timeout: float | None = None) -> None:
-        """Stops a supervisor with all its children and waits for that; see `Supervisor.stop`."""
-        GenServer.stop(supervisor, reason, timeout)
-
-    @staticmethod
-    async def astop(supervisor: Any, reason: object = "normal", timeout: float | None = None) -> None:
-        """The form of `stop` for coroutines."""
-        await GenServer.astop(supervisor, reason, timeout)
 
 
 def _origin(cls: type[DynamicSupervisor], arg: Any, options: dict[str, Any]) -> Origin:

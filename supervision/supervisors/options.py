@@ -7,7 +7,7 @@ from typing import Any, Literal, TypeAlias
 
 import attrs
 
-from .child_spec import (
+from ...actors import (
     BadCombination,
     ChildSpec,
     DuplicateChild,

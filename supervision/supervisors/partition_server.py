@@ -6,8 +6,7 @@ from typing import Any
 
 import attrs
 
-from ...actors import Ok, Reply, Stop
-from .child_spec import ChildSpec, SpecError
+from ...actors import ChildSpec, Ok, Reply, SpecError, Stop
 from .static_server import StaticServer
 from .strategy import Effects, Restart, Siblings
 from .values import Refused, Resize
@@ -59,7 +58,7 @@ class PartitionServer(StaticServer):
         elif child.state != "down":
             # Somebody has started it by hand.
             return None
-        answer = self._outcome(child)
+        answer = self.start_listed(child)
         return answer if isinstance(answer, Refused) else None
 
     def _stop_all(self, first: int, end: int) -> None:

@@ -8,15 +8,15 @@ from typing import Any, Final, cast
 
 import attrs
 
-from ...actors import NoProcess, Pid, StalePid, process
+from ...actors import ChildSpec, NoProcess, Pid, SpecError, StalePid, child_spec, process, whole_number
 from ...actors.engine import check_alive, nobody
 from .child_options import STARTING, read_options
-from .child_spec import ChildSpec, SpecError, child_spec, whole_number
+from .client import ask
 from .options import Strategy, SupervisorSpec
 from .partition_server import PartitionServer
 from .self_containment import above
 from .server import Origin
-from .supervisor import Supervisor, ask
+from .supervisor import Supervisor
 from .values import ChildInfo, Counts, Resize
 
 WithArguments = Callable[[list[Any], int], "list[Any] | tuple[Any, ...]"]

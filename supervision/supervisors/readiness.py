@@ -11,10 +11,9 @@ from typing import Any
 
 import attrs
 
-from ...actors import CallTimeout, Exited, Pid, process
+from ...actors import CallTimeout, ChildSpec, Exited, Pid, process
 from ...actors.engine import check_alive
 from . import stopping
-from .child_spec import ChildSpec
 from .starting import Failed, Outcome, Started
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from ...actors import Pid, process
-from .child_spec import ChildSpec, SpecError, child_spec
+from ...actors import ChildSpec, Pid, SpecError, child_spec, process
 from .server import Origin, SupervisorServer
 
 

@@ -14,14 +14,29 @@ from typing import Any
 import attrs
 from typing_extensions import assert_never
 
-from ...actors import IGNORE, Exited, GenServer, NoReply, Ok, Pid, Reply, Stop, at_exit, is_orderly, process
+from ...actors import (
+    BRUTAL_KILL,
+    IGNORE,
+    INFINITY,
+    Exited,
+    GenServer,
+    NoReply,
+    NotFound,
+    Ok,
+    Pid,
+    Reply,
+    ShutdownTime,
+    Stop,
+    at_exit,
+    is_orderly,
+    process,
+)
 from ...actors.engine import LibraryServer, kernel, without_arguments
 from . import events, readiness, starting, stopping
-from .child_spec import BRUTAL_KILL, INFINITY, ShutdownTime
 from .children import Child
 from .reports import Reporter
 from .strategy import Abandon, Effect, Effects, GiveUp, Restart, ShutDown, Siblings, TryAgain, Wait
-from .values import REQUESTS, ChildInfo, Counts, EndWait, Request, RetryRestart
+from .values import REQUESTS, ChildInfo, Counts, EndWait, Refused, Request, RetryRestart
 
 
 @attrs.frozen
@@ -272,6 +287,33 @@ class SupervisorServer(LibraryServer):
             events.emit(events.ShuttingDown(self.pid, reason, order))
 
     # Answers --------------------------------------------------------------------------------------
+
+    def start_listed(self, child: Child) -> Any:
+        """Starts a listed child, and returns what that is answered with."""
+        outcome = self.start_process(child)
+        match outcome:
+            case starting.Started(pid):
+                return pid
+            case starting.Ignored():
+                return None
+            case starting.Failed():
+                return Refused(outcome.error())
+        assert_never(outcome)
+
+    def end_for_good(self, child: Child) -> None:
+        """Stops a child that is not started again by itself."""
+        self.ends_for_good = child.last
+        try:
+            self.stop_children((child,), drain=True)
+            if not self.siblings.keeps:
+                self.siblings.table.forget(child)
+            starting.give_up_child(child.spec, self.extra_arguments, child.last)
+        finally:
+            self.ends_for_good = None
+
+    def not_found(self, child: Any) -> Refused:
+        """What is answered when there is no such child."""
+        return Refused(NotFound(f"supervisor {self.pid} has no child {child!r}"))
 
     def counts(self) -> Counts:
         """What `count_children` answers."""

@@ -12,9 +12,8 @@ from typing import Any, Literal, TypeAlias
 
 import attrs
 
-from ...actors import Pid, process
+from ...actors import ChildType, Pid, RestartType, process
 from ...actors.engine import check_alive, kernel, nobody
-from .child_spec import ChildType, RestartType
 from .children import Child
 from .server import SupervisorServer
 

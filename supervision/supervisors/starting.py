@@ -8,8 +8,7 @@ from typing import Any, TypeAlias
 
 import attrs
 
-from ...actors import Crash, Killed, Pid, StartError, process
-from .child_spec import ChildSpec, SpecError
+from ...actors import ChildSpec, Crash, Killed, Pid, SpecError, StartError, process
 
 logger = logging.getLogger("resprout.supervision")
 

@@ -7,13 +7,12 @@ from typing import Any
 
 from typing_extensions import assert_never
 
-from ...actors import AlreadyPresent, AlreadyStarted, NotFound, Ok, Running, Shutdown, Stop
-from .child_spec import SpecError
+from ...actors import AlreadyPresent, AlreadyStarted, Ok, Running, Shutdown, SpecError, Stop
 from .children import Child
 from .options import SupervisorSpec, check_significance
 from .restart_intensity import RestartWindow
 from .server import SupervisorServer, child_info
-from .starting import Failed, Ignored, Started, give_up_child
+from .starting import Failed
 from .strategy import Siblings
 from .values import (
     CountChildren,
@@ -74,15 +73,12 @@ class StaticServer(SupervisorServer):
                 return self._delete(id)
             case GetChildSpec(id):
                 child = siblings.table.get(id)
-                return self._not_found(id) if child is None else child.spec
+                return self.not_found(id) if child is None else child.spec
             case WhichChildren():
                 return [child_info(child.spec.id, child) for child in siblings.table]
             case CountChildren():
                 return self.counts()
         assert_never(request)
-
-    def _not_found(self, id: Any) -> Refused:
-        return Refused(NotFound(f"supervisor {self.pid} has no child {id!r}"))
 
     def _running(self, child: Child) -> Refused | None:
         """Refuses what can only be done to a child that is down."""
@@ -108,44 +104,28 @@ class StaticServer(SupervisorServer):
                 AlreadyPresent(f"supervisor {self.pid} lists child {spec.id!r}, which does not run")
             )
         child = self.siblings.add(spec.id, spec)
-        answer = self._outcome(child)
+        answer = self.start_listed(child)
         if isinstance(answer, Refused):
             self.siblings.table.forget(child)
         return answer
 
-    def _outcome(self, child: Child) -> Any:
-        outcome = self.start_process(child)
-        match outcome:
-            case Started(pid):
-                return pid
-            case Ignored():
-                return None
-            case Failed():
-                return Refused(outcome.error())
-        assert_never(outcome)
-
     def _start_again(self, id: Any) -> Any:
         child = self.siblings.table.get(id)
         if child is None:
-            return self._not_found(id)
-        return self._running(child) or self._outcome(child)
+            return self.not_found(id)
+        return self._running(child) or self.start_listed(child)
 
     def _terminate(self, id: Any) -> Any:
         child = self.siblings.table.get(id)
         if child is None:
-            return self._not_found(id)
-        self.ends_for_good = child.last
-        try:
-            self.stop_children((child,), drain=True)
-            give_up_child(child.spec, self.extra_arguments, child.last)
-        finally:
-            self.ends_for_good = None
+            return self.not_found(id)
+        self.end_for_good(child)
         return None
 
     def _delete(self, id: Any) -> Any:
         child = self.siblings.table.get(id)
         if child is None:
-            return self._not_found(id)
+            return self.not_found(id)
         refused = self._running(child)
         if refused is None:
             self.siblings.table.forget(child)

@@ -15,9 +15,8 @@ from collections.abc import Sequence
 
 import attrs
 
-from ...actors import Pid, await_heirs, limit_closing, process
+from ...actors import BRUTAL_KILL, INFINITY, Pid, ShutdownTime, await_heirs, limit_closing, process
 from ...actors.engine import Deaths
-from .child_spec import BRUTAL_KILL, INFINITY, ShutdownTime
 from .reports import logger
 
 _HEIRS = 5.0

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import attrs
 from typing_extensions import assert_never
 
-from .child_spec import Backoff, ChildSpec, RestartType
+from ...actors import Backoff, ChildSpec, RestartType
 from .children import Child, ChildTable, new_child
 from .options import AutoShutdown, Strategy
 from .restart_intensity import RestartWindow

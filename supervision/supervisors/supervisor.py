@@ -5,51 +5,33 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, cast
 
-from ...actors import GenServer, NotFound, Pid, forbid_loop
+from ...actors import ChildSpec, NotFound, Pid, SpecError, child_spec
 from ...actors.engine import check_alive
-from .child_options import STARTING, read_options, refuse_beside_init, refuse_beside_spec, spec_of_module
-from .child_spec import ChildSpec, SpecError, child_spec
+from .child_options import (
+    STARTING,
+    not_none,
+    read_options,
+    refuse_beside_init,
+    refuse_beside_spec,
+    spec_of_module,
+)
+from .client import SupervisorClient, ask
 from .options import AutoShutdown, Strategy, SupervisorSpec
 from .self_containment import above, check_cycles
 from .server import Origin
 from .static_server import StaticServer
 from .values import (
-    ChildInfo,
-    CountChildren,
-    Counts,
     DeleteChild,
     GetChildSpec,
-    Refused,
-    Request,
-    Resize,
     RestartChild,
     StartChild,
     TerminateChild,
-    WhichChildren,
 )
 
 _OPTIONS: Final = ("strategy", "max_restarts", "max_seconds", "auto_shutdown")
 
 
-def ask(server: Any, request: Request | Resize) -> Any:
-    """Sends a supervisor a request and waits for the answer, for as long as it takes to start or stop a
-    child.
-
-    Raises:
-        ResproutError: It was refused; the error says why.
-        ProcessExit: There is no such supervisor, or it ended meanwhile.
-        BlockingInLoop: An event loop runs in this thread.
-    """
-    check_alive()
-    what = f"a request to a supervisor ({type(request).__name__})"
-    forbid_loop(what, "asyncio.to_thread(...)")
-    answer = GenServer.call(server, request, timeout=None)
-    if isinstance(answer, Refused):
-        raise answer.error from None
-    return answer
-
-
-class Supervisor:
+class Supervisor(SupervisorClient):
     """Starts children in order, starts them again when they end, and stops them in reverse order.
 
     Used in one of two ways: `Supervisor.start_link(children, strategy=...)`, or as a class with an `init`
@@ -143,7 +125,7 @@ class Supervisor:
             AlreadyStarted: The name is taken.
         """
         check_alive()
-        options = _given(
+        options = not_none(
             strategy=strategy, max_restarts=max_restarts, max_seconds=max_seconds, auto_shutdown=auto_shutdown
         )
         origin = _origin(cls, children, options)
@@ -191,16 +173,6 @@ class Supervisor:
         else:
             SupervisorSpec((), **given.only(_OPTIONS))
         return given.spec(cls.start_link, arg)
-
-    @staticmethod
-    def which_children(supervisor: Any) -> list[ChildInfo]:
-        """Lists the children in start order."""
-        return cast("list[ChildInfo]", ask(supervisor, WhichChildren()))
-
-    @staticmethod
-    def count_children(supervisor: Any) -> Counts:
-        """Counts the children."""
-        return cast("Counts", ask(supervisor, CountChildren()))
 
     @staticmethod
     def start_child(supervisor: Any, spec: object) -> Pid | None:
@@ -267,30 +239,6 @@ class Supervisor:
         """
         check_alive()
         return cast("ChildSpec", ask(supervisor, GetChildSpec(hashable(id))))
-
-    @staticmethod
-    def stop(supervisor: Any, reason: object = "normal", timeout: float | None = None) -> None:
-        """Stops a supervisor with all its children and waits for that.
-
-        Args:
-            supervisor: A Pid or a name.
-            reason: Its exit reason; its children are told `"shutdown"`.
-            timeout: Seconds; None means for ever.
-
-        Raises:
-            NoProcess: There is no such supervisor.
-            CallTimeout: It takes longer; it goes on stopping.
-        """
-        GenServer.stop(supervisor, reason, timeout)
-
-    @staticmethod
-    async def astop(supervisor: Any, reason: object = "normal", timeout: float | None = None) -> None:
-        """The form of `stop` for coroutines."""
-        await GenServer.astop(supervisor, reason, timeout)
-
-
-def _given(**options: Any) -> dict[str, Any]:
-    return {option: value for option, value in options.items() if value is not None}
 
 
 def _origin(cls: type[Supervisor], children: Any, options: dict[str, Any]) -> Origin:

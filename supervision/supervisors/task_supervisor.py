@@ -6,10 +6,19 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final, Literal
 
-from ...actors import Pid, StreamOptions, Task, begin_task, make_stream, process, start_task
+from ...actors import (
+    ChildSpec,
+    Pid,
+    RestartType,
+    StreamOptions,
+    Task,
+    begin_task,
+    make_stream,
+    process,
+    start_task,
+)
 from ...actors.engine import check_alive
 from .child_options import read_options
-from .child_spec import ChildSpec, RestartType
 from .dynamic_server import DynamicSupervisorServer
 from .dynamic_supervisor import DynamicSupervisor
 from .options import DynamicSpec
@@ -103,14 +112,7 @@ class TaskSupervisor:
     def async_nolink(supervisor: Any, function: Callable[..., Any], *args: Any, shutdown: Any = None) -> Task:
         """Starts a task whose crash the caller only sees when it awaits it, or as a `Down` message.
 
-        Args:
-            supervisor: A Pid or a name.
-            function: What it runs.
-            args: What that is called with.
-            shutdown: Its shutdown time, 5.0 seconds by default.
-
-        Raises:
-            MaxChildren: There are too many tasks already.
+        Args, Raises: as `async_`.
         """
         return _start(supervisor, function, args, shutdown, link=False)
 
@@ -170,12 +172,8 @@ class TaskSupervisor:
         """`Task.async_stream` with tasks of the supervisor; the options are the same, and `shutdown` is the
         shutdown time of each task.
         """
-
-        def begin(function: Callable[..., Any], item: Any) -> Task:
-            return _start(supervisor, function, (item,), shutdown, link=True)
-
         options = StreamOptions(max_concurrency, ordered, timeout, on_timeout, zip_input_on_exit)
-        return make_stream(iterable, function, options, begin)
+        return _stream(supervisor, iterable, function, options, shutdown)
 
     @staticmethod
     def async_stream_nolink(
@@ -191,19 +189,28 @@ class TaskSupervisor:
         shutdown: Any = None,
     ) -> Iterator[Any]:
         """`async_stream` that goes on when a task crashes, and yields `TaskExit(reason)` in its place."""
-
-        def begin(function: Callable[..., Any], item: Any) -> Task:
-            return _start(supervisor, function, (item,), shutdown, link=False)
-
         options = StreamOptions(
             max_concurrency, ordered, timeout, on_timeout, zip_input_on_exit, tolerant=True
         )
-        return make_stream(iterable, function, options, begin)
+        return _stream(supervisor, iterable, function, options, shutdown)
 
     @staticmethod
     def stop(supervisor: Any, reason: object = "normal", timeout: float | None = None) -> None:
         """Stops a task supervisor with all its tasks and waits for that; see `Supervisor.stop`."""
         DynamicSupervisor.stop(supervisor, reason, timeout)
+
+
+def _stream(
+    supervisor: Any,
+    iterable: Iterable[Any],
+    function: Callable[..., Any],
+    options: StreamOptions,
+    shutdown: Any,
+) -> Iterator[Any]:
+    def begin(function: Callable[..., Any], item: Any) -> Task:
+        return _start(supervisor, function, (item,), shutdown, link=not options.tolerant)
+
+    return make_stream(iterable, function, options, begin)
 
 
 def _start(

@@ -6,8 +6,7 @@ from typing import Any, Final, Literal, TypeAlias, get_args
 
 import attrs
 
-from ...actors import Pid, Running
-from .child_spec import ChildSpec, ChildType
+from ...actors import ChildSpec, ChildType, Pid, Running
 
 
 @attrs.frozen

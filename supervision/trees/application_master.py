@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from ...actors import (
+    INFINITY,
     Exited,
     Future,
     GenServer,
@@ -19,7 +20,6 @@ from ...actors import (
     telemetry,
 )
 from ...actors.engine import LibraryServer
-from ..supervisors.child_spec import INFINITY
 from ..supervisors.events import ChildExited, ChildStarted, GaveUp
 from ..supervisors.stopping import stop
 from ..supervisors.supervisor import Supervisor

@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from ...actors import Exited, Future, Ok, Pid, Stop, is_orderly, process
+from ...actors import ChildSpec, Exited, Future, Ok, Pid, SpecError, Stop, is_orderly, process
 from ...actors.engine import LibraryServer
-from ..supervisors.child_spec import ChildSpec, SpecError
 from .kinds import Common
 from .listener import Listener
 from .mistakes import did_you_mean

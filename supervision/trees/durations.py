@@ -6,7 +6,7 @@ import math
 import re
 from typing import Final, NewType
 
-from ..supervisors.child_spec import BRUTAL_KILL, INFINITY, ShutdownTime
+from ...actors import BRUTAL_KILL, INFINITY, ShutdownTime
 from .mistakes import show
 
 Seconds = NewType("Seconds", float)

@@ -15,7 +15,7 @@ from typing import Any, Final, Literal, Protocol
 import attrs
 from cattrs.errors import ClassValidationError
 
-from ..supervisors.child_spec import Backoff, ChildSpec, SpecError, child_spec
+from ...actors import Backoff, ChildSpec, SpecError, child_spec
 from ..supervisors.dynamic_supervisor import DynamicSupervisor
 from ..supervisors.options import AutoShutdown, Strategy
 from ..supervisors.supervisor import Supervisor

@@ -22,7 +22,7 @@ from cattrs.errors import (
     IterableValidationNote,
 )
 
-from ..supervisors.child_spec import Backoff, SpecError
+from ...actors import Backoff, SpecError
 from .durations import Seconds, Shutdown, read_seconds, read_shutdown
 from .mistakes import Path, did_you_mean, show, told
 from .positions import UNREADABLE, Block, nested

@@ -14,7 +14,7 @@ from typing import Final
 
 import attrs
 
-from ..supervisors.child_spec import ChildSpec
+from ...actors import ChildSpec
 from ..supervisors.options import AutoShutdown, Strategy
 from .kinds import closers_of, every_child, installed_kinds, specs_of
 from .limits import DEFAULTS, Limits

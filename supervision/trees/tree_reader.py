@@ -12,8 +12,7 @@ import attrs
 from cattrs import Converter
 from cattrs.errors import ClassValidationError
 
-from ...actors import Killed
-from ..supervisors.child_spec import ChildSpec, SpecError
+from ...actors import ChildSpec, Killed, SpecError
 from ..supervisors.options import AutoShutdown, Strategy, check_significance
 from .arguments import typed_arguments
 from .durations import Seconds

@@ -16,8 +16,7 @@ from typing import Any
 import httpx
 import pytest
 
-from resprout.actors import Crash, GenServer, StartError, process
-from resprout.supervision.supervisors.child_spec import ChildSpec
+from resprout.actors import ChildSpec, Crash, GenServer, StartError, process
 from resprout.supervision.supervisors.supervisor import Supervisor
 from resprout.supervision.trees.asgi import AsgiChild, AsgiOptions, AsgiServer
 from resprout.supervision.trees.listener import Listener

@@ -54,16 +54,19 @@ def generator(): yield
 async def async_generator(): yield
 class Called:
     def __call__(self, size=1): process.receive()
+class Starter:
+    def __call__(self, size=1): return start(size)
 class CalledLater:
     async def __call__(self, size=1): pass
 class CalledGenerator:
     def __call__(self): yield
 called, called_later, called_generator = Called(), CalledLater(), CalledGenerator()
+starter = Starter()
 partial = functools.partial(sized, size=3)
 """
 STARTS = [
     "Plain", "Keyed", "Uninformed", "Narrow", "NarrowLink", "Instance", "NamedLink", "Spelled", "Above",
-    "start", "start_named", "start_generator", "start_later", "called",
+    "start", "start_named", "start_generator", "start_later", "starter",
 ]  # fmt: skip
 RUNS = [
     "wait", "sized", "anything", "positional", "later", "generator", "async_generator", "called",

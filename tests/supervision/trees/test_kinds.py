@@ -7,7 +7,7 @@ from importlib.metadata import entry_points
 import attrs
 import pytest
 
-from resprout.supervision.supervisors.child_spec import ChildSpec, SpecError
+from resprout.actors import ChildSpec, SpecError
 from resprout.supervision.trees.kinds import Child, Common, closers_of, installed_kinds, specs_of
 from resprout.supervision.trees.structuring import options_of
 

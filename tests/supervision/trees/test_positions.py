@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from resprout.supervision.supervisors.child_spec import BRUTAL_KILL, INFINITY
+from resprout.actors import BRUTAL_KILL, INFINITY
 from resprout.supervision.trees.durations import read_seconds, read_shutdown
 from resprout.supervision.trees.mistakes import Position, did_you_mean, show, show_path
 from resprout.supervision.trees.positions import UNREADABLE, read_document

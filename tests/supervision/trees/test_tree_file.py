@@ -10,8 +10,8 @@ from typing import Literal
 import attrs
 import pytest
 
+from resprout.actors import BRUTAL_KILL, INFINITY, Backoff, ChildSpec
 from resprout.actors.vocabulary.errors import ConfigError
-from resprout.supervision.supervisors.child_spec import BRUTAL_KILL, INFINITY, Backoff, ChildSpec
 from resprout.supervision.trees.kinds import Common, DynamicSupervisorChild, SupervisorChild, WorkerChild
 from resprout.supervision.trees.mistakes import InvalidTree
 from resprout.supervision.trees.tree_file import load_tree

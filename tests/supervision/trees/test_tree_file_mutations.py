@@ -11,7 +11,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from resprout.supervision.supervisors.child_spec import ChildSpec
+from resprout.actors import ChildSpec
 from resprout.supervision.trees.kinds import Common, DynamicSupervisorChild, SupervisorChild, WorkerChild
 from resprout.supervision.trees.mistakes import InvalidTree
 from resprout.supervision.trees.tree_file import Tree, load_tree
