@@ -79,7 +79,7 @@ class Registry(KeyLocking):
                 one takes less of a pause. With `dispatch(..., parallel=True)` also into how many parts the
                 entries are divided.
             listeners: names of running processes that get `Registered` and `Unregistered` events, in order
-            for each key.
+                for each key.
             meta: the first metadata.
             linger: the keys of a killed owner whose code still runs are not shown, but stay taken until
                 that code has left: for keys that guard work. Without it they are free at once: right for

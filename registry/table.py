@@ -221,7 +221,7 @@ class Table:
     # -- telling --------------------------------------------------------------
 
     def listen(self, names: Iterable[str]) -> None:
-        """Have these hear of everything from now on; who did so before keeps what it is owed."""
+        """Have these hear of everything from now on; who did so before still hears what it has lost."""
         before = {each.name: each for each in self.listeners}
         self.listeners = tuple(
             [before.get(name) or Listener(self.name, name, self.wake_anyway) for name in names]

@@ -31,7 +31,7 @@ class Via:
 
     Args:
         registry: the name of a registry with unique keys; or something with `whereis_name(term)`, such as
-        `PartitionSupervisor`.
+            `PartitionSupervisor`.
         key: any hashable key.
         value: the value to register with it.
 

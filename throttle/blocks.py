@@ -27,8 +27,8 @@ T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-# Here and in work.py: options of ours cannot stand beside a function's own parameters (PEP 612), so where one
-# is given a type checker looks at the result only.
+# Here and in execute.py: options of ours cannot stand beside a function's own parameters (PEP 612), so where
+# one is given a type checker looks at the result only.
 @overload
 def run(
     name: str, fn: Callable[..., T], /, *args: Any, timeout: float | None, priority: int = 0, **kwargs: Any

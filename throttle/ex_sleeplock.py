@@ -52,9 +52,8 @@ __all__ = [
 
 
 def new(name: Any, num_slots: Any) -> New:
-    """Create a lock: ``("ok", pid)``, ``("error", "invalid", text)`` or ``("error", ("already_started".
-
-    Pid))``.
+    """Create a lock: ``("ok", pid)``, ``("error", "invalid", text)`` or
+    ``("error", ("already_started", pid))``.
     """
     try:
         return ("ok", admin.new(name, num_slots))

@@ -78,7 +78,7 @@ def start_child(spec: ChildSpec, extra: tuple[Any, ...] = ()) -> Outcome:
 
 
 lost_listeners: list[Callable[[Pid], object]] = []
-"""Told of every child that has ended and is not started again (see prospects)."""
+"""Told of every child that has ended and is not started again (see supervision.restarts)."""
 
 
 def give_up_child(spec: ChildSpec, extra: tuple[Any, ...] = (), pid: Pid | None = None) -> None:

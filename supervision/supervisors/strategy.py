@@ -130,9 +130,8 @@ class Siblings:
         self._chance = chance
 
     def __repr__(self) -> str:
-        return (
-            f"<Family {self.strategy}, {len(self.table)} children, {len(self.window)} restarts in the window>"
-        )
+        restarts = f"{len(self.window)} restarts in the window"
+        return f"<Siblings {self.strategy}, {len(self.table)} children, {restarts}>"
 
     # What has happened ----------------------------------------------------------------------------
 

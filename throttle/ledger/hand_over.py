@@ -39,7 +39,7 @@ def hand_over(ledger: Ledger, hold: Hold, now: float) -> bool:
     del holders[hold.key]
     claim.since = now
     if taken:
-        # line.remove() for the head. Its lane may be empty now, which line.head() notices.
+        # WaitQueue.remove for the head. Its lane may be empty now, which WaitQueue.head notices.
         claim.out = True
         queue.size -= 1
         del front[0], queue.by_key[key]

@@ -398,7 +398,7 @@ class Ledger(Shared):
         """Serve the line after slots came free.
 
         With eventual fairness the head is only woken to try, at most one at a time, while whoever runs may
-        come again first; but every millisecond a handle-over is for the head alone, so that nobody waits for
+        come again first; but every millisecond a hand-over is for the head alone, so that nobody waits for
         ever.
         """
         queue = self.queue

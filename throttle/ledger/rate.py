@@ -78,7 +78,7 @@ class Meter:
     def wait(self, weight: int, now: float) -> float:
         """Return the seconds until so much may be granted, 0.0 for now.
 
-        More than a burst is granted when nothing is owed.
+        A weight above the burst is granted when all credit is there.
         """
         cost = weight * self._every
         left = max(self._due, now) + cost - max(self._slack, cost) - now

@@ -81,7 +81,7 @@ class FastSteps(LockSteps):
                     and queue.by_key.setdefault(key, claim) is claim
                     and (lane := queue.lanes.get(claim.priority)) is not None
                 ):
-                    # As Line.push does.
+                    # As WaitQueue.push does.
                     queue.tickets = claim.ticket = queue.tickets + 1
                     lane.append(claim)
                     queue.size += 1

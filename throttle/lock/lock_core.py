@@ -402,13 +402,13 @@ class LockCore(FastSteps):
 class _Process:
     """Tells the core that the lock process died."""
 
-    __slots__ = ("_book",)
+    __slots__ = ("_core",)
 
     def __init__(self, core: LockCore) -> None:
-        self._book = core
+        self._core = core
 
     def owner_died(self, pid: Pid, reason: object) -> None:
-        self._book.process_died(pid, reason)
+        self._core.process_died(pid, reason)
 
     def owner_left(self, pid: Pid) -> None:
         """Nothing: the ledger is the combiner's, so a straggling lock process can do no harm."""
@@ -417,13 +417,13 @@ class _Process:
 class _Above:
     """Tells the core that a supervisor above died."""
 
-    __slots__ = ("_book",)
+    __slots__ = ("_core",)
 
     def __init__(self, core: LockCore) -> None:
-        self._book = core
+        self._core = core
 
     def owner_died(self, pid: Pid, reason: object) -> None:
-        self._book.above_died(pid)
+        self._core.above_died(pid)
 
     def owner_left(self, pid: Pid) -> None:
         """Nothing more."""
@@ -444,7 +444,7 @@ def _warn_unreleased(hold: Hold) -> None:
 
 def line_of(code: Any, lasti: int) -> int:
     """Return the line number of an instruction."""
-    for start, end, queue in code.co_lines():
+    for start, end, line in code.co_lines():
         if start <= lasti < end:
-            return int(queue or code.co_firstlineno)
+            return int(line or code.co_firstlineno)
     return int(code.co_firstlineno)

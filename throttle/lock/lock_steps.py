@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 watched: list[Callable[[Pid, str], object]] = []
-"""Who wants to know before a process takes a lock that it does not hold (see order); hardly ever anybody."""
+"""Who wants to know before a process takes a lock that it does not hold (see lock_order); hardly anybody."""
 
 
 class LockSteps(Outbox):

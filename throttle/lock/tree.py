@@ -269,7 +269,7 @@ def in_thread(fn: Callable[[], T]) -> T:
     """Call a function in a thread and wait for it: quick requests to supervisors from an event loop."""
     answer: list[T] = []
     error: list[BaseException] = []
-    # The thread goes on with what was begun here (see after_fork).
+    # The thread goes on with what was begun here (see after_fork of actors).
     context = copy_context()
 
     def call() -> None:

@@ -271,7 +271,7 @@ def test_a_significant_child_that_spends_its_budget_has_ended() -> None:
 # A model of OTP's rules that is as plain as can be: a list of [id, restart type, incarnation or None].
 
 
-class FamilyAgainstPlainLists(RuleBasedStateMachine):
+class AgainstPlainLists(RuleBasedStateMachine):
     @initialize(
         strategy=st.sampled_from(["one_for_one", "one_for_all", "rest_for_one"]),
         types=st.lists(st.sampled_from(["permanent", "transient", "temporary"]), min_size=1, max_size=6),
@@ -391,5 +391,5 @@ class FamilyAgainstPlainLists(RuleBasedStateMachine):
         assert told == self.rows
 
 
-FamilyAgainstPlainLists.TestCase.settings = settings(max_examples=100, stateful_step_count=20, deadline=None)
-test_the_family_decides_like_plain_lists = FamilyAgainstPlainLists.TestCase
+AgainstPlainLists.TestCase.settings = settings(max_examples=100, stateful_step_count=20, deadline=None)
+test_the_siblings_decide_like_plain_lists = AgainstPlainLists.TestCase
