@@ -80,11 +80,7 @@ class DynamicSupervisorServer(SupervisorServer):
             return Refused(error)
         if self.max_children is not None and len(self.siblings.table) >= self.max_children:
             return Refused(MaxChildren(f"supervisor {self.pid} has {self.max_children} children already"))
-        child = self.siblings.add(next(self.numbers), spec)
-        answer = self.start_listed(child)
-        if isinstance(answer, Refused):
-            self.siblings.table.forget(child)
-        return answer
+        return self.start_new(next(self.numbers), spec)
 
     def _terminate(self, pid: Any) -> Any:
         child = self.siblings.table.by_pid(pid)

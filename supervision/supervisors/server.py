@@ -18,6 +18,7 @@ from ...actors import (
     BRUTAL_KILL,
     IGNORE,
     INFINITY,
+    ChildSpec,
     Exited,
     GenServer,
     NoReply,
@@ -287,6 +288,14 @@ class SupervisorServer(LibraryServer):
             events.emit(events.ShuttingDown(self.pid, reason, order))
 
     # Answers --------------------------------------------------------------------------------------
+
+    def start_new(self, key: Any, spec: ChildSpec) -> Any:
+        """Lists a child and starts it, and returns what that is answered with; forgets one that fails."""
+        child = self.siblings.add(key, spec)
+        answer = self.start_listed(child)
+        if isinstance(answer, Refused):
+            self.siblings.table.forget(child)
+        return answer
 
     def start_listed(self, child: Child) -> Any:
         """Starts a listed child, and returns what that is answered with."""

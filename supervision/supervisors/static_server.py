@@ -103,11 +103,7 @@ class StaticServer(SupervisorServer):
             return Refused(
                 AlreadyPresent(f"supervisor {self.pid} lists child {spec.id!r}, which does not run")
             )
-        child = self.siblings.add(spec.id, spec)
-        answer = self.start_listed(child)
-        if isinstance(answer, Refused):
-            self.siblings.table.forget(child)
-        return answer
+        return self.start_new(spec.id, spec)
 
     def _start_again(self, id: Any) -> Any:
         child = self.siblings.table.get(id)
