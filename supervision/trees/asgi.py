@@ -1,48 +1,23 @@
-"""A web application as a supervised child: uvicorn, with its own thread and event loop."""
+"""A web application as a supervised child: uvicorn, on the loop of its tree or with a thread and loop of its
+own.
+"""
 
 from __future__ import annotations
 
-import asyncio
 import importlib.util
 import inspect
-import logging
-import socket
-import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 import attrs
 
-from ...actors import ChildSpec, Exited, Future, Ok, Pid, SpecError, Stop, is_orderly, process
+from ...actors import ChildSpec, Exited, Ok, Pid, SpecError, Stop, is_orderly, process
 from ...actors.engine import LibraryServer
 from .kinds import Common
 from .listener import Listener
 from .mistakes import did_you_mean
 from .references import Reference, refused
-
-if TYPE_CHECKING:
-    import uvicorn
-
-_PATIENCE = 1.0  # seconds for code that was told that its server is dead
-_MISSING = "serving web applications needs uvicorn: pip install 'resprout[asgi]'"
-
-
-@attrs.frozen
-class AsgiOptions:
-    """What an `AsgiServer` serves, and where.
-
-    Args:
-        app: An ASGI application, or with `factory` a function that makes one for each start.
-        listener: Where it listens; it stays open when the server ends.
-        factory: Whether `app` is such a function.
-        options: Further options of `uvicorn.Config`.
-    """
-
-    app: Callable[..., Any]
-    listener: Listener
-    factory: bool = False
-    options: Mapping[str, Any] = attrs.field(factory=dict)
+from .web_serving import MISSING, AsgiOptions, Loop, Serving
 
 
 class AsgiServer(LibraryServer):
@@ -50,8 +25,11 @@ class AsgiServer(LibraryServer):
 
     A crash of the server refuses no connection: its successor serves the same listening socket. Requests
     that it was working on are lost. Told to stop, it accepts no more and finishes the running requests, for
-    as long as its shutdown time lets it. The application has an event loop in a thread of its own, so one
-    that blocks its loop delays nobody else, not even its successor.
+    as long as its shutdown time lets it.
+
+    The application runs on the event loop of its tree, as async servers and coroutine workers do, so it may
+    use what belongs to that loop, such as a pool of connections. One that blocks delays all of them: it wants
+    `loop="own"`, a loop in a thread of its own, where it delays nobody else, not even its successor.
 
     Start it with `AsgiServer.start_link(AsgiOptions(app, Listener(host, port)))`; it is started when requests
     are accepted. `AsgiServer.address(server)` tells where.
@@ -63,11 +41,11 @@ class AsgiServer(LibraryServer):
 
     def init(self, arg: AsgiOptions) -> Any:
         """Starts serving; over when requests are accepted."""
-        serving = _Serving(arg)
-        thread = process.spawn_link(_named(serving.run))
+        serving = Serving(arg)
+        pid = serving.start_link()
         serving.accepting.result()
         self.listens_at = arg.listener.address
-        return Ok(_State(serving, thread))
+        return Ok(_State(serving, pid))
 
     @staticmethod
     def address(server: Any) -> tuple[str, int]:
@@ -83,169 +61,24 @@ class AsgiServer(LibraryServer):
         return actor.listens_at
 
     def handle_info(self, message: Any, state: _State) -> Any:
-        """Ends with the thread that serves."""
-        if isinstance(message, Exited) and message.pid is state.thread and state.thread.dead:
+        """Ends with the process that serves."""
+        if isinstance(message, Exited) and message.pid is state.pid and state.pid.dead:
             return Stop(message.reason, state)
         return super().handle_info(message, state)
 
     def terminate(self, reason: object, state: _State) -> None:
         """Finishes what runs if there is time for that; a server that crashed drops it."""
         if not is_orderly(reason):
-            process.exit(state.thread, "kill")
-        elif state.thread.alive:
+            process.exit(state.pid, "kill")
+        elif state.pid.alive:
             state.serving.finish()
-            process.receive(lambda message: isinstance(message, Exited) and message.pid is state.thread)
-
-
-def _named(run: Callable[[], None]) -> Callable[[], None]:
-    """Under a name that says something in reports and lists of processes."""
-
-    def web_server() -> None:
-        run()
-
-    web_server.__qualname__ = "web_server"
-    return web_server
+            process.receive(lambda message: isinstance(message, Exited) and message.pid is state.pid)
 
 
 @attrs.frozen
 class _State:
-    serving: _Serving
-    thread: Pid
-
-
-class _Serving:
-    """One server from start to end, run by a process of its own, whose death ends it.
-
-    As a resource of that process it is told of the death in whatever thread; there it only wakes its loop.
-    """
-
-    def __init__(self, options: AsgiOptions) -> None:
-        self._options = options
-        self.accepting: Future[None] = Future()
-        self._loop = asyncio.new_event_loop()
-        self._server: uvicorn.Server | None = None
-        self._task: asyncio.Task[None] | None = None
-
-    def run(self) -> None:
-        """Serves until told to finish, or until the process is dead."""
-        try:
-            with self._options.listener.open() as listening:
-                self._task = self._loop.create_task(self._serve(listening))
-                process.current().attach(self)
-                self._run_loop(self._task)
-        except BaseException as error:
-            self.accepting.try_set_exception(error)
-            raise
-        finally:
-            self._loop.close()
-            self.accepting.try_set_exception(RuntimeError("the server ended before it accepted requests"))
-
-    def _run_loop(self, task: asyncio.Task[None]) -> None:
-        asyncio.set_event_loop(self._loop)
-        try:
-            self._loop.run_until_complete(task)
-        except asyncio.CancelledError:
-            pass  # The process is dead, and its reason told.
-        finally:
-            with _quietly():
-                self._loop.run_until_complete(self._drop_the_rest(task))
-            asyncio.set_event_loop(None)
-
-    async def _serve(self, listening: socket.socket) -> None:
-        try:
-            self._server = _server(self._options, self.accepting)
-            await self._server.serve(sockets=[listening])
-        except SystemExit:
-            # So uvicorn says that the application did not start; it has logged why.
-            raise RuntimeError("the application failed at its start (see the log of uvicorn.error)") from None
-
-    async def _drop_the_rest(self, served: asyncio.Task[None]) -> None:
-        """Closes what a server leaves behind, above all one that was not asked to finish."""
-        server = self._server
-        if server is not None and (served.cancelled() or served.exception() is not None):
-            for listening in getattr(server, "servers", ()):
-                listening.close()
-            for connection in list(server.server_state.connections):
-                connection.transport.abort()
-            await _cancelled(server.server_state.tasks)
-            if server.started:
-                # What the application opened at its start is its own to close.
-                await asyncio.wait([asyncio.ensure_future(server.lifespan.shutdown())], timeout=_PATIENCE)
-        await _cancelled(asyncio.all_tasks() - {asyncio.current_task()})
-        await self._loop.shutdown_asyncgens()
-
-    def finish(self) -> None:
-        """Accepts no more requests and ends when the running ones have ended."""
-        if self._server is not None:
-            self._server.should_exit = True
-
-    def owner_died(self, pid: Pid, reason: object) -> None:
-        """Drops everything at once."""
-        try:
-            self._loop.call_soon_threadsafe(self._cancel)
-        except RuntimeError:
-            pass  # The loop is closed already.
-
-    def owner_left(self, pid: Pid) -> None:
-        """The thread is through."""
-
-    def _cancel(self) -> None:
-        if self._task is not None and not self._task.done():
-            self._task.cancel()
-            # Once more, should somebody have swallowed it.
-            self._loop.call_later(0.1, self._cancel)
-
-
-async def _cancelled(tasks: Iterable[asyncio.Task[Any] | None]) -> None:
-    left = [task for task in tasks if task is not None]
-    for task in left:
-        task.cancel()
-    if left:
-        await asyncio.wait(left, timeout=_PATIENCE)
-
-
-class _Quiet(logging.Filter):
-    """Drops what uvicorn logs about requests that were cancelled since their server is dead."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.threads: set[int] = set()
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        cancelled = record.exc_info is not None and isinstance(record.exc_info[1], asyncio.CancelledError)
-        return not cancelled or record.thread not in self.threads
-
-
-_quiet = _Quiet()
-
-
-@contextmanager
-def _quietly() -> Iterator[None]:
-    logging.getLogger("uvicorn.error").addFilter(_quiet)  # Adding it again changes nothing.
-    me = threading.get_ident()
-    _quiet.threads.add(me)
-    try:
-        yield
-    finally:
-        _quiet.threads.discard(me)
-
-
-def _server(options: AsgiOptions, accepting: Future[None]) -> uvicorn.Server:
-    try:
-        import uvicorn
-    except ImportError:
-        raise RuntimeError(_MISSING) from None
-
-    class Server(uvicorn.Server):
-        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-            await super().startup(sockets=sockets)
-            if self.started:
-                accepting.try_set(None)
-
-    app = options.app() if options.factory else options.app
-    # Logging is the program's own affair.
-    given: dict[str, Any] = {"log_config": None, "access_log": False, **options.options}
-    return Server(uvicorn.Config(app, **given))
+    serving: Serving
+    pid: Pid
 
 
 @attrs.frozen
@@ -261,6 +94,8 @@ class AsgiChild:
         port: The port; 0 lets the system choose.
         factory: Whether `app` is a function that makes the application, at each start.
         name: The name to register the server under.
+        loop: `tree`, the event loop on which the coroutines of the tree run; `own`, one in a thread of its
+            own, for an application that blocks.
         options: Further options of `uvicorn.Config`.
     """
 
@@ -270,6 +105,7 @@ class AsgiChild:
     port: int = attrs.field(default=8000)
     factory: bool = False
     name: str | None = None
+    loop: Loop = "tree"
     options: Mapping[str, object] = attrs.field(factory=dict)
     listener: Listener = attrs.field(
         init=False,
@@ -290,14 +126,14 @@ class AsgiChild:
     def child_specs(self, common: Common) -> list[ChildSpec]:
         """One spec for the server."""
         if importlib.util.find_spec("uvicorn") is None:
-            raise SpecError(self.asgi, "asgi", _MISSING)
+            raise SpecError(self.asgi, "asgi", MISSING)
         self._check_options()
         self._check_app()
         names = common.variables.get("port", ())
         self.listener.advice = (
             f"with --set {names[0]}=..." if names else f"in the tree file, port: of {self.asgi!r}"
         )
-        options = AsgiOptions(self.app.target, self.listener, self.factory, self.options)
+        options = AsgiOptions(self.app.target, self.listener, self.factory, self.options, self.loop)
         start = (AsgiServer.start_link, (options,), {"name": self.name or self.asgi})
         return [ChildSpec(common.id or self.asgi, start)]
 
@@ -309,7 +145,7 @@ class AsgiChild:
         import uvicorn
 
         known = list(inspect.signature(uvicorn.Config).parameters)
-        own = ("app", "host", "port", "factory")
+        own = ("app", "host", "port", "factory", "loop")
         for key in self.options:
             if key in own:
                 raise SpecError(self.asgi, "options", f"{key} stands beside options:, not in it")

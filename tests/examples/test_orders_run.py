@@ -19,10 +19,20 @@ from orders.topic import read_topic
 TREE = Path(__file__).resolve().parents[2] / "examples" / "orders" / "tree.yaml"
 
 
-def command(folder: Path, *arguments: str) -> list[str]:
+def with_a_loop_of_its_own(folder: Path) -> Path:
+    """The same tree, with the API on a loop in a thread of its own."""
+    tree = folder / "tree.yaml"
+    shared = TREE.read_text(encoding="utf-8")
+    own = shared.replace("app: orders.api:app,", "app: orders.api:app, loop: own,")
+    assert own != shared
+    tree.write_text(own, encoding="utf-8")
+    return tree
+
+
+def command(folder: Path, *arguments: str, tree: Path = TREE) -> list[str]:
     settings = ["--set", f"database=sqlite:///{folder}/orders.db", "--set", "port=0"]
     report = ["--plain", "--report", str(folder / "report.json")]
-    return [sys.executable, "-m", "resprout", "run", str(TREE), *settings, *report, *arguments]
+    return [sys.executable, "-m", "resprout", "run", str(tree), *settings, *report, *arguments]
 
 
 def report_of(folder: Path) -> dict[str, Any]:
@@ -30,9 +40,15 @@ def report_of(folder: Path) -> dict[str, Any]:
     return report
 
 
-def run(folder: Path, *arguments: str) -> tuple[dict[str, Any], str]:
+def run(folder: Path, *arguments: str, tree: Path = TREE) -> tuple[dict[str, Any], str]:
     done = subprocess.run(
-        command(folder, *arguments), cwd=folder, capture_output=True, text=True, timeout=100, check=False
+        command(folder, *arguments, tree=tree),
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(TREE.parent)},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return report_of(folder), done.stdout
@@ -64,8 +80,10 @@ def test_the_main_job_handles_everything_and_finds_nothing_left_to_do_the_second
 
 
 @pytest.mark.slow
-def test_the_totals_stay_exact_under_chaos(tmp_path: Path) -> None:
-    report, _ = run(tmp_path, "--chaos", "200", "--seed", "11")
+@pytest.mark.parametrize("loop", ["tree", "own"])
+def test_the_totals_stay_exact_under_chaos(tmp_path: Path, loop: str) -> None:
+    tree = TREE if loop == "tree" else with_a_loop_of_its_own(tmp_path)
+    report, _ = run(tmp_path, "--chaos", "200", "--seed", "11", tree=tree)
 
     assert_exact(report)
     assert report["max_running"] == 2

@@ -16,12 +16,13 @@ from typing import Any
 import httpx
 import pytest
 
-from resprout.actors import ChildSpec, Crash, GenServer, StartError, process
+from resprout.actors import ChildSpec, Crash, GenServer, Ok, Reply, StartError, process
 from resprout.supervision.supervisors.supervisor import Supervisor
-from resprout.supervision.trees.asgi import AsgiChild, AsgiOptions, AsgiServer
+from resprout.supervision.trees.asgi import AsgiChild, AsgiServer
 from resprout.supervision.trees.listener import Listener
 from resprout.supervision.trees.mistakes import InvalidTree
 from resprout.supervision.trees.tree_file import load_tree
+from resprout.supervision.trees.web_serving import AsgiOptions, Loop
 
 from ...waiting import down_of
 
@@ -32,6 +33,8 @@ class Site:
     def __init__(self) -> None:
         self.told: SimpleQueue[str] = SimpleQueue()
         self.gate = threading.Event()
+        self.shared: asyncio.Queue[str] | None = None
+        self.loop: asyncio.AbstractEventLoop | None = None
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         if scope["type"] == "lifespan":
@@ -41,6 +44,7 @@ class Site:
 
     async def live(self, receive: Any, send: Any) -> None:
         await receive()
+        self.loop = asyncio.get_running_loop()
         self.told.put("lifespan started")
         await send({"type": "lifespan.startup.complete"})
         await receive()
@@ -55,6 +59,9 @@ class Site:
         if path == "/stuck":
             self.told.put("stuck")
             self.gate.wait()
+        if path == "/shared":
+            assert self.shared is not None
+            path = await self.shared.get()
         await send(
             {"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/plain")]}
         )
@@ -75,10 +82,21 @@ def site() -> Iterator[Site]:
     site.gate.set()
 
 
+@pytest.fixture(params=["tree", "own"])
+def loop(request: pytest.FixtureRequest) -> Loop:
+    """The loop that a server runs on."""
+    return request.param
+
+
 @pytest.fixture
-def api(site: Site, listener: Listener) -> Iterator[str]:
+def options(site: Site, listener: Listener, loop: Loop) -> AsgiOptions:
+    return AsgiOptions(site, listener, loop=loop)
+
+
+@pytest.fixture
+def api(options: AsgiOptions) -> Iterator[str]:
     """A supervised server, by the name "api"; gives its URL."""
-    start = (AsgiServer.start_link, (AsgiOptions(site, listener),), {"name": "api"})
+    start = (AsgiServer.start_link, (options,), {"name": "api"})
     supervisor = Supervisor.start_link([ChildSpec("api", start)], strategy="one_for_one", max_restarts=100)
     host, port = AsgiServer.address("api")
     yield f"http://{host}:{port}"
@@ -137,7 +155,10 @@ class TestServing:
         assert {site.told.get(timeout=5) for _ in range(2)} == {"lifespan started", "lifespan ended"}
         assert [record for record in caplog.records if record.name == "uvicorn.error"] == []
 
-    def test_one_that_blocks_its_loop_does_not_delay_its_successor(self, api: str, site: Site) -> None:
+    @pytest.mark.parametrize("loop", ["own"], indirect=True)
+    def test_one_that_blocks_a_loop_of_its_own_does_not_delay_its_successor(
+        self, api: str, site: Site
+    ) -> None:
         answer = in_thread(f"{api}/stuck")
         assert [site.told.get(timeout=5) for _ in range(2)] == ["lifespan started", "stuck"]
         die("kill")
@@ -146,9 +167,9 @@ class TestServing:
         answer.get(timeout=5)
 
     def test_a_stop_in_order_finishes_running_requests_and_then_the_lifespan(
-        self, site: Site, listener: Listener
+        self, site: Site, options: AsgiOptions
     ) -> None:
-        server = AsgiServer.start(AsgiOptions(site, listener))
+        server = AsgiServer.start(options)
         host, port = AsgiServer.address(server)
         answer = in_thread(f"http://{host}:{port}/slow")
         assert [site.told.get(timeout=5) for _ in range(2)] == ["lifespan started", "slow"]
@@ -161,9 +182,9 @@ class TestServing:
         assert not server.alive
 
     def test_a_request_that_does_not_end_is_dropped_after_the_shutdown_time(
-        self, site: Site, listener: Listener
+        self, site: Site, options: AsgiOptions
     ) -> None:
-        start = (AsgiServer.start_link, (AsgiOptions(site, listener),), {"name": "api"})
+        start = (AsgiServer.start_link, (options,), {"name": "api"})
         supervisor = Supervisor.start_link([ChildSpec("api", start, shutdown=0.3)], strategy="one_for_one")
         host, port = AsgiServer.address("api")
         answer = in_thread(f"http://{host}:{port}/slow")
@@ -171,14 +192,14 @@ class TestServing:
         Supervisor.stop(supervisor)
         assert isinstance(answer.get(timeout=5), httpx.HTTPError)
 
-    def test_a_closed_listener_refuses_and_may_be_opened_again(self, site: Site, listener: Listener) -> None:
-        server = AsgiServer.start(AsgiOptions(site, listener))
+    def test_a_closed_listener_refuses_and_may_be_opened_again(self, options: AsgiOptions) -> None:
+        server = AsgiServer.start(options)
         address = AsgiServer.address(server)
         GenServer.stop(server)
-        listener.close()
+        options.listener.close()
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(address, timeout=1)
-        again = AsgiServer.start(AsgiOptions(site, listener))
+        again = AsgiServer.start(options)
         assert httpx.get("http://{}:{}/".format(*AsgiServer.address(again))).text == "/"
         GenServer.stop(again)
 
@@ -194,24 +215,111 @@ class TestServing:
             AsgiServer.address("nobody")
 
 
+class Keeper(GenServer):
+    """An async server, so it runs on the loop of the coroutines; keeps a queue that belongs to that loop."""
+
+    async def init(self, arg: Site) -> Ok:
+        arg.shared = asyncio.Queue()
+        return Ok(arg.shared)
+
+    async def handle_call(self, message: Any, from_: Any, state: asyncio.Queue[str]) -> Reply:
+        if message == "take":
+            return Reply(await state.get(), state)
+        await state.put(message)
+        return Reply(asyncio.get_running_loop(), state)
+
+
+@pytest.fixture
+def keeper(site: Site) -> Iterator[Any]:
+    keeper = Keeper.start(site)
+    yield keeper
+    GenServer.stop(keeper)
+
+
+class TestLoops:
+    @pytest.mark.parametrize("loop", ["tree"], indirect=True)
+    def test_what_belongs_to_the_loop_is_used_by_the_application_and_by_an_async_server(
+        self, api: str, site: Site, keeper: Any
+    ) -> None:
+        answer = in_thread(f"{api}/shared")
+        loop = keeper.call("from the server")
+        assert answer.get(timeout=5) == "from the server"
+        assert site.loop is loop
+
+    @pytest.mark.parametrize("loop", ["own"], indirect=True)
+    def test_an_application_may_have_a_loop_of_its_own(self, api: str, site: Site, keeper: Any) -> None:
+        httpx.get(api)
+        assert site.loop is not None
+        assert site.loop is not keeper.call("hello")
+
+    @pytest.mark.parametrize("how", ["kill", "inject"])
+    def test_the_end_of_a_server_leaves_the_loop_to_the_others(
+        self, api: str, site: Site, keeper: Any, how: str
+    ) -> None:
+        loop = keeper.call("before")
+        assert keeper.call("take") == "before"
+        taken = GenServer.send_request(keeper, "take")
+        die(how)
+        assert httpx.get(api, timeout=1.0).status_code == 200
+        assert not taken.done()
+        assert site.shared is not None
+        asyncio.run_coroutine_threadsafe(site.shared.put("after"), loop)
+        assert taken.result(5) == "after"
+
+    def test_a_lifespan_that_does_not_end_is_cancelled(self, listener: Listener, loop: Loop) -> None:
+        told: SimpleQueue[str] = SimpleQueue()
+
+        async def stays(scope: Any, receive: Any, send: Any) -> None:
+            await receive()
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+            told.put("asked to end")
+            try:
+                await asyncio.Event().wait()
+            finally:
+                told.put("cancelled")
+
+        server = AsgiServer.start(AsgiOptions(stays, listener, options={"lifespan": "on"}, loop=loop))
+        process.exit(server, "kill")
+        assert [told.get(timeout=5) for _ in range(2)] == ["asked to end", "cancelled"]
+
+    def test_one_that_is_killed_while_its_application_starts_ends_that(
+        self, listener: Listener, loop: Loop
+    ) -> None:
+        told: SimpleQueue[str] = SimpleQueue()
+
+        async def starts_for_ever(scope: Any, receive: Any, send: Any) -> None:
+            told.put("starting")
+            try:
+                await asyncio.Event().wait()
+            finally:
+                told.put("cancelled")
+
+        with pytest.raises(StartError, match="timeout"):
+            AsgiServer.start(AsgiOptions(starts_for_ever, listener, loop=loop), timeout=0.1)
+        assert [told.get(timeout=5) for _ in range(2)] == ["starting", "cancelled"]
+
+
 class TestFailingStarts:
-    def test_a_port_in_use_is_told_with_the_address(self, site: Site) -> None:
+    def test_a_port_in_use_is_told_with_the_address(self, site: Site, loop: Loop) -> None:
         with socket.create_server(("127.0.0.1", 0)) as other:
             port = other.getsockname()[1]
             with pytest.raises(
                 StartError, match=rf"cannot listen on 127\.0\.0\.1:{port}: Address already in use"
             ):
-                AsgiServer.start(AsgiOptions(site, Listener("127.0.0.1", port)))
+                AsgiServer.start(AsgiOptions(site, Listener("127.0.0.1", port), loop=loop))
 
-    def test_a_lifespan_that_fails_is_a_failed_start(self, listener: Listener) -> None:
+    def test_a_lifespan_that_fails_is_a_failed_start(self, listener: Listener, loop: Loop) -> None:
         async def fails(scope: Any, receive: Any, send: Any) -> None:
             await receive()
             await send({"type": "lifespan.startup.failed", "message": "no database"})
 
         with pytest.raises(StartError, match="the application failed at its start"):
-            AsgiServer.start(AsgiOptions(fails, listener, options={"lifespan": "on"}))
+            AsgiServer.start(AsgiOptions(fails, listener, options={"lifespan": "on"}, loop=loop))
 
-    def test_a_factory_is_called_at_each_start_and_may_fail(self, site: Site, listener: Listener) -> None:
+    def test_a_factory_is_called_at_each_start_and_may_fail(
+        self, site: Site, listener: Listener, loop: Loop
+    ) -> None:
         made: list[Site] = []
 
         def make() -> Site:
@@ -220,7 +328,7 @@ class TestFailingStarts:
                 raise KeyError("not twice")
             return site
 
-        options = AsgiOptions(make, listener, factory=True)
+        options = AsgiOptions(make, listener, factory=True, loop=loop)
         server = AsgiServer.start(options)
         GenServer.stop(server)
         with pytest.raises(StartError) as raised:
@@ -250,8 +358,12 @@ class TestInATreeFile:
         [spec] = tree.children
         function, (options,), named = spec.start
         assert (spec.id, function, named) == ("api", AsgiServer.start_link, {"name": "api"})
-        assert (options.app, options.factory) == (sys.modules["asgimod"].make, True)
+        assert (options.app, options.factory, options.loop) == (sys.modules["asgimod"].make, True, "tree")
         assert options.options == {"root_path": "/x"}
+
+    def test_a_child_with_a_loop_of_its_own(self, load) -> None:
+        tree = load("{asgi: api, app: 'asgimod:app', loop: own}")
+        assert tree.children[0].start[1][0].loop == "own"
 
     def test_the_end_of_the_tree_closes_the_socket(self, load) -> None:
         tree = load("{asgi: api, app: 'asgimod:app', port: 0}")
@@ -275,6 +387,12 @@ class TestInATreeFile:
             ("{asgi: a}", ".app", "it is missing"),
             ("{asgi: a, app: 'asgimod:x'}", ".app", "asgimod:x is not callable"),
             ("{asgi: a, app: 'asgimod:app', options: {port: 1}}", ".options", "port stands beside options:"),
+            (
+                "{asgi: a, app: 'asgimod:app', options: {loop: own}}",
+                ".options",
+                "loop stands beside options:",
+            ),
+            ("{asgi: a, app: 'asgimod:app', loop: mine}", ".loop", "expected one of tree, own, got: 'mine'"),
             (
                 "{asgi: a, app: 'asgimod:app', options: {acces_log: true}}",
                 ".options",
