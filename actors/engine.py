@@ -26,6 +26,7 @@ from .runtime.forked import ADVICE as FORK_ADVICE
 from .runtime.forked import first_use, remember, was_there
 from .runtime.kernel import Alarm, Kernel, kernel
 from .runtime.loop_bells import Bells, bells_of, finish, in_step_of
+from .runtime.loop_watch import watch_loop
 from .runtime.parking import LoopBell, Waiter, check_timeout, park
 from .runtime.pool import Worker
 from .runtime.thread_state import (
@@ -102,6 +103,7 @@ __all__ = [
     "task_of",
     "tasks",
     "was_there",
+    "watch_loop",
     "when_room",
     "without_arguments",
     "work_for",

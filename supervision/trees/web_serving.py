@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import attrs
 
 from ...actors import Future, Pid, process
+from ...actors.engine import watch_loop
 from .listener import Listener
 
 if TYPE_CHECKING:
@@ -120,6 +121,7 @@ class Serving:
             with self._options.listener.open() as listening:
                 served = self._served = asyncio.ensure_future(self._serve(listening))
                 self._loop = asyncio.get_running_loop()
+                watch_loop(self._loop)
                 if self._given_up:
                     self._cancel()
                 await _until_done(served, self._cancel)

@@ -6,6 +6,7 @@ import asyncio
 import importlib.util
 import logging
 import socket
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -423,3 +424,46 @@ class TestInATreeFile:
 def test_uvicorn_installs_no_signal_handlers_and_changes_no_logging(api: str) -> None:
     assert logging.getLogger("uvicorn").handlers == []
     httpx.get(api)
+
+
+BLOCKING = """
+import logging, sys, threading
+import httpx
+from resprout.actors import GenServer
+from resprout.supervision.trees.asgi import AsgiServer
+from resprout.supervision.trees.listener import Listener
+from resprout.supervision.trees.web_serving import AsgiOptions
+
+told, news = [], threading.Event()
+
+class Heard(logging.Handler):
+    def emit(self, record):
+        if hasattr(record, "blocked_loop"):
+            told.append(record.blocked_loop)
+            news.set()
+
+async def app(scope, receive, send):
+    assert scope["type"] == "http"
+    assert news.wait(20), "nobody told of it"
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"fine"})
+
+logging.getLogger("resprout").addHandler(Heard())
+server = AsgiServer.start(AsgiOptions(app, Listener("127.0.0.1", 0), loop=sys.argv[1]))
+assert httpx.get("http://{}:{}/".format(*AsgiServer.address(server)), timeout=20).text == "fine"
+[blocked] = told
+assert blocked.callback.function == "app"
+assert (blocked.thread == "resprout-loop") == (sys.argv[1] == "tree"), blocked
+GenServer.stop(server)
+"""
+
+
+def test_development_mode_names_the_application_that_blocks_its_loop(loop: Loop) -> None:
+    made = subprocess.run(
+        [sys.executable, "-X", "dev", "-c", BLOCKING, loop],
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+    )
+    assert made.returncode == 0, made.stderr
