@@ -17,6 +17,7 @@ from ..vocabulary.errors import Killed, brief
 from ..vocabulary.reasons import Crash, ExitRequest, is_orderly
 from . import telemetry
 from .bursts import Bursts
+from .other_loops import explain
 
 if TYPE_CHECKING:
     from ..vocabulary.identity import Identity
@@ -131,6 +132,7 @@ def reason_of(pid: Identity, error: BaseException) -> object:
     """The exit reason of code that ended in an exception; a fault is reported."""
     if isinstance(error, Killed):
         return pid.exit_reason
+    explain(pid, error)
     reason = error.reason if isinstance(error, ExitRequest) else Crash(error)
     if not is_orderly(reason) and not pid._fate:
         crashed(pid, reason, None)

@@ -19,6 +19,7 @@ from ..processes.pid import Pid
 from ..processes.resources import when_closed
 from ..reports import crash_reports as reports
 from ..reports import telemetry
+from ..reports.other_loops import explain
 from ..runtime.call import Call
 from ..runtime.call_cycles import begin, suspects
 from ..runtime.kernel import Alarm, kernel
@@ -356,6 +357,7 @@ class ServerPid(Pid):
             if item.__class__ is Call:
                 item.answer_error(Interrupted(f"{self} was interrupted by Ctrl-C before it answered"))
             return
+        explain(self, error)
         reason = error.reason if isinstance(error, ExitRequest) else Crash(error)
         if item.__class__ is Boot:
             self.fail_boot(item, reason)
@@ -393,6 +395,7 @@ class ServerPid(Pid):
         """What to die of after terminate raised."""
         if isinstance(error, KeyboardInterrupt) and self.keep_back(error):
             return reason
+        explain(self, error)
         return error.reason if isinstance(error, ExitRequest) else Crash(error)
 
     def report(self, reason: object, item: object) -> None:

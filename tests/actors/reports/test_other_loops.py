@@ -1,0 +1,180 @@
+"""Awaiting what belongs to another event loop: the error says which loop is whose, and what to do."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from resprout.actors import Crash, GenServer, NoReply, Ok, Reply, ServerExit, StartError, process
+from resprout.actors.reports.other_loops import ADVICE
+
+WATCHDOG = 20.0
+HERE = "runs on the runtime's own loop in the thread 'resprout-loop', and "
+
+
+class OtherLoop:
+    """A loop in a thread of its own, named "another"."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        self.thread = threading.Thread(target=self.loop.run_forever, name="another")
+        self.thread.start()
+
+    def do(self, coroutine: Any) -> Any:
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(WATCHDOG)
+
+    def close(self) -> None:
+        if not self.loop.is_closed():
+            self.loop.call_soon_threadsafe(self.loop.stop)
+            self.thread.join(WATCHDOG)
+            self.loop.close()
+
+    async def taken_queue(self) -> asyncio.Queue[int]:
+        """One that has been waited at, so that it belongs to the loop."""
+        queue: asyncio.Queue[int] = asyncio.Queue()
+        waiting = asyncio.ensure_future(queue.get())
+        await asyncio.sleep(0)
+        queue.put_nowait(1)
+        await waiting
+        return queue
+
+    async def future(self) -> asyncio.Future[int]:
+        return self.loop.create_future()
+
+
+@pytest.fixture
+def other() -> Iterator[OtherLoop]:
+    other = OtherLoop()
+    yield other
+    other.close()
+
+
+class Client:
+    """Keeps what belongs to a loop, as users' clients do."""
+
+    __slots__ = ("_what",)
+
+    def __init__(self, what: Any) -> None:
+        self._what = what
+
+    async def use(self) -> Any:
+        if isinstance(self._what, asyncio.Queue):
+            return await self._what.get()
+        return await self._what
+
+
+class Server(GenServer):
+    async def init(self, arg: tuple[Any, bool]) -> Ok:
+        what, at_once = arg
+        if at_once:
+            await what.use()
+        return Ok(what)
+
+    async def handle_call(self, message: Any, from_: Any, state: Any) -> Reply:
+        return Reply(await state.use(), state)
+
+    async def handle_cast(self, message: Any, state: Any) -> NoReply:
+        await state.use()
+        return NoReply(state)
+
+
+def text_of(reason: object) -> str:
+    assert isinstance(reason, Crash)
+    return str(reason.exception)
+
+
+def test_a_server_that_awaits_a_future_of_another_loop_says_which_loop_is_whose(
+    other: OtherLoop, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = Server.start((Client(other.do(other.future())), False))
+    with pytest.raises(ServerExit) as raised:
+        server.call("x")
+    text = text_of(raised.value.reason)
+    assert "attached to a different loop: " in text
+    assert (
+        f"this code of <0.{server.id} Server> {HERE}self._what (_asyncio.Future) belongs to a loop in" in text
+    )
+    assert "in the thread 'another'; " in text
+    assert text.endswith(ADVICE)
+    [report] = [record for record in caplog.records if hasattr(record, "crash_report")]
+    assert "belongs to a loop in the thread 'another'" in report.getMessage()
+
+
+def test_a_queue_is_told_of_by_the_way_to_it(other: OtherLoop) -> None:
+    server = Server.start((Client(other.do(other.taken_queue())), False))
+    with pytest.raises(ServerExit) as raised:
+        server.call("x")
+    text = text_of(raised.value.reason)
+    assert "bound to a different event loop: " in text
+    assert "self._what (asyncio.queues.Queue) belongs to a loop in the thread 'another'" in text
+
+
+def test_a_failed_init_says_it_in_the_start_error(other: OtherLoop) -> None:
+    with pytest.raises(
+        StartError, match="belongs to a loop in the thread 'another'; make it on the loop where"
+    ):
+        Server.start((Client(other.do(other.future())), True))
+
+
+def test_a_coroutine_worker_says_it(other: OtherLoop) -> None:
+    future = other.do(other.future())
+
+    async def worker() -> None:
+        await future
+
+    pid, ref = process.spawn_monitor(worker)
+    down = process.receive(lambda message: message.ref is ref, timeout=WATCHDOG)
+    text = text_of(down.reason)
+    assert f"this code of <0.{pid.id} " in text
+    assert f"{HERE}future (_asyncio.Future) belongs to a loop in the thread 'another'" in text
+
+
+def test_a_loop_that_is_closed_or_stopped_is_told_of_as_such(other: OtherLoop) -> None:
+    client = Client(other.do(other.taken_queue()))
+    other.loop.call_soon_threadsafe(other.loop.stop)
+    other.thread.join(WATCHDOG)
+    for state in ("does not run now", "is closed"):
+        with pytest.raises(
+            StartError, match=rf"self._what \(asyncio.queues.Queue\) belongs to a loop that {state}"
+        ):
+            Server.start((client, True))
+        other.loop.close()
+
+
+def test_what_cannot_be_found_is_told_of_without_a_name(other: OtherLoop) -> None:
+    class Hides:
+        async def use(self) -> None:
+            await next(iter([other.do(other.future())]))
+
+    with pytest.raises(StartError, match="what it uses belongs to another; make it on the loop"):
+        Server.start((Hides(), True))
+
+
+def test_other_errors_are_left_as_they_are() -> None:
+    class Raises:
+        async def use(self) -> None:
+            raise RuntimeError("a different kind of error")
+
+    server = Server.start((Raises(), False))
+    with pytest.raises(ServerExit) as raised:
+        server.call("x")
+    assert raised.value.reason == Crash(RuntimeError("a different kind of error"))
+
+
+def test_an_error_that_two_processes_die_of_is_explained_once(other: OtherLoop) -> None:
+    server = Server.start((Client(other.do(other.future())), False))
+
+    class Passes:
+        async def use(self) -> None:
+            try:
+                await GenServer.acall(server, "x")
+            except ServerExit as exit:
+                raise exit.reason.exception from None
+
+    with pytest.raises(StartError) as raised:
+        Server.start((Passes(), True))
+    assert text_of(raised.value.reason).count(ADVICE) == 1
