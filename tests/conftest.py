@@ -34,6 +34,7 @@ SLOW = (
     "conformance/",
     "examples/test_orders_run",
     "examples/test_user_sync_run",
+    "examples/test_async_orders_run",
     "registry/test_fight",
     "registry/test_model",
     "supervision/trees/test_application.py",
