@@ -14,7 +14,7 @@ import pytest
 from async_orders.job import NotExact, Result
 
 TREE = Path(__file__).resolve().parents[2] / "examples" / "async_orders" / "tree.yaml"
-EXACT = {"processed": 1200, "expected": 1200, "mismatches": 0, "max_running": 2, "num_slots": 2}
+EXACT = {"processed": 800, "expected": 800, "mismatches": 0, "max_running": 2, "num_slots": 2}
 
 
 def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -1,6 +1,6 @@
 """The HTTP API: reads only, through the same pool that the consumers write through.
 
-The pool has six connections and the lock lets two consumers in, so four are always left to requests.
+The pool has ten connections and the lock lets two consumers in, so eight are always left to requests.
 """
 
 from __future__ import annotations

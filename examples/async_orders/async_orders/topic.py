@@ -14,7 +14,7 @@ from functools import cache
 import attrs
 
 PARTITIONS = 8
-LENGTH = 150
+LENGTH = 100
 CUSTOMERS = 40
 
 FETCH = 25
