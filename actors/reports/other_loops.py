@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from ..runtime import loop as loops
+from ..runtime.loop import is_runtime_loop
 
 if TYPE_CHECKING:
     from types import FrameType, TracebackType
@@ -140,7 +140,7 @@ def _slots(kind: type) -> tuple[str, ...]:
 def _name(loop: asyncio.AbstractEventLoop | None) -> str:
     if loop is None:
         return "no loop"
-    kind = "the runtime's own loop" if loop is loops._loop else "a loop"
+    kind = "the runtime's own loop" if is_runtime_loop(loop) else "a loop"
     if loop.is_closed():
         return f"{kind} that is closed"
     if not loop.is_running():

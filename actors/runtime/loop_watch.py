@@ -165,9 +165,23 @@ class LoopWatch:
         self._resting: list[bool] = []
 
     def begin(self) -> None:
-        """Send the first beat."""
+        """Send the first beat, before whatever else the loop is given to do."""
         kernel.ensure()
-        kernel.post(self._look)
+        if self._send_beat():
+            kernel.at(time.monotonic() + BEAT, self._look)
+
+    def _send_beat(self) -> bool:
+        """Send one; False if there is no loop any more."""
+        loop = self._loop()
+        if loop is None:
+            return False
+        self._sent = time.monotonic()
+        try:
+            loop.call_soon_threadsafe(self._beat)
+        except RuntimeError:
+            # It is closed.
+            return False
+        return True
 
     # In the loop -------------------------------------------------------------------------------------
 
@@ -192,11 +206,8 @@ class LoopWatch:
             return
         if self._sent is None:
             self._misses.came()
-            self._sent = time.monotonic()
-            try:
-                loop.call_soon_threadsafe(self._beat)
-            except RuntimeError:
-                return  # It has just been closed.
+            if not self._send_beat():
+                return
         elif not loop.is_running():
             self._resting.append(True)
             # In this order: a beat that comes in between wakes nobody.
@@ -211,6 +222,10 @@ class LoopWatch:
         """The beat has not come."""
         frames = _frames(sys._current_frames().get(self._thread or 0), self._below)
         task = asyncio.current_task(loop)
+        first = None if task is None else getattr(task.get_coro(), "cr_frame", None)
+        if first in frames:
+            # Its step may have been taken inside another one's.
+            frames = frames[frames.index(first) :]
         seen = (id(frames[0]), id(task)) if frames else None
         if not self._misses.missed(seen, seconds):
             return

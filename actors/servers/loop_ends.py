@@ -12,6 +12,7 @@ from ..processes.ambient import ended_afar
 from ..processes.pid import Pid, table
 from ..runtime.loop import home_in, is_runtime_loop
 from ..runtime.loop_bells import bells_of, when_closed
+from ..runtime.loop_watch import watch_loop
 from ..runtime.parking import LoopBell
 from ..vocabulary.reasons import KILL, LOOP_CLOSED
 from .dispatch import ServerPid, request_stop
@@ -35,6 +36,7 @@ def look_after(loop: asyncio.AbstractEventLoop) -> None:
     """
     bells = bells_of(loop)
     if bells.keeper is None and not is_runtime_loop(loop):
+        watch_loop(loop)
         bells.keeper = keeper = _keep(bells.ref)
         try:
             keeper.asend(None).send(None)

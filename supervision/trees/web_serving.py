@@ -64,6 +64,8 @@ class Serving:
 
     def start_link(self) -> Pid:
         """Starts the process, linked to the current one; does not wait until it accepts requests."""
+        # Here, in a thread: it takes long, and the loop has others to serve.
+        _load_uvicorn(self._options)
 
         # Named for reports and lists of processes.
         async def web_server() -> None:
@@ -120,6 +122,9 @@ class Serving:
         try:
             with self._options.listener.open() as listening:
                 served = self._served = asyncio.ensure_future(self._serve(listening))
+                # What ends all tasks at the end of a loop, as asyncio.run does, leaves those that serve
+                # others to be stopped in order after that.
+                asyncio._unregister_task(served)
                 self._loop = asyncio.get_running_loop()
                 watch_loop(self._loop)
                 if self._given_up:
@@ -143,10 +148,8 @@ class Serving:
             raise RuntimeError("the application failed at its start (see the log of uvicorn.error)") from None
 
     def _make_server(self) -> uvicorn.Server:
-        try:
-            import uvicorn
-        except ImportError:
-            raise RuntimeError(MISSING) from None
+        import uvicorn
+
         serving = self
 
         class Server(uvicorn.Server):
@@ -166,9 +169,7 @@ class Serving:
 
         options = self._options
         app = options.app() if options.factory else options.app
-        # Logging is the program's own affair.
-        given: dict[str, Any] = {"log_config": None, "access_log": False, **options.options}
-        return Server(uvicorn.Config(app, **given))
+        return Server(uvicorn.Config(app, **_given(options)))
 
     def _note_lifespan(self, lifespan: Any) -> None:
         """Have the task known in which the application lives, which uvicorn keeps to itself."""
@@ -208,6 +209,24 @@ class Serving:
                 await asyncio.wait([closing], timeout=_PATIENCE)
                 await _cancelled([closing])
         await _cancelled([self._lifespan])
+
+
+def _given(options: AsgiOptions) -> dict[str, Any]:
+    # Logging is the program's own affair.
+    return {"log_config": None, "access_log": False, **options.options}
+
+
+def _load_uvicorn(options: AsgiOptions) -> None:
+    """Imports uvicorn, and those of its modules that it will import for these options."""
+    try:
+        import uvicorn
+    except ImportError:
+        raise RuntimeError(MISSING) from None
+
+    async def nobody(scope: Any, receive: Any, send: Any) -> None:
+        """Is never called."""
+
+    uvicorn.Config(nobody, **{**_given(options), "interface": "asgi3"}).load()
 
 
 async def _leave_empty(loop: asyncio.AbstractEventLoop) -> None:

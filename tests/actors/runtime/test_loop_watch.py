@@ -252,6 +252,19 @@ def a_coroutine_worker_that_blocks_the_runtimes_loop() -> None:
     assert blocked.callback.function.endswith("worker")
 
 
+def a_server_that_blocks_the_loop_in_which_it_was_started() -> None:
+    heard = listening()
+
+    async def main() -> None:
+        server = await Greedy.astart(heard, name="greedy")
+        assert await GenServer.acall(server, "x", timeout=WATCHDOG) == "answer"
+        [blocked] = heard.told
+        assert (blocked.thread, blocked.process) == ("MainThread", server)
+        assert blocked.callback.function.endswith("handle_call")
+
+    asyncio.run(main())
+
+
 def a_loop_of_somebody_elses_is_watched_once() -> None:
     async def main() -> tuple[object, object]:
         loop = asyncio.get_running_loop()
@@ -268,6 +281,7 @@ def a_loop_of_somebody_elses_is_watched_once() -> None:
 PROGRAMS = [
     a_server_that_blocks_the_runtimes_loop,
     a_coroutine_worker_that_blocks_the_runtimes_loop,
+    a_server_that_blocks_the_loop_in_which_it_was_started,
     a_loop_of_somebody_elses_is_watched_once,
 ]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import logging
+import signal
 import socket
 import subprocess
 import sys
@@ -266,6 +267,46 @@ class TestLoops:
         assert site.shared is not None
         asyncio.run_coroutine_threadsafe(site.shared.put("after"), loop)
         assert taken.result(5) == "after"
+
+    def test_in_a_tree_that_a_coroutine_starts_it_runs_on_that_loop_after_a_restart_too(
+        self, options: AsgiOptions, site: Site, loop: Loop
+    ) -> None:
+        def handlers() -> list[object]:
+            return [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+
+        async def look(url: str) -> None:
+            async with httpx.AsyncClient() as client:
+                answer = await client.get(url)
+            assert answer.text == "/hello"
+            assert (site.loop is asyncio.get_running_loop()) == (loop == "tree")
+
+        async def main() -> None:
+            before = handlers()
+            start = (AsgiServer.start_link, (options,), {"name": "api"})
+            supervisor = await Supervisor.astart_link(
+                [ChildSpec("api", start)], strategy="one_for_one", max_restarts=100
+            )
+            url = "http://{}:{}/hello".format(*AsgiServer.address("api"))
+            for how in ("kill", "inject"):
+                await look(url)
+                # This is the main thread, where uvicorn would install handlers of its own.
+                assert handlers() == before
+                await asyncio.to_thread(die, how)
+            await look(url)
+            await asyncio.to_thread(Supervisor.stop, supervisor)
+
+        asyncio.run(main())
+
+    @pytest.mark.parametrize("loop", ["tree"], indirect=True)
+    def test_one_whose_loop_has_ended_is_not_started_again(self, options: AsgiOptions, site: Site) -> None:
+        async def main() -> Any:
+            start = (AsgiServer.start_link, (options,), {"name": "api"})
+            return await Supervisor.astart_link([ChildSpec("api", start)], strategy="one_for_one")
+
+        supervisor = asyncio.run(main())
+        ref = process.monitor(supervisor)
+        process.receive(lambda message: isinstance(message, Down) and message.ref is ref, 10)
+        assert process.whereis("api") is None
 
     def test_a_lifespan_that_does_not_end_is_cancelled(self, listener: Listener, loop: Loop) -> None:
         told: SimpleQueue[str] = SimpleQueue()
