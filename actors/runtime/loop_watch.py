@@ -220,12 +220,9 @@ class LoopWatch:
 
     def _miss(self, loop: asyncio.AbstractEventLoop, seconds: float) -> None:
         """The beat has not come."""
-        frames = _frames(sys._current_frames().get(self._thread or 0), self._below)
         task = asyncio.current_task(loop)
-        first = None if task is None else getattr(task.get_coro(), "cr_frame", None)
-        if first in frames:
-            # Its step may have been taken inside another one's.
-            frames = frames[frames.index(first) :]
+        step = None if task is None else getattr(task.get_coro(), "cr_frame", None)
+        frames = _frames(sys._current_frames().get(self._thread or 0), step, self._below)
         seen = (id(frames[0]), id(task)) if frames else None
         if not self._misses.missed(seen, seconds):
             return
@@ -243,14 +240,21 @@ class LoopWatch:
         kernel.pool.submit(_Tell(blocked))
 
 
-def _frames(frame: FrameType | None, below: CodeType) -> list[FrameType]:
-    """The frames of what a loop has called, the outermost first; empty if it has called nothing."""
+def _frames(frame: FrameType | None, step: FrameType | None, below: CodeType) -> list[FrameType]:
+    """The frames of what a loop has called, the outermost first; empty if it has called nothing.
+
+    Args:
+        frame: where its thread stands.
+        step: the outermost of the current task, whose step may have been taken inside another one's.
+        below: from which function the loop calls what is no task.
+    """
     found: list[FrameType] = []
     while frame is not None:
         found.append(frame)
-        frame = frame.f_back
-        if frame is not None and frame.f_code is below:
+        outer = frame.f_back
+        if frame is step or (outer is not None and outer.f_code is below):
             return found[::-1]
+        frame = outer
     return []
 
 

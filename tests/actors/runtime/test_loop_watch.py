@@ -22,6 +22,14 @@ from resprout.actors.engine import kernel, watch_loop
 from resprout.actors.runtime.loop_watch import BEAT, LIMIT, NAME, BlockedLoop, LoopWatch, Misses
 
 WATCHDOG = 20.0
+LOOPS = {"asyncio": asyncio.new_event_loop}
+try:
+    import uvloop
+except ImportError:
+    # Not made for every Python and system.
+    pass
+else:
+    LOOPS["uvloop"] = uvloop.new_event_loop
 
 
 class Heard(logging.Handler):
@@ -63,12 +71,13 @@ def await_looks(number: int) -> None:
     assert over.wait(WATCHDOG)
 
 
-def test_a_task_that_blocks_its_loop_is_told_of_while_it_does(heard: Heard) -> None:
+@pytest.mark.parametrize("kind", LOOPS)
+def test_a_task_that_blocks_its_loop_is_told_of_while_it_does(heard: Heard, kind: str) -> None:
     async def blocks() -> None:
         LoopWatch(asyncio.get_running_loop()).begin()
         heard.block()
 
-    loop = asyncio.new_event_loop()
+    loop = LOOPS[kind]()
     loop.run_until_complete(loop.create_task(blocks(), name="the culprit"))
     loop.close()
     [blocked] = heard.told
@@ -100,7 +109,8 @@ def test_it_is_told_of_once_and_so_is_the_next(heard: Heard) -> None:
     assert len(heard.told) == 2
 
 
-def test_a_callback_of_no_task_is_told_of(heard: Heard) -> None:
+@pytest.mark.parametrize("kind", LOOPS)
+def test_a_callback_of_no_task_is_told_of(heard: Heard, kind: str) -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
         LoopWatch(loop).begin()
@@ -113,7 +123,9 @@ def test_a_callback_of_no_task_is_told_of(heard: Heard) -> None:
         loop.call_soon(not_a_task)
         await done
 
-    asyncio.run(main())
+    loop = LOOPS[kind]()
+    loop.run_until_complete(main())
+    loop.close()
     [blocked] = heard.told
     assert (blocked.task, blocked.process) == ("", None)
     assert blocked.callback.function.endswith("not_a_task")
