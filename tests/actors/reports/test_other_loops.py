@@ -12,6 +12,8 @@ import pytest
 from resprout.actors import Crash, GenServer, NoReply, Ok, Reply, ServerExit, StartError, process
 from resprout.actors.reports.other_loops import ADVICE
 
+from ...waiting import down_of
+
 WATCHDOG = 20.0
 HERE = "runs on the runtime's own loop in the thread 'resprout-loop', and "
 
@@ -127,8 +129,7 @@ def test_a_coroutine_worker_says_it(other: OtherLoop) -> None:
         await future
 
     pid, ref = process.spawn_monitor(worker)
-    down = process.receive(lambda message: message.ref is ref, timeout=WATCHDOG)
-    text = text_of(down.reason)
+    text = text_of(down_of(ref).reason)
     assert f"this code of <0.{pid.id} " in text
     assert f"{HERE}future (_asyncio.Future) belongs to a loop in the thread 'another'" in text
 

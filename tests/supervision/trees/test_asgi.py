@@ -298,15 +298,17 @@ class TestLoops:
         asyncio.run(main())
 
     @pytest.mark.parametrize("loop", ["tree"], indirect=True)
-    def test_one_whose_loop_has_ended_is_not_started_again(self, options: AsgiOptions, site: Site) -> None:
+    def test_one_whose_loop_ends_does_so_in_silence_and_is_not_started_again(
+        self, options: AsgiOptions, caplog: pytest.LogCaptureFixture
+    ) -> None:
         async def main() -> Any:
             start = (AsgiServer.start_link, (options,), {"name": "api"})
             return await Supervisor.astart_link([ChildSpec("api", start)], strategy="one_for_one")
 
         supervisor = asyncio.run(main())
-        ref = process.monitor(supervisor)
-        process.receive(lambda message: isinstance(message, Down) and message.ref is ref, 10)
+        down_of(process.monitor(supervisor))
         assert process.whereis("api") is None
+        assert [record.getMessage() for record in caplog.records if record.name == "resprout"] == []
 
     def test_a_lifespan_that_does_not_end_is_cancelled(self, listener: Listener, loop: Loop) -> None:
         told: SimpleQueue[str] = SimpleQueue()
