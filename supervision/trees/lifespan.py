@@ -14,18 +14,26 @@ import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
 from typing import Any, Final, TypeAlias
 
-from ...actors import NoProcess, Pid, process
+from ...actors import AlreadyRegistered, AlreadyStarted, Crash, NoProcess, NotFound, Pid, StartError, process
+from ...actors.engine import check_timeout
+from ..supervisors.values import FailedToStartChild
 from .application import Application
 from .limits import DEFAULTS, Limits
+from .mistakes import InvalidTree
 
 logger: Final = logging.getLogger("resprout.application")
 
-_LOOK: Final = 0.01
-"""Seconds between two looks for a server that is about to come back."""
+_FIRST_LOOK: Final = 0.001
+_LAST_LOOK: Final = 0.1
+"""Seconds between two looks for a server that is about to come back: ever longer, as thousands may wait."""
 
 Lifespan: TypeAlias = "Callable[[Any], AbstractAsyncContextManager[Mapping[str, Application]]]"
+
+_serving: Final[dict[Application, Path]] = {}
+"""The trees that run for web applications of this process."""
 
 
 def lifespan(
@@ -46,55 +54,137 @@ def lifespan(
     end as by SIGTERM, if the program that serves handles that signal: whoever started it starts another one.
 
     Args:
-        path, settings, limits: As for `Application.load`.
+        path: The tree file; a relative one is looked for in what is the current folder at this call, so
+            rather write ``Path(__file__).with_name("tree.yaml")``. Standard input cannot be, since each
+            worker reads the file.
+        settings, limits: As for `Application.load`.
 
     Returns:
         What Starlette and FastAPI take for ``lifespan=``. The application is in ``request.state.resprout``.
+        Entered, it raises `InvalidTree`, or `StartError`, whose text names the child that did not start; or
+        `RuntimeError` where no asyncio event loop runs.
+
+    Raises:
+        TypeError: The path is none.
+        ValueError: It is `-`.
     """
+    file = _file(path)
 
     @asynccontextmanager
     async def run(app: object) -> AsyncIterator[Mapping[str, Application]]:
-        application = Application.load(path, settings, limits=limits)
-        async with application:
-            watching = asyncio.ensure_future(_watch(application))
+        application = await _started(file, settings, limits)
+        _serving[application] = file
+        watching = asyncio.ensure_future(_watch(application))
+        try:
+            yield {"resprout": application}
+        finally:
+            watching.cancel()
             try:
-                yield {"resprout": application}
+                await application.astop()
             finally:
-                watching.cancel()
+                del _serving[application]
 
     return run
 
 
-def server(name: object, timeout: float = 5.0) -> Callable[[], Awaitable[Pid]]:
+def server(name: object, timeout: float | None = 5.0) -> Callable[[], Awaitable[Pid]]:
     """Make a dependency that finds a server: ``orders: Pid = Depends(resprout.server("orders"))``.
 
     One that has crashed is waited for, as its supervisor is about to start it again.
 
     Args:
         name: A registered name, or a `Via`.
-        timeout: Seconds to wait for it.
+        timeout: Seconds to wait for it; None: as long as it takes.
 
     Returns:
         A coroutine function without arguments, which raises `NoProcess` when the time is over.
+
+    Raises:
+        TypeError, ValueError: The timeout is not a time.
     """
+    check_timeout(timeout)
 
     async def find() -> Pid:
-        deadline = time.monotonic() + timeout
-        while (found := process.whereis(name)) is None:
-            if time.monotonic() >= deadline:
-                raise NoProcess(name)
-            await asyncio.sleep(_LOOK)
-        return found
+        found = process.whereis(name) if isinstance(name, str) else _whereis(name)
+        return await _wait_for(name, timeout) if found is None else found
 
     return find
 
 
+def _whereis(name: object) -> Pid | None:
+    try:
+        return process.whereis(name)
+    except NotFound:
+        # The registry is not there either.
+        return None
+
+
+async def _wait_for(name: object, timeout: float | None) -> Pid:
+    deadline = None if timeout is None else time.monotonic() + timeout
+    pause = _FIRST_LOOK
+    while (found := _whereis(name)) is None:
+        left = pause if deadline is None else deadline - time.monotonic()
+        if left <= 0:
+            raise NoProcess(name)
+        await asyncio.sleep(min(pause, left))
+        pause = min(2 * pause, _LAST_LOOK)
+    return found
+
+
+def _file(path: str | os.PathLike[str]) -> Path:
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(f"expected path to be the path of a tree file, got: {path!r}")
+    if os.fspath(path) == "-":
+        raise ValueError("expected path to be the path of a tree file, which each worker reads, got: '-'")
+    return Path(path).absolute()
+
+
+async def _started(file: Path, settings: Mapping[str, str] | None, limits: Limits) -> Application:
+    """Start the tree; what is wrong is raised without our own frames, since servers print all of them."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        raise RuntimeError(
+            f"expected the lifespan of {file} to be entered in an asyncio event loop (uvloop's is one), "
+            f"got none: servers with another kind of loop, such as trio's, cannot run a tree"
+        ) from None
+    try:
+        application = Application.load(file, settings, limits=limits)
+        await application.astart()
+    except InvalidTree as error:
+        raise error.with_traceback(None) from None
+    except StartError as error:
+        error.args = (f"{file}: {_why(error, file)}",)
+        raise error.with_traceback(None) from None
+    return application
+
+
+def _why(error: StartError, file: Path) -> str:
+    """Why a tree did not start, from the child on which it depends."""
+    where, reason = "the tree did not start", error.reason
+    while isinstance(failed := getattr(reason, "detail", None), FailedToStartChild):
+        where, reason = f"{where}: child {failed.id!r}", failed.reason
+    cause = reason.exception if isinstance(reason, Crash) else reason
+    told = f"{type(cause).__name__}: {cause}" if isinstance(cause, BaseException) else repr(cause)
+    if isinstance(cause, (AlreadyStarted, AlreadyRegistered)) and file in list(_serving.values()):
+        told += (
+            "; this process runs the same tree for another web application, or for another lifespan of this "
+            "one, and a name stands for one process: end that first, or let one application have the tree"
+        )
+    return f"{where}: {told}"
+
+
 async def _watch(application: Application) -> None:
     reason = await application.await_()
+    handled = callable(signal.getsignal(signal.SIGTERM))
     logger.error(
-        "application %s ended by itself: %r; the server that it runs in is told to end",
+        "application %s ended by itself: %r; %s",
         application.name,
         reason,
+        "the server that it runs in is told to end"
+        if handled
+        else "what it runs in handles no SIGTERM, so it goes on without it",
     )
-    if callable(signal.getsignal(signal.SIGTERM)):
-        os.kill(os.getpid(), signal.SIGTERM)
+    if handled:
+        # Not os.kill, which on Windows ends the process without asking any handler.
+        signal.raise_signal(signal.SIGTERM)

@@ -274,7 +274,7 @@ def test_a_tree_that_ends_by_itself_has_the_program_that_serves_end(written, han
     path, _ = written(TWO)
     told = threading.Event()
     monkeypatch.setattr(signal, "getsignal", lambda number: (lambda *_: None) if handled else signal.SIG_DFL)
-    monkeypatch.setattr("os.kill", lambda pid, number: told.set())
+    monkeypatch.setattr(signal, "raise_signal", lambda number: told.set())
 
     async def main() -> None:
         async with resprout.lifespan(path)(object()) as state:
@@ -287,5 +287,7 @@ def test_a_tree_that_ends_by_itself_has_the_program_that_serves_end(written, han
 
     with caplog.at_level(logging.ERROR, "resprout.application"):
         asyncio.run(main())
-    assert "application app ended by itself: 'killed'" in caplog.text
+    what_follows = "the server that it runs in is told to end" if handled else "so it goes on without it"
+    assert "application app ended by itself: 'killed'; " in caplog.text
+    assert what_follows in caplog.text
     assert told.is_set() is handled
