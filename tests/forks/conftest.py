@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -32,9 +33,8 @@ class Program:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            cwd=EXAMPLES,
             start_new_session=True,
-            **options,
+            **{"cwd": EXAMPLES, **options},
         )
         self.lines: list[str] = []
         self._reader = threading.Thread(target=self._read)
@@ -77,8 +77,17 @@ class Program:
 
 
 @pytest.fixture
+def port() -> Iterator[socket.socket]:
+    """A listening socket, which the server gets: so it can be connected to from the beginning."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen(128)
+        yield listening
+
+
+@pytest.fixture
 def start() -> Iterator[Callable[..., Program]]:
-    """Start `python ARGUMENTS` in the folder of the examples."""
+    """Start `python ARGUMENTS`, in the folder of the examples unless told otherwise."""
     programs: list[Program] = []
 
     def run(*arguments: str, **options: Any) -> Program:

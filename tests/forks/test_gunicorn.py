@@ -6,7 +6,7 @@ import http.client
 import json
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -15,15 +15,6 @@ import pytest
 
 WORKERS = 3
 WATCHDOG = 30.0
-
-
-@pytest.fixture
-def port() -> Iterator[socket.socket]:
-    """A listening socket, which the server gets: so it can be connected to from the beginning."""
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        listening.listen(128)
-        yield listening
 
 
 def get(port: socket.socket) -> tuple[int, bytes]:

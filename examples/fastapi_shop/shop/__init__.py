@@ -1,0 +1,1 @@
+"""A shop: FastAPI in front of a supervision tree that lives on the loop of the web server."""
