@@ -123,6 +123,7 @@ def test_a_block_that_runs_an_event_loop_is_a_whole_program(code: str, tmp_path:
     path.write_text(code, encoding="utf-8")
     done = subprocess.run(
         [sys.executable, "-W", "error", "-W", "ignore:resprout is experimental", path],
+        cwd=tmp_path,
         capture_output=True,
         text=True,
         timeout=WATCHDOG,

@@ -155,6 +155,23 @@ def test_a_request_that_takes_too_long_is_cut_off_and_the_tree_stopped_in_order(
     assert server.happened(worker) == [*IN_ORDER[:2], "request waits", *IN_ORDER[2:]]
 
 
+def test_a_second_ctrl_c_waits_for_no_request_and_stops_the_tree_in_order_all_the_same(
+    server: Server,
+) -> None:
+    server.run(*UVICORN)
+    with ThreadPoolExecutor(1) as visitor:
+        request = visitor.submit(server.get, "/wait")
+        until(lambda: any(what == "request waits" for _, what in server.log()))
+        os.kill(server.program.pid, signal.SIGINT)
+        until(lambda: "Waiting for connections to close" in server.program.text)
+        os.kill(server.program.pid, signal.SIGINT)
+        assert server.program.wait() == 0
+        with pytest.raises((OSError, http.client.HTTPException, ValueError)):
+            request.result(WATCHDOG)
+    (worker,) = {worker for worker, _ in server.log()}
+    assert server.happened(worker) == [*IN_ORDER[:2], "request waits", *IN_ORDER[2:]]
+
+
 # Crashes
 
 
