@@ -396,6 +396,11 @@ def test_a_second_lifespan_of_a_tree_that_runs_says_so_and_leaves_the_first_alon
 
 
 def test_a_name_that_somebody_else_has_is_no_second_lifespan(tree: Tree):
+    async def once() -> None:
+        async with tree.lifespan(object()):
+            assert await GenServer.acall("two", "whose loop")
+
+    asyncio.run(once())
     agent = resprout.Agent.start(lambda: 0, name="two")
     try:
         with pytest.raises(StartError, match="child 'two': AlreadyStarted") as caught:
