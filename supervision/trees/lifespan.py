@@ -17,7 +17,17 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
-from ...actors import AlreadyRegistered, AlreadyStarted, Crash, NoProcess, NotFound, Pid, StartError, process
+from ...actors import (
+    AlreadyRegistered,
+    AlreadyStarted,
+    Crash,
+    Named,
+    NoProcess,
+    NotFound,
+    Pid,
+    StartError,
+    process,
+)
 from ...actors.engine import check_timeout
 from ..supervisors.values import FailedToStartChild
 from .application import Application
@@ -100,8 +110,10 @@ def server(name: object, timeout: float | None = 5.0) -> Callable[[], Awaitable[
         A coroutine function without arguments, which raises `NoProcess` when the time is over.
 
     Raises:
-        TypeError, ValueError: The timeout is not a time.
+        TypeError, ValueError: The name is none, or the timeout is not a time.
     """
+    if not isinstance(name, (str, Named)):
+        raise TypeError(f"expected name to be a str or a Via, got: {name!r}")
     check_timeout(timeout)
 
     async def find() -> Pid:

@@ -325,6 +325,11 @@ def test_what_is_no_time_is_refused_when_the_dependency_is_made(timeout, error):
         resprout.server("one", timeout)
 
 
+def test_what_is_no_name_is_refused_when_the_dependency_is_made():
+    with pytest.raises(TypeError, match="expected name to be a str or a Via, got: 3"):
+        resprout.server(3)
+
+
 # What is wrong
 
 
