@@ -54,14 +54,26 @@ def tasks(count: int, rounds: int, block: Callable[[], AbstractAsyncContextManag
     return asyncio.run(main())
 
 
-def one_task(times: int, block: Callable[[], AbstractAsyncContextManager[Any]]) -> float:
-    """Microseconds of each block that one task enters so many times, with nobody beside it."""
+def one_task(
+    times: int, block: Callable[[], AbstractAsyncContextManager[Any]], *, for_a_turn: bool = False
+) -> float:
+    """Microseconds of each block that one task enters so many times, with nobody beside it.
+
+    Args:
+        times: How many times.
+        block: Makes one.
+        for_a_turn: Whether it stays in it for a turn of the loop; else it leaves at once.
+    """
 
     async def enter() -> None:
         async with block():
             pass
 
-    return asyncio.run(atimed(enter, times))
+    async def enter_for_a_turn() -> None:
+        async with block():
+            await asyncio.sleep(0)
+
+    return asyncio.run(atimed(enter_for_a_turn if for_a_turn else enter, times))
 
 
 @contextlib.contextmanager

@@ -20,7 +20,7 @@ from ..primitives.atomic import remove, replace
 from ..reports.crash_reports import reason_of
 from ..runtime.kernel import kernel
 from ..runtime.loop_bells import bells_of, when_closed, when_stopped
-from ..runtime.thread_state import dead_but_running, local, task_of, tasks
+from ..runtime.thread_state import ASK, dead_but_running, local, task_of, tasks
 from ..vocabulary.errors import ServerExit
 from ..vocabulary.reasons import NORMAL, Crash
 from .mailbox import MailboxPid
@@ -350,15 +350,19 @@ LOOK = 0.1
 """Seconds between two looks at whether a thread that ``threading`` does not know still exists."""
 
 
-def current() -> Pid:
+def current(loop: asyncio.AbstractEventLoop | None = ASK) -> Pid:
     """The process that runs this code; in a thread or task that was none yet, its new Pid.
+
+    Args:
+        loop: as for ``current_if_any``.
 
     Raises:
         Killed: the code belongs to a process that is dead.
         ServerExit: this thread or task got an exit signal (once; then it goes on as a new process).
     """
     st = local.state
-    loop = _get_running_loop()
+    if loop is ASK:
+        loop = _get_running_loop()
     pid: Pid | None
     if loop is None or loop is st.loop:
         pid = st.process

@@ -32,6 +32,7 @@ from .death_notices import INTERRUPTS, refuse, refuse_mail, tell_link, tell_moni
 from .names import give_up_name
 
 if TYPE_CHECKING:
+    import asyncio
     from _thread import LockType
 
     from ..runtime.call import Call
@@ -177,8 +178,10 @@ class Pid(Identity, Generic[Request, Answer]):
         check_alive()
         raise TypeError(f"{self} is a {self.kind}, which answers no calls; send it a message instead")
 
-    def ask_at_once(self, message: Request, caller: Pid) -> Call[Answer]:
-        """Send a request from a coroutine that awaits the answer."""
+    def ask_at_once(
+        self, message: Request, caller: Pid, loop: asyncio.AbstractEventLoop | None
+    ) -> Call[Answer]:
+        """Send a request from a coroutine of that loop, which awaits the answer."""
         return self.request(message)
 
     def cast_at_once(self, message: Request) -> None:
@@ -188,6 +191,14 @@ class Pid(Identity, Generic[Request, Answer]):
     def send_at_once(self, message: object) -> None:
         """Send from a coroutine."""
         self.send(message)
+
+    def stop_here(self, reason: object) -> bool:
+        """End it in order on this thread, in which no loop runs.
+
+        Returns:
+            Whether it has ended; otherwise that takes a request.
+        """
+        return False
 
     def ask_later(self, message: Any) -> Call:
         """``ask(block=False)``."""

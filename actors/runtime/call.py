@@ -105,11 +105,10 @@ class Call(Future[T]):
             await bell.wait(timeout)
         return bool(self._box)
 
-    async def await_answer(self, timeout: float | None) -> Any:
-        """The coroutine form of wait_for_answer; its cancellation drops the answer. Whoever calls it has
-        looked for circles of waits.
+    async def await_answer(self, timeout: float | None, loop: asyncio.AbstractEventLoop) -> Any:
+        """The coroutine form of wait_for_answer, in a coroutine of that loop; its cancellation drops the
+        answer. Whoever calls it has looked for circles of waits.
         """
-        loop = asyncio.get_running_loop()
         bells, bell = bells_of(loop), LoopBell(loop)
         self._callbacks.append(bell)
         if self._box:

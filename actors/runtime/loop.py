@@ -12,7 +12,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Literal
 
 from ..primitives.fork_locks import lock
-from .thread_state import local
+from .thread_state import ASK, local
 
 if TYPE_CHECKING:
     from contextvars import Context
@@ -45,11 +45,15 @@ def runtime_loop() -> asyncio.AbstractEventLoop:
     return loop
 
 
-def loop_here() -> asyncio.AbstractEventLoop | None:
+def loop_here(loop: asyncio.AbstractEventLoop | None = ASK) -> asyncio.AbstractEventLoop | None:
     """The loop whose coroutine or callback this code is; None in a thread, and in the callback of a server
     that runs on its sender's thread, whichever that is.
+
+    Args:
+        loop: as for ``current_if_any``.
     """
-    loop = _get_running_loop()
+    if loop is ASK:
+        loop = _get_running_loop()
     return None if loop is local.state.loop else loop
 
 
@@ -88,9 +92,9 @@ def is_runtime_loop(loop: asyncio.AbstractEventLoop) -> bool:
     return loop is _loop
 
 
-def make_home(context: Context) -> None:
+def make_home(context: Context, loop: asyncio.AbstractEventLoop | None = ASK) -> None:
     """Note the loop of this coroutine in the context of a process that it starts."""
-    loop = loop_here()
+    loop = loop_here(loop)
     if loop is not None and context.get(_home) is not loop:
         context.run(_home.set, loop)
 

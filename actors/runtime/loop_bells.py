@@ -12,11 +12,10 @@ from __future__ import annotations
 import asyncio
 import time
 import weakref
-from asyncio import _get_running_loop
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .kernel import kernel
-from .thread_state import task_of
+from .thread_state import runs_in_this_thread, task_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -213,7 +212,7 @@ def in_step_of(loop: asyncio.AbstractEventLoop) -> bool:
     That the loop runs in this thread does not say so: a signal handler or a finalizer may run here while the
     loop goes to sleep, or sleeps, and what it puts there would wait for somebody else to wake the loop.
     """
-    return _get_running_loop() is loop and task_of(loop) is not None
+    return task_of(loop) is not None and runs_in_this_thread(loop)
 
 
 def finish(bell: asyncio.Future[None]) -> None:

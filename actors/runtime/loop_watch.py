@@ -26,6 +26,7 @@ import attrs
 from ..primitives.fork_locks import lock
 from .call_cycles import DEVELOPMENT
 from .kernel import kernel
+from .resting import Rest
 from .thread_state import tasks
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ ADVICE = (
     "application, with `loop: own` in the tree file"
 )
 _lock = lock()
+_ACTING = Rest.act_within.__code__
 
 
 @attrs.frozen
@@ -245,14 +247,15 @@ def _frames(frame: FrameType | None, step: FrameType | None, below: CodeType) ->
 
     Args:
         frame: where its thread stands.
-        step: the outermost of the current task, whose step may have been taken inside another one's.
+        step: the outermost of the current task, whose step may have been taken inside another one's; or
+            something acts as that task there.
         below: from which function the loop calls what is no task.
     """
     found: list[FrameType] = []
     while frame is not None:
         found.append(frame)
         outer = frame.f_back
-        if frame is step or (outer is not None and outer.f_code is below):
+        if frame is step or (outer is not None and outer.f_code in (below, _ACTING)):
             return found[::-1]
         frame = outer
     return []

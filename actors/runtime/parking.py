@@ -16,7 +16,7 @@ from ..vocabulary.errors import BlockingInLoop
 from .deferred_drains import hand_over_deferred_drains
 from .kernel import kernel
 from .loop_bells import bells_of
-from .thread_state import current_if_any, local, task_of
+from .thread_state import current_if_any, local, runs_in_this_thread, task_of
 
 
 class Parked(Protocol):
@@ -180,17 +180,21 @@ class LoopBell:
         # First; who begins to wait looks afterwards.
         self._rung = True
         bells = self._bells()
-        if bells is None or self not in bells.sleeping:
+        if bells is None or (sleeper := bells.sleeping.get(self)) is None:
             # Nobody waits yet, or any more.
             return
         loop = bells.loop
         # in_step_of(), written out.
-        if _get_running_loop() is loop and task_of(loop) is not None:
-            loop.call_soon(self.end)
+        if task_of(loop) is not None and runs_in_this_thread(loop):
+            answered = local.state.answered
+            if answered is not None:
+                answered.append(self)
+            else:
+                loop.call_soon(self._end_here, context=sleeper[1])
             return
         # A loop that has been closed has nobody left who waits.
         try:
-            loop.call_soon_threadsafe(self.end)
+            loop.call_soon_threadsafe(self._end_here, context=sleeper[1])
         except RecursionError:
             # No room on the stack even for this; it is a RuntimeError, too.
             raise
@@ -234,6 +238,12 @@ class LoopBell:
         if bells is not None and (sleeper := bells.sleeping.get(self)) is not None:
             step, context = sleeper
             context.run(step, self)
+
+    def _end_here(self) -> None:
+        """The same, in the context of the task."""
+        bells = self._bells()
+        if bells is not None and (sleeper := bells.sleeping.get(self)) is not None:
+            sleeper[0](self)
 
     # What a task asks of a future.
 

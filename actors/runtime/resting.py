@@ -10,14 +10,20 @@ is back at rest, or waits for something else, when the call returns. No task and
 from __future__ import annotations
 
 import asyncio
+import enum
 import sys
+import types
 from asyncio import _enter_task, _leave_task
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
+
+from .thread_state import enter_task, local
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator
     from contextvars import Context
+
+    from .parking import LoopBell
 
 
 class Rest:
@@ -27,7 +33,7 @@ class Rest:
         step: has the task take its next step; None while it does not rest.
     """
 
-    __slots__ = ("_asyncio_future_blocking", "_context", "_loop", "step")
+    __slots__ = ("_asyncio_future_blocking", "_cancelled", "_context", "_loop", "_put_by", "_waits", "step")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         # The names of asyncio, which reads them: the loop that it belongs to, and that it was yielded by an
@@ -36,6 +42,12 @@ class Rest:
         self._asyncio_future_blocking = False
         self._context: Context | None = None
         self.step: Callable[[Rest], object] | None = None
+        self._put_by: Callable[[Rest], object] | None = None
+        """The same while something acts as the task, and waits in its place."""
+        self._waits: Any = NOT_WAITING
+        """What it waits for; None for the next turn of the loop."""
+        self._cancelled: tuple[object] | None = None
+        """It was cancelled while it acted; with which message."""
 
     def __await__(self) -> Generator[Rest, None, None]:
         self._asyncio_future_blocking = True
@@ -52,9 +64,17 @@ class Rest:
         """Nothing: the task looks itself for what there is to do."""
 
     def cancel(self, msg: object = None) -> bool:
-        """The task was cancelled while it rests: it takes a step, and meets that."""
-        self._loop.call_soon(self.go_on)
-        return False
+        """The task was cancelled while it rests: it takes a step, and meets that. One that waits passes it on
+        as any task does, and one that acts meets it when it waits.
+        """
+        if self.step is not None:
+            self._loop.call_soon(self.go_on)
+            return False
+        waits = self._waits
+        if waits is not NOT_WAITING:
+            return waits is not None and bool(waits.cancel(msg=msg))
+        self._cancelled = (msg,)
+        return True
 
     # What whoever has work for it calls, on the thread of its loop.
 
@@ -62,19 +82,170 @@ class Rest:
         """Have the task take a step, in a callback of its loop; nothing happens when it does not rest."""
         step, self.step = self.step, None
         if step is not None and self._context is not None:
-            self._context.run(step, self)
+            _take_turn(self._loop, self._context, step, self)
 
-    def go_on_within(self, task: asyncio.Task[Any]) -> None:
+    def go_on_within(self, me: asyncio.Task[Any]) -> None:
         """Have the task take a step now, inside that of another one of its loop."""
         loop = self._loop
         left = False
         try:
-            _leave_task(loop, task)
+            _leave_task(loop, me)
             left = True
-            self.go_on()
+            step, self.step = self.step, None
+            if step is not None and self._context is not None:
+                self._context.run(step, self)
         finally:
             if left:
-                _enter_task(loop, task)
+                _enter_task(loop, me)
+
+    def act_within(
+        self,
+        me: asyncio.Task[Any],
+        task: asyncio.Task[Any],
+        act: Callable[[Any], Outcome],
+        item: object,
+        right: list[bool],
+    ) -> Outcome:
+        """Do something as the resting task, inside the step of another one of its loop: half the price of a
+        step of its own coroutine.
+
+        Args:
+            me: the task whose step this is.
+            task: the one that rests.
+            act: called with item; says how the task goes on.
+            item: for act.
+            right: gets an element if the task rests again.
+        """
+        loop, context, step = self._loop, self._context, self.step
+        assert context is not None
+        assert step is not None, "it rests"
+        outcome = RESTS
+        self._put_by = step
+        self.step = None
+        try:
+            enter_task(loop, task)
+            outcome = context.run(act, item)
+            if outcome is STEPS:
+                _leave_task(loop, task)
+                self._put_by = None
+                context.run(step, self)
+        finally:
+            if outcome is RESTS:
+                self._put_by = None
+                self.step = step
+                right.append(True)
+            enter_task(loop, me)
+            if self._cancelled is not None:
+                self._cancel_again(task)
+        return outcome
+
+    def wait_for(self, waits: Any) -> bool:
+        """Have what acts as the task wait, in place of the task, which then takes a step.
+
+        Args:
+            waits: what a coroutine has yielded.
+
+        Returns:
+            False if that is none of the two usual things: then the task has to wait for it, which knows all
+            of them.
+        """
+        if waits is None:
+            self._loop.call_soon(self._woken)
+        elif (
+            waits.__class__ is asyncio.Future
+            and waits._asyncio_future_blocking
+            and (waits.get_loop() is self._loop)
+        ):
+            waits._asyncio_future_blocking = False
+            waits.add_done_callback(self._woken)
+        else:
+            return False
+        self._waits = waits
+        return True
+
+    def _woken(self, _waits: object = None) -> None:
+        self._waits = NOT_WAITING
+        step, self._put_by = self._put_by, None
+        if step is not None and self._context is not None:
+            _take_turn(self._loop, self._context, step, self)
+
+    def _cancel_again(self, task: asyncio.Task[Any]) -> None:
+        """It was cancelled while it acted, when there was no wait to cancel."""
+        cancelled, self._cancelled = self._cancelled, None
+        if cancelled is not None:
+            # It counts once.
+            uncancel(task)
+            task.cancel(*cancelled)
+
+
+class Outcome(enum.Enum):
+    """How a task goes on for which something has acted."""
+
+    RESTS = enum.auto()
+    STEPS = enum.auto()
+    """It takes a step at once."""
+    WAITS = enum.auto()
+    """See wait_for."""
+
+
+RESTS, STEPS, WAITS = Outcome.RESTS, Outcome.STEPS, Outcome.WAITS
+NOT_WAITING: Final = object()
+
+
+def _take_turn(
+    loop: asyncio.AbstractEventLoop, context: Context, step: Callable[[Rest], object], rest: Rest
+) -> None:
+    """Have a task take a step in a callback of its loop, and then those whom it has given an answer: one turn
+    of the loop less for them.
+    """
+    state = local.state
+    answered: list[LoopBell] = []
+    state.answered = answered
+    try:
+        try:
+            context.run(step, rest)
+        finally:
+            # Whom those answer whose turn it is now waits for the next.
+            state.answered = None
+        while True:
+            if not answered:
+                break
+            answered[0].end()
+            del answered[0]
+    except BaseException:
+        # An interrupt: it goes first, and the others on in the next turn. (A wait ends once.)
+        for bell in answered:
+            loop.call_soon(bell.end)
+        raise
+
+
+@types.coroutine
+def rest_of(
+    begun: Any, waits: object = NOT_WAITING, error: BaseException | None = None
+) -> Generator[Any, Any, Any]:
+    """Await a coroutine that has taken its first step elsewhere.
+
+    Args:
+        begun: it, a coroutine.
+        waits: what that step has yielded, if that is still to be waited for.
+        error: what came of waiting for it.
+    """
+    while True:
+        if error is None:
+            if waits is not NOT_WAITING:
+                try:
+                    yield waits
+                except GeneratorExit:
+                    begun.close()
+                    raise
+                except BaseException as thrown:
+                    error = thrown
+            if error is None:
+                return (yield from begun)
+        try:
+            waits, error = begun.throw(error), None
+        except StopIteration as end:
+            return end.value
 
 
 def uncancel(task: asyncio.Task[Any] | None) -> None:

@@ -6,17 +6,20 @@ from __future__ import annotations
 
 import sys
 import threading
+from _thread import get_ident
 from asyncio import _get_running_loop
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
 if sys.version_info >= (3, 12):
     from asyncio import current_task as task_of
+    from asyncio.tasks import _swap_current_task as enter_task  # type: ignore[attr-defined]  # unknown to typeshed
 else:
     # What current_task looks into; the function is in Python there, and the price of every call in a task.
     from asyncio.tasks import _current_tasks  # type: ignore[attr-defined]  # unknown to typeshed
 
     task_of = _current_tasks.get
+    enter_task = _current_tasks.__setitem__
 
 if TYPE_CHECKING:
     import asyncio
@@ -37,10 +40,24 @@ class ThreadState:
         deferred: processes whose run right the thread holds and whose drain it will do when the current one
             ends.
         steps: how many steps of tasks are nested inside the step that the thread's loop is at.
+        answered: who waits for an answer that the step of a task, which the thread's loop is at, has given;
+            None while there is no such step.
+        at_once: how many steps of servers have been taken at once since the loop had one take its turn.
         burials: deaths that it has still to carry out, while it carries one out.
     """
 
-    __slots__ = ("burials", "deferred", "depth", "interrupt", "loop", "process", "steps", "worker")
+    __slots__ = (
+        "answered",
+        "at_once",
+        "burials",
+        "deferred",
+        "depth",
+        "interrupt",
+        "loop",
+        "process",
+        "steps",
+        "worker",
+    )
 
     def __init__(self) -> None:
         self.process: Any = None
@@ -49,6 +66,8 @@ class ThreadState:
         self.interrupt: BaseException | None = None
         self.depth = 0
         self.steps = 0
+        self.at_once = 0
+        self.answered: list[Any] | None = None
         self.deferred: deque[Any] | None = None
         self.burials: deque[Any] | None = None
 
@@ -76,6 +95,24 @@ class Local(threading.local):
 
 
 local = Local()
+
+if sys.version_info >= (3, 12):
+
+    def runs_in_this_thread(loop: asyncio.AbstractEventLoop) -> bool:
+        """Tell whether an event loop runs in this thread."""
+        return _get_running_loop() is loop
+
+else:
+
+    def runs_in_this_thread(loop: asyncio.AbstractEventLoop) -> bool:
+        """Tell whether an event loop runs in this thread.
+
+        Which one does is a system call there, a tenth of an ``acast``; a loop of asyncio knows its thread.
+        """
+        ident = getattr(loop, "_thread_id", None)
+        return ident == get_ident() if ident is not None else _get_running_loop() is loop
+
+
 tasks: dict[int, Any] = {}
 """The processes that are asyncio tasks at the moment, by the task's id: TaskPid, and servers that run on the
 runtime's loop.
@@ -133,10 +170,20 @@ def check_alive() -> None:
     me.meet_death()
 
 
-def current_if_any() -> Any:
-    """The current process if there is one already, dead or alive; makes none."""
+ASK: Any = object()
+"""Stands for the loop that runs in this thread, where nobody has asked for that yet."""
+
+
+def current_if_any(loop: asyncio.AbstractEventLoop | None = ASK) -> Any:
+    """The current process if there is one already, dead or alive; makes none.
+
+    Args:
+        loop: the one that runs in this thread, from who has asked for it already: on Python 3.11 and before
+            that is a system call.
+    """
     st = local.state
-    loop = _get_running_loop()
+    if loop is ASK:
+        loop = _get_running_loop()
     if loop is not st.loop and loop is not None:
         task = task_of(loop)
         if task is not None:

@@ -338,10 +338,7 @@ class BoundedLoopPid(BoundedMixin, LoopPid):
     """The one run by the loop."""
 
     __slots__ = _SLOTS
-
-    def _admit_at_once(self, item: Any) -> None:
-        # What is admitted has a place, and goes through the mailbox.
-        self.deliver(item)
+    in_order = True
 
 
 _BOUNDED: dict[type[RunnablePid], type[BoundedMixin]] = {

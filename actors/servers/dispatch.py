@@ -23,7 +23,7 @@ from ..reports.other_loops import explain
 from ..runtime.call import Call
 from ..runtime.call_cycles import begin, suspects
 from ..runtime.kernel import Alarm, kernel
-from ..runtime.thread_state import current_if_any, local
+from ..runtime.thread_state import local
 from ..vocabulary.errors import AlreadyRegistered, AlreadyStarted, Killed, ResproutError, StartError
 from ..vocabulary.messages import IGNORE, NOTHING, TIMEOUT, Down, Exited, NoReply, Ok, Reply, Stop, TaskReply
 from ..vocabulary.pykka_types import PYKKA_MESSAGES, ActorStop
@@ -66,7 +66,12 @@ class BootCall(Call):
     __slots__ = ("verdict",)
 
     def __init__(self, server: Pid, pid: Pid | None) -> None:
-        super().__init__("init", server, pid)
+        # Call.__init__ written out: this runs once a start.
+        self._box = []
+        self._callbacks = []
+        self.message = "init"
+        self.server = server
+        self.pid = pid
         self.verdict: tuple[Any, BaseException | None] | None = None
 
     def fail(self, pid: Pid) -> None:
@@ -145,7 +150,7 @@ class ServerPid(Pid):
         self._tick: Tick | None = None
         self._suspended = False
         self.tracer: Tracer | None = None
-        self.starter = current_if_any()
+        self.starter: Any = None
         super().__init__(actor, parent)
 
     # -- taking items --------------------------------------------------------

@@ -5,6 +5,7 @@ Semantics: Elixir's ``GenServer``, OTP gen_server(3).
 
 from __future__ import annotations
 
+from asyncio import get_running_loop
 from typing import TYPE_CHECKING, Any, Generic, Protocol, overload
 
 from typing_extensions import TypeVar
@@ -137,7 +138,8 @@ class GenServer(Callbacks[State, Request, Answer], Generic[State, Request, Answe
             TypeError: name is neither a str nor a Via. Whatever else a name's register_name raises
                 (``UnknownRegistry``, the ValueError of a registry with duplicate keys) comes as it is.
         """
-        check_alive()
+        if dead_but_running:
+            check_alive()
         return start_server(cls(), arg, name, timeout, link=False)
 
     @overload
@@ -239,7 +241,8 @@ class GenServer(Callbacks[State, Request, Answer], Generic[State, Request, Answe
         pid = resolve(server)
         if pid._fate:
             raise no_process(pid)
-        caller = current()
+        loop = get_running_loop()
+        caller = current(loop)
         if pid is caller:
             raise SelfCall(
                 f"{pid} calls itself and would wait for its own answer; call a function instead, or cast"
@@ -247,7 +250,7 @@ class GenServer(Callbacks[State, Request, Answer], Generic[State, Request, Answe
         looks = caller.starter is not None or suspects
         if looks:
             check(caller, pid)
-        call = pid.ask_at_once(message, caller)
+        call = pid.ask_at_once(message, caller, loop)
         if call._box:
             return call.take()
         if looks:
@@ -256,7 +259,7 @@ class GenServer(Callbacks[State, Request, Answer], Generic[State, Request, Answe
             except CallCycle:
                 call.cancel()
                 raise
-        return await call.await_answer(timeout)
+        return await call.await_answer(timeout, loop)
 
     @overload
     @staticmethod
@@ -289,8 +292,9 @@ class GenServer(Callbacks[State, Request, Answer], Generic[State, Request, Answe
     @staticmethod
     def acast(server: Any, message: Any) -> Done:
         """The form of cast for coroutines: an idle server of the same loop handles it at once, up to where
-        its callback first waits, with no turn of the loop in between. There is nothing to await, and whoever
-        writes ``await`` gets None without a wait.
+        its callback first waits, with no turn of the loop in between. (After 256 such steps in a row, calls
+        included, the next one waits for a turn.) There is nothing to await, and whoever writes ``await`` gets
+        None without a wait.
         """
         if dead_but_running:
             check_alive()
@@ -345,19 +349,22 @@ class GenServer(Callbacks[State, Request, Answer], Generic[State, Request, Answe
             ServerExit: it ended with another reason.
             CallTimeout: it did not end in time; it goes on with that.
         """
-        check_alive()
+        if dead_but_running:
+            check_alive()
         if isinstance(self, ActorBase):
             stopping = self._known()
             stopping.deliver(StopRequest(reason))
             return
         forbid_loop("GenServer.stop", "GenServer.astop(...)")
-        check_timeout(timeout)
+        if timeout is not None:
+            check_timeout(timeout)
         pid = resolve(self)
         if pid.dead:
             raise no_process(pid)
-        request = _stop_request(pid, reason)
-        if not request.done():
-            request.wait_for_answer(timeout)
+        if not pid.stop_here(reason):
+            request = _stop_request(pid, reason)
+            if not request.done():
+                request.wait_for_answer(timeout)
         _check_stopped(pid, reason)
 
     @staticmethod
@@ -368,7 +375,7 @@ class GenServer(Callbacks[State, Request, Answer], Generic[State, Request, Answe
         pid = resolve(server)
         if pid.dead:
             raise no_process(pid)
-        await _stop_request(pid, reason).await_answer(timeout)
+        await _stop_request(pid, reason).await_answer(timeout, get_running_loop())
         _check_stopped(pid, reason)
 
     @classmethod
@@ -394,7 +401,7 @@ def _stop_request(pid: Pid, reason: object) -> Call:
 
 
 def _check_stopped(pid: Pid, reason: object) -> None:
-    ended = pid.exit_reason
+    ended = pid._fate[0]
     if ended is reason:
         return
     try:

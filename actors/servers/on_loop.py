@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import threading
 import types
-from asyncio import _get_running_loop
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +18,18 @@ from ..processes.death_notices import refuse_unhandled
 from ..processes.pid import NO_INBOX, Pid
 from ..runtime.loop import home_loop
 from ..runtime.loop_bells import in_step_of
-from ..runtime.resting import Rest, start_task, uncancel
-from ..runtime.thread_state import adopt_task, disown_task, local, task_of
+from ..runtime.resting import (
+    NOT_WAITING,
+    RESTS,
+    STEPS,
+    WAITS,
+    Outcome,
+    Rest,
+    rest_of,
+    start_task,
+    uncancel,
+)
+from ..runtime.thread_state import adopt_task, disown_task, local, runs_in_this_thread, task_of
 from ..vocabulary.errors import StartError
 from ..vocabulary.messages import NOTHING
 from ..vocabulary.reasons import LOOP_CLOSED, Crash
@@ -43,8 +52,10 @@ class LoopPid(RunnablePid):
     Invariant: while the run right is free and the task is there, the task rests.
     """
 
-    __slots__ = ("_at_once", "_budget", "_ending", "_rest", "_task", "loop")
+    __slots__ = ("_begun", "_budget", "_ending", "_first", "_rest", "_task", "loop")
     mailbox_late = True
+    in_order = False
+    """Whether everything goes through the mailbox, as where that counts what it admits."""
 
     def __init__(self, actor: Callbacks, parent: Pid | None) -> None:
         self.loop = loop = home_loop(type(actor).loop)
@@ -53,7 +64,10 @@ class LoopPid(RunnablePid):
         self._task: asyncio.Task[None] | None = None
         self._rest = Rest(loop)
         self._budget = BUDGET
-        self._at_once: Any = NOTHING
+        self._first: Any = NOTHING
+        """The first item of all, which needs no mailbox."""
+        self._begun: tuple[Any, Any, object, BaseException | None] | None = None
+        """A message that has been begun, what of its handling is to be awaited, and how (see rest_of)."""
         self._ending: tuple[object, Any, object] | None = None
         super().__init__(actor, parent)
 
@@ -66,6 +80,11 @@ class LoopPid(RunnablePid):
         """Whether no callback of it is under way. On the thread of its loop."""
         return self._rest.step is not None
 
+    @property
+    def begun(self) -> Any:
+        """The coroutine of a callback that has taken its first step and waits, which the task is to await."""
+        return None if self._begun is None else self._begun[1]
+
     # -- delivery ---------------------------------------------------------------
 
     def deliver(self, item: Any) -> None:
@@ -73,7 +92,7 @@ class LoopPid(RunnablePid):
         if inbox is NO_INBOX:
             if item.__class__ is Boot and self._run:
                 # The first of all, known to nobody but its starter.
-                self._at_once = item
+                self._first = item
                 self._schedule()
                 return
             inbox = self.mailbox()
@@ -87,38 +106,76 @@ class LoopPid(RunnablePid):
 
     # -- being run -------------------------------------------------------------
 
-    def at_once(self, item: Any) -> None:
-        loop = self.loop
-        state = local.state
-        if not self._run or state.depth or _get_running_loop() is not loop or state.steps >= DEEPEST:
-            self.deliver(item)
-            return
-        me = task_of(loop)
-        if me is None or self._task is None:
+    def at_once(self, item: Any, loop: asyncio.AbstractEventLoop | None = None) -> None:
+        run, task, home, state = self._run, self._task, self.loop, local.state
+        if (
+            not run
+            or task is None
+            or state.depth
+            or state.steps >= DEEPEST
+            or state.at_once >= BUDGET
+            or (me := task_of(home)) is None
+            or (loop is not home and (loop is not None or not runs_in_this_thread(home)))
+        ):
             self.deliver(item)
             return
         try:
-            del self._run[0]
+            del run[0]
         except IndexError:
             self.deliver(item)
             return
-        # Others' messages that come meanwhile are not the sender's to pay for.
-        self._budget = 1
+        state.at_once += 1
         state.steps += 1
         try:
-            self._admit_at_once(item)
+            if self._inbox or self._saved or self._suspended or self._fate or self.in_order:
+                # Others' messages that come meanwhile are not the sender's to pay for.
+                self._budget = 1
+                try:
+                    self.deliver(item)
+                finally:
+                    self._rest.go_on_within(me)
+            else:
+                self._rest.act_within(me, task, self.begin_item, item, run)
         finally:
-            try:
-                self._rest.go_on_within(me)
-            finally:
-                state.steps -= 1
+            state.steps -= 1
+            if run and (self._inbox or self._saved or self._urgent or self._fate or self._begun is not None):
+                self._schedule()
 
-    def _admit_at_once(self, item: Any) -> None:
-        """Leave it where the next turn begins; the run right is held."""
-        if self._inbox or self._saved or self._suspended:
-            self.deliver(item)
+    def begin_item(self, item: Any) -> Outcome:
+        """Handle a message as far as that goes without a wait."""
+        try:
+            result = self.invoke(item)
+            if result.__class__ is CoroutineType:
+                try:
+                    waits = result.send(None)
+                except StopIteration as end:
+                    result = checked(end.value)
+                else:
+                    if self._rest.wait_for(waits):
+                        self._begun = (item, result, NOT_WAITING, None)
+                        return WAITS
+                    self._begun = (item, result, waits, None)
+                    return STEPS
+            elif hasattr(result, "__await__"):
+                self._begun = (item, result, NOT_WAITING, None)
+                return STEPS
+        except BaseException as error:
+            self._raised(item, error)
         else:
-            self._at_once = item
+            if result is not None:
+                self.settle(item, result)
+        return STEPS if self._ending is not None or self._fate else RESTS
+
+    def _raised(self, item: Any, error: BaseException) -> None:
+        """A callback ended in an exception, or in a cancellation of its task."""
+        if not isinstance(error, asyncio.CancelledError):
+            self.unwound(item, error)
+        elif not self._fate:
+            uncancel(self._task)
+            if closing(self.loop):
+                self.finish(LOOP_CLOSED, item)
+            else:
+                self.unwound(item, error)
 
     def _submit(self) -> None:
         loop = self.loop
@@ -134,6 +191,7 @@ class LoopPid(RunnablePid):
             ended_afar(self, (), LOOP_CLOSED)
 
     def _begin(self) -> None:
+        local.state.at_once = 0
         if not self._begin_run():
             return
         if self._task is not None:
@@ -154,45 +212,46 @@ class LoopPid(RunnablePid):
                 # One turn.
                 budget, self._budget = self._budget, BUDGET
                 while True:
-                    if not budget:
-                        break
-                    item, self._at_once = self._at_once, NOTHING
-                    if item is NOTHING:
-                        item = self.next_item()
-                        if item is NOTHING:
+                    begun, self._begun = self._begun, None
+                    if begun is not None:
+                        item, result, waits, thrown = begun
+                        if result.__class__ is CoroutineType:
+                            result = rest_of(result, waits, thrown)
+                    else:
+                        if self._ending is not None:
+                            await self._end_in_order(*self._ending)
+                        if self._fate or not budget:
                             break
-                    budget -= 1
-                    self.taken(item)
-                    if self._fate:
-                        # As in ServerPid.turn.
-                        refuse_unhandled(self, item)
-                        break
+                        item, self._first = self._first, NOTHING
+                        if item is NOTHING:
+                            item = self.next_item()
+                            if item is NOTHING:
+                                break
+                        budget -= 1
+                        self.taken(item)
+                        if self._fate:
+                            # As in ServerPid.turn.
+                            refuse_unhandled(self, item)
+                            break
                     try:
-                        result = self.invoke(item)
-                        if result.__class__ is CoroutineType or hasattr(result, "__await__"):
+                        if begun is None:
+                            result = self.invoke(item)
+                        if (
+                            begun is not None
+                            or result.__class__ is CoroutineType
+                            or hasattr(result, "__await__")
+                        ):
                             result = await result
                             if result is None:
                                 result = checked(None)
                     except GeneratorExit:
                         # The task is destroyed: its loop is closed.
                         raise
-                    except asyncio.CancelledError as error:
-                        if self._fate:
-                            break
-                        uncancel(task)
-                        if closing(self.loop):
-                            self.finish(LOOP_CLOSED, item)
-                        else:
-                            self.unwound(item, error)
                     except BaseException as error:
-                        self.unwound(item, error)
+                        self._raised(item, error)
                     else:
                         if result is not None:
                             self.settle(item, result)
-                    if self._ending is not None:
-                        await self._end_in_order(*self._ending)
-                    if self._fate:
-                        break
                 if self._fate:
                     break
                 if not budget and self.has_work():
@@ -201,10 +260,19 @@ class LoopPid(RunnablePid):
                 run.append(True)
                 if (self._fate or self.has_work()) and self._claim():
                     continue
-                await rest
+                try:
+                    await rest
+                except asyncio.CancelledError as error:
+                    if self._begun is None:
+                        raise
+                    item, result, waits, _ = self._begun
+                    self._begun = (item, result, waits, error)
         except asyncio.CancelledError as error:
             self.die(LOOP_CLOSED if closing(self.loop) else Crash(error))
         finally:
+            if self._begun is not None:
+                # The task is destroyed, as above.
+                self._begun[1].close()
             if task is not None:
                 disown_task(task)
             self._task = None

@@ -10,7 +10,7 @@ that what was delivered between its last look and the release is not left lying.
 from __future__ import annotations
 
 from asyncio import _get_running_loop
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..primitives.atomic import FREE_THREADED, increase
 from ..processes.ambient import current
@@ -26,6 +26,9 @@ from ..vocabulary.errors import BlockingInLoop, SelfCall, no_process
 from ..vocabulary.pykka_types import ActorStop
 from ..vocabulary.reasons import FORKED, NORMAL
 from .dispatch import ServerPid, request_stop
+
+if TYPE_CHECKING:
+    import asyncio
 
 BUDGET = 256
 """Messages that one turn handles before somebody else gets a chance."""
@@ -64,9 +67,13 @@ class RunnablePid(ServerPid):
         elif self.receiver is not None:
             self._wake_receiver()
 
-    def at_once(self, item: Any) -> None:
+    def at_once(self, item: Any, loop: asyncio.AbstractEventLoop | None = None) -> None:
         """Deliver from a coroutine that may wait for what comes of it: where it can be had without a wait, it
         is there on return.
+
+        Args:
+            item: for the mailbox.
+            loop: the one that runs in this thread, where that is known.
         """
         self.deliver(item)
 
@@ -153,9 +160,9 @@ class RunnablePid(ServerPid):
             call.promise()
         return call
 
-    def ask_at_once(self, message: object, caller: Pid) -> Call:
+    def ask_at_once(self, message: object, caller: Pid, loop: asyncio.AbstractEventLoop | None) -> Call:
         call = Call(message, self, caller)
-        self.at_once(call)
+        self.at_once(call, loop)
         if not call._box:
             call.promise()
         return call

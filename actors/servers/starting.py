@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+from asyncio import _get_running_loop
 from typing import TYPE_CHECKING, cast
 
 from ..processes.ambient import current
@@ -14,6 +15,7 @@ from ..runtime.call_cycles import DEVELOPMENT, note, suspects
 from ..runtime.kernel import kernel
 from ..runtime.loop import make_home
 from ..runtime.parking import check_timeout, forbid_loop
+from ..runtime.thread_state import current_if_any, dead_but_running
 from ..vocabulary.errors import CallTimeout, ServerExit, StartError
 from ..vocabulary.pykka_types import ActorBase
 from .bounded import make_bounded
@@ -24,6 +26,8 @@ from .pooled import PooledPid
 from .runnable import RunnablePid
 
 if TYPE_CHECKING:
+    import asyncio
+
     from .callbacks import Callbacks
 
 
@@ -36,12 +40,14 @@ def start_server(
         StartError, AlreadyStarted, BlockingInLoop; TypeError and what else is wrong with the name.
     """
     kind = type(actor)
-    if kind.blocking or kind.is_async():
+    way = way_of(kind)
+    if way is not InlinePid:
         forbid_loop(f"starting {kind.__name__}", f"{kind.__name__}.astart_link(...)")
     if name is not None and name.__class__ is not str:
         check_name(name)
-    pid = prepare(actor, timeout, link=link)
-    boot = send_boot(pid, arg, name, link=link)
+    loop = _get_running_loop()
+    pid = prepare(actor, way, timeout, loop, link=link)
+    boot = send_boot(pid, arg, name, loop, link=link)
     if not boot._box:
         try:
             boot.wait(timeout)
@@ -63,8 +69,9 @@ async def astart_server(
     """
     if name is not None and name.__class__ is not str:
         check_name(name)
-    pid = prepare(actor, timeout, link=link)
-    boot = send_boot(pid, arg, name, link=link)
+    loop = _get_running_loop()
+    pid = prepare(actor, way_of(type(actor)), timeout, loop, link=link)
+    boot = send_boot(pid, arg, name, loop, link=link)
     if not await boot.wait_async(timeout):
         give_up_start(pid)
         if still_closing(pid):
@@ -82,6 +89,9 @@ def give_up_start(pid: Pid) -> None:
 
 def booted(boot: Call) -> Pid | None:
     """What the start returns: the Pid, None for IGNORE, or its error."""
+    value, error = boot._box[0]
+    if error is None and not dead_but_running:
+        return cast("Pid | None", value)
     try:
         return cast("Pid | None", boot.result())
     except ServerExit as error:
@@ -92,11 +102,18 @@ def booted(boot: Call) -> Pid | None:
         raise StartError(error.reason) from None
 
 
-def prepare(actor: Callbacks, timeout: float | None, *, link: bool) -> RunnablePid:
-    """Make the process."""
+def prepare(
+    actor: Callbacks,
+    way: type[RunnablePid],
+    timeout: float | None,
+    loop: asyncio.AbstractEventLoop | None,
+    *,
+    link: bool,
+) -> RunnablePid:
+    """Make the process, in a thread in which that loop runs."""
     if timeout is not None:
         check_timeout(timeout)
-    parent = current() if link else None
+    parent = current(loop) if link else None
     kernel.ensure()
     kind = type(actor)
     pid: RunnablePid
@@ -109,13 +126,13 @@ def prepare(actor: Callbacks, timeout: float | None, *, link: bool) -> RunnableP
                 # Somebody who was given it has killed it, just now.
                 table.pop(pid.id, None)
     else:
-        way = _way_of(kind)
         pid = way(actor, parent) if kind.mailbox is None else make_bounded(way, kind.mailbox, actor, parent)
+        pid.starter = current_if_any(loop)
         actor._pid = pid
     pid.trap_exit = kind.trap_exit
     pid._context = context = contextvars.copy_context()
-    if not isinstance(pid, LoopPid):
-        make_home(context)
+    if loop is not None and way is not LoopPid:
+        make_home(context, loop)
     return pid
 
 
@@ -127,35 +144,39 @@ def early_pid(actor: Callbacks) -> Pid:
     taken; until then nobody keeps it, so that one whose ``__init__`` raises leaves nothing behind.
     """
     kind = type(actor)
-    way = _way_of(kind)
+    way = way_of(kind)
     pid = way(actor, None) if kind.mailbox is None else make_bounded(way, kind.mailbox, actor, None)
+    pid.starter = current_if_any()
     actor._pid = pid
     del table[pid.id], pid._run[0]
     return pid
 
 
-def _way_of(kind: type[Callbacks]) -> type[RunnablePid]:
+def way_of(kind: type[Callbacks]) -> type[RunnablePid]:
     """How servers of a class are run."""
     if kind.is_async():
         return LoopPid
     return PooledPid if kind.blocking else InlinePid
 
 
-def send_boot(pid: RunnablePid, arg: object, name: object, *, link: bool) -> Call:
-    """Send a process its first item; the answer is the start's."""
+def send_boot(
+    pid: RunnablePid, arg: object, name: object, loop: asyncio.AbstractEventLoop | None, *, link: bool
+) -> Call:
+    """Send a process its first item, in a thread in which that loop runs; the answer is the start's."""
     starter = pid.starter
     answer = BootCall(pid, starter)
     if DEVELOPMENT and starter is not None:
         note(starter, pid, answer)
     boot = Boot(answer, arg, name, pid.parent if link else None)
-    if isinstance(pid, LoopPid):
-        suspects[pid.id] = pid
-    if not pid._run:
-        _send_late(pid, boot)
-    elif isinstance(pid, InlinePid):
-        pid.boot_here(boot)
+    if pid._run and isinstance(pid, InlinePid):
+        pid.boot_here(boot, loop)
     else:
-        pid.deliver(boot)
+        if isinstance(pid, LoopPid):
+            suspects[pid.id] = pid
+        if pid._run:
+            pid.deliver(boot)
+        else:
+            _send_late(pid, boot)
     if not answer._box:
         answer.promise()
     return answer

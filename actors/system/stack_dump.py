@@ -23,6 +23,7 @@ from ..processes.foreign import stand_in_of
 from ..processes.pid import Pid, table
 from ..reports.stragglers import straggling
 from ..servers.inline import InlinePid
+from ..servers.on_loop import LoopPid
 from ..servers.pooled import PooledPid
 from ..tasks.spawned import SpawnedPid
 from ..vocabulary.pykka_types import ACTOR_LOOP
@@ -37,6 +38,8 @@ _RUNNERS: frozenset[CodeType] = frozenset(
         InlinePid.call.__code__,
         InlinePid.drain.__code__,
         InlinePid.boot_here.__code__,
+        InlinePid.stop_here.__code__,
+        LoopPid.begin_item.__code__,
         ACTOR_LOOP,
     }
 )
@@ -170,6 +173,9 @@ def _task_lines(pid: Pid, stacks: dict[int, list[FrameType]]) -> Iterator[str]:
     if task is None or task.done():
         return
     frames = list(_coroutines(task.get_coro()))
+    if isinstance(pid, LoopPid):
+        # What its task waits for without awaiting it.
+        frames.extend(_coroutines(pid.begun))
     for ident, stack in stacks.items():
         if frames and frames[0] in stack:
             yield f"    its task runs on thread {_thread_name(ident)}:\n"

@@ -64,7 +64,7 @@ def is_orderly(reason: object) -> bool:
     >>> is_orderly("normal"), is_orderly(Shutdown("deploy")), is_orderly("boom")
     (True, True, False)
     """
-    return isinstance(reason, Shutdown) or (isinstance(reason, str) and reason in (NORMAL, SHUTDOWN))
+    return (isinstance(reason, str) and reason in (NORMAL, SHUTDOWN)) or isinstance(reason, Shutdown)
 
 
 class ExitRequest(BaseException):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -29,6 +29,24 @@ class Inline(Pooled):
     """A server that never blocks: no hop."""
 
     blocking = False
+
+
+class Async(GenServer):
+    """A server whose callbacks are coroutine functions, which wait for the loop if they are told so."""
+
+    async def handle_call(self, message: Any, from_: Any, state: Any) -> Any:
+        if message == "wait":
+            await asyncio.sleep(0)
+        return Reply(message, state)
+
+    async def handle_cast(self, message: Any, state: Any) -> Any:
+        return NoReply(state)
+
+
+class Elsewhere(Async):
+    """The same, on the runtime's loop wherever it is started."""
+
+    loop = "runtime"
 
 
 class Ring(GenServer):
@@ -135,6 +153,111 @@ def casts(effort: Effort) -> Iterator[Mapping[str, Measure]]:
     }
     GenServer.stop(inline)
     GenServer.stop(pooled)
+
+
+async def queues(times: int) -> float:
+    """A round trip between two tasks with a queue each way: what asyncio itself has."""
+    there: asyncio.Queue[int] = asyncio.Queue()
+    back: asyncio.Queue[int] = asyncio.Queue()
+
+    async def echo() -> None:
+        while True:
+            await back.put(await there.get())
+
+    async def ask() -> None:
+        await there.put(1)
+        await back.get()
+
+    echoing = asyncio.ensure_future(echo())
+    took = await atimed(ask, times)
+    echoing.cancel()
+    return took
+
+
+async def with_server(measure: Callable[[Pid], Awaitable[float]]) -> float:
+    """What is measured of a server of this loop."""
+    pid = await Async.astart()
+    took = await measure(pid)
+    await GenServer.astop(pid)
+    return took
+
+
+@contextmanager
+def same_loop(effort: Effort) -> Iterator[Mapping[str, Measure]]:
+    """A question and its answer within one loop."""
+    times = effort(3_000)
+
+    def asking(message: object) -> Measure:
+        return lambda: asyncio.run(
+            with_server(lambda pid: atimed(lambda: GenServer.acall(pid, message), times))
+        )
+
+    yield {
+        "at once": asking("at once"),
+        "waits": asking("wait"),
+        "two asyncio.Queues": lambda: asyncio.run(queues(times)),
+    }
+
+
+@contextmanager
+def same_loop_casts(effort: Effort) -> Iterator[Mapping[str, Measure]]:
+    """Casts within one loop until all of them are handled."""
+    count = effort(20_000)
+
+    async def flood(pid: Pid) -> float:
+        elapsed = stopwatch()
+        for _ in range(count):
+            GenServer.acast(pid, 1)
+        await GenServer.acall(pid, 1)
+        return elapsed() / count
+
+    yield {"acast": lambda: asyncio.run(with_server(flood))}
+
+
+@contextmanager
+def two_loops(effort: Effort) -> Iterator[Mapping[str, Measure]]:
+    """A question to a server of another loop, and a coroutine that is run in another loop and awaited."""
+    times = effort(500)
+
+    async def echo() -> int:
+        return 1
+
+    async def ours() -> float:
+        pid = await Elsewhere.astart()
+        took = await atimed(lambda: GenServer.acall(pid, 1), times)
+        await GenServer.astop(pid)
+        return took
+
+    def theirs() -> float:
+        other = asyncio.new_event_loop()
+        thread = threading.Thread(target=other.run_forever)
+        thread.start()
+        took = asyncio.run(
+            atimed(lambda: asyncio.wrap_future(asyncio.run_coroutine_threadsafe(echo(), other)), times)
+        )
+        other.call_soon_threadsafe(other.stop)
+        thread.join()
+        other.close()
+        return took
+
+    yield {"acall": lambda: asyncio.run(ours()), "asyncio.run_coroutine_threadsafe": theirs}
+
+
+@contextmanager
+def idle_on_a_loop(effort: Effort) -> Iterator[Mapping[str, Measure]]:
+    """Many servers of one loop that have nothing to do."""
+    count = effort(100_000)
+
+    async def measure() -> Mapping[str, float]:
+        gc.collect()
+        before, elapsed = resident(), stopwatch()
+        alive: list[Any] = [await Async.astart() for _ in range(count)]
+        started = elapsed() / count
+        memory = (resident() - before) / count
+        end(alive)
+        return {"start": started, "memory": memory}
+
+    yield {"idle": lambda: asyncio.run(measure())}
 
 
 @contextmanager
@@ -280,18 +403,68 @@ ROOM = Room(
             ],
         ),
         Section(
+            "same loop",
+            "A question and its answer between two coroutines of one loop.",
+            same_loop,
+            [
+                Row("acall, same loop", "at once", "two asyncio.Queues", Bar(ratio=0.7)),
+                Row(
+                    "acall, same loop, the callback waits for the loop",
+                    "waits",
+                    "two asyncio.Queues",
+                    Bar(ratio=1.5),
+                ),
+            ],
+            repeats=31,
+        ),
+        Section(
+            "same loop casts",
+            "A flood of casts to a server of the same loop, until all of them are handled.",
+            same_loop_casts,
+            [Row("acast, same loop", "acast", bar=Bar(best=2.0))],
+        ),
+        Section(
+            "two loops",
+            "A question and its answer between two coroutines of two loops.",
+            two_loops,
+            [Row("acall, the runtime's loop", "acall", "asyncio.run_coroutine_threadsafe", Bar(ratio=0.78))],
+            repeats=31,
+        ),
+        Section(
+            "idle on a loop",
+            "Many servers of one loop that do nothing.",
+            idle_on_a_loop,
+            [
+                Row("start, one of 100,000 of a loop", "idle: start"),
+                Row(
+                    "memory of an idle server of a loop, of 100,000",
+                    "idle: memory",
+                    bar=Bar(figure=2_500),
+                    unit="bytes",
+                ),
+            ],
+            repeats=1,
+        ),
+        Section(
             "life",
             "A process starts and stops.",
             lives,
-            beside(
-                "start + stop, blocking = False",
-                "inline",
-                Peer("pykka", "start_stop", "a pykka.ThreadingActor", 200),
-                Peer("genserver", "start_stop", "a genserver.GenServer", 200),
-                Peer("fauxtp", "start_stop", "a fauxtp.GenServer", 200),
-                Peer("xoscar", "start_stop", "a Xoscar actor", 200),
-                beam("start_stop", "a GenServer", 5_000),
-            ),
+            [
+                *beside(
+                    "start + stop, blocking = False",
+                    "inline",
+                    Peer("pykka", "start_stop", "a pykka.ThreadingActor", 200),
+                    Peer("genserver", "start_stop", "a genserver.GenServer", 200),
+                    Peer("fauxtp", "start_stop", "a fauxtp.GenServer", 200),
+                    Peer("xoscar", "start_stop", "a Xoscar actor", 200),
+                ),
+                Row(
+                    "start + stop, blocking = False",
+                    "inline",
+                    beam("start_stop", "a GenServer", 5_000),
+                    Bar(ratio=2.0),
+                ),
+            ],
         ),
         Section(
             "ring",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import logging
 import os
@@ -39,6 +40,15 @@ class Blocking(Inline):
     """Runs on a thread of the pool."""
 
     blocking = True
+
+
+class Async(GenServer):
+    """Runs on an event loop."""
+
+    async def handle_call(self, message: Any, from_: Any, state: Any) -> Any:
+        if message == "crash":
+            raise RuntimeError("crash")
+        return Reply(process.current(), state)
 
 
 class InC(GenServer):
@@ -106,6 +116,35 @@ def serving_again(effort: Effort) -> Iterator[Mapping[str, Measure]]:
 
     throw_reports_away()
     yield {"inline": of(Inline), "blocking": of(Blocking)}
+
+
+@contextmanager
+def serving_again_on_a_loop(effort: Effort) -> Iterator[Mapping[str, Measure]]:
+    """The same of a server and a caller of one loop."""
+    rounds = effort(400)
+
+    async def crash_and_call() -> float:
+        elapsed = stopwatch()
+        try:
+            await GenServer.acall("served", "crash")
+        except ServerExit:
+            pass
+        while True:
+            try:
+                await GenServer.acall("served", "ping")
+                return elapsed()
+            except (NoProcess, ServerExit):
+                await asyncio.sleep(2e-5)  # lets the threads run that bring it back
+
+    async def measure() -> float:
+        spec = ChildSpec("a", (Async.start_link, (), {"name": "served"}))
+        supervisor = await Supervisor.astart_link([spec], max_restarts=10**9)
+        middle = statistics.median([await crash_and_call() for _ in range(rounds)])
+        await Supervisor.astop(supervisor)
+        return middle
+
+    throw_reports_away()
+    yield {"async": lambda: asyncio.run(measure())}
 
 
 def trees(kind: type[GenServer]) -> Callable[[Effort], AbstractContextManager[Mapping[str, Measure]]]:
@@ -239,6 +278,13 @@ ROOM = Room(
                 Row("crash to serving again, blocking = False", "inline", OTP, Bar(ratio=2.0, alone=300.0)),
                 Row("crash to serving again, blocking = True", "blocking", OTP, Bar(ratio=2.0, alone=300.0)),
             ],
+            repeats=5,
+        ),
+        Section(
+            "crash on a loop",
+            "A caller sees a crashed server of the same loop serve again.",
+            serving_again_on_a_loop,
+            [Row("crash to serving again, coroutines", "async", OTP, Bar(figure=150.0))],
             repeats=5,
         ),
         *(

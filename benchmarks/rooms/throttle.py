@@ -66,8 +66,21 @@ def uncontended(effort: Effort) -> Iterator[Mapping[str, Measure]]:
 def one_task(effort: Effort) -> Iterator[Mapping[str, Measure]]:
     """The same in a coroutine."""
     times = effort(3_000)
+
+    def ours(*, for_a_turn: bool) -> float:
+        return crowds.one_task(times, lambda: throttle.slot(NAME), for_a_turn=for_a_turn)
+
+    def theirs(*, for_a_turn: bool) -> float:
+        semaphore = asyncio.Semaphore(2)
+        return crowds.one_task(times, lambda: semaphore, for_a_turn=for_a_turn)
+
     with lock(2):
-        yield {"block": lambda: crowds.one_task(times, lambda: throttle.slot(NAME))}
+        yield {
+            "block": lambda: ours(for_a_turn=False),
+            "block for a turn": lambda: ours(for_a_turn=True),
+            "asyncio.Semaphore": lambda: theirs(for_a_turn=False),
+            "asyncio.Semaphore for a turn": lambda: theirs(for_a_turn=True),
+        }
 
 
 @contextmanager
@@ -355,6 +368,14 @@ ROOM = Room(
             "One task acquires and releases a free slot.",
             one_task,
             [
+                Row("async with slot(...)", "block", "asyncio.Semaphore"),
+                Row(
+                    "async with slot(...), for a turn of the loop",
+                    "block for a turn",
+                    "asyncio.Semaphore for a turn",
+                    Bar(ratio=1.2),
+                    label="asyncio.Semaphore",
+                ),
                 Row("async with slot(...)", "block", Peer("anyio", "lock", "anyio.CapacityLimiter", 3_000)),
                 Row("async with slot(...)", "block", Peer("aiologic", "async_lock", LIMITER, 3_000)),
                 Row("async with slot(...)", "block", Peer("casty", "lock", "a semaphore of casty", 500)),
@@ -378,7 +399,7 @@ ROOM = Room(
             "A thousand tasks of one loop, ten acquires each, on ten slots.",
             tasks,
             [
-                Row("1,000 tasks on 10 slots", "block", "asyncio.Semaphore", Bar(ratio=2.0)),
+                Row("1,000 tasks on 10 slots", "block", "asyncio.Semaphore", Bar(ratio=1.3)),
                 Row("1,000 tasks on 10 slots", "block", Peer("anyio", "tasks", "anyio.CapacityLimiter")),
                 Row("1,000 tasks on 10 slots", "block", Peer("aiologic", "tasks", LIMITER)),
             ],

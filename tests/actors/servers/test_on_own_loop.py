@@ -9,7 +9,7 @@ import logging
 import sys
 import threading
 import weakref
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator
 from typing import Any
 
 import pytest
@@ -38,6 +38,7 @@ from resprout.actors import (
     sys as actors_sys,
 )
 from resprout.actors.servers.on_loop import DEEPEST
+from resprout.actors.servers.runnable import BUDGET
 
 WATCHDOG = 20.0
 CLOSED = Shutdown("loop closed")
@@ -358,6 +359,32 @@ def test_a_server_that_is_flooded_lets_its_loop_go_on(run):
     run(main)
 
 
+def test_who_is_always_answered_at_once_lets_the_loop_go_on_all_the_same(run):
+    async def main() -> None:
+        servers = [await Server.astart() for _ in range(3)]
+        for _ in range(2):
+            calls, turn = 0, turns()
+            while not turn:
+                await GenServer.acall(servers[calls % 3], calls)
+                calls += 1
+            assert BUDGET <= calls <= BUDGET + 1
+
+    run(main)
+
+
+def test_a_flood_of_casts_is_handled_in_order_though_some_of_them_wait_for_the_loop(run):
+    async def main() -> None:
+        pid = await Server.astart()
+        done: list[int] = []
+        for number in range(2 * BUDGET):
+            GenServer.acast(pid, lambda _, number=number: done.append(number))
+        assert done == list(range(BUDGET))
+        await GenServer.acall(pid, "behind them")
+        assert done == list(range(2 * BUDGET))
+
+    run(main)
+
+
 def test_a_chain_of_servers_is_as_long_as_one_likes(run):
     """Steps within steps end somewhere: the rest of a chain goes on in the loop."""
 
@@ -422,6 +449,257 @@ def test_a_caller_that_is_cancelled_leaves_the_server_alone(run):
         assert await GenServer.acall(pid, "next") == "next"
 
     run(main)
+
+
+# What a first step waits for
+
+
+class Own:
+    """Awaitable, and nothing that asyncio knows."""
+
+    def __init__(self, future: asyncio.Future[Any]) -> None:
+        self._future = future
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        return (yield from self._future.__await__())
+
+
+def as_future(outcome: asyncio.Future[Any]) -> Awaitable[Any]:
+    return outcome
+
+
+def as_task(outcome: asyncio.Future[Any]) -> Awaitable[Any]:
+    async def wait() -> Any:
+        return await outcome
+
+    return asyncio.ensure_future(wait())
+
+
+def as_answer(outcome: asyncio.Future[Any]) -> Awaitable[Any]:
+    async def ask() -> Any:
+        other = await Server.astart()
+        return await GenServer.acall(other, lambda _: outcome)
+
+    return ask()
+
+
+KINDS = pytest.mark.parametrize("kind", [as_future, as_task, as_answer, Own])
+
+
+@KINDS
+def test_it_gets_the_result(run, kind):
+    async def main() -> None:
+        pid = await Server.astart()
+        outcome = asyncio.get_running_loop().create_future()
+        calling = asyncio.ensure_future(GenServer.acall(pid, lambda _: kind(outcome)))
+        await asyncio.sleep(0)
+        outcome.set_result("result")
+        assert await calling == "result"
+
+    run(main)
+
+
+@pytest.mark.parametrize("kind", [as_future, as_task, Own])
+def test_an_error_is_raised_where_it_waits(run, kind):
+    async def main() -> None:
+        pid = await Server.astart()
+        outcome = asyncio.get_running_loop().create_future()
+
+        async def wait(_: Any) -> str:
+            with pytest.raises(LookupError, match="none"):
+                await kind(outcome)
+            return "goes on"
+
+        calling = asyncio.ensure_future(GenServer.acall(pid, wait))
+        await asyncio.sleep(0)
+        outcome.set_exception(LookupError("none"))
+        assert await calling == "goes on"
+
+    run(main)
+
+
+@KINDS
+def test_it_is_cancelled_when_the_server_is_killed(run, kind):
+    async def main() -> None:
+        pid = await Server.astart()
+        outcome = asyncio.get_running_loop().create_future()
+        ended: list[type[BaseException]] = []
+
+        async def wait(_: Any) -> None:
+            try:
+                await kind(outcome)
+            except BaseException as error:
+                ended.append(type(error))
+                raise
+
+        GenServer.acast(pid, wait)
+        await asyncio.sleep(0)
+        process.exit(pid, "kill")
+        while not pid.left:
+            await asyncio.sleep(0)
+        assert ended == [asyncio.CancelledError]
+        assert outcome.cancelled() is (kind is not as_answer)
+
+    run(main)
+
+
+def next_turn(_: asyncio.Future[Any]) -> Awaitable[None]:
+    return asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("kind", [as_future, as_task, as_answer, Own, next_turn])
+def test_a_cancellation_in_the_first_step_is_met_at_the_first_wait_and_counts_once(run, kind):
+    async def main() -> None:
+        pid = await Server.astart()
+        outcome = asyncio.get_running_loop().create_future()
+
+        async def cancel_and_wait(_: Any) -> int:
+            me = asyncio.current_task()
+            assert me is not None
+            me.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await kind(outcome)
+            if sys.version_info < (3, 11):
+                return 0
+            return me.uncancel()
+
+        assert await GenServer.acall(pid, cancel_and_wait) == 0
+        assert await GenServer.acall(pid, "lives on") == "lives on"
+
+    run(main)
+
+
+def test_a_cancellation_in_a_step_that_waits_for_nothing_ends_the_server(run):
+    async def main() -> None:
+        pid = await Server.astart()
+        watch = await asyncio.to_thread(Watch, pid)
+
+        def cancel(_: Any) -> str:
+            me = asyncio.current_task()
+            assert me is not None
+            me.cancel()
+            return "answer"
+
+        assert await GenServer.acall(pid, cancel) == "answer"
+        [reason] = await asyncio.to_thread(watch.reasons)
+        assert isinstance(reason, Crash)
+        assert isinstance(reason.exception, asyncio.CancelledError)
+
+    run(main)
+
+
+def test_a_server_that_kills_itself_in_the_first_step_is_cancelled_where_it_waits(run):
+    async def main() -> None:
+        pid = await Server.astart()
+        cancelled: list[str] = []
+
+        async def die_and_wait(server: Any) -> None:
+            await asyncio.to_thread(process.exit, server.pid, "kill")
+
+        async def die_here_and_wait(server: Any) -> None:
+            server.pid.signal(None, "kill", direct=True)
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                cancelled.append("cancelled")
+                raise
+
+        with pytest.raises(ServerExit):
+            await GenServer.acall(pid, die_here_and_wait)
+        while not pid.left:
+            await asyncio.sleep(0)
+        assert cancelled == ["cancelled"]
+        other = await Server.astart()
+        with pytest.raises(ServerExit):
+            await GenServer.acall(other, die_and_wait)
+
+    run(main)
+
+
+def test_what_belongs_to_another_loop_is_refused_where_it_is_awaited(run):
+    async def main() -> None:
+        pid = await Server.astart()
+        other = asyncio.new_event_loop()
+
+        async def wait(_: Any) -> str:
+            with pytest.raises(RuntimeError, match="attached to a different loop"):
+                await other.create_future()
+            return "goes on"
+
+        assert await GenServer.acall(pid, wait) == "goes on"
+        other.close()
+
+    run(main)
+
+
+def test_a_callback_may_return_anything_that_can_be_awaited(run):
+    class Returning(Server):
+        def handle_call(self, message: Any, from_: Any, state: Any) -> Any:
+            return Own(message)
+
+    async def main() -> None:
+        pid = await Returning.astart()
+        outcome = asyncio.get_running_loop().create_future()
+        calling = asyncio.ensure_future(GenServer.acall(pid, outcome))
+        await asyncio.sleep(0)
+        outcome.set_result(Reply("later", None))
+        assert await calling == "later"
+        assert await GenServer.acall(pid, outcome) == "later"
+
+    run(main)
+
+
+def test_who_waits_for_an_answer_goes_on_in_the_turn_that_gives_it(run):
+    order: list[str] = []
+
+    async def main() -> None:
+        pid = await Server.astart()
+        gate = asyncio.get_running_loop().create_future()
+
+        async def ask(name: str, message: Any) -> None:
+            await GenServer.acall(pid, message)
+            order.append(name)
+
+        asking = [
+            asyncio.ensure_future(ask("first", lambda _: gate)),
+            asyncio.ensure_future(ask("second", "at once")),
+        ]
+        await asyncio.sleep(0)
+        gate.set_result(None)
+        asyncio.get_running_loop().call_soon(order.append, "later")
+        await asyncio.gather(*asking)
+        assert order == ["first", "second", "later"]
+
+    run(main)
+
+
+def test_an_interrupt_of_one_who_was_answered_keeps_no_answer_from_the_others():
+    loop = asyncio.new_event_loop()
+
+    async def interrupted(pid: Pid, gate: Any) -> None:
+        await GenServer.acall(pid, lambda _: gate)
+        raise KeyboardInterrupt
+
+    async def main() -> asyncio.Future[Any]:
+        pid = await Server.astart()
+        gate = loop.create_future()
+        first = asyncio.ensure_future(interrupted(pid, gate))
+        second = asyncio.ensure_future(GenServer.acall(pid, "second"))
+        await asyncio.sleep(0)
+        gate.set_result(None)
+        await asyncio.sleep(0)
+        await first
+        return second
+
+    running = loop.create_task(main())
+    with pytest.raises(KeyboardInterrupt):
+        loop.run_until_complete(running)
+    with pytest.raises(KeyboardInterrupt):
+        loop.run_until_complete(running)
+    [second] = asyncio.all_tasks(loop)
+    assert loop.run_until_complete(second) == "second"
+    loop.run_until_complete(loop.shutdown_asyncgens())
+    loop.close()
 
 
 # Ends

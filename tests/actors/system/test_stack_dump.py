@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import sys
@@ -100,6 +101,36 @@ def test_a_server_is_shown_where_its_callback_is(kind: type[Pooled], gate: Gate)
     gate.let_go()
     caller.join()
     pid.stop()
+
+
+@with_stacks
+@pytest.mark.parametrize("stands", [True, False], ids=["runs", "waits"])
+def test_a_server_is_shown_where_the_first_step_of_its_callback_is(stands: bool) -> None:
+    """Which is taken inside the step of its caller."""
+    shown: list[str] = []
+
+    class Here(OnLoop):
+        async def in_a_coroutine(self, gate: Any) -> None:
+            if stands:
+                shown.append(seen()[0][str(self.pid)])
+            await gate
+
+    async def main() -> None:
+        pid = await Here.astart(name="here")
+        gate = asyncio.get_running_loop().create_future()
+        calling = asyncio.ensure_future(GenServer.acall(pid, gate))
+        await asyncio.sleep(0)
+        shown.append(seen()[0][str(pid)])
+        gate.set_result(None)
+        await calling
+
+    asyncio.run(main())
+    assert ("on thread" in shown[0]) is stands
+    assert "its task waits:\n" in shown[-1]
+    for each in shown:
+        assert each.startswith("server of class Here, name 'here', running, 0 in its mailbox\n")
+        assert "in in_a_coroutine\n" in each
+        assert "in main\n" not in each, "its own part of the stack only"
 
 
 def test_an_idle_server_is_shown_without_a_stack() -> None:
