@@ -29,6 +29,7 @@ from .runtime.loop_bells import Bells, bells_of, finish, in_step_of
 from .runtime.loop_watch import watch_loop
 from .runtime.parking import LoopBell, Waiter, check_timeout, park
 from .runtime.pool import Worker
+from .runtime.see_through import hidden_task, see_through
 from .runtime.thread_state import (
     ThreadState,
     check_alive,
@@ -38,11 +39,14 @@ from .runtime.thread_state import (
     task_of,
     tasks,
 )
+from .servers.asking import ask_or_undo
 from .servers.bounded import has_room, offer, when_room
 from .servers.library_server import LibraryServer
+from .servers.serving import departed
 from .system.isolation import Snapshot, ask_to_stop, at_work, take_leave_of
 from .tasks.spawned import spawn
-from .tasks.task import work_for
+from .tasks.task import end_task, work_for
+from .tasks.task_stream import AsyncResults, make_astream
 from .vocabulary.child_spec import split_fields, without_arguments
 from .vocabulary.messages import Notice
 from .vocabulary.pykka_types import constructed_by
@@ -51,6 +55,7 @@ __all__ = [
     "FORK_ADVICE",
     "FREE_THREADED",
     "Alarm",
+    "AsyncResults",
     "Bells",
     "Bursts",
     "Cast",
@@ -66,6 +71,7 @@ __all__ = [
     "ThreadState",
     "Waiter",
     "Worker",
+    "ask_or_undo",
     "ask_to_stop",
     "at_work",
     "bells_of",
@@ -78,15 +84,19 @@ __all__ = [
     "current",
     "current_if_any",
     "dead_but_running",
+    "departed",
+    "end_task",
     "finish",
     "first_use",
     "former_of",
     "has_room",
+    "hidden_task",
     "in_step_of",
     "increase",
     "kernel",
     "local",
     "lock",
+    "make_astream",
     "nobody",
     "offer",
     "owner",
@@ -96,6 +106,7 @@ __all__ = [
     "remove_all",
     "remove_empty",
     "replace",
+    "see_through",
     "spawn",
     "split_fields",
     "stay",

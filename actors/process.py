@@ -15,10 +15,12 @@ import attrs
 
 from .processes import ambient as context
 from .processes import resources
+from .processes.amonitor import Monitor
 from .processes.death_waits import Deaths
 from .processes.links import tie
 from .processes.mailbox import System, take_plain
 from .processes.names import names, remove_name, take_name
+from .processes.offloaded import acting, owner
 from .processes.pid import Pid, table
 from .processes.resolving import nobody, resolve
 from .processes.resolving import whereis as _whereis
@@ -30,15 +32,17 @@ from .servers.dispatch import ServerPid
 from .servers.inline import InlinePid
 from .servers.runnable import RunnablePid
 from .tasks.spawned import spawn as _spawn
-from .vocabulary.errors import CallTimeout, NoProcess, no_process
+from .vocabulary.errors import CallTimeout, NoProcess, ServerExit, no_process
 from .vocabulary.messages import DONE, NOTHING, Done, Down, Ref
-from .vocabulary.reasons import FORKED, NOPROC, Crash, ExitRequest
+from .vocabulary.reasons import FORKED, NOPROC, NORMAL, Crash, ExitRequest
 
 __all__ = [
     "Info",
+    "Monitor",
     "Straggler",
     "Timer",
     "alive",
+    "amonitor",
     "areceive",
     "asend",
     "callers",
@@ -75,13 +79,15 @@ T = TypeVar("T")
 
 
 def current() -> Pid:
-    """The Pid of whoever runs this code.
+    """The Pid of whoever runs this code. On a thread of a pool (``asyncio.to_thread``, ``run_in_executor``,
+    anyio's threads) that is the task, or the server with coroutines, that waits for the call.
 
     Raises:
         Killed: the code belongs to a process that is dead.
         ServerExit: this thread or task got an exit signal (once; it goes on as a new process).
     """
-    return context.current()
+    me = context.current()
+    return acting() if me.pooled else me
 
 
 def spawn(function: Callable[..., Any], *args: Any) -> Pid:
@@ -117,7 +123,7 @@ def exit(target: object, reason: object = NOTHING) -> None:
     check_alive()
     if reason is NOTHING:
         raise ExitRequest(target)
-    sender = context.current()
+    sender = acting()
     pid = _whereis(target)
     if pid is not None:
         pid.signal(sender, reason, direct=True)
@@ -136,7 +142,7 @@ def link(other: object) -> None:
     Semantics: Erlang ``link/1``.
     """
     check_alive()
-    me = context.current()
+    me = acting()
     pid = _not_stale(resolve(other))
     # The second look is for one that dies in between. One that traps exits may be told the true reason.
     if (not me.trap_exit and pid is not me and pid.dead) or not tie(me, pid):
@@ -155,14 +161,14 @@ def callers() -> tuple[Pid, ...]:
     Semantics: Elixir's ``$callers``, which Task keeps (as opposed to ``$ancestors``, who started whom).
     """
     check_alive()
-    found: tuple[Pid, ...] = context.current()._ties.get("callers", ())
+    found: tuple[Pid, ...] = acting()._ties.get("callers", ())
     return found
 
 
 def unlink(other: object) -> None:
     """Untie them; an Exited that is in the mailbox already stays."""
     check_alive()
-    me = context.current()
+    me = acting()
     pid = _whereis(other) if not isinstance(other, Pid) else other
     if pid is not None:
         me.remove_link(pid)
@@ -173,7 +179,7 @@ def monitor(server: object) -> Ref:
     (``"noproc"``) when it is already.
     """
     check_alive()
-    me = context.current()
+    me = acting()
     if isinstance(server, Pid):
         pid: Pid | None = server
     else:
@@ -184,6 +190,26 @@ def monitor(server: object) -> Ref:
     else:
         _not_stale(pid).add_monitor(ref)
     return ref
+
+
+def amonitor(server: object) -> Monitor:
+    """Watch a process from a coroutine: ``down = await process.amonitor(server)`` returns when it is dead, at
+    once (``"noproc"``) when it is already.
+
+    The watch begins with the call, so nothing is missed before the ``await``; nothing of it comes into the
+    mailbox. It ends with the death, when nobody refers to it any more, with ``stop()``, and with the block of
+    ``async with process.amonitor(server) as monitor:``. An ``await`` that is cancelled ends that wait only;
+    for a limited one use ``asyncio.timeout`` or ``asyncio.wait_for``.
+
+    Args:
+        server: a Pid or a name.
+
+    Returns:
+        The monitor: awaiting it, any number of times, gives the ``Down(ref, pid, reason)``.
+    """
+    check_alive()
+    pid = server if isinstance(server, Pid) else _whereis(server)
+    return Monitor(None if pid is None else _not_stale(pid))
 
 
 def demonitor(ref: Ref, flush: bool = False) -> bool:
@@ -204,7 +230,7 @@ def demonitor(ref: Ref, flush: bool = False) -> bool:
         # It has fired, but whoever carries the death out may not have delivered it yet: then it is thrown
         # away on arrival.
         ref.flushed = True
-        take_plain(context.current(), lambda message: isinstance(message, Down) and message.ref is ref)
+        take_plain(acting(), lambda message: isinstance(message, Down) and message.ref is ref)
     return stopped
 
 
@@ -335,7 +361,7 @@ def read_timer(timer: Timer) -> float | None:
 def trap_exit(value: bool = True) -> bool:
     """Have exit signals come as ``Exited`` messages instead of dying of them; returns the former setting."""
     check_alive()
-    me = context.current()
+    me = acting()
     before, me.trap_exit = me.trap_exit, bool(value)
     return before
 
@@ -464,35 +490,55 @@ def receive(matching: Callable[[Any], bool] | None = None, timeout: float | None
 
     Raises:
         CallTimeout: no such message came in time.
+        ServerExit: this thread of a pool works for a task that has ended.
         BlockingInLoop: inside an event loop (where a wait would stop it), unless the message is there
-        already.
+        already; use ``areceive``.
     """
     check_alive()
     check_timeout(timeout)
-    me = context.current()
+    me = _receiver()
     deadline = None if timeout is None else time.monotonic() + timeout
     while True:
         found, message = take_plain(me, matching)
         if found:
             # Not what was sent after the exit signal that has ended it meanwhile.
             if me._fate:
-                me.meet_death()
+                _meet_death_of(me)
             return message
         left = None if deadline is None else deadline - time.monotonic()
         if left is not None and left <= 0:
             raise CallTimeout(f"no matching message within {timeout:g} s")
         if isinstance(me, InlinePid):
             raise RuntimeError(f"{me} promised not to block (blocking = False), so it cannot wait in receive")
-        forbid_loop("process.receive", "messages.get()  # messages = asyncio.Queue()")
+        forbid_loop("process.receive", "process.areceive(...)")
 
         def register(waiter: Waiter) -> bool:
-            me.receiver = waiter
-            return bool(me._inbox)
+            # The death wakes what is parked: here for a task that this thread works for, too.
+            me.receiver = me.parked = waiter
+            return bool(me._inbox or me._fate)
 
         def unregister(waiter: Waiter) -> None:
-            me.receiver = None
+            me.receiver = me.parked = None
 
         park(register, unregister, left)
+        if me._fate:
+            _meet_death_of(me)
+
+
+def _receiver() -> Pid:
+    """Whose mailbox is read here. Not a thread's whose task has ended: nobody would send anything there."""
+    me = context.current()
+    whose = owner(me) if me.pooled else me
+    if whose is not me and whose.dead:
+        reason = NORMAL if whose.exit_reason is None else whose.exit_reason
+        raise ServerExit(reason, whose, "process.receive on a thread that works for it")
+    return whose
+
+
+def _meet_death_of(me: Pid) -> None:
+    if me is not context.current():
+        raise ServerExit(me.exit_reason, me, "process.receive on a thread that works for it")
+    me.meet_death()
 
 
 async def areceive(matching: Callable[[Any], bool] | None = None, timeout: float | None = None) -> Any:

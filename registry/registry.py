@@ -143,7 +143,19 @@ class Registry(KeyLocking):
         if table.server is None or not table.server.alive:
             table.end()
         else:
+            forbid_loop("Registry.stop", "Registry.astop(...)")
             RegistryServer.stop(table.server, reason, timeout)
+
+    @staticmethod
+    async def astop(registry: str | Pid, reason: object = "normal", timeout: float | None = None) -> None:
+        """The form of `stop` for coroutines."""
+        if dead_but_running:
+            check_alive()
+        table = find(registry)
+        if table.server is None or not table.server.alive:
+            table.end()
+        else:
+            await RegistryServer.astop(table.server, reason, timeout)
 
     # -- the owner's functions ----------------------------------------------------
 

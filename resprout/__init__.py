@@ -99,6 +99,7 @@ if TYPE_CHECKING:
         TaskSupervisor,
         lifespan,
         server,
+        task_group,
     )
     from .throttle import (
         Grant,
@@ -193,6 +194,7 @@ __all__ = [
     "server",
     "supervision",
     "sys",
+    "task_group",
     "telemetry",
     "testing",
     "throttle",
@@ -213,6 +215,7 @@ _NAMES = {
     "supervision": """
         BRUTAL_KILL INFINITY Application Backoff ChildInfo ChildSpec Counts DuplicateChild DynamicSupervisor
         FailedToStartChild NotReady PartitionSupervisor SpecError Supervisor TaskSupervisor lifespan server
+        task_group
     """,
     "throttle": """
         Grant Holder LockInfo LockState Waiter

@@ -31,6 +31,7 @@ from .supervisors.quiescence import NotQuiet, quiesce
 from .supervisors.readiness import NotReady, ready
 from .supervisors.snapshot import TreeNode, tree
 from .supervisors.supervisor import Supervisor
+from .supervisors.task_group import TaskGroup, task_group
 from .supervisors.task_supervisor import TaskSupervisor
 from .supervisors.values import ChildInfo, Counts, FailedToStartChild, Restarting
 from .trees.limits import Limits
@@ -72,6 +73,7 @@ __all__ = [
     "Supervisor",
     "SupervisorEvent",
     "SupervisorSpec",
+    "TaskGroup",
     "TaskSupervisor",
     "TreeNode",
     "WouldNotStop",
@@ -80,6 +82,7 @@ __all__ = [
     "quiesce",
     "ready",
     "server",
+    "task_group",
     "tree",
 ]
 

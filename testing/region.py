@@ -256,7 +256,7 @@ class isolated:  # noqa: N801  # used as a function
 
     def __enter__(self) -> Region:
         check_alive()
-        forbid_loop("with isolated()", "async with isolated():")
+        forbid_loop("with isolated()", "async with isolated(): ...")
         return self._begin()
 
     def __exit__(

@@ -43,6 +43,7 @@ SLOW = (
     "testing/test_plugin",
     "throttle/lock/test_survival",
     "throttle/lock/test_linearizable",
+    "test_async_table",
     "test_benchmarks",
     "test_cli",
     "test_docs",

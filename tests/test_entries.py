@@ -86,10 +86,12 @@ class World:
     done: Future[int]
     timer: process.Timer
     ref: resprout.Ref
+    monitor: process.Monitor
     application: Application
 
 
 REGION: testing.Region = object.__new__(testing.Region)
+GROUP: supervision.TaskGroup = supervision.task_group()
 CLOCK: testing.ManualClock = object.__new__(testing.ManualClock)
 """Neither is open: nobody's code may come so far as to see it."""
 
@@ -108,6 +110,7 @@ CALLS: Mapping[str, Call] = {
     "process.monitor": lambda w: process.monitor(w.echo),
     "process.demonitor": lambda w: process.demonitor(w.ref),
     "process.send": lambda w: process.send("nobody", 1),
+    "process.asend": lambda w: process.asend("nobody", 1),
     "process.send_after": lambda w: process.send_after("nobody", 1, 0.0),
     "process.send_interval": lambda w: process.send_interval("nobody", 1, 1.0),
     "process.read_timer": lambda w: process.read_timer(w.timer),
@@ -125,7 +128,10 @@ CALLS: Mapping[str, Call] = {
     "process.processes": lambda w: process.processes(),
     "process.stragglers": lambda w: process.stragglers(),
     "process.receive": lambda w: process.receive(timeout=0),
-    "process.asend": lambda w: process.asend("nobody", 1),
+    "process.amonitor": lambda w: process.amonitor(w.echo),
+    "Monitor.done": lambda w: w.monitor.done(),
+    "Monitor.__await__": lambda w: next(w.monitor.__await__()),
+    "Monitor.__aenter__": lambda w: w.monitor.__aenter__(),
     "process.areceive": lambda w: process.areceive(timeout=0),
     "process.sleep": lambda w: process.sleep(0),
     "process.info": lambda w: process.info(w.echo),
@@ -184,6 +190,13 @@ CALLS: Mapping[str, Call] = {
     "GenServer.astart_link": lambda w: Echo.astart_link(),
     "Agent.start": lambda w: Agent.start(dict),
     "Agent.start_link": lambda w: Agent.start_link(dict),
+    "GenServer.aserve": lambda w: Echo.aserve(),
+    "Agent.astart": lambda w: Agent.astart(dict),
+    "Agent.astart_link": lambda w: Agent.astart_link(dict),
+    "Agent.aget": lambda w: Agent.aget("nobody", id),
+    "Agent.aupdate": lambda w: Agent.aupdate("nobody", id),
+    "Agent.aget_and_update": lambda w: Agent.aget_and_update("nobody", id),
+    "Agent.acast": lambda w: Agent.acast("nobody", id),
     "Agent.get": lambda w: Agent.get("nobody", id),
     "Agent.update": lambda w: Agent.update("nobody", id),
     "Agent.get_and_update": lambda w: Agent.get_and_update("nobody", id),
@@ -214,6 +227,10 @@ CALLS: Mapping[str, Call] = {
     "Task.await_many": lambda w: Task.await_many([]),
     "Task.yield_": lambda w: Task.yield_(w.task),
     "Task.yield_many": lambda w: Task.yield_many([]),
+    "Task.ayield_": lambda w: Task.ayield_(w.task),
+    "Task.ayield_many": lambda w: Task.ayield_many([]),
+    "Task.ashutdown": lambda w: Task.ashutdown(w.task),
+    "Task.astream": lambda w: Task.astream([], print),
     "Task.shutdown": lambda w: Task.shutdown(w.task),
     "Task.ignore": lambda w: Task.ignore(w.task),
     "Task.done": lambda w: w.task.done(),
@@ -225,43 +242,73 @@ CALLS: Mapping[str, Call] = {
     # supervision
     "Supervisor.start_link": lambda w: Supervisor.start_link([]),
     "Supervisor.astart_link": lambda w: Supervisor.astart_link([]),
+    "SupervisorClient.awhich_children": lambda w: Supervisor.awhich_children("nobody"),
+    "SupervisorClient.acount_children": lambda w: Supervisor.acount_children("nobody"),
+    "Supervisor.astart_child": lambda w: Supervisor.astart_child("nobody", Echo),
     "SupervisorClient.which_children": lambda w: Supervisor.which_children("nobody"),
     "SupervisorClient.count_children": lambda w: Supervisor.count_children("nobody"),
     "Supervisor.start_child": lambda w: Supervisor.start_child("nobody", Echo),
+    "Supervisor.aterminate_child": lambda w: Supervisor.aterminate_child("nobody", 1),
     "Supervisor.terminate_child": lambda w: Supervisor.terminate_child("nobody", 1),
+    "Supervisor.arestart_child": lambda w: Supervisor.arestart_child("nobody", 1),
     "Supervisor.restart_child": lambda w: Supervisor.restart_child("nobody", 1),
+    "Supervisor.adelete_child": lambda w: Supervisor.adelete_child("nobody", 1),
     "Supervisor.delete_child": lambda w: Supervisor.delete_child("nobody", 1),
+    "Supervisor.aget_child_spec": lambda w: Supervisor.aget_child_spec("nobody", 1),
     "Supervisor.get_child_spec": lambda w: Supervisor.get_child_spec("nobody", 1),
     "SupervisorClient.stop": lambda w: Supervisor.stop("nobody"),
     "SupervisorClient.astop": lambda w: Supervisor.astop("nobody"),
     "DynamicSupervisor.start_link": lambda w: DynamicSupervisor.start_link(),
     "DynamicSupervisor.astart_link": lambda w: DynamicSupervisor.astart_link(),
+    "DynamicSupervisor.astart_child": lambda w: DynamicSupervisor.astart_child("nobody", Echo),
     "DynamicSupervisor.start_child": lambda w: DynamicSupervisor.start_child("nobody", Echo),
+    "DynamicSupervisor.aterminate_child": lambda w: DynamicSupervisor.aterminate_child("nobody", "nobody"),
     "DynamicSupervisor.terminate_child": lambda w: DynamicSupervisor.terminate_child("nobody", "nobody"),
+    "DynamicSupervisor.aget_child_spec": lambda w: DynamicSupervisor.aget_child_spec("nobody", "nobody"),
     "DynamicSupervisor.get_child_spec": lambda w: DynamicSupervisor.get_child_spec("nobody", "nobody"),
+    "TaskSupervisor.astart_link": lambda w: TaskSupervisor.astart_link(),
     "TaskSupervisor.start_link": lambda w: TaskSupervisor.start_link(),
+    "TaskSupervisor.aasync_": lambda w: TaskSupervisor.aasync_("nobody", print),
     "TaskSupervisor.async_": lambda w: TaskSupervisor.async_("nobody", print),
+    "TaskSupervisor.aasync_nolink": lambda w: TaskSupervisor.aasync_nolink("nobody", print),
     "TaskSupervisor.async_nolink": lambda w: TaskSupervisor.async_nolink("nobody", print),
+    "TaskSupervisor.astart_child": lambda w: TaskSupervisor.astart_child("nobody", print),
     "TaskSupervisor.start_child": lambda w: TaskSupervisor.start_child("nobody", print),
+    "TaskSupervisor.aterminate_child": lambda w: TaskSupervisor.aterminate_child("nobody", w.echo),
     "TaskSupervisor.terminate_child": lambda w: TaskSupervisor.terminate_child("nobody", w.echo),
+    "TaskSupervisor.achildren": lambda w: TaskSupervisor.achildren("nobody"),
     "TaskSupervisor.children": lambda w: TaskSupervisor.children("nobody"),
+    "TaskSupervisor.astream": lambda w: TaskSupervisor.astream("nobody", [], print),
     "TaskSupervisor.async_stream": lambda w: TaskSupervisor.async_stream("nobody", [], print),
+    "TaskSupervisor.astream_nolink": lambda w: TaskSupervisor.astream_nolink("nobody", [], print),
     "TaskSupervisor.async_stream_nolink": lambda w: TaskSupervisor.async_stream_nolink("nobody", [], print),
+    "TaskSupervisor.astop": lambda w: TaskSupervisor.astop("nobody"),
     "TaskSupervisor.stop": lambda w: TaskSupervisor.stop("nobody"),
+    "PartitionSupervisor.astart_link": lambda w: PartitionSupervisor.astart_link(
+        child_spec=Echo, name="parts"
+    ),
     "PartitionSupervisor.start_link": lambda w: PartitionSupervisor.start_link(child_spec=Echo, name="parts"),
     "PartitionSupervisor.partitions": lambda w: PartitionSupervisor.partitions("nobody"),
+    "PartitionSupervisor.aresize": lambda w: PartitionSupervisor.aresize("nobody", 1),
     "PartitionSupervisor.resize": lambda w: PartitionSupervisor.resize("nobody", 1),
     "PartitionSupervisor.whereis_name": lambda w: PartitionSupervisor.whereis_name(("nobody", 1)),
+    "PartitionSupervisor.awhich_children": lambda w: PartitionSupervisor.awhich_children("nobody"),
     "PartitionSupervisor.which_children": lambda w: PartitionSupervisor.which_children("nobody"),
+    "PartitionSupervisor.acount_children": lambda w: PartitionSupervisor.acount_children("nobody"),
     "PartitionSupervisor.count_children": lambda w: PartitionSupervisor.count_children("nobody"),
+    "PartitionSupervisor.astop": lambda w: PartitionSupervisor.astop("nobody"),
     "PartitionSupervisor.stop": lambda w: PartitionSupervisor.stop("nobody"),
+    "TaskGroup.start_child": lambda w: GROUP.start_child(Echo),
+    "TaskGroup.create_task": lambda w: GROUP.create_task(asyncio.sleep(0)),
+    "TaskGroup.start_soon": lambda w: GROUP.start_soon(asyncio.sleep, 0),
+    "TaskGroup.__aenter__": lambda w: GROUP.__aenter__(),
     "Application.load": lambda w: Application.load("no.yaml"),
     "Application.start": lambda w: w.application.start(),
-    "Application.stop": lambda w: w.application.stop(),
     "Application.astart": lambda w: w.application.astart(),
-    "Application.astop": lambda w: w.application.astop(),
-    "Application.await_": lambda w: w.application.await_(),
     "Application.__aenter__": lambda w: w.application.__aenter__(),
+    "Application.await_": lambda w: w.application.await_(),
+    "Application.astop": lambda w: w.application.astop(),
+    "Application.stop": lambda w: w.application.stop(),
     "Application.wait": lambda w: w.application.wait(),
     "Application.run": lambda w: w.application.run(),
     "supervision.tree": lambda w: supervision.tree("nobody"),
@@ -269,6 +316,7 @@ CALLS: Mapping[str, Call] = {
     "supervision.ready": lambda w: supervision.ready(w.echo),
     # registries
     "Registry.start_link": lambda w: Registry.start_link(keys="unique", name="another"),
+    "Registry.astop": lambda w: Registry.astop("none"),
     "Registry.stop": lambda w: Registry.stop("none"),
     "Registry.register": lambda w: Registry.register("none", 1),
     "Registry.unregister": lambda w: Registry.unregister("none", 1),
@@ -371,7 +419,7 @@ EXCEPTIONS: Mapping[str, str] = {
             throttle.release ex_sleeplock.release Hold.release Registry.unregister_name Via.unregister_name
         """,
         ENDS: "Region.stop_children",
-        GIVES_UP: "Future.cancel Future.remove_done_callback",
+        GIVES_UP: "Future.cancel Future.remove_done_callback Monitor.stop",
         CALLBACK: """
             Callbacks.init Callbacks.handle_call Callbacks.handle_cast Callbacks.handle_info
             Callbacks.handle_continue Callbacks.terminate Callbacks.format_status ActorBase.handle_pykka
@@ -394,6 +442,7 @@ EXCEPTIONS: Mapping[str, str] = {
             resprout.after_fork
         """,
         VALUE: """
+            resprout.task_group
             actors.child_spec throttle.child_spec GenServer.child_spec Task.child_spec Supervisor.child_spec
             DynamicSupervisor.child_spec TaskSupervisor.child_spec PartitionSupervisor.child_spec
             Registry.child_spec Supervisor.init_spec DynamicSupervisor.init_spec Callbacks.is_async
@@ -479,6 +528,7 @@ def world() -> Iterator[World]:
         done=done,
         timer=timer,
         ref=process.monitor(echo),
+        monitor=process.amonitor(echo),
         application=Application(None),  # type: ignore[arg-type]  # never started
     )
     assert process.current() is maker

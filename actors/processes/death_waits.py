@@ -7,16 +7,17 @@ time.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, cast
 
-from ..runtime.parking import park
+from ..runtime.parking import LoopBell, park
 from ..vocabulary.messages import Down, Ref
 from .ambient import current
 
 if TYPE_CHECKING:
-    from ..runtime.parking import Waiter
+    from ..runtime.parking import Parked, Waiter
     from .pid import Pid
 
 
@@ -29,12 +30,13 @@ class Deaths:
         pid: who waits.
     """
 
-    __slots__ = ("_down", "_fate", "_waiter", "_watching", "pid")
+    __slots__ = ("_down", "_fate", "_waiters", "_watching", "pid")
 
     def __init__(self) -> None:
         self.pid = current()
         self._down: deque[Down] = deque()
-        self._waiter: Waiter | None = None
+        # Several coroutines may await the same.
+        self._waiters: tuple[Parked, ...] = ()
         # What a monitor uses of its watcher beside `deliver`: a table to be in, and that it lives.
         self._watching: dict[int, Ref] = {}
         self._fate: tuple[object, ...] = ()
@@ -48,8 +50,7 @@ class Deaths:
     def deliver(self, down: Any) -> None:
         """Be told. Never blocks; safe anywhere."""
         self._down.append(down)
-        waiter = self._waiter
-        if waiter is not None:
+        for waiter in self._waiters:
             waiter.wake()
 
     def take(self, timeout: float | None) -> Down | None:
@@ -69,10 +70,24 @@ class Deaths:
             park(self._register, self._unregister, left)
         return self._down.popleft()
 
+    def look(self) -> Down | None:
+        """The next death, if there is one already."""
+        return self._down.popleft() if self._down else None
+
+    async def await_one(self) -> None:
+        """Wait in a coroutine until there is a death to be looked at."""
+        bell = LoopBell(asyncio.get_running_loop())
+        self._waiters += (bell,)
+        try:
+            if not self._down:
+                await bell
+        finally:
+            self._waiters = tuple(each for each in self._waiters if each is not bell)
+
     def _register(self, waiter: Waiter) -> bool:
         # First known, then looked: a death between the two wakes it or is seen.
-        self._waiter = waiter
+        self._waiters = (waiter,)
         return bool(self._down)
 
     def _unregister(self, waiter: Waiter) -> None:
-        self._waiter = None
+        self._waiters = ()

@@ -26,8 +26,9 @@ from typing import TYPE_CHECKING, Any
 from ..primitives.atomic import FREE_THREADED
 from ..runtime.call_cycles import owner_of
 from ..runtime.kernel import kernel
-from ..runtime.thread_state import local
-from .ambient import process_of
+from ..runtime.resting import Rest
+from ..runtime.thread_state import ASK, local
+from .ambient import current, process_of
 
 if TYPE_CHECKING:
     from .pid import Pid
@@ -42,7 +43,11 @@ NAPS = (0.0, 0.0, 0.0001, 0.001, 0.005, 0.02)
 SHORT = 0.0001
 """What is enough where nothing tells that the call is a task's."""
 
-_SUBMIT = asyncio.BaseEventLoop.run_in_executor.__code__
+_SUBMIT = (
+    asyncio.BaseEventLoop.run_in_executor.__code__,
+    # What is seen of uvloop's, which is no Python.
+    executors.ThreadPoolExecutor.submit.__code__,
+)
 _ITEM = executors._WorkItem.run.__code__
 _GET = queue.Queue.get.__code__
 _ANYIO = "anyio._backends._asyncio"
@@ -103,6 +108,27 @@ def owner(me: Pid) -> Pid:
     return pid
 
 
+def acting(loop: asyncio.AbstractEventLoop | None = ASK) -> Pid:
+    """Return the process as which this code acts: on a thread of a pool the task that waits for its call,
+    while that lives; everywhere else the current process.
+
+    Args:
+        loop: as for ``current_if_any``.
+
+    What is linked, monitored or owned here is so by what lasts as long as the work. The thread goes on with
+    other people's calls, which would meet the exit signals and find the messages.
+
+    Raises:
+        Killed: the code belongs to a process that is dead.
+        ServerExit: this thread or task got an exit signal (once; then it goes on as a new process).
+    """
+    me = current(loop)
+    if not me.pooled:
+        return me
+    whose = owner(me)
+    return me if whose.dead else whose
+
+
 def _submitting() -> bool:
     """Tell whether some loop is just handing a call to a pool: it may be this one.
 
@@ -116,7 +142,7 @@ def _submitting() -> bool:
         for _ in range(DEEP):
             if frame is None:
                 break
-            if frame.f_code is _SUBMIT and ident != _thread.get_ident():
+            if frame.f_code in _SUBMIT and ident != _thread.get_ident():
                 return True
             frame = frame.f_back
     return False
@@ -156,6 +182,9 @@ def _waiting_for(future: Any) -> asyncio.Task[Any] | None:
 def _waiter(future: Any, far: int) -> asyncio.Task[Any] | None:
     for callback in _callbacks(future):
         waiter = getattr(callback, "__self__", None)
+        if isinstance(waiter, Rest):
+            # In the place of its task.
+            waiter = waiter.task
         if isinstance(waiter, asyncio.Task):
             return waiter
         for other in _futures_in(callback):

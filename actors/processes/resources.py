@@ -32,9 +32,10 @@ from ..runtime.closers import closers
 from ..runtime.kernel import Alarm, kernel
 from ..runtime.parking import Waiter, park
 from ..runtime.thread_state import current_if_any
-from ..vocabulary.errors import NotOwned, brief
+from ..vocabulary.errors import NotOwned, ServerExit, brief
 from .ambient import current
 from .closing import Owning, owning_of
+from .offloaded import acting
 
 if TYPE_CHECKING:
     from .pid import Pid
@@ -64,7 +65,8 @@ NOT_CLOSED = ("resprout", "process", "not_closed")
 
 def own(thing: T, close: Callable[..., Any] | None = None) -> T:
     """See ``process.own``."""
-    pid = current_if_any() or current()
+    me = current_if_any() or current()
+    pid = acting() if me.pooled and not me._fate else me
     owning = owning_of(thing, close, pid)
     kernel.ensure()
     closers.ensure()
@@ -73,13 +75,15 @@ def own(thing: T, close: Callable[..., Any] | None = None) -> T:
     _estates[pid.id] = estate
     if pid._fate:
         _have_closed(estate)
+        if pid is not me:
+            raise ServerExit(pid.exit_reason, pid, "process.own on a thread that works for it")
         pid.meet_death()
     return thing
 
 
 def disown(thing: object) -> None:
     """See ``process.disown``."""
-    pid = current()
+    pid = acting()
     estate: Estate | None = pid._ties.get(ESTATE)
     key = ("number", thing) if type(thing) is int else id(thing)
     if estate is None or estate.entries.pop(key, None) is None:

@@ -246,7 +246,9 @@ class Future(FutureBase[T]):
         if timeout is not None:
             check_timeout(timeout)
         if _get_running_loop() is not None:
-            raise BlockingInLoop(f"waiting for {self!r} would block the running event loop; await it instead")
+            raise BlockingInLoop(
+                f"waiting for {self!r} would block the running event loop; use `await future` instead"
+            )
         if not park(self._register, self._unregister, timeout) and not self._box:
             raise CallTimeout(f"no answer within {timeout:g} s" if timeout is not None else "no answer")
 

@@ -49,6 +49,12 @@ class Rest:
         self._cancelled: tuple[object] | None = None
         """It was cancelled while it acted; with which message."""
 
+    @property
+    def task(self) -> asyncio.Task[Any] | None:
+        """Whose it is; None while the task takes a step."""
+        found: asyncio.Task[Any] | None = getattr(self._put_by or self.step, "__self__", None)
+        return found
+
     def __await__(self) -> Generator[Rest, None, None]:
         self._asyncio_future_blocking = True
         yield self
@@ -114,15 +120,23 @@ class Rest:
             task: the one that rests.
             act: called with item; says how the task goes on.
             item: for act.
-            right: gets an element if the task rests again.
+            right: of whoever wants the task to do something; its element is taken, and given back if the task
+                rests again.
+
+        Raises:
+            IndexError: somebody else has taken it.
         """
-        loop, context, step = self._loop, self._context, self.step
+        loop, context = self._loop, self._context
         assert context is not None
-        assert step is not None, "it rests"
+        held = False
         outcome = RESTS
-        self._put_by = step
-        self.step = None
         try:
+            # Taken, noted and given back without a call in between that an interrupt could come behind.
+            del right[0]
+            held = True
+            step = self._put_by = self.step
+            self.step = None
+            assert step is not None, "it rests"
             enter_task(loop, task)
             outcome = context.run(act, item)
             if outcome is STEPS:
@@ -130,13 +144,14 @@ class Rest:
                 self._put_by = None
                 context.run(step, self)
         finally:
-            if outcome is RESTS:
-                self._put_by = None
-                self.step = step
-                right.append(True)
-            enter_task(loop, me)
-            if self._cancelled is not None:
-                self._cancel_again(task)
+            if held:
+                if outcome is RESTS:
+                    if self._put_by is not None:
+                        self.step, self._put_by = self._put_by, None
+                    right += (True,)
+                enter_task(loop, me)
+                if self._cancelled is not None:
+                    self._cancel_again(task)
         return outcome
 
     def wait_for(self, waits: Any) -> bool:

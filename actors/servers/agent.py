@@ -13,8 +13,10 @@ from typing import Any
 
 import attrs
 
+from ..runtime.parking import forbid_loop
 from ..runtime.thread_state import check_alive
-from ..vocabulary.messages import NoReply, Ok, Reply
+from ..vocabulary.errors import BlockingInLoop
+from ..vocabulary.messages import Done, NoReply, Ok, Reply
 from .genserver import GenServer
 from .library_server import LibraryServer
 
@@ -90,29 +92,85 @@ class Agent(LibraryServer):
         """Start a linked agent; raises as GenServer.start_link does."""
         return super().start_link(_callable(arg), name=name, timeout=timeout)
 
+    @classmethod
+    async def astart(cls, arg: Any = None, *, name: Any = None, timeout: float | None = None) -> Any:
+        """The form of start for coroutines."""
+        return await super().astart(_callable(arg), name=name, timeout=timeout)
+
+    @classmethod
+    async def astart_link(cls, arg: Any = None, *, name: Any = None, timeout: float | None = None) -> Any:
+        """The form of start_link for coroutines."""
+        return await super().astart_link(_callable(arg), name=name, timeout=timeout)
+
     @staticmethod
     def get(agent: Any, function: Callable[..., Any], *args: Any, timeout: float | None = 5.0) -> Any:
         """Return ``function(state, *args)``, run inside the agent; a function that raises crashes the
         agent.
         """
-        return GenServer.call(agent, _Get(_callable(function), args), timeout)
+        try:
+            return GenServer.call(agent, _Get(_callable(function), args), timeout)
+        except BlockingInLoop as error:
+            raise _refused("get", error) from None
+
+    @staticmethod
+    async def aget(agent: Any, function: Callable[..., Any], *args: Any, timeout: float | None = 5.0) -> Any:
+        """The form of get for coroutines. The function is a plain one in this form, too."""
+        return await GenServer.acall(agent, _Get(_callable(function), args), timeout)
 
     @staticmethod
     def update(agent: Any, function: Callable[..., Any], *args: Any, timeout: float | None = 5.0) -> None:
         """Make ``function(state, *args)`` the state, and wait for that."""
-        GenServer.call(agent, _Update(_callable(function), args), timeout)
+        try:
+            GenServer.call(agent, _Update(_callable(function), args), timeout)
+        except BlockingInLoop as error:
+            raise _refused("update", error) from None
+
+    @staticmethod
+    async def aupdate(
+        agent: Any, function: Callable[..., Any], *args: Any, timeout: float | None = 5.0
+    ) -> None:
+        """The form of update for coroutines."""
+        await GenServer.acall(agent, _Update(_callable(function), args), timeout)
 
     @staticmethod
     def get_and_update(
         agent: Any, function: Callable[..., Any], *args: Any, timeout: float | None = 5.0
     ) -> Any:
         """The function returns ``(value, new_state)``; returns the value."""
-        return GenServer.call(agent, _GetAndUpdate(_callable(function), args), timeout)
+        try:
+            return GenServer.call(agent, _GetAndUpdate(_callable(function), args), timeout)
+        except BlockingInLoop as error:
+            raise _refused("get_and_update", error) from None
+
+    @staticmethod
+    async def aget_and_update(
+        agent: Any, function: Callable[..., Any], *args: Any, timeout: float | None = 5.0
+    ) -> Any:
+        """The form of get_and_update for coroutines."""
+        return await GenServer.acall(agent, _GetAndUpdate(_callable(function), args), timeout)
 
     @staticmethod
     def cast(agent: Any, function: Callable[..., Any], *args: Any) -> None:  # type: ignore[override]  # its own words
         """Update without waiting."""
         GenServer.cast(agent, _Update(_callable(function), args))
+
+    @staticmethod
+    def acast(agent: Any, function: Callable[..., Any], *args: Any) -> Done:  # type: ignore[override]  # as cast
+        """The form of cast for coroutines: done at once by an agent that is idle, if it runs in the caller
+        (``blocking = False``). There is nothing to await; ``await`` is allowed and does not wait.
+        """
+        return GenServer.acast(agent, _Update(_callable(function), args))
+
+
+def _refused(what: str, refused: BlockingInLoop) -> BlockingInLoop:
+    """The error of a call in an event loop, with the form of what was called. Not looked for before: an agent
+    that never blocks may be called there.
+    """
+    try:
+        forbid_loop(f"Agent.{what}", f"Agent.a{what}(...)")
+    except BlockingInLoop as ours:
+        return ours
+    return refused
 
 
 def _callable(function: Any) -> Any:

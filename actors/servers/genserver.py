@@ -25,6 +25,7 @@ from ..vocabulary.messages import DONE, Done
 from ..vocabulary.pykka_types import ActorBase
 from .callbacks import Answer, Callbacks, Request, State
 from .dispatch import StopRequest, request_stop
+from .serving import serve
 from .starting import astart_server, early_pid, start_server
 
 if TYPE_CHECKING:
@@ -198,6 +199,64 @@ class GenServer(Callbacks[State, Request, Answer], Generic[State, Request, Answe
         """The form of start_link for coroutines."""
         check_alive()
         return await astart_server(cls(), arg, name, timeout, link=True)
+
+    @overload
+    @classmethod
+    async def aserve(
+        cls: type[Starts[None]],
+        *,
+        name: str | Named | None = None,
+        timeout: float | None = None,
+        shutdown: float | None = 5.0,
+        task_status: Any = None,
+    ) -> None: ...
+
+    @overload
+    @classmethod
+    async def aserve(
+        cls: type[Starts[Given]],
+        arg: Given,
+        *,
+        name: str | Named | None = None,
+        timeout: float | None = None,
+        shutdown: float | None = 5.0,
+        task_status: Any = None,
+    ) -> None: ...
+
+    @classmethod
+    async def aserve(
+        cls,
+        arg: Any = None,
+        *,
+        name: Any = None,
+        timeout: float | None = None,
+        shutdown: float | None = 5.0,
+        task_status: Any = None,
+    ) -> None:
+        """Start a server and be it: the coroutine runs as long as the server does, so that a server is a
+        child of an ``asyncio.TaskGroup``: ``group.create_task(Orders.aserve(pool, name="orders"))``.
+
+        When the coroutine is cancelled, as a group does with all of its tasks when one of them has failed,
+        the server is stopped in order (its ``terminate`` runs) before the cancellation goes on; cancelled
+        once more, or when it takes too long, it is killed. It is not started anew: that is what
+        ``resprout.task_group()`` and supervisors do.
+
+        Args:
+            arg: what init gets.
+            name: a local name (str) or a Via, by which others find it.
+            timeout: seconds that init may take, None for ever.
+            shutdown: seconds that it may take to stop, None for ever.
+            task_status: what anyio gives with ``await group.start(Orders.aserve)``, which then returns the
+                Pid when the server has started.
+
+        Raises:
+            ServerExit: it crashed, or was killed. One that ends in order is no error.
+            StartError, AlreadyStarted: as start.
+        """
+        check_alive()
+        pid = await astart_server(cls(), arg, name, timeout, link=False)
+        if pid is not None:
+            await serve(pid, shutdown, task_status)
 
     # -- the client side -----------------------------------------------------
 

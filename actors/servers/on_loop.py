@@ -119,30 +119,42 @@ class LoopPid(RunnablePid):
         ):
             self.deliver(item)
             return
-        try:
-            del run[0]
-        except IndexError:
-            self.deliver(item)
-            return
         state.at_once += 1
         state.steps += 1
         try:
             if self._inbox or self._saved or self._suspended or self._fate or self.in_order:
-                # Others' messages that come meanwhile are not the sender's to pay for.
-                self._budget = 1
-                try:
-                    self.deliver(item)
-                finally:
-                    self._rest.go_on_within(me)
+                self._take_turn_within(me, item)
             else:
+                # A message of our own that was sent before this one would be in the mailbox; others' have no
+                # order with it.
                 self._rest.act_within(me, task, self.begin_item, item, run)
+        except IndexError:
+            self.deliver(item)
         finally:
             state.steps -= 1
             if run and (self._inbox or self._saved or self._urgent or self._fate or self._begun is not None):
                 self._schedule()
 
+    def _take_turn_within(self, me: asyncio.Task[Any], item: Any) -> None:
+        """Have its task take a turn now, as there is more to it than this one message.
+
+        Raises:
+            IndexError: somebody else has the run right.
+        """
+        del self._run[0]
+        # Others' messages that come meanwhile are not the sender's to pay for.
+        self._budget = 1
+        try:
+            self.deliver(item)
+        finally:
+            self._rest.go_on_within(me)
+
     def begin_item(self, item: Any) -> Outcome:
         """Handle a message as far as that goes without a wait."""
+        if self._fate:
+            # As in ServerPid.turn.
+            refuse_unhandled(self, item)
+            return STEPS
         try:
             result = self.invoke(item)
             if result.__class__ is CoroutineType:

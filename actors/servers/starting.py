@@ -6,8 +6,8 @@ import contextvars
 from asyncio import _get_running_loop
 from typing import TYPE_CHECKING, cast
 
-from ..processes.ambient import current
 from ..processes.names import check_name
+from ..processes.offloaded import acting
 from ..processes.pid import Pid, table
 from ..processes.resources import still_closing
 from ..runtime.call import Call
@@ -18,8 +18,9 @@ from ..runtime.parking import check_timeout, forbid_loop
 from ..runtime.thread_state import current_if_any, dead_but_running
 from ..vocabulary.errors import CallTimeout, ServerExit, StartError
 from ..vocabulary.pykka_types import ActorBase
+from ..vocabulary.reasons import SHUTDOWN
 from .bounded import make_bounded
-from .dispatch import Boot, BootCall
+from .dispatch import Boot, BootCall, request_stop
 from .inline import InlinePid
 from .on_loop import LoopPid
 from .pooled import PooledPid
@@ -42,7 +43,8 @@ def start_server(
     kind = type(actor)
     way = way_of(kind)
     if way is not InlinePid:
-        forbid_loop(f"starting {kind.__name__}", f"{kind.__name__}.astart_link(...)")
+        form = "astart_link" if link else "astart"
+        forbid_loop(f"starting {kind.__name__}", f"{kind.__name__}.{form}(...)")
     if name is not None and name.__class__ is not str:
         check_name(name)
     loop = _get_running_loop()
@@ -62,7 +64,8 @@ def start_server(
 async def astart_server(
     actor: Callbacks, arg: object, name: object, timeout: float | None, *, link: bool
 ) -> Pid | None:
-    """Start a server from a coroutine and await the end of its init.
+    """Start a server from a coroutine and await the end of its init. If the coroutine is cancelled meanwhile,
+    nothing of the server is left: it is killed in its init, as when its time is over, or stopped after it.
 
     Raises:
         StartError, AlreadyStarted; TypeError and what else is wrong with the name.
@@ -72,7 +75,17 @@ async def astart_server(
     loop = _get_running_loop()
     pid = prepare(actor, way_of(type(actor)), timeout, loop, link=link)
     boot = send_boot(pid, arg, name, loop, link=link)
-    if not await boot.wait_async(timeout):
+    try:
+        in_time = await boot.wait_async(timeout)
+    except BaseException:
+        if not boot._box:
+            give_up_start(pid)
+        elif not pid._fate:
+            if pid.parent is not None:
+                pid.remove_link(pid.parent)
+            request_stop(pid, SHUTDOWN, None, waits=False)
+        raise
+    if not in_time:
         give_up_start(pid)
         if still_closing(pid):
             await boot.wait_async(None)
@@ -113,7 +126,7 @@ def prepare(
     """Make the process, in a thread in which that loop runs."""
     if timeout is not None:
         check_timeout(timeout)
-    parent = current(loop) if link else None
+    parent = acting(loop) if link else None
     kernel.ensure()
     kind = type(actor)
     pid: RunnablePid

@@ -11,9 +11,10 @@ import contextvars
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from ..processes.ambient import current, ended_afar
+from ..processes.ambient import ended_afar
 from ..processes.links import tie
 from ..processes.mailbox import MailboxPid
+from ..processes.offloaded import acting
 from ..reports import telemetry
 from ..reports.crash_reports import reason_of
 from ..reports.stragglers import caught_up, straggles
@@ -198,7 +199,7 @@ def prepare(
     check_alive()
     if not callable(function):
         raise TypeError(f"expected a callable to spawn, got: {function!r}")
-    parent = current() if link or monitor else current_if_any()
+    parent = acting() if link or monitor else current_if_any()
     kernel.ensure()
     pid: SpawnedPid | CoroutinePid
     if makes_coroutine(function):

@@ -12,21 +12,22 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Any, Literal
 
-from ..processes.ambient import ThreadPid, current
+from ..processes.ambient import ThreadPid
 from ..processes.links import tie
 from ..processes.mailbox import take_plain
+from ..processes.offloaded import acting
 from ..processes.pid import Pid
 from ..runtime.future import Future
 from ..runtime.loop import makes_coroutine
-from ..runtime.parking import check_timeout
+from ..runtime.parking import check_timeout, forbid_loop
 from ..runtime.thread_state import check_alive, current_if_any, runs_here
 from ..vocabulary.child_spec import child_spec as make_child_spec
 from ..vocabulary.errors import CallTimeout, ProcessExit, ResproutError, ServerExit
 from ..vocabulary.messages import Down, Exited, Ref, TaskExit, TaskReply
 from ..vocabulary.reasons import KILL, KILLED, SHUTDOWN, is_orderly
 from .spawned import prepare
-from .task_ends import Ends, deadline_of, wait_until
-from .task_stream import CPUS, StreamOptions, make_stream
+from .task_ends import Ends, await_until, deadline_of, wait_until
+from .task_stream import CPUS, AsyncResults, StreamOptions, make_astream, make_stream
 
 
 class NotOwner(ResproutError):
@@ -105,7 +106,7 @@ class Task:
 
         Semantics: Elixir's ``Task.completed/1``; its pid is None.
         """
-        owner = current()
+        owner = acting()
         ref = Ref(owner, None)
         result: Future[Any] = Future()
         _tell(None, ref, value, result)
@@ -122,7 +123,7 @@ class Task:
     @staticmethod
     def start_link(function: Callable[..., Any], *args: Any) -> Pid:
         """Like start, linked to the current process, as a child of a supervisor is."""
-        return start_task(current(), function, args)
+        return start_task(acting(), function, args)
 
     @staticmethod
     def child_spec(function: Callable[..., Any], *args: Any, **overrides: Any) -> Any:
@@ -139,13 +140,15 @@ class Task:
 
     @staticmethod
     def await_(task: Task, timeout: float | None = 5.0) -> Any:
-        """Wait for the result.
+        """Wait for the result. In a coroutine: ``await task``, where a time to wait is given as for any
+        other awaitable (``asyncio.wait_for(task, 5.0)``).
 
         Args:
             task: of the current process.
             timeout: seconds, None for ever.
 
         Raises:
+            BlockingInLoop: it is not there yet and an event loop runs in this thread.
             CallTimeout: it did not come in time; the task goes on, and may be awaited again.
             ServerExit: the task ended without one.
             NotOwner: another process started it.
@@ -154,6 +157,7 @@ class Task:
         _owned(task)
         # Also when there is nothing to wait for.
         check_timeout(timeout)
+        _may_wait([task], "await_", "task")
         try:
             task._result.wait(timeout)
         except CallTimeout:
@@ -162,7 +166,7 @@ class Task:
 
     @staticmethod
     def await_many(tasks: Iterable[Task], timeout: float | None = 5.0) -> list[Any]:
-        """Wait for all results.
+        """Wait for all results. In a coroutine: ``asyncio.gather(*tasks)``.
 
         Args:
             tasks: of the current process, which is looked at before anything else.
@@ -180,6 +184,7 @@ class Task:
         for task in tasks:
             _owned(task)
         check_timeout(timeout)
+        _may_wait(tasks, "await_many", "asyncio.gather(*tasks)")
         with Ends(tasks) as ends:
             deadline = deadline_of(timeout)
             for left in range(len(ends.waited_for), 0, -1):
@@ -201,7 +206,16 @@ class Task:
         """
         _owned(task)
         check_timeout(timeout)
+        if timeout != 0:
+            _may_wait([task], "yield_", "Task.ayield_(task)")
         return task._take() if wait_until(task._result, deadline_of(timeout)) else None
+
+    @staticmethod
+    async def ayield_(task: Task, timeout: float | None = 5.0) -> Any:
+        """The form of yield_ for coroutines."""
+        _owned(task, beside=True)
+        check_timeout(timeout)
+        return task._take() if await await_until(task._result, deadline_of(timeout)) else None
 
     @staticmethod
     def yield_many(
@@ -226,17 +240,9 @@ class Task:
 
         Semantics: Elixir's ``Task.yield_many/2``.
         """
-        check_alive()
-        tasks = list(tasks)
-        for task in tasks:
-            _owned(task)
-        check_timeout(timeout)
-        if on_timeout not in _LATE:
-            raise ValueError(
-                f"expected on_timeout to be one of {', '.join(map(repr, _LATE))}, got: {on_timeout!r}"
-            )
-        if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
-            raise ValueError(f"expected limit to be a positive integer or None, got: {limit!r}")
+        tasks = _several(tasks, timeout, on_timeout, limit)
+        if timeout != 0:
+            _may_wait(tasks, "yield_many", "Task.ayield_many(tasks)")
         deadline = deadline_of(timeout)
         done: set[Ref] = set()
         with Ends(tasks) as ends:
@@ -245,8 +251,29 @@ class Task:
                 if len(done) >= wanted or (ended := ends.next(deadline)) is None:
                     break
                 done.add(ended.ref)
-        late = _LATE[on_timeout] if len(done) < wanted else _leave
-        return [(task, task._outcome() if task.ref in done else late(task)) for task in tasks]
+        return _outcomes(tasks, done, "nothing" if len(done) >= wanted else on_timeout)
+
+    @staticmethod
+    async def ayield_many(
+        tasks: Iterable[Task],
+        timeout: float | None = 5.0,
+        *,
+        on_timeout: Literal["nothing", "ignore", "kill_task"] = "nothing",
+        limit: int | None = None,
+    ) -> list[tuple[Task, Any]]:
+        """The form of yield_many for coroutines."""
+        tasks = _several(tasks, timeout, on_timeout, limit, beside=True)
+        deadline = deadline_of(timeout)
+        done: set[Ref] = set()
+        with Ends(tasks) as ends:
+            wanted = len(ends.waited_for) if limit is None else min(limit, len(ends.waited_for))
+            while True:
+                if len(done) >= wanted or (ended := await ends.anext(deadline)) is None:
+                    break
+                done.add(ended.ref)
+        if len(done) >= wanted or on_timeout != "kill_task":
+            return _outcomes(tasks, done, "nothing" if len(done) >= wanted else on_timeout)
+        return [(task, task._outcome() if task.ref in done else await _akill_late(task)) for task in tasks]
 
     @staticmethod
     def shutdown(task: Task, timeout: float | None = 5.0) -> Any:
@@ -267,28 +294,33 @@ class Task:
 
         Semantics: Elixir's ``Task.shutdown/2``.
         """
-        me = _owned(task)
+        _owned(task)
         check_timeout(timeout)
-        expected = KILLED if timeout == 0 else SHUTDOWN
-        pid = task.pid
-        if pid is not None:
-            me.remove_link(pid)
-            if not task.done():
-                pid.signal(me, KILL if timeout == 0 else SHUTDOWN, direct=True)
-                try:
-                    task._result.wait(timeout or None)
-                except CallTimeout:
-                    pid.signal(me, KILL, direct=True)
-                    task._result.wait()
-        try:
-            return task._take()
-        except ServerExit as error:
-            reason = error.reason
-            if reason == expected:
-                return None
-            if is_orderly(reason) or reason == KILLED:
-                return TaskExit(reason)
-            raise
+        _tell_to_end(task, KILL if timeout == 0 else SHUTDOWN)
+        # Most die of that at once.
+        _may_wait([task], "shutdown", "Task.ashutdown(task)")
+        if task.pid is not None and not wait_until(task._result, deadline_of(timeout or None)):
+            task.pid.signal(task.owner, KILL, direct=True)
+            task._result.wait()
+        return _shut_down(task, timeout)
+
+    @staticmethod
+    async def ashutdown(task: Task, timeout: float | None = 5.0) -> Any:
+        """The form of shutdown for coroutines. If it is cancelled, the task is killed at once."""
+        _owned(task, beside=True)
+        check_timeout(timeout)
+        _tell_to_end(task, KILL if timeout == 0 else SHUTDOWN)
+        if task.pid is not None:
+            try:
+                in_time = await await_until(task._result, deadline_of(timeout or None))
+            except BaseException:
+                task._kill()
+                raise
+            if not in_time:
+                task.pid.signal(task.owner, KILL, direct=True)
+                # Unless it closes what it owns, that is at once.
+                await await_until(task._result, None)
+        return _shut_down(task, timeout)
 
     @staticmethod
     def ignore(task: Task) -> Any:
@@ -405,8 +437,45 @@ class Task:
                 ``TaskExit(reason)`` is yielded instead, and the stream goes on.
             CallTimeout: an item took too long.
         """
+        check_alive()
         options = StreamOptions(max_concurrency, ordered, timeout, on_timeout, zip_input_on_exit)
+        forbid_loop("Task.async_stream", "async for result in Task.astream(...): ...")
         return make_stream(iterable, function, options, begin_linked)
+
+    @staticmethod
+    def astream(
+        iterable: Iterable[Any],
+        function: Callable[..., Any],
+        *,
+        max_concurrency: int = CPUS,
+        ordered: bool = True,
+        timeout: float | None = 5.0,
+        on_timeout: Literal["exit", "kill_task"] = "exit",
+        zip_input_on_exit: bool = False,
+    ) -> AsyncResults:
+        """``async_stream`` for coroutines: ``async for result in Task.astream(urls, fetch): ...``.
+
+        A coroutine function runs on the loop of the caller, so it may use what belongs to that; a plain one
+        on threads. The tasks end with the loop: when a ``break`` or an exception leaves it, when it is
+        cancelled, and with ``aclose()``. Those that are on this loop are cancelled then, so their ``finally``
+        blocks run in its next turns.
+
+        Args:
+            iterable, function, max_concurrency, ordered, timeout, on_timeout, zip_input_on_exit: as for
+                ``async_stream``.
+
+        Returns:
+            An asynchronous iterator with ``aclose()``.
+
+        Raises:
+            ServerExit, CallTimeout: as ``async_stream``.
+        """
+        options = StreamOptions(max_concurrency, ordered, timeout, on_timeout, zip_input_on_exit)
+
+        async def begin(function: Callable[..., Any], item: Any) -> Task:
+            return begin_linked(function, item)
+
+        return make_astream(iterable, function, options, begin)
 
 
 def begin_linked(function: Callable[..., Any], item: Any) -> Task:
@@ -423,7 +492,7 @@ def begin_task(
     check_alive()
     if not callable(function):
         raise TypeError(f"expected a function, got: {function!r}")
-    owner = current() if owner is None else owner
+    owner = acting() if owner is None else owner
     result: Future[Any] = Future()
     cell: list[tuple[Pid, Ref]] = []
     if makes_coroutine(function):
@@ -447,6 +516,15 @@ def begin_task(
         tie(owner, pid)
     pid.begin()
     return Task(pid, ref, owner, result)
+
+
+def end_task(task: Task, *, take: bool) -> None:
+    """End a task at once, whoever asks, and leave nothing of it with its owner.
+
+    Args:
+        take: whether it is the owner that asks.
+    """
+    task._kill(take=take)
 
 
 def work_for(pid: Pid | None, caller: Pid | None) -> None:
@@ -488,12 +566,18 @@ class _Ending:
         """Nothing more: the result is settled at the logical death."""
 
 
-def _owned(task: Task) -> Pid:
+def _owned(task: Task, *, beside: bool = False) -> Pid:
+    """Refuse others than the owner.
+
+    Args:
+        beside: a coroutine beside it, on the owner's loop, may wait in its place, such as that of
+            ``asyncio.wait_for``.
+    """
     check_alive()
     if not isinstance(task, Task):
         raise TypeError(f"expected a Task, got: {task!r}")
-    me = current()
-    if me is not task.owner:
+    me = acting()
+    if me is not task.owner and not (beside and runs_here(task.owner)):
         raise NotOwner(f"{task} can be awaited by its owner only, not by {me}")
     _not_ignored(task)
     return me
@@ -504,6 +588,56 @@ def _not_ignored(task: Task) -> None:
         raise TaskIgnored(f"{task} was let go with Task.ignore, so nobody can wait for it or shut it down")
 
 
+def _may_wait(tasks: list[Task], what: str, instead: str) -> None:
+    """Refuse to wait for tasks where that would stop an event loop."""
+    if not all(task._result.done() for task in tasks):
+        forbid_loop(f"Task.{what}", instead)
+
+
+def _several(
+    tasks: Iterable[Task], timeout: object, on_timeout: str, limit: object, *, beside: bool = False
+) -> list[Task]:
+    """The arguments of yield_many."""
+    check_alive()
+    tasks = list(tasks)
+    for task in tasks:
+        _owned(task, beside=beside)
+    check_timeout(timeout)
+    if on_timeout not in _LATE:
+        raise ValueError(
+            f"expected on_timeout to be one of {', '.join(map(repr, _LATE))}, got: {on_timeout!r}"
+        )
+    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
+        raise ValueError(f"expected limit to be a positive integer or None, got: {limit!r}")
+    return tasks
+
+
+def _outcomes(tasks: list[Task], done: set[Ref], on_timeout: str) -> list[tuple[Task, Any]]:
+    late = _LATE[on_timeout]
+    return [(task, task._outcome() if task.ref in done else late(task)) for task in tasks]
+
+
+def _tell_to_end(task: Task, reason: str) -> None:
+    pid = task.pid
+    if pid is not None:
+        task.owner.remove_link(pid)
+        if not task.done():
+            pid.signal(task.owner, reason, direct=True)
+
+
+def _shut_down(task: Task, timeout: float | None) -> Any:
+    """What a task that has been told to end has to say."""
+    try:
+        return task._take()
+    except ServerExit as error:
+        reason = error.reason
+        if reason == (KILLED if timeout == 0 else SHUTDOWN):
+            return None
+        if is_orderly(reason) or reason == KILLED:
+            return TaskExit(reason)
+        raise
+
+
 def _leave(task: Task) -> None:
     """Let a task that is late go on as it is."""
 
@@ -511,6 +645,13 @@ def _leave(task: Task) -> None:
 def _kill_late(task: Task) -> Any:
     try:
         return Task.shutdown(task, 0)
+    except ServerExit as error:
+        return TaskExit(error.reason)
+
+
+async def _akill_late(task: Task) -> Any:
+    try:
+        return await Task.ashutdown(task, 0)
     except ServerExit as error:
         return TaskExit(error.reason)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -9,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from ..runtime.future import Future
+from ..runtime.parking import LoopBell
 from ..vocabulary.errors import CallTimeout
 
 if TYPE_CHECKING:
@@ -30,6 +32,19 @@ def wait_until(future: Future[Any], deadline: float | None) -> bool:
     except CallTimeout:
         return False
     return True
+
+
+async def await_until(future: Future[Any], deadline: float | None) -> bool:
+    """The form of wait_until for coroutines; one that is cancelled ends the wait only."""
+    left = None if deadline is None else deadline - time.monotonic()
+    if not future.done() and (left is None or left > 0.0):
+        bell = LoopBell(asyncio.get_running_loop())
+        future.add_done_callback(bell)
+        try:
+            await bell.wait(left)
+        finally:
+            future.remove_done_callback(bell)
+    return future.done()
 
 
 class Awaited(Protocol):
@@ -85,15 +100,30 @@ class Ends(Generic[A]):
     def next(self, deadline: float | None) -> A | None:
         """The next one that has ended; None when the time is over."""
         while True:
-            bell: Future[None] = Future()
-            self._bell = bell
-            while self._ended:
-                task = self._ended.popleft()
-                # Not one that was dropped meanwhile.
-                if self.waited_for.pop(task.ref, None) is not None:
-                    return task
+            bell, task = self._look()
+            if task is not None:
+                return task
             if not wait_until(bell, deadline) and not self._ended:
                 return None
+
+    async def anext(self, deadline: float | None) -> A | None:
+        """The form of next for coroutines."""
+        while True:
+            bell, task = self._look()
+            if task is not None:
+                return task
+            if not await await_until(bell, deadline) and not self._ended:
+                return None
+
+    def _look(self) -> tuple[Future[None], A | None]:
+        """Hang up a new bell, and then see who has ended."""
+        self._bell = bell = Future[None]()
+        while self._ended:
+            task = self._ended.popleft()
+            # Not one that was dropped meanwhile.
+            if self.waited_for.pop(task.ref, None) is not None:
+                return bell, task
+        return bell, None
 
     def drop(self, task: A) -> None:
         """Wait for one no more."""

@@ -15,16 +15,12 @@ from .child_options import (
     refuse_beside_spec,
     spec_of_module,
 )
-from .client import SupervisorClient, ask
+from .client import SupervisorClient, aask, ask, astart, call_quietly
 from .dynamic_server import DynamicSupervisorServer
 from .options import DynamicSpec
 from .self_containment import above
 from .server import Origin
-from .values import (
-    GetChildSpec,
-    StartChild,
-    TerminateChild,
-)
+from .values import GetChildSpec, StartChild, TerminateChild
 
 _OPTIONS: Final = ("strategy", "max_children", "max_restarts", "max_seconds", "extra_arguments")
 
@@ -179,7 +175,14 @@ class DynamicSupervisor(SupervisorClient):
             StartError: It did not start.
         """
         check_alive()
-        return cast("Pid | None", ask(supervisor, StartChild(child_spec(spec))))
+        return cast(
+            "Pid | None", ask(supervisor, StartChild(child_spec(spec)), "DynamicSupervisor.start_child")
+        )
+
+    @staticmethod
+    async def astart_child(supervisor: Any, spec: object) -> Pid | None:
+        """The form of `start_child` for coroutines. If it is cancelled, the child is stopped again."""
+        return cast("Pid | None", await astart(supervisor, spec, _take_back))
 
     @staticmethod
     def terminate_child(supervisor: Any, pid: Any) -> None:
@@ -189,7 +192,15 @@ class DynamicSupervisor(SupervisorClient):
             NotFound: That is not a child of it.
         """
         check_alive()
-        ask(supervisor, TerminateChild(_pid(pid)))
+        ask(supervisor, TerminateChild(_pid(pid)), "DynamicSupervisor.terminate_child")
+
+    @staticmethod
+    async def aterminate_child(supervisor: Any, pid: Any) -> None:
+        """The form of `terminate_child` for coroutines. If it is cancelled, the child is stopped all the
+        same.
+        """
+        check_alive()
+        await aask(supervisor, TerminateChild(_pid(pid)))
 
     @staticmethod
     def get_child_spec(supervisor: Any, pid: Any) -> ChildSpec:
@@ -199,7 +210,13 @@ class DynamicSupervisor(SupervisorClient):
             NotFound: That is not a child of it.
         """
         check_alive()
-        return cast("ChildSpec", ask(supervisor, GetChildSpec(_pid(pid))))
+        return cast("ChildSpec", ask(supervisor, GetChildSpec(_pid(pid)), "DynamicSupervisor.get_child_spec"))
+
+    @staticmethod
+    async def aget_child_spec(supervisor: Any, pid: Any) -> ChildSpec:
+        """The form of `get_child_spec` for coroutines."""
+        check_alive()
+        return cast("ChildSpec", await aask(supervisor, GetChildSpec(_pid(pid))))
 
 
 def _origin(cls: type[DynamicSupervisor], arg: Any, options: dict[str, Any]) -> Origin:
@@ -215,6 +232,11 @@ def _origin(cls: type[DynamicSupervisor], arg: Any, options: dict[str, Any]) -> 
         return Origin(cls, None, spec, above(cls, None))
     refuse_beside_init(cls, DynamicSupervisor, list(options))
     return Origin(cls, arg, None, above(cls, arg))
+
+
+def _take_back(server: Any, spec: ChildSpec, started: Pid | None) -> None:
+    if started is not None:
+        call_quietly(server, TerminateChild(started))
 
 
 def _pid(child: Any) -> Pid:

@@ -11,7 +11,7 @@ import attrs
 from ...actors import ChildSpec, NoProcess, Pid, SpecError, StalePid, child_spec, process, whole_number
 from ...actors.engine import check_alive, nobody
 from .child_options import STARTING, read_options
-from .client import ask
+from .client import aask, ask, blocks
 from .options import Strategy, SupervisorSpec
 from .partition_server import PartitionServer
 from .self_containment import above
@@ -81,12 +81,30 @@ class PartitionSupervisor:
             AlreadyStarted: The name is taken.
         """
         check_alive()
-        read = _checked(child_spec, name, partitions, with_arguments)
-        count = (os.cpu_count() or 1) if partitions is None else partitions
-        children = [_partition(read, number, with_arguments) for number in range(count)]
+        children = _partitions(child_spec, name, partitions, with_arguments)
         spec = SupervisorSpec(children, strategy=strategy, max_restarts=max_restarts, max_seconds=max_seconds)
         origin = Origin(cls, None, spec, above(cls, spec))
         return PartitionServer.launch(origin, name=name, timeout=timeout)
+
+    @classmethod
+    async def astart_link(
+        cls,
+        *,
+        child_spec: object,
+        name: Any,
+        partitions: int | None = None,
+        with_arguments: WithArguments | None = None,
+        strategy: Strategy = "one_for_one",
+        max_restarts: int = 3,
+        max_seconds: float = 5.0,
+        timeout: float | None = None,
+    ) -> Any:
+        """The form of `start_link` for coroutines."""
+        check_alive()
+        children = _partitions(child_spec, name, partitions, with_arguments)
+        spec = SupervisorSpec(children, strategy=strategy, max_restarts=max_restarts, max_seconds=max_seconds)
+        origin = Origin(cls, None, spec, above(cls, spec))
+        return await PartitionServer.alaunch(origin, name=name, timeout=timeout)
 
     @classmethod
     def child_spec(cls, options: Mapping[str, Any] | None = None, /, **more: Any) -> ChildSpec:
@@ -143,7 +161,15 @@ class PartitionSupervisor:
         """
         check_alive()
         whole_number(_OWNER, "partitions", partitions)
-        return cast("int", ask(_server(supervisor).pid, Resize(partitions)))
+        request = Resize(partitions)
+        return cast("int", ask(_server(supervisor).pid, request, "PartitionSupervisor.resize"))
+
+    @staticmethod
+    async def aresize(supervisor: Any, partitions: int) -> int:
+        """The form of `resize` for coroutines. If it is cancelled, the number is changed all the same."""
+        check_alive()
+        whole_number(_OWNER, "partitions", partitions)
+        return cast("int", await aask(_server(supervisor).pid, Resize(partitions)))
 
     @staticmethod
     def whereis_name(term: tuple[Any, Any]) -> Pid | None:
@@ -172,17 +198,35 @@ class PartitionSupervisor:
     @staticmethod
     def which_children(supervisor: Any) -> list[ChildInfo]:
         """Lists the partitions; their ids are their numbers."""
+        blocks("PartitionSupervisor.which_children")
         return Supervisor.which_children(supervisor)
+
+    @staticmethod
+    async def awhich_children(supervisor: Any) -> list[ChildInfo]:
+        """The form of `which_children` for coroutines."""
+        return await Supervisor.awhich_children(supervisor)
 
     @staticmethod
     def count_children(supervisor: Any) -> Counts:
         """Counts the partitions."""
+        blocks("PartitionSupervisor.count_children")
         return Supervisor.count_children(supervisor)
+
+    @staticmethod
+    async def acount_children(supervisor: Any) -> Counts:
+        """The form of `count_children` for coroutines."""
+        return await Supervisor.acount_children(supervisor)
 
     @staticmethod
     def stop(supervisor: Any, reason: object = "normal", timeout: float | None = None) -> None:
         """Stops the supervisor with all its partitions and waits for that; see `Supervisor.stop`."""
+        blocks("PartitionSupervisor.stop")
         Supervisor.stop(supervisor, reason, timeout)
+
+    @staticmethod
+    async def astop(supervisor: Any, reason: object = "normal", timeout: float | None = None) -> None:
+        """The form of `stop` for coroutines."""
+        await Supervisor.astop(supervisor, reason, timeout)
 
 
 def _checked(spec: object, name: Any, partitions: object, with_arguments: object) -> ChildSpec:
@@ -201,6 +245,14 @@ def _checked(spec: object, name: Any, partitions: object, with_arguments: object
         problem = f"expected a function (arguments, number) -> arguments, got: {with_arguments!r}"
         raise SpecError(_OWNER, "with_arguments", problem)
     return child_spec(spec)
+
+
+def _partitions(
+    spec: object, name: Any, partitions: int | None, with_arguments: WithArguments | None
+) -> list[ChildSpec]:
+    read = _checked(spec, name, partitions, with_arguments)
+    count = (os.cpu_count() or 1) if partitions is None else partitions
+    return [_partition(read, number, with_arguments) for number in range(count)]
 
 
 def _partition(spec: ChildSpec, number: int, with_arguments: WithArguments | None) -> ChildSpec:

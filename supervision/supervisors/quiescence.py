@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Final
 
-from ...actors import Pid, ResproutError, process
+from ...actors import Pid, ResproutError, forbid_loop, process
 from ...actors.engine import check_alive
 from .snapshot import children_of
 
@@ -31,8 +31,10 @@ def quiesce(timeout: float = 10.0) -> None:
 
     Raises:
         NotQuiet: Something still goes on.
+        BlockingInLoop: An event loop runs in this thread.
     """
     check_alive()
+    forbid_loop("quiesce", "asyncio.to_thread(quiesce, timeout)")
     deadline = time.monotonic() + timeout
     pause = 0.0
     before: dict[Pid, int] | None = None

@@ -15,7 +15,7 @@ from .child_options import (
     refuse_beside_spec,
     spec_of_module,
 )
-from .client import SupervisorClient, ask
+from .client import SupervisorClient, aask, ask, astart, call_quietly
 from .options import AutoShutdown, Strategy, SupervisorSpec
 from .self_containment import above, check_cycles
 from .server import Origin
@@ -29,6 +29,10 @@ from .values import (
 )
 
 _OPTIONS: Final = ("strategy", "max_restarts", "max_seconds", "auto_shutdown")
+
+
+def _take_back(server: Any, spec: ChildSpec, started: Pid | None) -> None:
+    call_quietly(server, TerminateChild(spec.id), DeleteChild(spec.id))
 
 
 class Supervisor(SupervisorClient):
@@ -192,7 +196,14 @@ class Supervisor(SupervisorClient):
             StartError: It did not start; it is not listed.
         """
         check_alive()
-        return cast("Pid | None", ask(supervisor, StartChild(child_spec(spec))))
+        return cast("Pid | None", ask(supervisor, StartChild(child_spec(spec)), "Supervisor.start_child"))
+
+    @staticmethod
+    async def astart_child(supervisor: Any, spec: object) -> Pid | None:
+        """The form of `start_child` for coroutines. If it is cancelled, the child is stopped again, and not
+        listed.
+        """
+        return cast("Pid | None", await astart(supervisor, spec, _take_back))
 
     @staticmethod
     def terminate_child(supervisor: Any, id: Any) -> None:
@@ -202,7 +213,15 @@ class Supervisor(SupervisorClient):
             NotFound: There is no child with that id.
         """
         check_alive()
-        ask(supervisor, TerminateChild(hashable(id)))
+        ask(supervisor, TerminateChild(hashable(id)), "Supervisor.terminate_child")
+
+    @staticmethod
+    async def aterminate_child(supervisor: Any, id: Any) -> None:
+        """The form of `terminate_child` for coroutines. If it is cancelled, the child is stopped all the
+        same.
+        """
+        check_alive()
+        await aask(supervisor, TerminateChild(hashable(id)))
 
     @staticmethod
     def restart_child(supervisor: Any, id: Any) -> Pid | None:
@@ -217,7 +236,15 @@ class Supervisor(SupervisorClient):
             StartError: It did not start; it stays listed.
         """
         check_alive()
-        return cast("Pid | None", ask(supervisor, RestartChild(hashable(id))))
+        return cast("Pid | None", ask(supervisor, RestartChild(hashable(id)), "Supervisor.restart_child"))
+
+    @staticmethod
+    async def arestart_child(supervisor: Any, id: Any) -> Pid | None:
+        """The form of `restart_child` for coroutines. If it is cancelled, the child is started all the
+        same.
+        """
+        check_alive()
+        return cast("Pid | None", await aask(supervisor, RestartChild(hashable(id))))
 
     @staticmethod
     def delete_child(supervisor: Any, id: Any) -> None:
@@ -228,7 +255,13 @@ class Supervisor(SupervisorClient):
             Running: It runs, or (as `Restarting`) is about to.
         """
         check_alive()
-        ask(supervisor, DeleteChild(hashable(id)))
+        ask(supervisor, DeleteChild(hashable(id)), "Supervisor.delete_child")
+
+    @staticmethod
+    async def adelete_child(supervisor: Any, id: Any) -> None:
+        """The form of `delete_child` for coroutines."""
+        check_alive()
+        await aask(supervisor, DeleteChild(hashable(id)))
 
     @staticmethod
     def get_child_spec(supervisor: Any, id: Any) -> ChildSpec:
@@ -238,7 +271,13 @@ class Supervisor(SupervisorClient):
             NotFound: There is no child with that id.
         """
         check_alive()
-        return cast("ChildSpec", ask(supervisor, GetChildSpec(hashable(id))))
+        return cast("ChildSpec", ask(supervisor, GetChildSpec(hashable(id)), "Supervisor.get_child_spec"))
+
+    @staticmethod
+    async def aget_child_spec(supervisor: Any, id: Any) -> ChildSpec:
+        """The form of `get_child_spec` for coroutines."""
+        check_alive()
+        return cast("ChildSpec", await aask(supervisor, GetChildSpec(hashable(id))))
 
 
 def _origin(cls: type[Supervisor], children: Any, options: dict[str, Any]) -> Origin:

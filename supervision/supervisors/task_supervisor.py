@@ -13,17 +13,21 @@ from ...actors import (
     StreamOptions,
     Task,
     begin_task,
+    child_spec,
+    forbid_loop,
     make_stream,
     process,
     start_task,
 )
-from ...actors.engine import check_alive
+from ...actors.engine import AsyncResults, check_alive, end_task, make_astream
 from .child_options import read_options
+from .client import aask, blocks
 from .dynamic_server import DynamicSupervisorServer
 from .dynamic_supervisor import DynamicSupervisor
 from .options import DynamicSpec
 from .self_containment import above
 from .server import Origin
+from .values import StartChild
 
 _OPTIONS: Final = ("max_children", "max_restarts", "max_seconds")
 _CPUS: Final = os.cpu_count() or 1
@@ -75,6 +79,22 @@ class TaskSupervisor:
         return pid
 
     @classmethod
+    async def astart_link(
+        cls,
+        name: Any = None,
+        max_children: int | None = None,
+        *,
+        max_restarts: int = 3,
+        max_seconds: float = 5.0,
+    ) -> Pid:
+        """The form of `start_link` for coroutines. Coroutine functions then run on this event loop."""
+        check_alive()
+        spec = DynamicSpec(max_children=max_children, max_restarts=max_restarts, max_seconds=max_seconds)
+        origin = Origin(cls, None, spec, above(cls, spec))
+        pid: Pid = await DynamicSupervisorServer.alaunch(origin, name=name)
+        return pid
+
+    @classmethod
     def child_spec(cls, options: Any = None, /, **more: Any) -> ChildSpec:
         """The spec of a task supervisor as a child of another supervisor.
 
@@ -106,7 +126,17 @@ class TaskSupervisor:
         Raises:
             MaxChildren: There are too many tasks already.
         """
+        blocks("TaskSupervisor.async_")
         return _start(supervisor, function, args, shutdown, link=True)
+
+    @staticmethod
+    async def aasync_(
+        supervisor: Any, function: Callable[..., Any], *args: Any, shutdown: Any = None
+    ) -> Task:
+        """The form of `async_` for coroutines: the task, when it has started. If it is cancelled, the task is
+        killed. A coroutine function runs on the loop in which the supervisor, or its tree, was started.
+        """
+        return await _astart(supervisor, function, args, shutdown, link=True)
 
     @staticmethod
     def async_nolink(supervisor: Any, function: Callable[..., Any], *args: Any, shutdown: Any = None) -> Task:
@@ -114,7 +144,15 @@ class TaskSupervisor:
 
         Args, Raises: as `async_`.
         """
+        blocks("TaskSupervisor.async_nolink")
         return _start(supervisor, function, args, shutdown, link=False)
+
+    @staticmethod
+    async def aasync_nolink(
+        supervisor: Any, function: Callable[..., Any], *args: Any, shutdown: Any = None
+    ) -> Task:
+        """The form of `async_nolink` for coroutines; see `aasync_`."""
+        return await _astart(supervisor, function, args, shutdown, link=False)
 
     @staticmethod
     def start_child(
@@ -136,10 +174,20 @@ class TaskSupervisor:
         Raises:
             MaxChildren: There are too many tasks already.
         """
-        # Runs in the supervisor; the task works for who asked for it, also when it is started again.
-        start = (start_task, (process.current(), function, args))
-        spec = {"id": Task, "start": start, "restart": restart, "shutdown": shutdown}
-        return DynamicSupervisor.start_child(supervisor, spec)
+        blocks("TaskSupervisor.start_child")
+        return DynamicSupervisor.start_child(supervisor, _child(function, args, restart, shutdown))
+
+    @staticmethod
+    async def astart_child(
+        supervisor: Any,
+        function: Callable[..., Any],
+        *args: Any,
+        restart: RestartType = "temporary",
+        shutdown: Any = None,
+    ) -> Pid | None:
+        """The form of `start_child` for coroutines. If it is cancelled, the task is stopped again."""
+        spec = _child(function, args, restart, shutdown)
+        return await DynamicSupervisor.astart_child(supervisor, spec)
 
     @staticmethod
     def terminate_child(supervisor: Any, pid: Pid) -> None:
@@ -148,12 +196,25 @@ class TaskSupervisor:
         Raises:
             NotFound: That is not a task of it.
         """
+        blocks("TaskSupervisor.terminate_child")
         DynamicSupervisor.terminate_child(supervisor, pid)
+
+    @staticmethod
+    async def aterminate_child(supervisor: Any, pid: Pid) -> None:
+        """The form of `terminate_child` for coroutines."""
+        await DynamicSupervisor.aterminate_child(supervisor, pid)
 
     @staticmethod
     def children(supervisor: Any) -> list[Pid]:
         """The Pids of all tasks that run."""
+        blocks("TaskSupervisor.children")
         infos = DynamicSupervisor.which_children(supervisor)
+        return [info.pid for info in infos if isinstance(info.pid, Pid)]
+
+    @staticmethod
+    async def achildren(supervisor: Any) -> list[Pid]:
+        """The form of `children` for coroutines."""
+        infos = await DynamicSupervisor.awhich_children(supervisor)
         return [info.pid for info in infos if isinstance(info.pid, Pid)]
 
     @staticmethod
@@ -173,7 +234,26 @@ class TaskSupervisor:
         shutdown time of each task.
         """
         options = StreamOptions(max_concurrency, ordered, timeout, on_timeout, zip_input_on_exit)
+        check_alive()
+        forbid_loop("TaskSupervisor.async_stream", "async for result in TaskSupervisor.astream(...): ...")
         return _stream(supervisor, iterable, function, options, shutdown)
+
+    @staticmethod
+    def astream(
+        supervisor: Any,
+        iterable: Iterable[Any],
+        function: Callable[..., Any],
+        *,
+        max_concurrency: int = _CPUS,
+        ordered: bool = True,
+        timeout: float | None = 5.0,
+        on_timeout: Literal["exit", "kill_task"] = "exit",
+        zip_input_on_exit: bool = False,
+        shutdown: Any = None,
+    ) -> AsyncResults:
+        """`Task.astream` with tasks of the supervisor; see `aasync_` for the loop on which they run."""
+        options = StreamOptions(max_concurrency, ordered, timeout, on_timeout, zip_input_on_exit)
+        return _astream(supervisor, iterable, function, options, shutdown)
 
     @staticmethod
     def async_stream_nolink(
@@ -192,12 +272,42 @@ class TaskSupervisor:
         options = StreamOptions(
             max_concurrency, ordered, timeout, on_timeout, zip_input_on_exit, tolerant=True
         )
+        check_alive()
+        forbid_loop(
+            "TaskSupervisor.async_stream_nolink",
+            "async for result in TaskSupervisor.astream_nolink(...): ...",
+        )
         return _stream(supervisor, iterable, function, options, shutdown)
+
+    @staticmethod
+    def astream_nolink(
+        supervisor: Any,
+        iterable: Iterable[Any],
+        function: Callable[..., Any],
+        *,
+        max_concurrency: int = _CPUS,
+        ordered: bool = True,
+        timeout: float | None = 5.0,
+        on_timeout: Literal["exit", "kill_task"] = "exit",
+        zip_input_on_exit: bool = False,
+        shutdown: Any = None,
+    ) -> AsyncResults:
+        """`astream` that goes on when a task crashes, and yields `TaskExit(reason)` in its place."""
+        options = StreamOptions(
+            max_concurrency, ordered, timeout, on_timeout, zip_input_on_exit, tolerant=True
+        )
+        return _astream(supervisor, iterable, function, options, shutdown)
 
     @staticmethod
     def stop(supervisor: Any, reason: object = "normal", timeout: float | None = None) -> None:
         """Stops a task supervisor with all its tasks and waits for that; see `Supervisor.stop`."""
+        blocks("TaskSupervisor.stop")
         DynamicSupervisor.stop(supervisor, reason, timeout)
+
+    @staticmethod
+    async def astop(supervisor: Any, reason: object = "normal", timeout: float | None = None) -> None:
+        """The form of `stop` for coroutines."""
+        await DynamicSupervisor.astop(supervisor, reason, timeout)
 
 
 def _stream(
@@ -213,6 +323,27 @@ def _stream(
     return make_stream(iterable, function, options, begin)
 
 
+def _astream(
+    supervisor: Any,
+    iterable: Iterable[Any],
+    function: Callable[..., Any],
+    options: StreamOptions,
+    shutdown: Any,
+) -> AsyncResults:
+    async def begin(function: Callable[..., Any], item: Any) -> Task:
+        return await _astart(supervisor, function, (item,), shutdown, link=not options.tolerant)
+
+    return make_astream(iterable, function, options, begin)
+
+
+def _child(
+    function: Callable[..., Any], args: tuple[Any, ...], restart: RestartType, shutdown: Any
+) -> dict[str, Any]:
+    # Runs in the supervisor; the task works for who asked for it, also when it is started again.
+    start = (start_task, (process.current(), function, args))
+    return {"id": Task, "start": start, "restart": restart, "shutdown": shutdown}
+
+
 def _start(
     supervisor: Any, function: Callable[..., Any], args: tuple[Any, ...], shutdown: Any, *, link: bool
 ) -> Task:
@@ -226,4 +357,31 @@ def _start(
 
     spec = {"id": Task, "start": (start, ()), "restart": "temporary", "shutdown": shutdown}
     DynamicSupervisor.start_child(supervisor, spec)
+    return made[0]
+
+
+async def _astart(
+    supervisor: Any, function: Callable[..., Any], args: tuple[Any, ...], shutdown: Any, *, link: bool
+) -> Task:
+    owner = process.current()
+    made: list[Task] = []
+    given_up: list[None] = []
+
+    def start() -> Pid | None:
+        # Runs in the supervisor.
+        if given_up:
+            return None
+        made.append(begin_task(function, args, link=link, owner=owner))
+        if given_up:
+            end_task(made[0], take=False)
+        return made[0].pid
+
+    spec = {"id": Task, "start": (start, ()), "restart": "temporary", "shutdown": shutdown}
+    try:
+        await aask(supervisor, StartChild(child_spec(spec)))
+    except BaseException:
+        given_up.append(None)
+        if made:
+            end_task(made[0], take=True)
+        raise
     return made[0]

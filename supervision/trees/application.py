@@ -240,7 +240,10 @@ class Application:
             StalePid: It was started before this process was forked; it runs in the parent only.
         """
         check_alive()
-        return self._end().result(timeout)
+        ended = self._end()
+        if not ended.done():
+            forbid_loop("Application.wait", "application.await_()")
+        return ended.result(timeout)
 
     def run(self) -> int:
         """Starts the tree and serves until it ends or a signal ends it.

@@ -149,6 +149,7 @@ async def main() -> None:
     await throttle.arun("database", write, 1)  # mistake: call-overload, reportArgumentType
     await throttle.arun("database", awrite, "one")  # mistake: call-overload, reportArgumentType
     pid = await Counter.astart("one")  # mistake: arg-type, reportArgumentType
+    await Counter.aserve("one")  # mistake: arg-type, reportArgumentType
     await GenServer.acall(pid, "next")  # mistake: misc, reportCallIssue
     late: str = await GenServer.acall(pid, Get())  # mistake: arg-type, reportAssignmentType
     await Counter.start(1)  # mistake: misc, reportGeneralTypeIssues

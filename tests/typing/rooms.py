@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from typing_extensions import assert_type
@@ -48,3 +49,20 @@ def rooms(clock: ManualClock, job: Job) -> None:
     registry.Registry.lookup("syncs")  # mistake: call-arg, reportCallIssue
     throttle.lock_state(3)  # mistake: arg-type, reportArgumentType
     Progress("all")  # mistake: call-arg, reportCallIssue
+
+
+async def forms(server: Pid) -> None:
+    """Forms for coroutines."""
+    assert_type(await actors.process.amonitor(server), actors.Down)
+    assert_type(await supervision.Supervisor.awhich_children(server), list[supervision.ChildInfo])
+    assert_type(await supervision.TaskSupervisor.aasync_(server, len, "x"), actors.Task)
+    async with resprout.task_group(strategy="rest_for_one") as group:
+        assert_type(await group.start_child(actors.Agent), Pid[Any, Any] | None)
+        assert_type(group.create_task(asyncio.sleep(0, "done")), asyncio.Task[str])
+        group.create_task(print)  # mistake: arg-type, reportArgumentType
+        group.start_soon(print)  # mistake: arg-type, reportArgumentType
+    resprout.task_group(strategy="some")  # mistake: arg-type, reportArgumentType
+    async for each in actors.Task.astream([1], asyncio.sleep):
+        str(each)
+    actors.Task.astream([1], asyncio.sleep, on_timeout="stop")  # mistake: arg-type, reportArgumentType
+    supervision.Supervisor.awhich_children(server)  # mistake: unused-coroutine, reportUnusedCoroutine

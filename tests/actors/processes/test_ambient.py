@@ -440,13 +440,13 @@ def test_code_in_a_loop_but_in_no_task_runs_as_the_thread():
     assert in_task is not in_callback
 
 
-def test_code_in_an_executor_runs_as_its_thread():
+def test_code_in_an_executor_runs_as_the_task_that_waits_for_it():
     async def main() -> tuple[Pid, Pid]:
         elsewhere = await asyncio.get_running_loop().run_in_executor(None, process.current)
         return elsewhere, process.current()
 
     elsewhere, task = asyncio.run(main())
-    assert elsewhere is not task
+    assert elsewhere is task
     assert elsewhere is not process.current()
 
 
