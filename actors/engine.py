@@ -48,7 +48,7 @@ from .tasks.spawned import spawn
 from .tasks.task import end_task, work_for
 from .tasks.task_stream import AsyncResults, make_astream
 from .vocabulary.child_spec import split_fields, without_arguments
-from .vocabulary.messages import Notice
+from .vocabulary.messages import NoReplyWithEvents, Notice, OkWithOptions, ReplyWithEvents
 from .vocabulary.pykka_types import constructed_by
 
 __all__ = [
@@ -65,7 +65,10 @@ __all__ = [
     "Leaving",
     "LibraryServer",
     "LoopBell",
+    "NoReplyWithEvents",
     "Notice",
+    "OkWithOptions",
+    "ReplyWithEvents",
     "Snapshot",
     "Summary",
     "ThreadState",

@@ -1,7 +1,7 @@
 """Supervision trees, registries and supervised locks for Python, with the semantics of Erlang/OTP and Elixir.
 
 Everything public is here; the rooms that it comes from are packages of their own: `resprout.actors`,
-`resprout.supervision`, `resprout.registry`, `resprout.throttle`. The README has a tour.
+`resprout.supervision`, `resprout.registry`, `resprout.throttle`, `resprout.stages`. The README has a tour.
 
 A room is loaded when one of its names is first used (PEP 562), whole, in whichever thread that is: a program
 that only mentions resprout pays nothing for it. `from resprout import ...` is such a use. A signal handler
@@ -16,7 +16,7 @@ from sys import modules as _modules
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from . import actors, registry, supervision, testing, throttle
+    from . import actors, registry, stages, supervision, testing, throttle
     from .actors import (
         IGNORE,
         NOTHING,
@@ -192,6 +192,7 @@ __all__ = [
     "process",
     "registry",
     "server",
+    "stages",
     "supervision",
     "sys",
     "task_group",
@@ -221,7 +222,7 @@ _NAMES = {
         Grant Holder LockInfo LockState Waiter
     """,
 }
-_ROOMS = ("actors", "registry", "supervision", "testing", "throttle")
+_ROOMS = ("actors", "registry", "stages", "supervision", "testing", "throttle")
 _ROOM_OF = {name: room for room, names in _NAMES.items() for name in names.split()}
 _ROOM_OF |= {room: room for room in _ROOMS}
 

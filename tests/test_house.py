@@ -30,9 +30,10 @@ ROOMS: dict[str, set[str]] = {
     "registry": {"actors"},
     "supervision": {"actors"},
     "throttle": {"actors", "registry", "supervision"},
+    "stages": {"actors", "supervision"},
     "observer": {"actors", "registry", "supervision", "throttle"},
     "testing": {"actors", "registry", "supervision", "throttle"},
-    "resprout": {"actors", "registry", "supervision", "throttle", "observer", "testing"},
+    "resprout": {"actors", "registry", "supervision", "throttle", "stages", "observer", "testing"},
 }
 OPTIONAL = {
     "rich",
@@ -70,8 +71,9 @@ LEVELS = {
         "__init__",
     ],
     "registry": ["__init__"],
-    "supervision": ["supervisors", "restarts", "trees", "__init__"],
+    "supervision": ["supervisors", "restarts", "engine", "trees", "__init__"],
     "throttle": ["ledger", "lock", "", "__init__"],
+    "stages": ["dispatchers", "", "__init__"],
     "observer": ["__init__"],
     "testing": ["__init__"],
 }
@@ -89,6 +91,13 @@ CORES = [
     "throttle/ledger/adaptive_limits.py",
     "throttle/ledger/wait_queue.py",
     "observer/chaos.py",
+    "stages/buffer.py",
+    "stages/subscription.py",
+    "stages/portion.py",
+    "stages/core.py",
+    "stages/dispatchers/demand.py",
+    "stages/dispatchers/broadcast.py",
+    "stages/dispatchers/partition.py",
 ]
 SHELL_ONLY = {
     "_thread",
@@ -163,7 +172,7 @@ def imports_of(room: str, path: Path) -> Iterator[tuple[int, str]]:
 
 # Parts of the runtime that other rooms are built from and users never need; one door, with an __all__ of its
 # own.
-SIDE_DOORS = {("actors", "engine"), ("supervision", "restarts")}
+SIDE_DOORS = {("actors", "engine"), ("supervision", "engine"), ("supervision", "restarts")}
 
 
 def room_and_rest(name: str) -> tuple[str, list[str]] | None:

@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-ROOMS = ["actors", "registry", "supervision", "throttle", "observer", "testing"]
+ROOMS = ["actors", "registry", "supervision", "throttle", "stages", "observer", "testing"]
 LINK = re.compile(r"\]\((?P<target>[^)\s]+)\)")
 FENCE = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
 NOT_COPIED = shutil.ignore_patterns(
@@ -242,7 +242,7 @@ def installed(wheel: Path, tmp_path: Path) -> Path:
 
 WHERE = """
 import importlib, pathlib, resprout
-for room in ("actors", "registry", "supervision", "throttle", "observer", "testing", "cli"):
+for room in ("actors", "registry", "supervision", "throttle", "stages", "observer", "testing", "cli"):
     print(pathlib.Path(importlib.import_module("resprout." + room).__file__).resolve())
 print(pathlib.Path(importlib.import_module("resprout.supervision.kinds").__file__).resolve())
 """

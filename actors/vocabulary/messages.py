@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, Protocol, TypedDict, runtime_checkable
 
 import attrs
-from typing_extensions import TypeVar
+from typing_extensions import TypeVar, Unpack
 
 from ..primitives.atomic import counter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 # What a result carries. Covariant: a Reply[bool, int] is a Reply[int, int | None].
 Answer = TypeVar("Answer", default=Any, covariant=True)
@@ -119,43 +119,137 @@ class Exited:
 
 # A type checker wants the first state; `Ok()` says None, as nothing is lost by it.
 _LEFT_OUT: dict[str, Any] = {"default": None}
+_NO_EVENTS: Final[tuple[Any, ...]] = ()
+
+
+class StageOptions(TypedDict, total=False):
+    """What the ``Ok`` of a stage may say beside the state; see ``resprout.stages``."""
+
+    dispatcher: Any
+    demand: Literal["forward", "accumulate"]
+    buffer_size: Any
+    buffer_keep: Literal["first", "last"]
+    subscribe_to: Iterable[Any]
+
+
+class _More:
+    """What a result says that only a stage can be told."""
+
+    __slots__ = ("more",)
+    more: Any
 
 
 # The four results below are made once a message, so they are mutable (a frozen attrs instance costs 0.4 us
-# more) and treated as immutable.
-@attrs.define
-class Ok(Generic[State]):
+# more) and treated as immutable. What only stages may say makes a result one of another class, which no
+# other server takes: so nobody looks for it in vain, and nothing that was said is passed over.
+@attrs.define(init=False)
+class Ok(_More, Generic[State]):
     """``init`` succeeded: ``{:ok, state}``.
 
     Args:
         state: the server's first state; None if it is left out.
         timeout: seconds without a message after which ``handle_info(TIMEOUT, state)`` is called.
         continue_with: calls ``handle_continue(token, state)`` before any message.
+        options: of a stage only: ``dispatcher``, ``subscribe_to`` and so on; see ``resprout.stages``.
     """
 
-    state: State = attrs.field(**_LEFT_OUT)
+    state: State = attrs.field(**_LEFT_OUT)  # type: ignore[misc]  # of __attrs_init__, which nobody calls
     timeout: float | None = None
     continue_with: Any = NOTHING
+
+    def __init__(
+        self,
+        state: State = None,  # type: ignore[assignment]  # as said above
+        timeout: float | None = None,
+        continue_with: Any = NOTHING,
+        **options: Unpack[StageOptions],
+    ) -> None:
+        self.state = state
+        self.timeout = timeout
+        self.continue_with = continue_with
+        if options:
+            for name in options:
+                if name not in StageOptions.__annotations__:
+                    raise TypeError(f"Ok has no argument {name!r}")
+            self.more = options
+            self.__class__ = OkWithOptions
+
+
+@attrs.define
+class OkWithOptions(Ok[State]):
+    """See there: what only a stage can be told, which is ``more``."""
+
+    more: Any = ()
 
 
 # In the two below a state that is left out would be a state lost, so that is a TypeError.
-@attrs.define
-class Reply(Generic[Answer, State]):
-    """``handle_call`` answers: ``{:reply, value, state}``; ``timeout`` and ``continue_with`` as in Ok."""
+@attrs.define(init=False)
+class Reply(_More, Generic[Answer, State]):
+    """``handle_call`` answers: ``{:reply, value, state}``; ``timeout`` and ``continue_with`` as in Ok. A
+    stage may say ``events=[...]``, which are sent first.
+    """
 
-    value: Answer
-    state: State
+    value: Answer  # type: ignore[misc]  # as above
+    state: State  # type: ignore[misc]  # as above
     timeout: float | None = None
     continue_with: Any = NOTHING
 
+    def __init__(
+        self,
+        value: Answer,
+        state: State,
+        timeout: float | None = None,
+        continue_with: Any = NOTHING,
+        *,
+        events: Iterable[Any] = _NO_EVENTS,
+    ) -> None:
+        self.value = value
+        self.state = state
+        self.timeout = timeout
+        self.continue_with = continue_with
+        if events is not _NO_EVENTS:
+            self.more = events
+            self.__class__ = ReplyWithEvents
+
 
 @attrs.define
-class NoReply(Generic[State]):
-    """A callback goes on without an answer: ``{:noreply, state}``; answer later with ``GenServer.reply``."""
+class ReplyWithEvents(Reply[Answer, State]):
+    """See there: what only a stage can be told, which is ``more``."""
 
-    state: State
+    more: Any = ()
+
+
+@attrs.define(init=False)
+class NoReply(_More, Generic[State]):
+    """A callback goes on without an answer: ``{:noreply, state}``; answer later with ``GenServer.reply``. A
+    stage may say ``events=[...]``, which go to its consumers.
+    """
+
+    state: State  # type: ignore[misc]  # as above
     timeout: float | None = None
     continue_with: Any = NOTHING
+
+    def __init__(
+        self,
+        state: State,
+        timeout: float | None = None,
+        continue_with: Any = NOTHING,
+        *,
+        events: Iterable[Any] = _NO_EVENTS,
+    ) -> None:
+        self.state = state
+        self.timeout = timeout
+        self.continue_with = continue_with
+        if events is not _NO_EVENTS:
+            self.more = events
+            self.__class__ = NoReplyWithEvents
+
+
+@attrs.define
+class NoReplyWithEvents(NoReply[State]):
+    """See there: what only a stage can be told, which is ``more``."""
+
+    more: Any = ()
 
 
 @attrs.define
