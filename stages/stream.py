@@ -91,6 +91,9 @@ class Tap(Consumer[_Tapped]):
             state.owed = None
             if producer in state.inflows:
                 ask(producer, count)
+        if state.over is None and not state.inflows:
+            # None of those that it was to subscribe to was there.
+            state.over = _Over()
         state.waiter = from_
         return self._serve(state)
 
