@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import types
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from typing import Any, ClassVar, Final
 
 import attrs
@@ -45,6 +45,14 @@ class SubscriptionCycle(ResproutError, ValueError):
     def __str__(self) -> str:
         way = " to ".join(str(pid) for pid in self.chain)
         return f"expected subscriptions without a circle, got: {way}; leave one of them out"
+
+
+@attrs.frozen
+class Configured:
+    """The argument of an init, with options that count more than those that it gives, and more producers."""
+
+    arg: Any
+    options: Mapping[str, Any]
 
 
 @attrs.frozen
@@ -193,12 +201,17 @@ class Running:
         return getattr(whose, invoke.name)(*invoke.args)
 
     def _begin(self, arg: Any) -> Generator[Invoke, Any, Any]:
+        more: Mapping[str, Any] = {}
+        if arg.__class__ is Configured:
+            arg, more = arg.arg, arg.options
         result = yield Invoke("init", (arg,))
         if result.__class__ is not Ok and result.__class__ is not OkWithOptions:
             return result
         kind = self._kind
         size = 10_000 if kind == "producer" else "infinity"
-        options = {} if result.__class__ is Ok else result.more
+        options = {**({} if result.__class__ is Ok else result.more), **more}
+        if more and result.__class__ is not Ok and "subscribe_to" in result.more:
+            options["subscribe_to"] = [*result.more["subscribe_to"], *more.get("subscribe_to", ())]
         settings = StageSettings.of(options, OPTIONS[kind], size, f"a {kind}")
         self._surroundings = Surroundings(self)
         core = self._core = Core(kind, self, self._surroundings, settings, result.state)

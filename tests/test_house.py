@@ -71,7 +71,7 @@ LEVELS = {
         "__init__",
     ],
     "registry": ["__init__"],
-    "supervision": ["supervisors", "restarts", "engine", "trees", "__init__"],
+    "supervision": ["supervisors", "restarts", "engine", "trees", "tree_kinds", "__init__"],
     "throttle": ["ledger", "lock", "", "__init__"],
     "stages": ["dispatchers", "", "__init__"],
     "observer": ["__init__"],
@@ -172,7 +172,12 @@ def imports_of(room: str, path: Path) -> Iterator[tuple[int, str]]:
 
 # Parts of the runtime that other rooms are built from and users never need; one door, with an __all__ of its
 # own.
-SIDE_DOORS = {("actors", "engine"), ("supervision", "engine"), ("supervision", "restarts")}
+SIDE_DOORS = {
+    ("actors", "engine"),
+    ("supervision", "engine"),
+    ("supervision", "restarts"),
+    ("supervision", "tree_kinds"),
+}
 
 
 def room_and_rest(name: str) -> tuple[str, list[str]] | None:

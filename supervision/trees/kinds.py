@@ -92,7 +92,7 @@ class Common:
             near = did_you_mean(registry, self.tables)
             raise ValueError(f"the tree has no registry named {registry!r}{there}{near}")
         path, table = self.tables[registry]
-        if _steps(path) > _steps(self.path):
+        if steps(path) > steps(self.path):
             raise ValueError(f"the registry {registry!r} starts after this child; put it in front of it")
         if not getattr(table, "names_processes", True):
             wanted = "expected a registry with unique keys, as a name is somebody's own"
@@ -114,7 +114,7 @@ class Common:
         return attrs.evolve(spec, **given) if given else spec
 
 
-def _steps(path: Path) -> tuple[int, ...]:
+def steps(path: Path) -> tuple[int, ...]:
     """The position of a child in the order of starting."""
     return tuple(step for step in path if isinstance(step, int))
 
@@ -124,7 +124,8 @@ class Kind(Protocol):
 
     It may also have `registers`, the names that its processes take (by default its own key); `close()`, which
     is called when the tree has ended for good, once or more; and `obstacle()`, what would keep it from
-    starting here and now, such as a port that is taken, in a sentence, or `None`.
+    starting here and now, such as a port that is taken, in a sentence, or `None`; and `needs`, the names of
+    processes that must have been started before it, each with where its entry says so, as `(name, *keys)`.
     """
 
     def child_specs(self, common: Common) -> Sequence[ChildSpec]:
@@ -144,6 +145,7 @@ class Child:
         kind: The name of its kind, or an empty text if that is not known.
         ids: The ids that it takes among its siblings.
         names: The process names that it takes.
+        needs: The process names that it needs, each with the keys that lead to where it says so.
         specs: Its child specs; none if it has mistakes.
         close: What to call when the tree has ended for good, if its kind has such a method.
         obstacle: What tells why it could not start here and now, if its kind has such a method.
@@ -154,6 +156,7 @@ class Child:
     kind: str = ""
     ids: tuple[str, ...] = ()
     names: tuple[object, ...] = ()
+    needs: tuple[tuple[Any, ...], ...] = ()
     specs: tuple[ChildSpec, ...] = ()
     close: Callable[[], object] | None = None
     obstacle: Callable[[], str | None] | None = None

@@ -16,7 +16,7 @@ from ...actors import ChildSpec, Killed, SpecError
 from ..supervisors.options import AutoShutdown, Strategy, check_significance
 from .arguments import typed_arguments
 from .durations import Seconds
-from .kinds import Child, Common, NameTable, above_zero, every_child, not_negative
+from .kinds import Child, Common, NameTable, above_zero, every_child, not_negative, steps
 from .limits import DEFAULTS, Limits
 from .mistakes import Mistake, Path, did_you_mean, shortened, show_path, told
 from .positions import Block, Document
@@ -119,6 +119,7 @@ class TreeReader:
         errors += self._empty("name", values)
         self._check_siblings(block, values)
         self._check_names(values.get("children", ()))
+        self._check_needs(values.get("children", ()))
         root = self._made(Root, values, errors)
         self._note_group(errors, ())
         return root
@@ -188,6 +189,7 @@ class TreeReader:
             kind=kind,
             ids=tuple(spec.id for spec in specs) or _id_of(block, kind),
             names=getattr(instance, "registers", (getattr(instance, kind, None),)) if instance else (),
+            needs=tuple(getattr(instance, "needs", ())),
             specs=tuple(specs),
             close=getattr(instance, "close", None),
             obstacle=getattr(instance, "obstacle", None),
@@ -325,6 +327,27 @@ class TreeReader:
                     self._note(
                         child.path, f"the name {name} is the same for all replicas; add {{index}} to it"
                     )
+
+    def _check_needs(self, children: Sequence[Child]) -> None:
+        """Notes processes that a child needs and that the tree does not start before it."""
+        # One that has mistakes of its own has an id instead.
+        named = {
+            name: child.path
+            for child in every_child(children)
+            for name in (child.names if child.specs else (*child.names, *child.ids))
+        }
+        for child in every_child(children):
+            for name, *keys in child.needs:
+                place = (*child.path, *keys)
+                where = place if place in self.document.values else child.path
+                if name not in named:
+                    names = [each for each in named if isinstance(each, str)]
+                    there = f"; it has: {', '.join(names)}" if names else ""
+                    near = did_you_mean(name, names)
+                    self._note(where, f"the tree starts no process named {name!r}{there}{near}")
+                elif steps(named[name]) >= steps(child.path):
+                    late = "is this child" if named[name] == child.path else "starts after this child"
+                    self._note(where, f"the process {name!r} {late}; put it in front of it")
 
     def _where(self, path: Path) -> str:
         return f"{show_path(path)} in line {self.document.place(path).line}"

@@ -101,9 +101,7 @@ def stop(supervisor: Pid, work: Work) -> None:
 
 
 def await_down(ref: Any) -> Any:
-    down = process.receive(
-        lambda message: isinstance(message, Down) and message.ref is ref, timeout=PATIENCE
-    )
+    down = process.receive(lambda message: isinstance(message, Down) and message.ref is ref, timeout=PATIENCE)
     return down.reason
 
 
@@ -141,9 +139,7 @@ def test_a_transient_child_that_crashes_works_on_its_event_again_and_counts_as_r
 ) -> None:
     told: queue.SimpleQueue[Any] = queue.SimpleQueue()
     a = started(Pushed.start(told))
-    supervisor = ConsumerSupervisor.start_link(
-        work.spec("transient"), subscribe_to=[(a, {"max_demand": 1})]
-    )
+    supervisor = ConsumerSupervisor.start_link(work.spec("transient"), subscribe_to=[(a, {"max_demand": 1})])
     assert told.get(timeout=PATIENCE) == 1
     work.crash.add("a")
     a.cast(["a", "b"])

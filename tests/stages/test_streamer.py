@@ -30,9 +30,7 @@ class Collector(Consumer):
 
 
 def await_down(ref: Any) -> Any:
-    down = process.receive(
-        lambda message: isinstance(message, Down) and message.ref is ref, timeout=PATIENCE
-    )
+    down = process.receive(lambda message: isinstance(message, Down) and message.ref is ref, timeout=PATIENCE)
     return down.reason
 
 
@@ -45,9 +43,7 @@ def drained(seen: queue.SimpleQueue[Any]) -> list[Any]:
 
 @pytest.mark.parametrize("blocking", [True, False])
 @pytest.mark.parametrize("count", [0, 1, 9, 10, 11, 1_234])
-def test_all_comes_and_then_the_producer_ends_with_normal(
-    started: Keep, blocking: bool, count: int
-) -> None:
+def test_all_comes_and_then_the_producer_ends_with_normal(started: Keep, blocking: bool, count: int) -> None:
     seen: queue.SimpleQueue[Any] = queue.SimpleQueue()
     source = started(from_iterable(range(count), link=False, blocking=blocking, demand="accumulate"))
     c = started(Collector.start((seen, [(source, {"max_demand": 10})])))

@@ -1,0 +1,18 @@
+"""The side door for kinds of children that resprout's own rooms add to tree files: what options are made of.
+
+Apart from `engine`, since it loads what reads tree files.
+"""
+
+from .trees.kinds import Common, WorkerChild, above_zero, not_negative
+from .trees.references import Reference
+from .trees.structuring import Arguments, plain
+
+__all__ = [
+    "Arguments",
+    "Common",
+    "Reference",
+    "WorkerChild",
+    "above_zero",
+    "not_negative",
+    "plain",
+]
