@@ -201,7 +201,7 @@ def test_what_the_file_says_counts_more_than_what_init_says(shop: Any) -> None:
         ),
         (
             ['{producer: a, start: "shop:Numbers"}',
-             '{consumer_supervisor: c, run: "shop:mail", subscribe_to: [{to: a, max_demand: 5, min_demand: 9}]}'],
+             '{consumer: c, start: "shop:Collector", subscribe_to: [{to: a, max_demand: 5, min_demand: 9}]}'],
             "children[1].subscribe_to",
             "expected min_demand to be an integer from 0 to 4",
         ),
