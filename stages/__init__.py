@@ -20,6 +20,7 @@ from .dispatchers.broadcast import Broadcast
 from .dispatchers.demand import Demand
 from .dispatchers.dispatcher import AlreadySubscribed, Dispatcher, DispatcherSpec, Outcome
 from .dispatchers.partition import Partition
+from .errors import SubscriptionCycle, UnknownProducer
 from .messages import (
     Ask,
     Automatic,
@@ -31,7 +32,6 @@ from .messages import (
     Manual,
     Subscribe,
 )
-from .running import SubscriptionCycle
 from .stage import Consumer, Producer, ProducerConsumer
 from .stream import Stream, stream
 from .streamer import afrom_iterable, from_iterable
@@ -59,6 +59,7 @@ __all__ = [
     "Stream",
     "Subscribe",
     "SubscriptionCycle",
+    "UnknownProducer",
     "ademand",
     "aestimate_buffered_count",
     "afrom_iterable",

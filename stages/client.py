@@ -55,8 +55,8 @@ def subscribe(
         ValueError: A number is wrong: a demand below 1, a minimum that is not below the maximum. Or the
             producer is a consumer.
         SubscriptionCycle: The producer gets its events from the consumer.
-        NoProcess: There is no such producer; the consumer ends with `"noproc"`, as under OTP. Or there is no
-            such consumer.
+        UnknownProducer: There is no such producer; the consumer ends with `"noproc"`, as under OTP.
+        NoProcess: There is no such consumer.
         TypeError: The consumer is a producer.
 
     Semantics: GenStage.sync_subscribe/3.

@@ -36,9 +36,12 @@ class ConsumerSupervisor:
         class Printers(ConsumerSupervisor):
             def init(self, arg):
                 child = ChildSpec("printer", (Task.start_link, (print,), {}), restart="temporary")
-                return ConsumerSupervisor.init_spec(child, subscribe_to=[("numbers", {"max_demand": 50})])
+                subscription = ("numbers", {"max_demand": 50, "cancel": "transient"})
+                return ConsumerSupervisor.init_spec(child, subscribe_to=[subscription])
 
-        Printers.start_link(name="printers")
+        stages.from_iterable(range(3), name="numbers")
+        printers = Printers.start_link()
+        ConsumerSupervisor.stop(printers)
         ```
 
     Children are `"temporary"`, or `"transient"`: then one that crashes is started again for the same event,

@@ -16,10 +16,11 @@ from typing import Any, Final, Literal, Protocol, TypeAlias
 
 import attrs
 
-from ..actors import NOTHING, BadReturn, Crash, Down, NoProcess, NoReply, Pid, Ref, Stop
+from ..actors import NOTHING, BadReturn, Crash, Down, NoReply, Pid, Ref, Stop
 from ..actors.engine import NoReplyWithEvents
 from .buffer import Buffer
 from .dispatchers.dispatcher import AlreadySubscribed, Dispatcher, Outcome
+from .errors import UnknownProducer
 from .messages import (
     Ask,
     Automatic,
@@ -384,7 +385,7 @@ class Core:
         if pid is None:
             if options.cancel == "temporary":
                 return None, None
-            return NoProcess(request.to), Stop(NOPROC, self.state)
+            return UnknownProducer(request.to), Stop(NOPROC, self.state)
         from_ = From(pid, self._outside.monitor(pid))
         mine = From(self._outside.me, from_.tag)
         self._outside.send(pid, Subscribe(mine, options.mapping, request.replaces))

@@ -14,9 +14,10 @@ from typing import Any, ClassVar, Final
 
 import attrs
 
-from ..actors import NOTHING, BadReturn, NoReply, Ok, Pid, Ref, Reply, ResproutError, Stop, process, telemetry
+from ..actors import NOTHING, BadReturn, NoReply, Ok, Pid, Ref, Reply, Stop, process, telemetry
 from ..actors.engine import Bursts, OkWithOptions, ReplyWithEvents, kernel
 from .core import Core, Invoke, StageKind
+from .errors import SubscriptionCycle
 from .messages import CountBuffered, GetDemand, PutBehind, SetDemand, SubscribeTo
 from .options import StageSettings
 
@@ -29,22 +30,6 @@ OPTIONS: Final[dict[StageKind, tuple[str, ...]]] = {
     "consumer": ("subscribe_to",),
 }
 logger = logging.getLogger("resprout.stages")
-
-
-class SubscriptionCycle(ResproutError, ValueError):
-    """A stage would be subscribed to itself, by way of others: events would go round for ever.
-
-    Attributes:
-        chain: The stages, each subscribed to the next one; the last is the first.
-    """
-
-    def __init__(self, chain: Sequence[Pid]) -> None:
-        self.chain = tuple(chain)
-        super().__init__(tuple(chain))
-
-    def __str__(self) -> str:
-        way = " to ".join(str(pid) for pid in self.chain)
-        return f"expected subscriptions without a circle, got: {way}; leave one of them out"
 
 
 @attrs.frozen

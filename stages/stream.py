@@ -8,8 +8,9 @@ from typing import Any
 
 import attrs
 
-from ..actors import Down, GenServer, NoProcess, NoReply, Ok, Pid, ServerExit, Stop, process
+from ..actors import Down, GenServer, NoReply, Ok, Pid, ServerExit, Stop, process
 from .client import ask, cancel, demand
+from .errors import UnknownProducer
 from .messages import Cancellation, From, Manual, Mode
 from .options import CancelMode, SubscriptionOptions, ends_consumer, one_of, subscriptions
 from .stage import Consumer
@@ -129,7 +130,7 @@ class Stream:
         pairs: list[tuple[Any, Mapping[str, Any]]] = []
         for to, options in self._subscriptions:
             if process.whereis(to) is None and options.cancel != "temporary":
-                raise NoProcess(to)
+                raise UnknownProducer(to)
             pairs.append((to, {**options.mapping, "cancel": "temporary", _HOW: options.cancel}))
         tap = Tap.start((process.current(), pairs))
         producers = [to for to, _ in self._subscriptions] if self._producers is None else self._producers
@@ -190,7 +191,7 @@ def stream(
         TypeError, ValueError: An argument is wrong.
 
     When it is iterated over:
-        NoProcess: A producer is not there (and its `cancel` is not `"temporary"`).
+        UnknownProducer: A producer is not there (and its `cancel` is not `"temporary"`).
         ServerExit: A producer has ended, or has cancelled, and the subscription is `"permanent"`, or
             `"transient"` and the reason is none of the orderly ones. What came before is given first.
 

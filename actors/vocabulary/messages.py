@@ -117,8 +117,6 @@ class Exited:
     reason: object
 
 
-# A type checker wants the first state; `Ok()` says None, as nothing is lost by it.
-_LEFT_OUT: dict[str, Any] = {"default": None}
 _NO_EVENTS: Final[tuple[Any, ...]] = ()
 
 
@@ -153,26 +151,33 @@ class Ok(_More, Generic[State]):
         options: of a stage only: ``dispatcher``, ``subscribe_to`` and so on; see ``resprout.stages``.
     """
 
-    state: State = attrs.field(**_LEFT_OUT)  # type: ignore[misc]  # of __attrs_init__, which nobody calls
+    # A type checker wants the first state; `Ok()` says None, as nothing is lost by it.
+    state: State  # type: ignore[misc]  # of __attrs_init__, which nobody calls
     timeout: float | None = None
     continue_with: Any = NOTHING
 
-    def __init__(
-        self,
-        state: State = None,  # type: ignore[assignment]  # as said above
-        timeout: float | None = None,
-        continue_with: Any = NOTHING,
-        **options: Unpack[StageOptions],
-    ) -> None:
-        self.state = state
-        self.timeout = timeout
-        self.continue_with = continue_with
-        if options:
-            for name in options:
-                if name not in StageOptions.__annotations__:
-                    raise TypeError(f"Ok has no argument {name!r}")
-            self.more = options
-            self.__class__ = OkWithOptions
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            state: State,
+            timeout: float | None = None,
+            continue_with: Any = NOTHING,
+            **options: Unpack[StageOptions],
+        ) -> None: ...
+
+    else:
+
+        def __init__(self, state=None, timeout=None, continue_with=NOTHING, **options):
+            self.state = state
+            self.timeout = timeout
+            self.continue_with = continue_with
+            if options:
+                for name in options:
+                    if name not in StageOptions.__annotations__:
+                        raise TypeError(f"Ok has no argument {name!r}")
+                self.more = options
+                self.__class__ = OkWithOptions
 
 
 @attrs.define

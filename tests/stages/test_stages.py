@@ -19,7 +19,6 @@ from resprout import (
     Crash,
     Down,
     GenServer,
-    NoProcess,
     NoReply,
     Ok,
     Pid,
@@ -45,6 +44,7 @@ from resprout.stages import (
     Producer,
     ProducerConsumer,
     SubscriptionCycle,
+    UnknownProducer,
     subscribe,
 )
 
@@ -395,6 +395,41 @@ def test_events_wait_for_a_consumer(started: Keep) -> None:
     assert stages.estimate_buffered_count(a) == 0
 
 
+def test_what_came_while_the_consumer_was_away_is_sent_when_it_is_back(started: Keep) -> None:
+    """Issue 311 of gen_stage, where it stays in the buffer: the dead consumer's demand is taken for the new
+    one's.
+    """
+
+    class Remembering(Producer):
+        blocking = False
+
+        def init(self, arg: None) -> Any:
+            return Ok(([], 0))
+
+        def handle_cast(self, event: Any, state: Any) -> Any:
+            return self.send([*state[0], event], state[1])
+
+        def handle_demand(self, demand: int, state: Any) -> Any:
+            return self.send(state[0], state[1] + demand)
+
+        def send(self, events: list[Any], demand: int) -> Any:
+            now = events[:demand]
+            return NoReply((events[demand:], demand - len(now)), events=now)
+
+    seen: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    a = started(Remembering.start())
+    first = started(Collector.start((seen, [(a, {"max_demand": 10})])))
+    GenServer.stop(first)
+    for number in range(4):
+        a.cast(number)
+    assert stages.estimate_buffered_count(a) == 4
+    started(Collector.start((seen, [(a, {"max_demand": 6})])))
+    assert total(seen, 4) == [0, 1, 2, 3]
+    for number in range(4, 30):
+        a.cast(number)
+    assert total(seen, 26) == list(range(4, 30))
+
+
 @pytest.mark.parametrize(("keep", "left"), [("last", [4, 5]), ("first", [1, 2])])
 def test_what_is_dropped_is_counted_and_told(
     started: Keep, caplog: pytest.LogCaptureFixture, keep: Any, left: list[int]
@@ -652,13 +687,13 @@ def test_what_a_killed_producer_consumer_held_is_all_that_is_lost(started: Keep)
 
 
 def test_an_unknown_producer_is_named(started: Keep, caplog: pytest.LogCaptureFixture) -> None:
-    with pytest.raises(StartError, match="NoProcess") as raised:
+    with pytest.raises(StartError, match=r"UnknownProducer\('numbrs'\)") as raised:
         Collector.start((queue.SimpleQueue(), ["numbrs"]))
     assert isinstance(raised.value.reason, Crash)
     assert raised.value.reason.exception.target == "numbrs"  # type: ignore[attr-defined]
     c = started(Collector.start((queue.SimpleQueue(), [])))
     ref = process.monitor(c)
-    with pytest.raises(NoProcess, match="no process: numbrs"):
+    with pytest.raises(UnknownProducer, match="no process: numbrs"):
         subscribe(c, to="numbrs")
     assert await_down(ref) == "noproc"
     assert "it ends, as it was to subscribe to 'numbrs'" in caplog.text
