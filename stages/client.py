@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal, cast, overload
 
-from ..actors import GenServer, Ref, process
+from ..actors import BlockingInLoop, GenServer, Ref, process
 from .messages import Ask, Cancel, CountBuffered, From, GetDemand, Mode, PutBehind, SetDemand, SubscribeTo
 from .options import MAX_DEMAND, CancelMode, SubscriptionOptions, one_of
 
@@ -19,6 +19,14 @@ def _request(
 ) -> SubscribeTo:
     options = {"max_demand": max_demand, "min_demand": min_demand, "cancel": cancel, **others}
     return SubscribeTo(to, SubscriptionOptions.of(options).mapping, replaces)
+
+
+def _call(stage: Any, request: object, timeout: float | None, instead: str) -> Any:
+    try:
+        return GenServer.call(stage, request, timeout)
+    except BlockingInLoop:
+        what = f"waiting for {stage} would block the running event loop"
+        raise BlockingInLoop(f"{what}; use `{instead}(...)` instead") from None
 
 
 def subscribe(
@@ -61,9 +69,8 @@ def subscribe(
 
     Semantics: GenStage.sync_subscribe/3.
     """
-    return cast(
-        "From | None", GenServer.call(consumer, _request(to, max_demand, min_demand, cancel, others), timeout)
-    )
+    request = _request(to, max_demand, min_demand, cancel, others)
+    return cast("From | None", _call(consumer, request, timeout, "await stages.asubscribe"))
 
 
 async def asubscribe(
@@ -120,7 +127,7 @@ def resubscribe(
     Semantics: GenStage.sync_resubscribe/5.
     """
     request = _request(to, max_demand, min_demand, cancel, others, (former.tag, reason))
-    return cast("From | None", GenServer.call(consumer, request, timeout))
+    return cast("From | None", _call(consumer, request, timeout, "await stages.aresubscribe"))
 
 
 async def aresubscribe(
@@ -190,7 +197,7 @@ def demand(stage: Any, mode: Any = None) -> Any:
     Semantics: GenStage.demand/1 and demand/2.
     """
     if mode is None:
-        return GenServer.call(stage, GetDemand())
+        return _call(stage, GetDemand(), 5.0, "await stages.ademand")
     one_of("mode", mode, ("forward", "accumulate"))
     GenServer.cast(stage, SetDemand(mode))
     return None
@@ -209,7 +216,7 @@ def estimate_buffered_count(stage: Any, timeout: float | None = 5.0) -> int:
 
     Semantics: GenStage.estimate_buffered_count/2.
     """
-    return cast("int", GenServer.call(stage, CountBuffered(), timeout))
+    return cast("int", _call(stage, CountBuffered(), timeout, "await stages.aestimate_buffered_count"))
 
 
 async def aestimate_buffered_count(stage: Any, timeout: float | None = 5.0) -> int:
@@ -223,7 +230,7 @@ def sync_info(stage: Any, message: object, timeout: float | None = 5.0) -> None:
 
     Semantics: GenStage.sync_info/3.
     """
-    GenServer.call(stage, PutBehind(message), timeout)
+    _call(stage, PutBehind(message), timeout, "stages.async_info")
 
 
 def async_info(stage: Any, message: object) -> None:

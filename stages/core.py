@@ -210,7 +210,7 @@ class Core:
         self.state = result.state
         try:
             outcome = self.dispatcher.subscribe(message.options, from_)
-        except ValueError as error:
+        except (ValueError, TypeError) as error:
             self._outside.warn("%s is not subscribed: %s", from_.pid, error)
             already = isinstance(error, AlreadySubscribed)
             why = Cancellation("cancel", ALREADY_SUBSCRIBED if already else Crash(error))

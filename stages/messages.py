@@ -2,7 +2,8 @@
 `$gen_consumer` and the tuples of GenStage's callbacks.
 
 Anybody may speak this: a process of yours that is no stage can subscribe with `Subscribe` and `Ask`, and gets
-`Events` and `Cancelled`. It must monitor the producer, and must not ask for less than one event.
+`Events` and `Cancelled`. It must monitor the producer, and must not ask for less than one event. Demand is
+the limit of these messages, so a bounded mailbox takes them beyond its own.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import attrs
 from typing_extensions import TypeVar
 
 from ..actors import Pid, Ref
+from ..actors.engine import Notice
 
 State = TypeVar("State", default=Any, covariant=True)
 Mode: TypeAlias = Literal["forward", "accumulate"]
@@ -39,7 +41,7 @@ class From:
 
 
 @attrs.frozen
-class Subscribe:
+class Subscribe(Notice):
     """A consumer subscribes, in the place of another subscription if `replaces` says so: that one's tag, and
     the reason for its end.
     """
@@ -50,7 +52,7 @@ class Subscribe:
 
 
 @attrs.frozen
-class Ask:
+class Ask(Notice):
     """A consumer asks for so many events more."""
 
     from_: From
@@ -58,7 +60,7 @@ class Ask:
 
 
 @attrs.frozen
-class Cancel:
+class Cancel(Notice):
     """A consumer wants a subscription to end."""
 
     from_: From
@@ -69,7 +71,7 @@ class Cancel:
 
 
 @attrs.frozen
-class Events:
+class Events(Notice):
     """Events for a subscription, one at least, never more than were asked for."""
 
     from_: From
@@ -77,7 +79,7 @@ class Events:
 
 
 @attrs.frozen
-class Cancelled:
+class Cancelled(Notice):
     """A subscription has ended: the producer, or a wish of the consumer's, has ended it."""
 
     from_: From
@@ -121,7 +123,7 @@ class CountBuffered:
 
 
 @attrs.frozen
-class LookAgain:
+class LookAgain(Notice):
     """To itself: more is wanted, in the place of events that a dispatcher has dropped."""
 
 

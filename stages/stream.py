@@ -8,7 +8,7 @@ from typing import Any
 
 import attrs
 
-from ..actors import Down, GenServer, NoReply, Ok, Pid, ServerExit, Stop, process
+from ..actors import Down, GenServer, NoReply, Ok, Pid, ServerExit, Stop, forbid_loop, process
 from .client import ask, cancel, demand
 from .errors import UnknownProducer
 from .messages import Cancellation, From, Manual, Mode
@@ -139,7 +139,12 @@ class Stream:
         return tap
 
     def __iter__(self) -> Iterator[Any]:
-        """Iterate in a thread, or in a callback that may block."""
+        """Iterate in a thread, or in a callback that may block.
+
+        Raises:
+            BlockingInLoop: An event loop runs in this thread.
+        """
+        forbid_loop("iterating over a stream", "async for ...")
         tap = self._open()
         try:
             while True:

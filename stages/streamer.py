@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import attrs
 
-from ..actors import NoReply, Ok, Pid, Stop
+from ..actors import NoReply, Ok, Pid, Stop, forbid_loop
 from .client import async_info
 from .dispatchers.demand import Demand
 from .messages import Automatic, Cancellation, From, Mode
@@ -168,6 +168,8 @@ def from_iterable(
     Semantics: GenStage.from_enumerable/2.
     """
     kind, source = _prepared(iterable, dispatcher, demand, on_cancel, blocking)
+    if kind is not QuickStreamer:
+        forbid_loop("stages.from_iterable", "await stages.afrom_iterable(...)")
     start = kind.start_link if link else kind.start
     return start(source, name=name)
 

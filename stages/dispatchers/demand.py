@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from bisect import insort_right
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -20,8 +21,9 @@ class Demand:
     Args:
         max_demand: The most that a consumer is expected to ask for at once; more is a warning in the log. By
             default it is what is asked for first.
-        shuffle: Whether the order of the consumers is shuffled before the first events, so that it is not
-            always the one that subscribed first who gets them (`shuffle_demands_on_first_dispatch`).
+        shuffle: Whether the order of consumers with the same demand is shuffled before the first events, so
+            that it is not always the one that subscribed first who gets them
+            (`shuffle_demands_on_first_dispatch`).
 
     Semantics: GenStage.DemandDispatcher.
     """
@@ -44,6 +46,10 @@ class _Row:
     from_: Any
 
 
+def _biggest_first(row: _Row) -> int:
+    return -row.demand
+
+
 class DemandDispatcher:
     """See `Demand`.
 
@@ -52,10 +58,9 @@ class DemandDispatcher:
         shuffle: What shuffles a list in place before the first events; None for nothing.
 
     Invariant: the rows are sorted by demand, the biggest first; among equals who came there first is first.
-    (Not between a shuffle and the next step.)
     """
 
-    __slots__ = ("_rows", "_shuffle", "max_demand", "wanted")
+    __slots__ = ("_row_of", "_rows", "_shuffle", "max_demand", "wanted")
 
     def __init__(
         self, max_demand: int | None = None, shuffle: Callable[[list[Any]], object] | None = None
@@ -63,17 +68,21 @@ class DemandDispatcher:
         self.max_demand = max_demand
         self._shuffle = shuffle
         self._rows: list[_Row] = []
+        self._row_of: dict[Any, _Row] = {}
         self.wanted = 0
         """How much all have asked for."""
 
     def subscribe(self, options: Mapping[str, Any], from_: Any) -> Outcome:
         """There is a new consumer, last in line."""
-        self._rows.append(_Row(0, from_))
+        row = self._row_of[from_] = _Row(0, from_)
+        self._rows.append(row)
         return Outcome()
 
     def cancel(self, from_: Any) -> Outcome:
         """What the consumer had asked for is on its way; the next who asks gets it."""
-        self.wanted -= self._pop(from_).demand
+        row = self._row_of.pop(from_)
+        self._rows.remove(row)
+        self.wanted -= row.demand
         return Outcome()
 
     def ask(self, demand: int, from_: Any) -> Outcome:
@@ -87,7 +96,8 @@ class DemandDispatcher:
                 f"once, and {from_.pid} asked for {demand}; with different maximum demands the greedy "
                 f"consumers get most of the events"
             )
-        row = self._pop(from_)
+        row = self._row_of[from_]
+        self._rows.remove(row)
         row.demand += demand
         self.wanted += demand
         self._insert(row)
@@ -98,6 +108,8 @@ class DemandDispatcher:
         if self._shuffle is not None:
             self._shuffle(self._rows)
             self._shuffle = None
+            # Only equals change places, or somebody who wants nothing might stand before others.
+            self._rows.sort(key=_biggest_first)
         rows = self._rows
         deliveries = []
         start = 0
@@ -115,15 +127,5 @@ class DemandDispatcher:
         """Nothing is kept back here."""
         return Outcome(due=(message,))
 
-    def _pop(self, from_: Any) -> _Row:
-        for index, row in enumerate(self._rows):
-            if row.from_ == from_:
-                return self._rows.pop(index)
-        raise KeyError(from_)
-
     def _insert(self, row: _Row) -> None:
-        for index, other in enumerate(self._rows):
-            if other.demand < row.demand:
-                self._rows.insert(index, row)
-                return
-        self._rows.append(row)
+        insort_right(self._rows, row, key=_biggest_first)

@@ -200,6 +200,13 @@ def test_who_cannot_be_subscribed_is_told_why_and_the_producer_lives() -> None:
     assert bench.outside.take() == []
 
 
+def test_a_partition_that_cannot_be_a_key_is_refused_as_well() -> None:
+    bench = Bench("producer", StageSettings(Partition(1)))
+    assert bench.receive(Subscribe(consumer(), {"partition": []})) is None
+    ((_, told),) = bench.outside.take()
+    assert isinstance(told.reason.exception, TypeError)
+
+
 def test_one_that_is_refused_for_being_there_already_does_not_make_room_for_a_third() -> None:
     bench = Bench("producer", StageSettings(Broadcast()))
     for tag in ("a", "b", "c"):

@@ -16,6 +16,8 @@ from resprout import (
     INFINITY,
     TIMEOUT,
     BadReturn,
+    BlockingInLoop,
+    Bounded,
     Crash,
     Down,
     GenServer,
@@ -853,6 +855,41 @@ def test_stages_of_a_loop_are_used_from_it() -> None:
         return got[:10]
 
     assert asyncio.run(main()) == list(range(10))
+
+
+def test_what_would_block_a_loop_names_what_does_not(started: Keep) -> None:
+    a = started(BlockingCounter.start(0))
+    b = started(BlockingDoubler.start([]))
+
+    async def main() -> None:
+        for call, instead in (
+            (lambda: subscribe(b, to=a), "await stages.asubscribe"),
+            (lambda: stages.resubscribe(b, From(a, None), "why", a), "await stages.aresubscribe"),  # type: ignore[arg-type]
+            (lambda: stages.demand(a), "await stages.ademand"),
+            (lambda: stages.estimate_buffered_count(a), "await stages.aestimate_buffered_count"),
+            (lambda: stages.sync_info(a, "then"), "stages.async_info"),
+            (lambda: stages.from_iterable([]), "await stages.afrom_iterable"),
+            (lambda: next(iter(stages.stream([a]))), "async for"),
+        ):
+            with pytest.raises(BlockingInLoop, match=instead):
+                call()
+
+    asyncio.run(main())
+
+
+def test_a_bounded_mailbox_takes_what_was_asked_for(started: Keep) -> None:
+    class Small(Collector):
+        mailbox = Bounded(1, on_full="drop_newest")
+
+    seen: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    a = started(Pushed.start(None))
+    c = started(Small.start((seen, [a])))
+    sys.suspend(c)
+    for number in range(10):
+        a.cast([number])
+    handled(a)
+    sys.resume(c)
+    assert total(seen, 10) == list(range(10))
 
 
 def test_a_thread_may_be_a_consumer_by_the_messages_alone(started: Keep) -> None:

@@ -84,6 +84,11 @@ def test_the_order_is_shuffled_before_the_first_events_and_not_after() -> None:
     assert shuffled == [3]
 
 
+def test_a_shuffle_puts_nobody_who_wants_nothing_in_front() -> None:
+    made = dispatcher((A, 3), (B, 0), shuffle=lambda rows: rows.reverse())
+    assert made.dispatch([1]).deliveries == [(A, [1])]
+
+
 def test_each_stage_has_a_dispatcher_of_its_own() -> None:
     spec = Demand(max_demand=3, shuffle=True)
     assert spec.make() is not spec.make()
