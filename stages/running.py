@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Final
 
 import attrs
 
-from ..actors import NOTHING, BadReturn, NoReply, Ok, Pid, Ref, Reply, Stop, process, telemetry
+from ..actors import NOTHING, BadReturn, NoReply, NotFound, Ok, Pid, Ref, Reply, Stop, process, telemetry
 from ..actors.engine import Bursts, OkWithOptions, ReplyWithEvents, kernel
 from .core import Core, Invoke, StageKind
 from .errors import SubscriptionCycle
@@ -75,7 +75,11 @@ class Surroundings:
             SubscriptionCycle: It gets its events from this stage.
             ValueError: It is a consumer.
         """
-        pid = process.whereis(server)
+        try:
+            pid = process.whereis(server)
+        except NotFound:
+            # The registry of a Via is not there.
+            pid = None
         if pid is None:
             return None
         if kind_of(pid) == "consumer":

@@ -24,12 +24,14 @@ from resprout import (
     NoReply,
     Ok,
     Pid,
+    Registry,
     Reply,
     ServerExit,
     Shutdown,
     StartError,
     Stop,
     Supervisor,
+    Via,
     process,
     stages,
     sys,
@@ -699,6 +701,18 @@ def test_an_unknown_producer_is_named(started: Keep, caplog: pytest.LogCaptureFi
         subscribe(c, to="numbrs")
     assert await_down(ref) == "noproc"
     assert "it ends, as it was to subscribe to 'numbrs'" in caplog.text
+
+
+def test_producers_may_be_named_by_a_registry(started: Keep) -> None:
+    seen: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    missing = started(Collector.start((seen, [])))
+    with pytest.raises(UnknownProducer):
+        subscribe(missing, to=Via("producers of a test", "numbers"))
+    registry = started(Registry.start_link(keys="unique", name="producers of a test"))
+    started(Counter.start(0, name=Via("producers of a test", "numbers")))
+    started(Collector.start((seen, [(Via("producers of a test", "numbers"), {"max_demand": 2})])))
+    assert total(seen, 4)[:4] == [0, 1, 2, 3]
+    Registry.stop(registry)
 
 
 def test_an_unknown_producer_of_a_temporary_subscription_is_nobody(started: Keep) -> None:
