@@ -46,7 +46,8 @@ UNKNOWN: Final = "unknown_subscription"
 NOPROC: Final = "noproc"
 
 
-@attrs.frozen
+# Made once a callback: a frozen one costs more than twice as much.
+@attrs.define
 class Invoke:
     """Call this callback with these arguments, and send what it returns."""
 
@@ -95,6 +96,8 @@ class _Producer:
     """A producer that this stage is subscribed to; without an inflow, demand is sent by hand."""
 
     from_: From
+    mine: From
+    """The same subscription, as the producer sees it."""
     cancel: CancelMode
     inflow: Inflow | None
 
@@ -102,6 +105,8 @@ class _Producer:
 @attrs.define(eq=False)
 class _Consumer:
     from_: From
+    mine: From
+    """The same subscription, as the consumer sees it."""
     monitor: Ref
 
 
@@ -197,7 +202,8 @@ class Core:
             stop = yield from self._drop(former, Cancellation("cancel", message.replaces[1]))
             if stop is not None:
                 return stop
-        consumer = _Consumer(from_, self._outside.monitor(from_.pid))
+        mine = From(self._outside.me, from_.tag)
+        consumer = _Consumer(from_, mine, self._outside.monitor(from_.pid))
         self._consumers[from_.tag] = consumer
         self._monitors[consumer.monitor] = consumer
         result = yield Invoke("handle_subscribe", ("consumer", message.options, from_, self.state))
@@ -251,11 +257,13 @@ class Core:
         self._outside.demonitor(consumer.monitor)
         if why.kind == "cancel":
             self._tell_cancelled(from_, why.reason)
+        if known:
+            # Before the callback, so that events that come of it go to others.
+            self._carry_out(self.dispatcher.cancel(from_))
         stop = yield from self._call("handle_cancel", why, from_)
         if stop is not None or not known:
             return stop
-        # After the callback, since it may bring demand: the slowest may be gone.
-        self._carry_out(self.dispatcher.cancel(from_))
+        # After the callback, which has to know of the end before more is wanted: the slowest may be gone.
         return (yield from self._look())
 
     def _tell_cancelled(self, from_: From, reason: object) -> None:
@@ -299,6 +307,7 @@ class Core:
         if self._accumulated is not None:
             self._accumulated.append(some)
             return
+        self._from_buffer()
         self._requested = max(0, self._requested - len(some))
         still_wanted = max(0, self.dispatcher.wanted - len(some))
         leftover = self._dispatch(some)
@@ -319,7 +328,7 @@ class Core:
     def _carry_out(self, outcome: Outcome) -> None:
         outside = self._outside
         for from_, events in outcome.deliveries:
-            outside.send(from_.pid, Events(From(outside.me, from_.tag), events))
+            outside.send(from_.pid, Events(self._consumers[from_.tag].mine, events))
         for message in outcome.due:
             outside.send(outside.me, message)
         for from_, demand in outcome.ask_again:
@@ -401,7 +410,7 @@ class Core:
         if kind is Automatic:
             inflow = Inflow(options.max_demand, options.min_demand)
             self._outside.send(pid, Ask(mine, options.max_demand))
-        self.producers[from_.tag] = _Producer(from_, options.cancel, inflow)
+        self.producers[from_.tag] = _Producer(from_, mine, options.cancel, inflow)
         self._tell_producers()
         return from_, None
 
@@ -439,7 +448,7 @@ class Core:
             if stop is not None:
                 return stop
             if batch.ask:
-                self._outside.send(from_.pid, Ask(From(self._outside.me, from_.tag), batch.ask))
+                self._outside.send(from_.pid, Ask(producer.mine, batch.ask))
         return None
 
     def _unsubscribed(self, tag: Ref, why: Cancellation) -> Steps:

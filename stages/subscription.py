@@ -11,7 +11,7 @@ from typing import Any
 import attrs
 
 
-@attrs.frozen
+@attrs.define
 class Batch:
     """Events to be handled at once, and how many to ask for when they have been (0 for none)."""
 
@@ -19,7 +19,7 @@ class Batch:
     ask: int
 
 
-@attrs.frozen
+@attrs.define
 class Arrival:
     """What is to be done with events that came.
 
