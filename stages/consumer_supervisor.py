@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final, Literal, cast
 
-from ..actors import GenServer, Pid, forbid_loop, process
+from ..actors import GenServer, Pid, process
 from ..actors.engine import check_alive
-from ..supervision import ChildInfo, ChildSpec, Counts, DynamicSpec, child_spec
+from ..supervision import ChildSpec, DynamicSpec, child_spec
 from ..supervision.engine import (
     STARTING,
-    CountChildren,
     Origin,
+    SupervisorClient,
     TerminateChild,
-    WhichChildren,
+    aask,
     above,
     ask,
+    blocks,
     read_options,
     spec_of_module,
 )
@@ -25,7 +26,7 @@ from .options import subscriptions
 _OPTIONS: Final = ("strategy", "max_restarts", "max_seconds", "subscribe_to")
 
 
-class ConsumerSupervisor:
+class ConsumerSupervisor(SupervisorClient):
     """Starts a child for each event of its producers, at most `max_demand` of a subscription at once.
 
     The event is the last argument of the child's start. A child that ends has done with its event; when no
@@ -133,9 +134,14 @@ class ConsumerSupervisor:
         Raises:
             StartError: It did not start.
         """
-        check_alive()
-        forbid_loop("ConsumerSupervisor.start_child", "asyncio.to_thread(...)")
+        blocks("ConsumerSupervisor.start_child")
         return cast("Pid | None", started(GenServer.call(supervisor, StartWith(args), None)))
+
+    @staticmethod
+    async def astart_child(supervisor: Any, *args: Any) -> Pid | None:
+        """The form of `start_child` for coroutines."""
+        check_alive()
+        return cast("Pid | None", started(await GenServer.acall(supervisor, StartWith(args), None)))
 
     @staticmethod
     def terminate_child(supervisor: Any, pid: Pid) -> None:
@@ -144,28 +150,15 @@ class ConsumerSupervisor:
         Raises:
             NotFound: That is not a child of it.
         """
+        form = "ConsumerSupervisor.terminate_child"
+        blocks(form)
+        ask(supervisor, TerminateChild(process.whereis(pid) or pid), form)
+
+    @staticmethod
+    async def aterminate_child(supervisor: Any, pid: Pid) -> None:
+        """The form of `terminate_child` for coroutines."""
         check_alive()
-        ask(supervisor, TerminateChild(process.whereis(pid) or pid))
-
-    @staticmethod
-    def which_children(supervisor: Any) -> list[ChildInfo]:
-        """Lists the children in start order; their ids are None."""
-        return cast("list[ChildInfo]", ask(supervisor, WhichChildren()))
-
-    @staticmethod
-    def count_children(supervisor: Any) -> Counts:
-        """Counts the children."""
-        return cast("Counts", ask(supervisor, CountChildren()))
-
-    @staticmethod
-    def stop(supervisor: Any, reason: object = "normal", timeout: float | None = None) -> None:
-        """Stops a supervisor with all its children and waits for that; see `Supervisor.stop`."""
-        GenServer.stop(supervisor, reason, timeout)
-
-    @staticmethod
-    async def astop(supervisor: Any, reason: object = "normal", timeout: float | None = None) -> None:
-        """The form of `stop` for coroutines."""
-        await GenServer.astop(supervisor, reason, timeout)
+        await aask(supervisor, TerminateChild(process.whereis(pid) or pid))
 
 
 def _origin(cls: type[ConsumerSupervisor], arg: Any, options: dict[str, Any]) -> Origin:

@@ -1,32 +1,31 @@
 """The side door for resprout's own rooms: what a supervisor of another kind is built from."""
 
 from .supervisors.child_options import STARTING, read_options, spec_of_module
+from .supervisors.client import SupervisorClient, aask, ask, blocks
 from .supervisors.dynamic_server import DynamicSupervisorServer
 from .supervisors.self_containment import above
 from .supervisors.server import Origin
 from .supervisors.starting import Failed, Started
 from .supervisors.strategy import Siblings
-from .supervisors.supervisor import ask
 from .supervisors.values import (
-    CountChildren,
     Refused,
     TerminateChild,
-    WhichChildren,
 )
 
 __all__ = [
     "STARTING",
-    "CountChildren",
     "DynamicSupervisorServer",
     "Failed",
     "Origin",
     "Refused",
     "Siblings",
     "Started",
+    "SupervisorClient",
     "TerminateChild",
-    "WhichChildren",
+    "aask",
     "above",
     "ask",
+    "blocks",
     "read_options",
     "spec_of_module",
 ]
