@@ -71,15 +71,14 @@ def _needs(subscribe_to: Sequence[Any]) -> tuple[tuple[Any, ...], ...]:
     return tuple(found)
 
 
-@attrs.frozen(kw_only=True)
 class _StageChild:
     """What the two kinds of stages have in common: a worker that is configured by the file."""
 
     start: Reference
-    args: Arguments | None = None
-    name: str | None = None
-    replicas: int | None = attrs.field(default=None, validator=not_negative)
-    subscribe_to: tuple[Any, ...] = ()
+    args: Arguments | None
+    name: str | None
+    replicas: int | None
+    subscribe_to: tuple[Any, ...]
 
     _classes: ClassVar[tuple[type, ...]]
 
@@ -159,6 +158,11 @@ class ProducerChild(_StageChild):
     """
 
     producer: str = attrs.field(validator=_not_empty)
+    start: Reference
+    args: Arguments | None = None
+    name: str | None = None
+    replicas: int | None = attrs.field(default=None, validator=not_negative)
+    subscribe_to: tuple[Any, ...] = ()
     dispatcher: str | Mapping[str, Any] | None = None
     demand: Literal["forward", "accumulate"] | None = None
     buffer_size: int | Literal["infinity"] | None = attrs.field(default=None, validator=_size)
@@ -208,6 +212,11 @@ class ConsumerChild(_StageChild):
     """
 
     consumer: str = attrs.field(validator=_not_empty)
+    start: Reference
+    args: Arguments | None = None
+    name: str | None = None
+    replicas: int | None = attrs.field(default=None, validator=not_negative)
+    subscribe_to: tuple[Any, ...] = ()
 
     _classes = (Consumer,)
 
