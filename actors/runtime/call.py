@@ -117,6 +117,9 @@ class Call(Future[T]):
             if timeout is not None:
                 bells.end_after(timeout, bell)
             await bell
+            while timeout is None and not self._box:
+                # Woken by a cancellation that was taken back.
+                await bell
             if not self._box and self.cancel():
                 raise CallTimeout(
                     f"{self.server} did not answer {brief(self.message)} within {timeout:g} s; "

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import time
 import weakref
+from contextvars import Context
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .kernel import kernel
@@ -19,7 +20,6 @@ from .thread_state import runs_in_this_thread, task_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
-    from contextvars import Context
 
     class Sleeper(Protocol):
         """A wait that can be ended."""
@@ -47,6 +47,7 @@ class Bells:
         alarms: the timers of waits that may last so long.
         usual: when waits end that may last as long as most, in that order; by this clock.
         alarmed: a timer for these is on its way.
+        nowhere: a context without values, so that a timer keeps none of whoever was the first to need it.
         make: makes a future to sleep on.
         ref: what our tables keep of it.
         keeper: what notices that the loop is about to be closed, for the servers that live on it; None while
@@ -63,6 +64,7 @@ class Bells:
         "looked",
         "loop",
         "make",
+        "nowhere",
         "over",
         "ref",
         "sleeping",
@@ -78,6 +80,7 @@ class Bells:
         self.alarms: dict[Sleeper, asyncio.TimerHandle] = {}
         self.usual: dict[Sleeper, float] = {}
         self.alarmed = False
+        self.nowhere = Context()
         self.ref = weakref.ref(self)
         self.looked = False
         self.over = False
@@ -88,12 +91,12 @@ class Bells:
         which they began, so the first one's will do.
         """
         if seconds != USUAL:
-            self.alarms[sleeper] = self.loop.call_later(seconds, sleeper.end)
+            self.alarms[sleeper] = self.loop.call_later(seconds, sleeper.end, context=self.nowhere)
             return
         self.usual[sleeper] = time.monotonic() + USUAL
         if not self.alarmed:
             self.alarmed = True
-            self.loop.call_later(USUAL, self._end_usual)
+            self.loop.call_later(USUAL, self._end_usual, context=self.nowhere)
 
     def ended(self, sleeper: Sleeper) -> None:
         """The wait was over before its time."""
@@ -108,7 +111,7 @@ class Bells:
             left = deadline - time.monotonic()
             if left > 0:
                 self.alarmed = True
-                self.loop.call_later(left, self._end_usual)
+                self.loop.call_later(left, self._end_usual, context=self.nowhere)
                 return
             self.usual.pop(sleeper, None)
             sleeper.end()

@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import asyncio
 import enum
+import inspect
 import sys
 import types
 from asyncio import _enter_task, _leave_task
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from .thread_state import enter_task, local
 
@@ -33,7 +34,16 @@ class Rest:
         step: has the task take its next step; None while it does not rest.
     """
 
-    __slots__ = ("_asyncio_future_blocking", "_cancelled", "_context", "_loop", "_put_by", "_waits", "step")
+    __slots__ = (
+        "_asyncio_future_blocking",
+        "_cancelled",
+        "_context",
+        "_loop",
+        "_put_by",
+        "_to_meet",
+        "_waits",
+        "step",
+    )
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         # The names of asyncio, which reads them: the loop that it belongs to, and that it was yielded by an
@@ -48,6 +58,8 @@ class Rest:
         """What it waits for; None for the next turn of the loop."""
         self._cancelled: tuple[object] | None = None
         """It was cancelled while it acted; with which message."""
+        self._to_meet = False
+        """It was cancelled while it rested, and is about to take a step for that."""
 
     @property
     def task(self) -> asyncio.Task[Any] | None:
@@ -74,6 +86,7 @@ class Rest:
         as any task does, and one that acts meets it when it waits.
         """
         if self.step is not None:
+            self._to_meet = True
             self._loop.call_soon(self.go_on)
             return False
         waits = self._waits
@@ -87,6 +100,7 @@ class Rest:
     def go_on(self) -> None:
         """Have the task take a step, in a callback of its loop; nothing happens when it does not rest."""
         step, self.step = self.step, None
+        self._to_meet = False
         if step is not None and self._context is not None:
             _take_turn(self._loop, self._context, step, self)
 
@@ -121,19 +135,21 @@ class Rest:
             act: called with item; says how the task goes on.
             item: for act.
             right: of whoever wants the task to do something; its element is taken, and given back if the task
-                rests again.
-
-        Raises:
-            IndexError: somebody else has taken it.
+                rests again. BUSY if somebody else has taken it.
         """
+        if self._to_meet:
+            return BUSY
         loop, context = self._loop, self._context
         assert context is not None
         held = False
         outcome = RESTS
         try:
             # Taken, noted and given back without a call in between that an interrupt could come behind.
-            del right[0]
-            held = True
+            try:
+                del right[0]
+                held = True
+            except IndexError:
+                return BUSY
             step = self._put_by = self.step
             self.step = None
             assert step is not None, "it rests"
@@ -188,6 +204,9 @@ class Rest:
         """It was cancelled while it acted, when there was no wait to cancel."""
         cancelled, self._cancelled = self._cancelled, None
         if cancelled is not None:
+            if sys.version_info >= (3, 13) and not task.cancelling():
+                # Taken back meanwhile.
+                return
             # It counts once.
             uncancel(task)
             task.cancel(*cancelled)
@@ -201,9 +220,11 @@ class Outcome(enum.Enum):
     """It takes a step at once."""
     WAITS = enum.auto()
     """See wait_for."""
+    BUSY = enum.auto()
+    """Nothing has acted: the task is somebody else's at the moment."""
 
 
-RESTS, STEPS, WAITS = Outcome.RESTS, Outcome.STEPS, Outcome.WAITS
+RESTS, STEPS, WAITS, BUSY = Outcome.RESTS, Outcome.STEPS, Outcome.WAITS, Outcome.BUSY
 NOT_WAITING: Final = object()
 
 
@@ -261,6 +282,12 @@ def rest_of(
             waits, error = begun.throw(error), None
         except StopIteration as end:
             return end.value
+
+
+def has_begun(task: asyncio.Task[Any]) -> bool:
+    """Whether a task has taken its first step. One that is cancelled before that never takes it."""
+    state = inspect.getcoroutinestate(cast("Coroutine[Any, Any, Any]", task.get_coro()))
+    return state != inspect.CORO_CREATED
 
 
 def uncancel(task: asyncio.Task[Any] | None) -> None:

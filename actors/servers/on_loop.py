@@ -19,12 +19,14 @@ from ..processes.pid import NO_INBOX, Pid
 from ..runtime.loop import home_loop
 from ..runtime.loop_bells import in_step_of
 from ..runtime.resting import (
+    BUSY,
     NOT_WAITING,
     RESTS,
     STEPS,
     WAITS,
     Outcome,
     Rest,
+    has_begun,
     rest_of,
     start_task,
     uncancel,
@@ -123,31 +125,31 @@ class LoopPid(RunnablePid):
         state.steps += 1
         try:
             if self._inbox or self._saved or self._suspended or self._fate or self.in_order:
-                self._take_turn_within(me, item)
+                done = self._take_turn_within(me, item)
             else:
                 # A message of our own that was sent before this one would be in the mailbox; others' have no
                 # order with it.
-                self._rest.act_within(me, task, self.begin_item, item, run)
-        except IndexError:
-            self.deliver(item)
+                done = self._rest.act_within(me, task, self.begin_item, item, run) is not BUSY
+            if not done:
+                self.deliver(item)
         finally:
             state.steps -= 1
             if run and (self._inbox or self._saved or self._urgent or self._fate or self._begun is not None):
                 self._schedule()
 
-    def _take_turn_within(self, me: asyncio.Task[Any], item: Any) -> None:
-        """Have its task take a turn now, as there is more to it than this one message.
-
-        Raises:
-            IndexError: somebody else has the run right.
+    def _take_turn_within(self, me: asyncio.Task[Any], item: Any) -> bool:
+        """Have its task take a turn now, as there is more to it than this one message; False when somebody
+        else has the run right.
         """
-        del self._run[0]
+        if not self._claim():
+            return False
         # Others' messages that come meanwhile are not the sender's to pay for.
         self._budget = 1
         try:
             self.deliver(item)
         finally:
             self._rest.go_on_within(me)
+        return True
 
     def begin_item(self, item: Any) -> Outcome:
         """Handle a message as far as that goes without a wait."""
@@ -175,7 +177,10 @@ class LoopPid(RunnablePid):
             self._raised(item, error)
         else:
             if result is not None:
-                self.settle(item, result)
+                try:
+                    self.settle(item, result)
+                except BaseException as fault:
+                    self._broken(item, fault)
         return STEPS if self._ending is not None or self._fate else RESTS
 
     def _raised(self, item: Any, error: BaseException) -> None:
@@ -184,10 +189,20 @@ class LoopPid(RunnablePid):
             self.unwound(item, error)
         elif not self._fate:
             uncancel(self._task)
-            if closing(self.loop):
-                self.finish(LOOP_CLOSED, item)
-            else:
+            if not closing(self.loop):
                 self.unwound(item, error)
+            elif item.__class__ is Boot:
+                self.fail_boot(item, LOOP_CLOSED)
+            else:
+                self.finish(LOOP_CLOSED, item)
+
+    def _broken(self, item: Any, fault: BaseException) -> None:
+        """What a callback returned could not be carried out: better dead than never running again."""
+        reason = Crash(fault)
+        self.report(reason, item)
+        self.die(reason)
+        if not isinstance(fault, Exception):
+            raise fault
 
     def _submit(self) -> None:
         loop = self.loop
@@ -256,24 +271,38 @@ class LoopPid(RunnablePid):
                             result = await result
                             if result is None:
                                 result = checked(None)
-                    except GeneratorExit:
-                        # The task is destroyed: its loop is closed.
-                        raise
                     except BaseException as error:
+                        if isinstance(error, GeneratorExit) and task_of(self.loop) is not task:
+                            # The task is destroyed: its loop is closed.
+                            raise
                         self._raised(item, error)
                     else:
                         if result is not None:
-                            self.settle(item, result)
+                            try:
+                                self.settle(item, result)
+                            except BaseException as fault:
+                                self._broken(item, fault)
                 if self._fate:
                     break
                 if not budget and self.has_work():
-                    await _next_turn_of_the_loop()
+                    try:
+                        await _next_turn_of_the_loop()
+                    except asyncio.CancelledError:
+                        if not (self._fate or closing(self.loop)):
+                            raise
+                        # No callback waits that could give up.
+                        uncancel(task)
                     continue
                 run.append(True)
                 if (self._fate or self.has_work()) and self._claim():
                     continue
                 try:
-                    await rest
+                    while True:
+                        await rest
+                        if not run or self._fate:
+                            # Whoever had it go on has the run right; a cancellation that was taken back
+                            # has not.
+                            break
                 except asyncio.CancelledError as error:
                     if self._begun is None:
                         raise
@@ -340,8 +369,14 @@ class LoopPid(RunnablePid):
 
     def give_up_waiting(self) -> None:
         task = self._task
-        if task is not None and not self.resting:
-            task.cancel()
+        if task is None or self.resting or (self._ending is not None and not self._fate):
+            # Its terminate has its time.
+            return
+        if not has_begun(task):
+            # It sees to its end from its first step on, which comes before this.
+            self.loop.call_soon(self.give_up_waiting)
+            return
+        task.cancel()
 
 
 @types.coroutine

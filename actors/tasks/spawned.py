@@ -21,7 +21,7 @@ from ..reports.stragglers import caught_up, straggles
 from ..runtime.kernel import kernel
 from ..runtime.loop import Where, home_loop, make_home, makes_coroutine
 from ..runtime.loop_bells import in_step_of
-from ..runtime.resting import start_task
+from ..runtime.resting import has_begun, start_task
 from ..runtime.thread_state import adopt_task, check_alive, current_if_any, disown_task, local
 from ..servers.dispatch import STARTED
 from ..servers.loop_ends import look_after
@@ -160,7 +160,8 @@ class CoroutinePid(MailboxPid):
     async def _live(self, function: Callable[..., Any]) -> None:
         reason: object = NORMAL
         try:
-            await function(*self._args)
+            if not self._fate:
+                await function(*self._args)
         except BaseException as error:
             reason = reason_of(self, error)
         self.die(reason)
@@ -174,10 +175,14 @@ class CoroutinePid(MailboxPid):
         del self
 
     def end(self, reason: object) -> None:
-        if self.die(reason):
-            task = self._task
-            if task is not None:
-                self._tell(task.cancel)
+        if self.die(reason) and self._task is not None:
+            self._tell(self._cut)
+
+    def _cut(self) -> None:
+        task = self._task
+        # Before its first step it sees itself that it is dead; cancelled there, it would not even leave.
+        if task is not None and has_begun(task):
+            task.cancel()
 
     def _drop(self) -> None:
         super()._drop()

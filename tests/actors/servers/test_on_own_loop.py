@@ -8,9 +8,10 @@ import gc
 import logging
 import sys
 import threading
+import time
 import weakref
 from collections.abc import Awaitable, Callable, Generator
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -37,6 +38,8 @@ from resprout.actors import (
 from resprout.actors import (
     sys as actors_sys,
 )
+from resprout.actors.runtime.thread_state import tasks
+from resprout.actors.servers.loop_ends import GRACE
 from resprout.actors.servers.on_loop import DEEPEST
 from resprout.actors.servers.runnable import BUDGET
 
@@ -1007,3 +1010,172 @@ def test_a_server_whose_callback_was_cancelled_at_the_end_of_the_loop_can_use_ta
 
     run(main)
     assert ended == ["in order"]
+
+
+# At the end of a loop, at the worst moments
+
+
+class Tidy(Server):
+    """Says how it ends, after a turn of the loop."""
+
+    ended: ClassVar[list[object]] = []
+
+    async def terminate(self, reason: object, state: Any) -> None:
+        await asyncio.sleep(0)
+        self.ended.append(reason)
+
+
+@pytest.fixture
+def ended() -> list[object]:
+    Tidy.ended.clear()
+    return Tidy.ended
+
+
+@pytest.mark.parametrize("turns_before", range(6))
+def test_a_server_that_is_starting_when_its_loop_ends_ends_with_it(run, ended, turns_before):
+    async def main() -> asyncio.Task[Any]:
+        starting = asyncio.ensure_future(Tidy.astart())
+        for _ in range(turns_before):
+            await asyncio.sleep(0)
+        return starting
+
+    before = set(tasks.values())
+    began = time.monotonic()
+    run(main)
+    assert time.monotonic() - began < GRACE
+    assert ended in ([], [CLOSED])
+    assert [pid for pid in tasks.values() if pid.kind == "server" and pid not in before] == []
+
+
+def test_a_server_with_a_long_queue_terminates_when_its_loop_ends(run, ended):
+    async def main() -> None:
+        pid = await Tidy.astart()
+        for _ in range(5 * BUDGET):
+            GenServer.cast(pid, lambda _: None)
+
+    run(main)
+    assert ended == [CLOSED]
+
+
+def test_a_terminate_that_is_under_way_when_its_loop_ends_has_its_time(run):
+    flushed: list[str] = []
+
+    class Flushes(Server):
+        async def terminate(self, reason: object, state: Any) -> None:
+            for _ in range(20):
+                await asyncio.sleep(0)
+            flushed.append("all of it")
+
+    async def main() -> asyncio.Task[Any]:
+        stopping = asyncio.ensure_future(GenServer.astop(await Flushes.astart()))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        return stopping
+
+    run(main)
+    assert flushed == ["all of it"]
+
+
+def test_an_init_that_is_cut_short_by_the_end_of_its_loop_has_nothing_to_terminate(run, ended):
+    class Slow(Tidy):
+        async def init(self, arg: Any) -> Any:
+            await asyncio.Event().wait()
+
+    async def main() -> asyncio.Task[Any]:
+        starting = asyncio.ensure_future(Slow.astart())
+        for _ in range(5):
+            await asyncio.sleep(0)
+        return starting
+
+    run(main)
+    assert ended == []
+
+
+# Broken and unusual
+
+
+class Unprintable:
+    def __repr__(self) -> str:
+        return [][0]
+
+
+@pytest.mark.parametrize("waits", [False, True], ids=["at once", "later"])
+def test_a_result_that_cannot_even_be_shown_ends_the_server_and_is_handled_once(run, waits):
+    handled: list[None] = []
+
+    class Broken(GenServer):
+        async def handle_call(self, message: Any, from_: Any, state: Any) -> Any:
+            handled.append(None)
+            if waits:
+                await asyncio.sleep(0)
+            return Unprintable()
+
+    async def main() -> None:
+        pid = await Broken.astart()
+        with pytest.raises(ServerExit):
+            await GenServer.acall(pid, "anything")
+        assert pid.dead
+
+    run(main)
+    assert handled == [None]
+
+
+@pytest.mark.parametrize("waits", [False, True], ids=["at once", "later"])
+def test_a_callback_that_raises_generator_exit_has_crashed(run, waits):
+    async def leave(_: Any) -> None:
+        if waits:
+            await asyncio.sleep(0)
+        raise GeneratorExit
+
+    async def main() -> None:
+        pid = await Server.astart()
+        with pytest.raises(ServerExit):
+            await GenServer.acall(pid, leave)
+        assert pid.dead
+
+    run(main)
+
+
+def test_a_server_that_cancels_its_own_task_meets_that_before_the_next_message(run):
+    async def main() -> None:
+        pid = await Server.astart()
+
+        def cancel(_: Any) -> None:
+            task = asyncio.current_task()
+            assert task is not None
+            asyncio.get_running_loop().call_soon(task.cancel)
+
+        await GenServer.acall(pid, cancel)
+        await asyncio.sleep(0)
+        with pytest.raises((ServerExit, NoProcess)):
+            await GenServer.acall(pid, lambda _: asyncio.Event().wait())
+        assert pid.dead
+
+    run(main)
+
+
+def test_calls_keep_nothing_of_their_callers_context(run):
+    class Thing:
+        pass
+
+    mine: contextvars.ContextVar[Any] = contextvars.ContextVar("mine")
+
+    async def main() -> None:
+        pid = await Server.astart()
+        gate = asyncio.Event()
+
+        async def caller() -> Any:
+            thing = Thing()
+            mine.set(thing)
+            await GenServer.acall(pid, lambda _: asyncio.sleep(0))
+            return weakref.ref(thing)
+
+        gone = await asyncio.ensure_future(caller())
+        lasting = asyncio.ensure_future(GenServer.acall(pid, lambda _: gate.wait()))
+        await asyncio.sleep(0)
+        gc.collect()
+        assert gone() is None
+        gate.set()
+        await lasting
+
+    run(main)
