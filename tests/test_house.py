@@ -347,6 +347,13 @@ def test_a_plain_import_needs_no_extra() -> None:
     assert (done.returncode, done.stdout.split(), done.stderr) == (0, [], "")
 
 
+def test_ci_runs_files_that_there_are() -> None:
+    script = (ROOT / ".ci/run").read_text(encoding="utf-8")
+    named = set(re.findall(r"\btests/[\w/]+(?:\.py)?", script))
+    assert len(named) > 20
+    assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
+
+
 # What is packaged
 
 
