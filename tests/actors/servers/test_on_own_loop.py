@@ -676,6 +676,7 @@ def test_who_waits_for_an_answer_goes_on_in_the_turn_that_gives_it(run):
     run(main)
 
 
+@pytest.mark.asyncio_loop  # uvloop forgets what was ready when an interrupt comes
 def test_an_interrupt_of_one_who_was_answered_keeps_no_answer_from_the_others():
     loop = asyncio.new_event_loop()
 
