@@ -117,7 +117,9 @@ class Call(Future[T]):
             if timeout is not None:
                 bells.end_after(timeout, bell)
             await bell
-            while timeout is None and not self._box:
+            while True:
+                if timeout is not None or self._box:
+                    break
                 # Woken by a cancellation that was taken back.
                 await bell
             if not self._box and self.cancel():
