@@ -80,11 +80,14 @@ class _StageChild:
     replicas: int | None
     subscribe_to: tuple[Any, ...]
 
+    _kind: ClassVar[str]
     _classes: ClassVar[tuple[type, ...]]
 
     @property
     def _called(self) -> str:
-        raise NotImplementedError
+        """Its id, unless the file says another: what stands behind the kind."""
+        called: str = getattr(self, self._kind)
+        return called
 
     @property
     def _name(self) -> str | None:
@@ -168,11 +171,8 @@ class ProducerChild(_StageChild):
     buffer_size: int | Literal["infinity"] | None = attrs.field(default=None, validator=_size)
     buffer_keep: Literal["first", "last"] | None = None
 
+    _kind = "producer"
     _classes = (Producer, ProducerConsumer)
-
-    @property
-    def _called(self) -> str:
-        return self.producer
 
     @property
     def _name(self) -> str:
@@ -218,11 +218,8 @@ class ConsumerChild(_StageChild):
     replicas: int | None = attrs.field(default=None, validator=not_negative)
     subscribe_to: tuple[Any, ...] = ()
 
+    _kind = "consumer"
     _classes = (Consumer,)
-
-    @property
-    def _called(self) -> str:
-        return self.consumer
 
 
 @attrs.frozen(kw_only=True)

@@ -178,8 +178,7 @@ async def completed(future: Future[int]) -> int:
 async def run_application(world: World) -> Any:
     """Run it on a thread, as the table says, and stop it."""
     running = asyncio.ensure_future(asyncio.to_thread(world.application.run))
-    while world.application.root is None or not world.application.root.alive:
-        await asyncio.sleep(0.001)
+    await resprout.server("of_the_tree", WATCHDOG)()
     await world.application.astop()
     return await running
 

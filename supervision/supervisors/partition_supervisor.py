@@ -82,8 +82,7 @@ class PartitionSupervisor:
         """
         check_alive()
         children = _partitions(child_spec, name, partitions, with_arguments)
-        spec = SupervisorSpec(children, strategy=strategy, max_restarts=max_restarts, max_seconds=max_seconds)
-        origin = Origin(cls, None, spec, above(cls, spec))
+        origin = _origin(cls, children, strategy, max_restarts, max_seconds)
         return PartitionServer.launch(origin, name=name, timeout=timeout)
 
     @classmethod
@@ -102,8 +101,7 @@ class PartitionSupervisor:
         """The form of `start_link` for coroutines."""
         check_alive()
         children = _partitions(child_spec, name, partitions, with_arguments)
-        spec = SupervisorSpec(children, strategy=strategy, max_restarts=max_restarts, max_seconds=max_seconds)
-        origin = Origin(cls, None, spec, above(cls, spec))
+        origin = _origin(cls, children, strategy, max_restarts, max_seconds)
         return await PartitionServer.alaunch(origin, name=name, timeout=timeout)
 
     @classmethod
@@ -245,6 +243,17 @@ def _checked(spec: object, name: Any, partitions: object, with_arguments: object
         problem = f"expected a function (arguments, number) -> arguments, got: {with_arguments!r}"
         raise SpecError(_OWNER, "with_arguments", problem)
     return child_spec(spec)
+
+
+def _origin(
+    cls: type[PartitionSupervisor],
+    children: list[ChildSpec],
+    strategy: Strategy,
+    max_restarts: int,
+    max_seconds: float,
+) -> Origin:
+    spec = SupervisorSpec(children, strategy=strategy, max_restarts=max_restarts, max_seconds=max_seconds)
+    return Origin(cls, None, spec, above(cls, spec))
 
 
 def _partitions(

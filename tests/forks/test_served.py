@@ -83,6 +83,7 @@ class Server:
 
 
 def until(condition: Callable[[], object]) -> None:
+    """Wait for what other programs do, of which nobody tells: a port that answers, a line of a log."""
     deadline = time.monotonic() + WATCHDOG
     while not condition():
         assert time.monotonic() < deadline
@@ -93,6 +94,7 @@ def until(condition: Callable[[], object]) -> None:
 def server(start: Callable[..., Any], port: socket.socket, tmp_path: Path) -> Server:
     for file in ("served.py", "tree.yaml"):
         shutil.copy(SERVED / file, tmp_path)
+    os.mkfifo(tmp_path / "gate")
     return Server(start, port, tmp_path)
 
 
@@ -134,7 +136,7 @@ def test_a_request_under_way_is_answered_before_the_tree_is_stopped(
         until(lambda: any(what == "request waits" for _, what in server.log()))
         os.kill(server.program.pid, signal.SIGTERM)
         until(lambda: stopping in server.program.text)
-        (server.folder / "gate").touch()
+        (server.folder / "gate").write_bytes(b"go on")
         assert request.result(WATCHDOG) == (200, "answered")
     assert server.program.wait() in (0, -signal.SIGTERM)
     (worker,) = {worker for worker, _ in server.log()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import queue
 import random
-import time
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -57,22 +57,44 @@ def kill(pid: Pid) -> None:
     await_down(ref)
 
 
-def unhurried(numbers: Iterator[int]) -> Iterator[int]:
-    """At a pace at which a test can keep up."""
-    for number in numbers:
-        if number % 50 == 0:
-            time.sleep(0.001)
-        yield number
+ENOUGH = 500
+"""Events that wait for the test, in each of its queues, before the source makes no more."""
 
 
-def take(seen: queue.SimpleQueue[int], count: int) -> list[int]:
-    """So many events."""
-    return [seen.get(timeout=PATIENCE) for _ in range(count)]
+class Pace:
+    """Has a source wait while the test has enough of everything: it cannot keep up with one that runs ahead."""
+
+    def __init__(self, queues: list[queue.SimpleQueue[int]]) -> None:
+        self._queues = queues
+        self._taken = threading.Condition()
+        self._over = False
+
+    def unhurried(self, numbers: Iterator[int]) -> Iterator[int]:
+        for number in numbers:
+            with self._taken:
+                self._taken.wait_for(self._wants_more, PATIENCE)
+            yield number
+
+    def _wants_more(self) -> bool:
+        return self._over or min(seen.qsize() for seen in self._queues) < ENOUGH
+
+    def take(self, seen: queue.SimpleQueue[int], count: int) -> list[int]:
+        """So many events."""
+        found = [seen.get(timeout=PATIENCE) for _ in range(count)]
+        with self._taken:
+            self._taken.notify_all()
+        return found
+
+    def let_go(self) -> None:
+        """Have the source wait no more, so that it answers, and can be stopped."""
+        with self._taken:
+            self._over = True
+            self._taken.notify_all()
 
 
 def rest(seen: queue.SimpleQueue[int]) -> list[int]:
     """All that has come, when no more comes."""
-    return take(seen, seen.qsize())
+    return [seen.get(timeout=PATIENCE) for _ in range(seen.qsize())]
 
 
 @pytest.mark.parametrize("worker", [Worker, QuickWorker, LoopWorker])
@@ -81,9 +103,10 @@ def test_consumers(worker: Any, seed: int) -> None:
     chance = random.Random(seed)
     made = itertools.count()
     queues: list[queue.SimpleQueue[int]] = [queue.SimpleQueue() for _ in range(4)]
+    pace = Pace(queues)
     tree = Supervisor.start_link(
         [
-            ChildSpec("source", (from_iterable, (unhurried(made),), {"name": "source"})),
+            ChildSpec("source", (from_iterable, (pace.unhurried(made),), {"name": "source"})),
             *(worker.child_spec((seen, "source", {}), id=number) for number, seen in enumerate(queues)),
         ],
         max_restarts=10**6,
@@ -91,11 +114,12 @@ def test_consumers(worker: Any, seed: int) -> None:
     kills = 200
     got: list[int] = []
     for _ in range(kills):
-        got += take(chance.choice(queues), 1)
+        got += pace.take(chance.choice(queues), 1)
         children = Supervisor.which_children(tree)
         kill(chance.choice(children[1:]).pid)  # type: ignore[arg-type]  # the tree restarts it
     for each in queues:
-        got += take(each, 100)
+        got += pace.take(each, 100)
+    pace.let_go()
     Supervisor.stop(tree)
     for each in queues:
         got += rest(each)
@@ -110,9 +134,10 @@ def test_all_that_comes_after_the_source(seed: int) -> None:
     chance = random.Random(seed)
     made = itertools.count()
     seen: queue.SimpleQueue[int] = queue.SimpleQueue()
+    pace = Pace([seen])
     tree = Supervisor.start_link(
         [
-            ChildSpec("source", (from_iterable, (unhurried(made),), {"name": "source"})),
+            ChildSpec("source", (from_iterable, (pace.unhurried(made),), {"name": "source"})),
             Middle.child_spec(name="middle"),
             Worker.child_spec((seen, "middle", {})),
         ],
@@ -122,9 +147,10 @@ def test_all_that_comes_after_the_source(seed: int) -> None:
     kills = 100
     got: list[int] = []
     for _ in range(kills):
-        got += take(seen, chance.randrange(1, 50))
+        got += pace.take(seen, chance.randrange(1, 50))
         kill(chance.choice(Supervisor.which_children(tree)[1:]).pid)  # type: ignore[arg-type]  # as above
-    got += take(seen, 500)
+    got += pace.take(seen, 500)
+    pace.let_go()
     assert stages.estimate_buffered_count("source") <= MOST
     Supervisor.stop(tree)
     got += rest(seen)

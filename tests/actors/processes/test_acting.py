@@ -209,8 +209,7 @@ def test_a_thread_that_waits_for_a_message_ends_with_its_task():
 
     async def main() -> None:
         task = asyncio.ensure_future(body())
-        while not receiving.is_set():
-            await asyncio.sleep(0.001)
+        assert await asyncio.to_thread(receiving.wait, WATCHDOG)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task

@@ -348,13 +348,13 @@ def test_a_task_dies_when_it_ends():
 
 
 async def asleep(ended: list[str]) -> tuple[asyncio.Task[None], Pid]:
-    """A task that sleeps and notes how that ends, and its process."""
+    """A task that waits for ever and notes how that ends, and its process."""
     pids: list[Pid] = []
 
     async def work() -> None:
         pids.append(process.current())
         try:
-            await asyncio.sleep(1000)
+            await asyncio.Event().wait()
         except asyncio.CancelledError:
             ended.append("cancelled")
             raise

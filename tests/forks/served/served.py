@@ -15,6 +15,7 @@ from resprout import GenServer, Ok, Pid, ProcessExit, Reply, process
 
 VERSION = 1
 GATE = Path(os.environ["SERVED_FOLDER"], "gate")
+"""A named pipe, into which the test writes."""
 LOG = Path(os.environ["SERVED_FOLDER"], "log")
 homes: dict[str, asyncio.AbstractEventLoop] = {}
 
@@ -72,8 +73,16 @@ async def where(first: First) -> dict[str, Any]:
 @app.get("/wait")
 async def wait(first: First) -> str:
     note("request waits")
-    while not GATE.exists():
-        await asyncio.sleep(0.01)
+    opened = asyncio.Event()
+    # For writing as well, so that it is not at its end while nobody else has it open.
+    gate = os.open(GATE, os.O_RDWR | os.O_NONBLOCK)
+    loop = asyncio.get_running_loop()
+    loop.add_reader(gate, opened.set)
+    try:
+        await opened.wait()
+    finally:
+        loop.remove_reader(gate)
+        os.close(gate)
     await GenServer.acall(first, "loop")
     note("request answered")
     return "answered"

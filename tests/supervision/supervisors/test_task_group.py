@@ -126,9 +126,11 @@ async def for_ever() -> None:
 def test_the_end_of_the_block_waits_for_tasks_and_then_stops_children_in_reverse_order(run, child):
     async def main() -> None:
         done: list[int] = []
+        at_its_end = asyncio.Event()
 
         async def work(number: int) -> None:
-            await asyncio.sleep(0.001)
+            await at_its_end.wait()
+            await asyncio.sleep(0)
             done.append(await GenServer.acall(pids[number], number))
             assert ends(child) == []
 
@@ -138,6 +140,7 @@ def test_the_end_of_the_block_waits_for_tasks_and_then_stops_children_in_reverse
                 group.start_soon(work, number)
             task = group.create_task(work(0), name="mine")
             assert task.get_name() == "mine"
+            at_its_end.set()
         assert sorted(done) == [0, 0, 1, 2]
         assert ends(child) == [(2, "shutdown"), (1, "shutdown"), (0, "shutdown")]
         assert not any(pid.alive for pid in (*pids, group.supervisor))
@@ -362,7 +365,8 @@ def test_a_block_that_is_cancelled_ends_in_order_and_goes_on_being_cancelled(run
             try:
                 await for_ever()
             finally:
-                await asyncio.sleep(0.001)
+                for _ in range(10):
+                    await asyncio.sleep(0)
                 tasks.append("task")
                 assert ends(child) == []
 
@@ -518,7 +522,8 @@ def test_a_cancel_scope_of_anyio_ends_the_block_in_order(run, child):
         class Slow(child):  # type: ignore[misc,valid-type]
             async def terminate(self, reason: object, number: Any) -> None:
                 # Many turns, in each of which the scope cancels again.
-                await asyncio.sleep(0.05)
+                for _ in range(50):
+                    await asyncio.sleep(0)
                 await super().terminate(reason, number)
 
         with anyio.CancelScope() as scope:
@@ -699,17 +704,21 @@ def test_anyio_starts_a_server_and_gets_its_pid(run, child):
 def test_a_served_server_that_does_not_stop_in_time_is_killed(run, child):
     class Stubborn(GenServer):
         async def terminate(self, reason: object, state: Any) -> None:
+            stopping.set()
             await for_ever()
+
+    stopping = asyncio.Event()
 
     async def main() -> None:
         for shutdown, cancels in ((0.01, 1), (None, 2)):
+            stopping.clear()
             serving = asyncio.ensure_future(Stubborn.aserve(name="served", shutdown=shutdown))
             while (pid := process.whereis("served")) is None:
                 await asyncio.sleep(0)
             await asyncio.sleep(0)
             for _ in range(cancels):
                 serving.cancel()
-                await asyncio.sleep(0.001)
+                await stopping.wait()
             with pytest.raises(asyncio.CancelledError):
                 await serving
             assert pid.exit_reason == "killed"

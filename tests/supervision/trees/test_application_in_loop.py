@@ -42,6 +42,7 @@ from resprout.actors import GenServer, Ok, Reply, process
 seen = []  # what happened, in order
 loops = {}  # by who: where that was
 gate = threading.Event()
+waiting = threading.Event()  # for that gate
 
 
 class Server(GenServer):
@@ -51,6 +52,7 @@ class Server(GenServer):
         self.id = arg["id"]
         if arg.get("wait"):
             seen.append(("waits", self.id))
+            waiting.set()
             await asyncio.get_running_loop().run_in_executor(None, gate.wait)
         if arg.get("fail"):
             raise ValueError("no")
@@ -173,8 +175,7 @@ def test_a_start_that_is_cancelled_leaves_nothing_that_runs(written):
     async def main() -> None:
         application = Application.load(path)
         starting = asyncio.ensure_future(application.astart())
-        while not module.seen:
-            await asyncio.sleep(0.001)
+        assert await asyncio.to_thread(module.waiting.wait, WATCHDOG)
         starting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await starting

@@ -9,7 +9,7 @@ import sys
 import threading
 import types
 import warnings
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -39,7 +39,17 @@ import asyncio
 
 from resprout import GenServer, Ok, Reply
 
-happened = []
+class Happened(list):
+    # What happened, in order; whoever waits for more is told.
+    def __init__(self):
+        self.more = asyncio.Event()
+
+    def append(self, what):
+        super().append(what)
+        self.more.set()
+
+
+happened = Happened()
 asked = asyncio.Event()
 may_start = asyncio.Event()
 may_start.set()
@@ -107,6 +117,13 @@ class Tree:
     def happened(self) -> list[str]:
         happened: list[str] = self.module.happened
         return happened
+
+    async def until(self, condition: Callable[[list[str]], bool]) -> None:
+        """Wait until what happened is as it should be."""
+        more: asyncio.Event = self.module.happened.more
+        while not condition(self.happened):
+            more.clear()
+            await asyncio.wait_for(more.wait(), WATCHDOG)
 
     @property
     def lifespan(self) -> Any:
@@ -259,8 +276,7 @@ def test_a_crash_fails_what_was_under_way_and_what_comes_waits_for_the_next_serv
             assert failed.status_code == 503
             assert "exited" in failed.json()["detail"]
             later = [asyncio.create_task(client.get("/more")) for _ in range(20)]
-            while tree.happened.count("starts one") < 2:
-                await asyncio.sleep(0.001)
+            await tree.until(lambda happened: happened.count("starts one") == 2)
             assert not any(each.done() for each in later)
             tree.module.may_start.set()
             assert {(await each).status_code for each in later} == {200}
@@ -429,26 +445,21 @@ def test_a_start_that_is_cancelled_stops_what_has_started_and_the_next_one_works
     async def main() -> None:
         tree.module.may_start.clear()
         starting = asyncio.ensure_future(tree.lifespan(object()).__aenter__())
-        while not tree.happened:
-            await asyncio.sleep(0.001)
+        await tree.until(bool)
         starting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await starting
         tree.module.may_start.set()
-        while tree.happened.count("stopped one") < tree.happened.count("starts one"):
-            await asyncio.sleep(0.001)
-        await gone("one")
+        await tree.until(lambda happened: happened.count("stopped one") == happened.count("starts one"))
+        one = process.whereis("one")
+        if one is not None:
+            await process.amonitor(one)
         tree.happened.clear()
         async with tree.lifespan(object()):
             assert await GenServer.acall("two", "whose loop")
         assert tree.happened == IN_ORDER
 
     asyncio.run(main())
-
-
-async def gone(name: str) -> None:
-    while process.whereis(name) is not None:
-        await asyncio.sleep(0.001)
 
 
 def test_an_error_while_it_serves_stops_the_tree_in_order_and_goes_on(tree: Tree):
