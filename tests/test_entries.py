@@ -432,7 +432,7 @@ EXCEPTIONS: Mapping[str, str] = {
             Pid.add_monitor Pid.attach Pid.bury Pid.deliver Pid.deliver_from_afar Pid.detach
             Pid.die Pid.end Pid.expect Pid.flag Pid.leave Pid.meet_death Pid.remove_link Pid.remove_monitor
             Pid.signal Pid.taken PooledPid.leave RunnablePid.deliver Timer.start
-            Pid.abandon Pid.mailbox Pid.ask_at_once Pid.cast_at_once Pid.send_at_once
+            Pid.abandon Pid.recover Pid.mailbox Pid.ask_at_once Pid.cast_at_once Pid.send_at_once
             RunnablePid.ask_at_once RunnablePid.cast_at_once RunnablePid.send_at_once Pid.stop_here
             Future.try_set Future.try_set_exception telemetry.heard telemetry.tell
             actors.at_exit actors.await_heirs actors.dump_processes

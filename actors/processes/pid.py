@@ -506,6 +506,9 @@ class Pid(Identity, Generic[Request, Answer]):
     def abandon(self) -> None:
         """None of its code will run any more, though it has not ended: its event loop is closed."""
 
+    def recover(self) -> None:
+        """See to what an interrupt on its event loop may have kept from being done. In a callback of that."""
+
     def _after_death(self) -> None:
         """If no code of it runs, it has left. The run right of the dead is never given back."""
         try:

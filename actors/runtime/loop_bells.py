@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     class Sleeper(Protocol):
         """A wait that can be ended."""
 
+        def recover(self) -> None:
+            """See to it that it ends if it is over."""
+
         def end(self) -> None:
             """End it."""
 
@@ -43,10 +46,12 @@ class Bells:
 
     Attributes:
         waiting: by whoever rings, the future that a task sleeps on.
-        sleeping: by what rings, the step that wakes a task, and its context.
+        sleeping: the same for bells, each of which knows whether it has rung.
+        steps: by a bell, the step that its task is about to take, and the context of that.
         alarms: the timers of waits that may last so long.
         usual: when waits end that may last as long as most, in that order; by this clock.
-        alarmed: a timer for these is on its way.
+        alarm: the timer of these that is on its way.
+        cut: the last run of the loop ended with an exception, as far as is known.
         nowhere: a context without values, so that a timer keeps none of whoever was the first to need it.
         make: makes a future to sleep on.
         ref: what our tables keep of it.
@@ -58,8 +63,9 @@ class Bells:
 
     __slots__ = (
         "__weakref__",
-        "alarmed",
+        "alarm",
         "alarms",
+        "cut",
         "keeper",
         "looked",
         "loop",
@@ -68,6 +74,7 @@ class Bells:
         "over",
         "ref",
         "sleeping",
+        "steps",
         "usual",
         "waiting",
     )
@@ -76,10 +83,12 @@ class Bells:
         self.loop = loop
         self.make = loop.create_future
         self.waiting: dict[object, asyncio.Future[None]] = {}
-        self.sleeping: dict[object, tuple[Callable[[Any], object], Context]] = {}
+        self.sleeping: dict[Sleeper, asyncio.Future[None]] = {}
+        self.steps: dict[Sleeper, tuple[Callable[[Any], object], Context]] = {}
         self.alarms: dict[Sleeper, asyncio.TimerHandle] = {}
         self.usual: dict[Sleeper, float] = {}
-        self.alarmed = False
+        self.alarm: asyncio.TimerHandle | None = None
+        self.cut = True
         self.nowhere = Context()
         self.ref = weakref.ref(self)
         self.looked = False
@@ -94,9 +103,8 @@ class Bells:
             self.alarms[sleeper] = self.loop.call_later(seconds, sleeper.end, context=self.nowhere)
             return
         self.usual[sleeper] = time.monotonic() + USUAL
-        if not self.alarmed:
-            self.alarmed = True
-            self.loop.call_later(USUAL, self._end_usual, context=self.nowhere)
+        if self.alarm is None:
+            self.alarm = self.loop.call_later(USUAL, self._end_usual, context=self.nowhere)
 
     def ended(self, sleeper: Sleeper) -> None:
         """The wait was over before its time."""
@@ -105,21 +113,39 @@ class Bells:
             alarm.cancel()
 
     def _end_usual(self) -> None:
-        self.alarmed = False
-        while self.usual:
+        if self.alarm is not None:
+            self.alarm.cancel()
+            self.alarm = None
+        while True:
+            if not self.usual:
+                return
             sleeper, deadline = next(iter(self.usual.items()))
             left = deadline - time.monotonic()
             if left > 0:
-                self.alarmed = True
-                self.loop.call_later(left, self._end_usual, context=self.nowhere)
+                self.alarm = self.loop.call_later(left, self._end_usual, context=self.nowhere)
                 return
             self.usual.pop(sleeper, None)
             sleeper.end()
 
+    def recover(self) -> None:
+        """See to what an interrupt has kept from being done, at whose callback the loop's last run ended. In
+        a callback of the loop; may be repeated.
+        """
+        loop = self.loop
+        for sleeper in list(self.sleeping):
+            sleeper.recover()
+        for sleeper, alarm in list(self.alarms.items()):
+            if alarm.when() <= loop.time():
+                loop.call_soon(sleeper.end)
+        self._end_usual()
+        for tell in when_recovering:
+            tell(loop)
+
     def watch(self) -> None:
         """Notice when the loop is closed.
 
-        Nothing that a loop calls then is public, so ``close`` is wrapped, on this one object.
+        Nothing that a loop calls then is public, so ``close`` is wrapped, on this one object; and so is
+        ``run_forever``, which an exception leaves when an interrupt has hit a callback.
         """
         loop = self.loop
         close = loop.close
@@ -131,7 +157,17 @@ class Bells:
                 if loop.is_closed():
                     self.closed()
 
+        run = loop.run_forever
+
+        def run_and_recover() -> None:
+            if self.cut:
+                loop.call_soon(self.recover)
+            self.cut = True
+            run()
+            self.cut = False
+
         setattr(loop, "close", close_and_tell)  # noqa: B010  # mypy knows it as a method
+        setattr(loop, "run_forever", run_and_recover)  # noqa: B010  # the same
         known[id(self)] = self.ref
         _look_soon()
 
@@ -144,10 +180,11 @@ class Bells:
             tell(self.ref)
         self.waiting.clear()
         self.sleeping.clear()
+        self.steps.clear()
         self.usual.clear()
         self.alarms.clear()
         # Were cycles.
-        for name in ("close", NAME):
+        for name in ("close", "run_forever", NAME):
             try:
                 delattr(self.loop, name)
             except AttributeError:
@@ -181,6 +218,8 @@ when_closed: list[Callable[[weakref.ref[Bells]], object]] = []
 """Who is told that a loop is closed; must be safe anywhere."""
 when_stopped: list[Callable[[weakref.ref[Bells]], object]] = []
 """Who is told that a loop has stopped, some time afterwards; in the kernel thread."""
+when_recovering: list[Callable[[asyncio.AbstractEventLoop], object]] = []
+"""Who is told that the last run of a loop was cut off; in a callback of the next one."""
 _made: dict[int, Bells] = {}
 """Those that are about to be a loop's attribute."""
 _at_rest: list[bool] = [True]

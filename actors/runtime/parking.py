@@ -9,13 +9,12 @@ import asyncio
 import time
 from asyncio import _get_running_loop
 from collections.abc import Callable, Generator
-from contextvars import Context
 from typing import Any, Protocol
 
 from ..vocabulary.errors import BlockingInLoop
 from .deferred_drains import hand_over_deferred_drains
 from .kernel import kernel
-from .loop_bells import bells_of
+from .loop_bells import bells_of, finish
 from .thread_state import current_if_any, local, runs_in_this_thread, task_of
 
 
@@ -164,23 +163,23 @@ def _wait_and_help(waiter: Waiter, timeout: float | None) -> bool:
 class LoopBell:
     """One wait of a coroutine: like a Waiter, on a loop. ``wake`` may be called by anybody, from anywhere.
 
-    It is what the coroutine's task awaits, in the place of an asyncio future: one object less, and one turn
-    of the loop less when the answer comes from another thread. What the task gives it to be woken by is kept
-    by the loop, so whoever keeps a bell keeps neither the task nor the loop.
+    What the coroutine's task awaits is a future of asyncio, which the loop keeps: so whoever keeps a bell
+    keeps neither the task nor the loop. (No object of ours with a future's protocol, which would save a turn
+    of the loop: where an interrupt hits code of ours that a task calls in the middle of its step, that never
+    goes on.)
     """
 
-    __slots__ = ("_asyncio_future_blocking", "_bells", "_rung")
+    __slots__ = ("_bells", "_rung")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._bells = bells_of(loop).ref
         self._rung = False
-        self._asyncio_future_blocking = False
 
     def wake(self, _answer: object = None) -> None:
         # First; who begins to wait looks afterwards.
         self._rung = True
         bells = self._bells()
-        if bells is None or (sleeper := bells.sleeping.get(self)) is None:
+        if bells is None or (bell := bells.sleeping.get(self)) is None:
             # Nobody waits yet, or any more.
             return
         loop = bells.loop
@@ -190,11 +189,11 @@ class LoopBell:
             if answered is not None:
                 answered.append(self)
             else:
-                loop.call_soon(self._end_here, context=sleeper[1])
+                finish(bell)
             return
         # A loop that has been closed has nobody left who waits.
         try:
-            loop.call_soon_threadsafe(self._end_here, context=sleeper[1])
+            loop.call_soon_threadsafe(finish, bell)
         except RecursionError:
             # No room on the stack even for this; it is a RuntimeError, too.
             raise
@@ -203,18 +202,25 @@ class LoopBell:
 
     __call__ = wake
 
+    @property
+    def rung(self) -> bool:
+        """Whether it has been woken."""
+        return self._rung
+
     def __await__(self) -> Generator[Any, None, None]:
         if self._rung:
             return
-        self._asyncio_future_blocking = True
+        bells = self._bells()
+        assert bells is not None, "its loop runs"
+        bells.sleeping[self] = bell = bells.make()
         try:
-            yield self
+            if not self._rung:
+                yield from bell
         finally:
             # Here, where the task goes on: so a wait ends once, and an interrupt anywhere before loses no
             # end.
-            bells = self._bells()
-            if bells is not None:
-                bells.sleeping.pop(self, None)
+            bells.sleeping.pop(self, None)
+            bells.steps.pop(self, None)
 
     async def wait(self, timeout: float | None) -> bool:
         """Sleep until woken; False when the time is over."""
@@ -233,36 +239,34 @@ class LoopBell:
         return self._rung
 
     def end(self) -> None:
-        """The wait is over, in a callback of the loop: the task takes its next step."""
+        """The wait is over, in a callback of the loop: the task goes on in the next turn."""
         bells = self._bells()
-        if bells is not None and (sleeper := bells.sleeping.get(self)) is not None:
-            step, context = sleeper
-            context.run(step, self)
+        if bells is not None and (bell := bells.sleeping.get(self)) is not None:
+            finish(bell)
 
-    def _end_here(self) -> None:
-        """The same, in the context of the task."""
+    def end_at_once(self) -> None:
+        """The same, and the task takes its step before this returns."""
         bells = self._bells()
-        if bells is not None and (sleeper := bells.sleeping.get(self)) is not None:
-            sleeper[0](self)
+        if bells is None or (bell := bells.sleeping.get(self)) is None or bell.done():
+            return
+        waiting = bell._callbacks
+        if not waiting or len(waiting) > 1:
+            finish(bell)
+            return
+        step, context = waiting[0]
+        # Noted first, for `Bells.recover`.
+        bells.steps[self] = (step, context)
+        bell.remove_done_callback(step)
+        bell.set_result(None)
+        context.run(step, bell)
 
-    # What a task asks of a future.
-
-    def get_loop(self) -> asyncio.AbstractEventLoop:
+    def recover(self) -> None:
+        """See to it that the task goes on, if an interrupt has kept somebody from that."""
         bells = self._bells()
-        assert bells is not None, "its loop runs"
-        return bells.loop
-
-    def add_done_callback(self, step: Callable[[LoopBell], object], *, context: Context) -> None:
-        bells = self._bells()
-        assert bells is not None, "its loop runs"
-        bells.sleeping[self] = (step, context)
-        if self._rung:
-            bells.loop.call_soon(self.end)
-
-    def result(self) -> None:
-        """Nothing: whoever waits looks for what has come."""
-
-    def cancel(self, msg: object = None) -> bool:
-        """Its task is cancelled, and meets that in its next step."""
-        self.get_loop().call_soon(self.end)
-        return False
+        if bells is None or (bell := bells.sleeping.get(self)) is None:
+            return
+        if bell.done() and (noted := bells.steps.pop(self, None)) is not None:
+            step, context = noted
+            bells.loop.call_soon(step, bell, context=context)
+        elif self._rung:
+            finish(bell)

@@ -69,7 +69,13 @@ class Rest:
 
     def __await__(self) -> Generator[Rest, None, None]:
         self._asyncio_future_blocking = True
-        yield self
+        try:
+            yield self
+        finally:
+            # Here, where the task goes on: so it goes on once, and an interrupt anywhere before costs no
+            # step.
+            self.step = self._put_by = None
+            self._waits = NOT_WAITING
 
     # What the task asks of a future.
 
@@ -99,10 +105,17 @@ class Rest:
 
     def go_on(self) -> None:
         """Have the task take a step, in a callback of its loop; nothing happens when it does not rest."""
-        step, self.step = self.step, None
+        step = self.step
         self._to_meet = False
         if step is not None and self._context is not None:
             _take_turn(self._loop, self._context, step, self)
+
+    def recover(self) -> None:
+        """Have the task go on if an interrupt has ended the callback that was to see to that. In a callback
+        of its loop; may be repeated.
+        """
+        if self._waits is NOT_WAITING or self._waits is None or self._waits.done():
+            self._woken(self._waits)
 
     def go_on_within(self, me: asyncio.Task[Any]) -> None:
         """Have the task take a step now, inside that of another one of its loop."""
@@ -111,7 +124,7 @@ class Rest:
         try:
             _leave_task(loop, me)
             left = True
-            step, self.step = self.step, None
+            step = self.step
             if step is not None and self._context is not None:
                 self._context.run(step, self)
         finally:
@@ -151,13 +164,14 @@ class Rest:
             except IndexError:
                 return BUSY
             step = self._put_by = self.step
+            if step is None:
+                # An interrupt has hit it just when it was to rest: see is_lost_to.
+                return BUSY
             self.step = None
-            assert step is not None, "it rests"
             enter_task(loop, task)
             outcome = context.run(act, item)
             if outcome is STEPS:
                 _leave_task(loop, task)
-                self._put_by = None
                 context.run(step, self)
         finally:
             if held:
@@ -170,6 +184,12 @@ class Rest:
                     self._cancel_again(task)
         return outcome
 
+    def is_lost_to(self, task: asyncio.Task[Any]) -> bool:
+        """Whether the task awaits this and never goes on: an interrupt has hit it just when it began to."""
+        waits: Any = cast("Coroutine[Any, Any, Any]", task.get_coro()).cr_await
+        here = getattr(waits, "gi_code", None) is Rest.__await__.__code__
+        return here and not task.done() and self.step is None and self._put_by is None
+
     def wait_for(self, waits: Any) -> bool:
         """Have what acts as the task wait, in place of the task, which then takes a step.
 
@@ -181,7 +201,7 @@ class Rest:
             of them.
         """
         if waits is None:
-            self._loop.call_soon(self._woken)
+            self._loop.call_soon(self._woken, None)
         elif (
             waits.__class__ is asyncio.Future
             and waits._asyncio_future_blocking
@@ -194,10 +214,10 @@ class Rest:
         self._waits = waits
         return True
 
-    def _woken(self, _waits: object = None) -> None:
-        self._waits = NOT_WAITING
-        step, self._put_by = self._put_by, None
-        if step is not None and self._context is not None:
+    def _woken(self, waits: object) -> None:
+        step = self._put_by
+        # Of another wait, if an interrupt has had this one looked after.
+        if step is not None and self._context is not None and waits is self._waits:
             _take_turn(self._loop, self._context, step, self)
 
     def _cancel_again(self, task: asyncio.Task[Any]) -> None:
@@ -246,7 +266,7 @@ def _take_turn(
         while True:
             if not answered:
                 break
-            answered[0].end()
+            answered[0].end_at_once()
             del answered[0]
     except BaseException:
         # An interrupt: it goes first, and the others on in the next turn. (A wait ends once.)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..processes.ambient import ended_afar
 from ..processes.pid import Pid, table
 from ..runtime.loop import home_in, is_runtime_loop
-from ..runtime.loop_bells import bells_of, when_closed
+from ..runtime.loop_bells import bells_of, when_closed, when_recovering
 from ..runtime.loop_watch import watch_loop
 from ..runtime.parking import LoopBell
 from ..vocabulary.reasons import KILL, LOOP_CLOSED
@@ -122,4 +122,11 @@ def _loop_closed(ref: weakref.ref[Bells]) -> None:
         return
 
 
+def _loop_recovers(loop: asyncio.AbstractEventLoop) -> None:
+    for pid in list(table.values()):
+        if getattr(pid, "loop", None) is loop:
+            pid.recover()
+
+
 when_closed.append(_loop_closed)
+when_recovering.append(_loop_recovers)

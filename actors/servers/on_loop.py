@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from ..processes.ambient import ended_afar
 from ..processes.death_notices import refuse_unhandled
 from ..processes.pid import NO_INBOX, Pid
+from ..runtime.call import Call
 from ..runtime.loop import home_loop
 from ..runtime.loop_bells import in_step_of
 from ..runtime.resting import (
@@ -35,7 +36,7 @@ from ..runtime.thread_state import adopt_task, disown_task, local, runs_in_this_
 from ..vocabulary.errors import StartError
 from ..vocabulary.messages import NOTHING
 from ..vocabulary.reasons import LOOP_CLOSED, Crash
-from .dispatch import Boot, checked
+from .dispatch import Boot, Interrupted, checked
 from .loop_ends import closing, look_after
 from .runnable import BUDGET, RunnablePid
 
@@ -198,6 +199,10 @@ class LoopPid(RunnablePid):
 
     def _broken(self, item: Any, fault: BaseException) -> None:
         """What a callback returned could not be carried out: better dead than never running again."""
+        if isinstance(fault, KeyboardInterrupt):
+            # As if it had come a moment before, in the callback.
+            self.unwound(item, fault)
+            return
         reason = Crash(fault)
         self.report(reason, item)
         self.die(reason)
@@ -234,6 +239,7 @@ class LoopPid(RunnablePid):
 
     async def _live(self) -> None:
         task, rest, run = self._task, self._rest, self._run
+        item: Any = NOTHING
         try:
             while True:
                 # One turn.
@@ -310,14 +316,53 @@ class LoopPid(RunnablePid):
                     self._begun = (item, result, waits, error)
         except asyncio.CancelledError as error:
             self.die(LOOP_CLOSED if closing(self.loop) else Crash(error))
-        finally:
+        except GeneratorExit:
+            # The task is destroyed, as above.
             if self._begun is not None:
-                # The task is destroyed, as above.
                 self._begun[1].close()
+            raise
+        except BaseException as fault:
+            # Not a callback's.
+            self._cut_off(item, fault)
+            raise
+        finally:
             if task is not None:
                 disown_task(task)
             self._task = None
         self.leave()
+
+    def _cut_off(self, item: Any, fault: BaseException) -> None:
+        """The runtime's own code was cut off between two callbacks. By an interrupt, which is for whoever
+        runs the loop: the server goes on in another task, and the message at hand counts as handled. Else
+        better dead than never running again.
+        """
+        if self._fate or not isinstance(fault, KeyboardInterrupt):
+            if self._begun is not None:
+                self._begun[1].close()
+            self.die(Crash(fault))
+            self.leave()
+            return
+        if item.__class__ is Call:
+            item.answer_error(Interrupted(f"{self} was interrupted by Ctrl-C before it answered"))
+        self._claim()
+        self._pending = True
+        self.loop.call_soon(self._begin)
+
+    def recover(self) -> None:
+        """See to what an interrupt has kept from being done. In a callback of its loop; may be repeated."""
+        self._begin()
+        task = self._task
+        if task is None:
+            return
+        if self._rest.is_lost_to(task):
+            # Another one goes on in its place.
+            task.get_coro().close()
+            self._claim()
+            self._pending = True
+            self._begin()
+        elif not self._run:
+            self._rest.go_on()
+            self._rest.recover()
 
     def keep_back(self, error: KeyboardInterrupt) -> bool:
         """Have whoever runs the loop get an interrupt of the main thread."""

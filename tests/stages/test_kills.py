@@ -62,7 +62,7 @@ ENOUGH = 500
 
 
 class Pace:
-    """Has a source wait while the test has enough of everything: it cannot keep up with one that runs ahead."""
+    """Has a source wait while the test has enough of everything, which cannot keep up with it."""
 
     def __init__(self, queues: list[queue.SimpleQueue[int]]) -> None:
         self._queues = queues

@@ -43,6 +43,8 @@ from resprout.actors.servers.loop_ends import GRACE
 from resprout.actors.servers.on_loop import DEEPEST
 from resprout.actors.servers.runnable import BUDGET
 
+from ...interrupting import Interrupter, at_safe_points
+
 WATCHDOG = 20.0
 CLOSED = Shutdown("loop closed")
 
@@ -1180,3 +1182,49 @@ def test_calls_keep_nothing_of_their_callers_context(run):
         await lasting
 
     run(main)
+
+
+# Interrupts
+
+
+def waits_for_a_future(_: Any) -> Any:
+    future = asyncio.get_running_loop().create_future()
+    asyncio.get_running_loop().call_soon(future.set_result, None)
+    return future
+
+
+@pytest.mark.asyncio_loop  # uvloop forgets what was ready when an interrupt comes
+@at_safe_points
+@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")  # cut off before it was
+@pytest.mark.parametrize(
+    "message",
+    ["at once", lambda _: asyncio.sleep(0), waits_for_a_future],
+    ids=["at once", "a turn", "a future"],
+)
+def test_an_interrupt_of_the_loops_thread_anywhere_leaves_a_server_able_to_answer(
+    interrupted: Interrupter, message: Any
+) -> None:
+    loop = asyncio.new_event_loop()
+    loop.set_exception_handler(lambda loop, context: None)  # of calls that were cut off
+
+    def run(awaitable: Any) -> Any:
+        task = asyncio.ensure_future(awaitable, loop=loop)
+        try:
+            return loop.run_until_complete(task)
+        except RuntimeError:
+            # The end of the run that was cut off has ended this one, too.
+            return loop.run_until_complete(task)
+
+    pid = run(Server.astart())
+    for cuts in interrupted.everywhere(50):
+        call = loop.create_task(GenServer.acall(pid, message))
+        interrupted(cuts, lambda call=call: loop.run_until_complete(call))
+        assert pid.alive
+        assert run(GenServer.acall(pid, "there?", 1.0)) == "there?", cuts
+        run(asyncio.wait({call}, timeout=WATCHDOG))
+        assert call.done(), cuts
+        if not call.cancelled():
+            call.exception()
+    run(GenServer.astop(pid))
+    run(loop.shutdown_asyncgens())
+    loop.close()
