@@ -186,7 +186,7 @@ class Rest:
 
     def is_lost_to(self, task: asyncio.Task[Any]) -> bool:
         """Whether the task awaits this and never goes on: an interrupt has hit it just when it began to."""
-        waits: Any = cast("Coroutine[Any, Any, Any]", task.get_coro()).cr_await
+        waits = getattr(task.get_coro(), "cr_await", None)
         here = getattr(waits, "gi_code", None) is Rest.__await__.__code__
         return here and not task.done() and self.step is None and self._put_by is None
 
