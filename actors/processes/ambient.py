@@ -17,14 +17,16 @@ from concurrent.futures.thread import _worker as _executor_worker
 from typing import TYPE_CHECKING, Any
 
 from ..primitives.atomic import remove, replace
+from ..reports import telemetry
 from ..reports.crash_reports import reason_of
+from ..runtime.deferred_drains import run_deferred_drains
 from ..runtime.kernel import kernel
 from ..runtime.loop_bells import bells_of, when_closed, when_stopped
 from ..runtime.thread_state import ASK, dead_but_running, local, task_of, tasks
 from ..vocabulary.errors import ServerExit
 from ..vocabulary.reasons import NORMAL, Crash
-from .mailbox import MailboxPid
-from .pid import table
+from .mailbox import NEVER, MailboxPid
+from .pid import NO_DICT, NO_INBOX, NO_LIST, NO_SET, ids, table
 
 if TYPE_CHECKING:
     from _thread import LockType
@@ -122,7 +124,7 @@ def ended_afar(pid: Pid, former: Sequence[Pid], reason: object) -> None:
     flagged = pid.flag(reason)
 
     def finish() -> None:
-        if flagged or not pid._told:
+        if flagged or not pid._told or pid.id in table:
             pid.bury()
         pid.leave()
         for each in former:
@@ -142,19 +144,41 @@ class TaskPid(MailboxPid):
     """An asyncio task as a process, until it is done or destroyed.
 
     There may be thousands, for a moment each, so what notices the end is shared, and finds them in ``tasks``:
-    fewer objects for the garbage collector to look at.
+    fewer objects for the garbage collector to look at. And what is rarely set is a class attribute until it
+    is: then it lies in ``__dict__``.
     """
 
     __slots__ = ("_bells", "_former", "_task")
     kind = "task"
 
+    name: object = None
+    actor: Any = None
+    parent: Pid | None = None
+    trap_exit = False
+    parked = None
+    receiver = None
+    _inbox = NO_INBOX
+    _run = NEVER
+    _pending = False
+    _urgent = NO_LIST
+    _unlinked = NO_SET
+    _links = _monitors = _watching = _lingering = _calls = NO_DICT
+    _saved = None
+    _context = None
+
     def __init__(self, task: asyncio.Task[Any], former: TaskPid | None = None) -> None:
+        # Pid.__init__ written out, for what every one has: this runs once a task that waits for a lock.
+        self.id = next(ids)
+        self._ties = {}
+        self._resources = {}
+        self._fate = ()
+        self._gone = self._told = False
         self._former = former
         # Nothing here keeps the task or its loop alive.
         self._bells = bells_of(task.get_loop()).ref
         self._task = ref = TaskRef(task, _destroyed)
         ref.key = id(task)
-        super().__init__()
+        table[self.id] = self
 
     @property
     def label(self) -> str:
@@ -189,6 +213,32 @@ class TaskPid(MailboxPid):
                     task.get_loop().call_soon_threadsafe(task.cancel)
                 except RuntimeError:
                     pass
+
+    def is_over(self, reason: object) -> None:
+        """The code has ended by itself: whom its death concerns is told at once that it has left, too."""
+        self._gone = True
+        ties = self._ties
+        state = local.state
+        if ties or self.__dict__ or telemetry._attached or state.burials is not None:
+            self.die(reason)
+            self.leave()
+            return
+        # A burial, of one about whom nobody has to be told but the owners of what it holds.
+        self._fate = ties.setdefault("_fate", (reason,))
+        state.depth += 1
+        try:
+            for key in list(self._resources):
+                self._release_one(key)
+            self._told = True
+            if len(ties) > 1 or self.__dict__:
+                # Somebody has just linked it, say, or waits as it; whoever comes from here on finds it dead.
+                self.bury()
+                self.leave()
+            table.pop(self.id, None)
+        finally:
+            state.depth -= 1
+            if state.deferred and not state.depth:
+                run_deferred_drains()
 
     def meet_death(self) -> Any:
         dead_but_running.pop(self.id, None)
@@ -244,10 +294,7 @@ def _done(task: asyncio.Task[Any]) -> None:
     try:
         if not task.cancelled() and (error := task.exception()) is not None:
             reason = reason_of(pid, error)
-        # Its code is over: whom its death concerns is told both at once.
-        pid._gone = True
-        pid.die(reason)
-        pid.leave()
+        pid.is_over(reason)
         if pid._former is not None:
             for former in pid.formers():
                 former.leave()

@@ -12,7 +12,7 @@ from ..runtime.call import Call
 from ..vocabulary.messages import Down, Exited, Ref, TaskReply
 from .pid import NO_INBOX, Pid
 
-_NEVER: list[bool] = []
+NEVER: list[bool] = []
 """A run right that cannot be had; never changed."""
 
 
@@ -26,7 +26,7 @@ class MailboxPid(Pid):
     def __init__(self, actor: Any = None, parent: Pid | None = None) -> None:
         super().__init__(actor, parent)
         # Its code runs by itself as long as it lives.
-        self._run = _NEVER
+        self._run = NEVER
 
     def deliver(self, item: Any) -> None:
         inbox = self._inbox

@@ -42,11 +42,11 @@ EXITED = ("resprout", "process", "exited")
 
 table: dict[int, Pid] = {}
 """Every live process, held strongly: one without a thread has nobody else who would."""
-_ids = counter(1)
+ids = counter(1)
 # Stand for a table that has not been made; never changed.
-_NO_DICT: dict[int, Any] = {}
-_NO_LIST: list[Any] = []
-_NO_SET: set[int] = set()
+NO_DICT: dict[int, Any] = {}
+NO_LIST: list[Any] = []
+NO_SET: set[int] = set()
 NO_INBOX: deque[Any] = deque()
 
 
@@ -96,7 +96,7 @@ class Pid(Identity, Generic[Request, Answer]):
     """Of a plain thread that may sleep for ever: a taken lock that it sleeps on; None while it does."""
 
     def __init__(self, actor: Any = None, parent: Pid | None = None) -> None:
-        self.id = next(_ids)
+        self.id = next(ids)
         self.name: object = None
         self.actor = actor
         self.parent = parent
@@ -115,14 +115,14 @@ class Pid(Identity, Generic[Request, Answer]):
         # would double a process's size and the garbage collector's work.
         self._ties: dict[str, Any] = {}
         self._fate: tuple[object, ...] = ()
-        self._urgent: list[ExitSignal] = _NO_LIST
-        self._unlinked: set[int] = _NO_SET
-        self._links: dict[int, Pid] = _NO_DICT
-        self._monitors: dict[int, Ref] = _NO_DICT
-        self._watching: dict[int, Ref] = _NO_DICT
-        self._resources: dict[int, Resource] = {} if self.by_itself else _NO_DICT
-        self._lingering: dict[int, Resource] = _NO_DICT
-        self._calls: dict[int, Call] = _NO_DICT
+        self._urgent: list[ExitSignal] = NO_LIST
+        self._unlinked: set[int] = NO_SET
+        self._links: dict[int, Pid] = NO_DICT
+        self._monitors: dict[int, Ref] = NO_DICT
+        self._watching: dict[int, Ref] = NO_DICT
+        self._resources: dict[int, Resource] = {} if self.by_itself else NO_DICT
+        self._lingering: dict[int, Resource] = NO_DICT
+        self._calls: dict[int, Call] = NO_DICT
         self._saved: deque[Any] | None = None
         self._context: contextvars.Context | None = None
         table[self.id] = self
@@ -285,7 +285,7 @@ class Pid(Identity, Generic[Request, Answer]):
         answers.
         """
         calls = self._calls
-        if calls is _NO_DICT:
+        if calls is NO_DICT:
             calls = self._own("_calls", {})
         calls[call.key] = call
         if self._fate:
@@ -322,7 +322,7 @@ class Pid(Identity, Generic[Request, Answer]):
         it has left.
         """
         resources = self._resources
-        if resources is _NO_DICT:
+        if resources is NO_DICT:
             resources = self._own("_resources", {})
         resources[id(resource)] = resource
         if self._fate:
@@ -543,6 +543,6 @@ class Pid(Identity, Generic[Request, Answer]):
 def put_entry(pid: Pid, slot: str, key: int, value: object) -> None:
     """Put an entry into one of a process's tables, making the table if need be."""
     table = getattr(pid, slot)
-    if table is _NO_DICT:
+    if table is NO_DICT:
         table = pid._own(slot, {})
     table[key] = value

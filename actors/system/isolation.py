@@ -19,7 +19,7 @@ from ..processes import ambient as context
 from ..processes import resolving
 from ..processes.ambient import TaskPid, ThreadPid
 from ..processes.names import names, remove_name
-from ..processes.pid import Pid, _ids, table
+from ..processes.pid import Pid, ids, table
 from ..reports import crash_reports as reports
 from ..reports import telemetry
 from ..reports.stragglers import straggling
@@ -85,7 +85,7 @@ class Snapshot:
         self._runners = {key: pid for key, pid in list(tasks.items()) if _runs_tests(pid)}
         for key in self._runners:
             tasks.pop(key, None)
-        self._mark = next(_ids)
+        self._mark = next(ids)
         self._threads = {thread.ident: thread for thread in threading.enumerate()}
         self._raw = set(sys._current_frames()) - set(self._threads)
         self._tasks = set() if loop is None else asyncio.all_tasks(loop)
