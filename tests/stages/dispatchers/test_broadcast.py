@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import attrs
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import invariant, rule
 
 from resprout.stages.dispatchers.broadcast import Broadcast, BroadcastDispatcher
 from resprout.stages.dispatchers.dispatcher import AlreadySubscribed
 
-
-@attrs.frozen
-class Sub:
-    pid: Any
-    tag: int = 0
-
+from .consumers import Consumers, Sub
 
 A, B = Sub("a"), Sub("b")
 
@@ -103,36 +95,14 @@ def test_a_process_is_reached_once() -> None:
         made.subscribe({"selector": "key"}, B)
 
 
-class Model(RuleBasedStateMachine):
+class Model(Consumers):
     """Each consumer's demand by itself; nobody gets more, and everybody the same."""
+
+    most = 4
 
     def __init__(self) -> None:
         super().__init__()
         self.made = BroadcastDispatcher()
-        self.demands: dict[Sub, int] = {}
-        self.number = 0
-
-    @precondition(lambda self: len(self.demands) < 4)
-    @rule()
-    def subscribe(self) -> None:
-        self.number += 1
-        sub = Sub(f"pid {self.number}", self.number)
-        self.made.subscribe({}, sub)
-        self.demands[sub] = 0
-
-    @precondition(lambda self: self.demands)
-    @rule(data=st.data())
-    def cancel(self, data: st.DataObject) -> None:
-        sub = data.draw(st.sampled_from(list(self.demands)))
-        del self.demands[sub]
-        self.made.cancel(sub)
-
-    @precondition(lambda self: self.demands)
-    @rule(data=st.data(), demand=st.integers(1, 9))
-    def ask(self, data: st.DataObject, demand: int) -> None:
-        sub = data.draw(st.sampled_from(list(self.demands)))
-        self.demands[sub] += demand
-        assert self.made.ask(demand, sub).deliveries == ()
 
     @rule(count=st.integers(1, 20))
     def dispatch(self, count: int) -> None:

@@ -4,20 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import attrs
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import invariant, rule
 
 from resprout.stages.dispatchers.demand import Demand, DemandDispatcher
 
-
-@attrs.frozen
-class Sub:
-    pid: str
-    tag: int = 0
-
+from .consumers import Consumers, Sub
 
 A, B, C = Sub("a"), Sub("b"), Sub("c")
 
@@ -101,35 +95,12 @@ def test_a_maximum_that_is_none_is_refused(wrong: Any) -> None:
         Demand(max_demand=wrong)
 
 
-class Model(RuleBasedStateMachine):
+class Model(Consumers):
     """Demands in a dict, of which always the biggest one is served."""
 
     def __init__(self) -> None:
         super().__init__()
         self.made = DemandDispatcher(max_demand=1000)
-        self.demands: dict[Sub, int] = {}
-        self.number = 0
-
-    @rule()
-    def subscribe(self) -> None:
-        self.number += 1
-        sub = Sub("x", self.number)
-        self.made.subscribe({}, sub)
-        self.demands[sub] = 0
-
-    @precondition(lambda self: self.demands)
-    @rule(data=st.data())
-    def cancel(self, data: st.DataObject) -> None:
-        sub = data.draw(st.sampled_from(list(self.demands)))
-        del self.demands[sub]
-        self.made.cancel(sub)
-
-    @precondition(lambda self: self.demands)
-    @rule(data=st.data(), demand=st.integers(1, 9))
-    def ask(self, data: st.DataObject, demand: int) -> None:
-        sub = data.draw(st.sampled_from(list(self.demands)))
-        self.demands[sub] += demand
-        assert self.made.ask(demand, sub).deliveries == ()
 
     @rule(count=st.integers(1, 20))
     def dispatch(self, count: int) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import deque
 from typing import Any
 
-import attrs
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -13,12 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
 from resprout.stages.dispatchers.partition import Partition, PartitionDispatcher
 
-
-@attrs.frozen
-class Sub:
-    pid: Any
-    tag: int = 0
-
+from .consumers import Sub
 
 A, B, C = Sub("a"), Sub("b"), Sub("c")
 
