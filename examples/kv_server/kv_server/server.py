@@ -1,0 +1,34 @@
+"""The TCP server: one process accepts, and each connection is a task of its own, which owns its socket."""
+
+from __future__ import annotations
+
+import logging
+import socket
+
+from resprout import TaskSupervisor, process
+from resprout.supervision import ready
+
+from .commands import answer
+
+CONNECTIONS = "connections"
+logger = logging.getLogger(__name__)
+
+
+def listen(port: int) -> None:
+    """Accepts clients for as long as the tree runs."""
+    listener = process.own(socket.create_server(("127.0.0.1", port)))
+    logger.info("listening on 127.0.0.1:%d", listener.getsockname()[1])
+    ready()
+    while True:
+        client, _ = listener.accept()
+        TaskSupervisor.start_child(CONNECTIONS, serve, client)
+
+
+def serve(client: socket.socket) -> None:
+    """Answers one client, line by line. What it does not expect crashes this connection, and no other."""
+    process.own(client)  # closed when this process ends, however it ends
+    try:
+        for line in client.makefile("rb"):
+            client.sendall(f"{answer(line.decode())}\r\n".encode())
+    except ConnectionError:
+        return  # it has hung up

@@ -1,0 +1,180 @@
+"""The key-value server over real sockets, as its users have it."""
+
+from __future__ import annotations
+
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from kv_server import buckets
+from kv_server.server import CONNECTIONS
+from resprout import Agent, Application, Supervisor, TaskSupervisor, process
+from resprout import sys as resprout_sys
+from resprout.testing import await_down, await_restart, eventually
+
+TREE = Path(__file__).resolve().parents[2] / "examples" / "kv_server" / "tree.yaml"
+WATCHDOG = 20.0
+
+
+class Client:
+    """What telnet does: lines that end in CR and LF, both ways."""
+
+    def __init__(self, port: int) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=WATCHDOG)
+        self.lines = self.socket.makefile("r", encoding="utf-8", newline="\r\n")
+
+    def ask(self, command: str) -> str:
+        """The first line of the answer."""
+        self.socket.sendall(f"{command}\r\n".encode())
+        return self.hear()
+
+    def hear(self) -> str:
+        """One more line, with its end; nothing when the server has hung up."""
+        return self.lines.readline()
+
+    def close(self) -> None:
+        self.lines.close()
+        self.socket.close()
+
+
+class Server:
+    """The running tree."""
+
+    def __init__(self, application: Application, port: int) -> None:
+        self.application = application
+        self.port = port
+        self.clients: list[Client] = []
+
+    def connect(self) -> Client:
+        self.clients.append(Client(self.port))
+        return self.clients[-1]
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    port = free_port()
+    application = Application.load(TREE, {"port": str(port)})
+    application.start()
+    running = Server(application, port)
+    yield running
+    for client in running.clients:
+        client.close()
+    application.stop()
+
+
+def test_a_run_tells_where_it_listens_serves_telnet_and_ends_with_a_signal(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "resprout", "run", str(TREE), "--plain", "--set", "port=0"]
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as running:
+        assert running.stderr is not None
+        told = re.search(r"listening on 127\.0\.0\.1:(\d+)", running.stderr.readline())
+        assert told is not None
+        client = Client(int(told[1]))
+        assert client.ask("CREATE shopping") == "OK\r\n"
+        running.send_signal(signal.SIGTERM)
+        assert client.hear() == ""
+        client.close()
+        assert running.wait(WATCHDOG) == 0
+
+
+def test_each_command_has_its_answer(server: Server) -> None:
+    client = server.connect()
+    assert client.ask("CREATE shopping") == "OK\r\n"
+    assert client.ask("PUT shopping milk 1") == "OK\r\n"
+    assert (client.ask("GET shopping milk"), client.hear()) == ("1\r\n", "OK\r\n")
+    assert client.ask("DELETE shopping milk") == "OK\r\n"
+    assert (client.ask("GET shopping milk"), client.hear()) == ("\r\n", "OK\r\n")
+
+
+@pytest.mark.parametrize("command", ["PUT nowhere milk 1", "GET nowhere milk", "DELETE nowhere milk"])
+def test_a_bucket_that_nobody_made_is_not_found(server: Server, command: str) -> None:
+    assert server.connect().ask(command) == "NOT FOUND\r\n"
+
+
+@pytest.mark.parametrize(
+    "command", ["", "FETCH shopping milk", "GET shopping", "CREATE a b", "create shopping"]
+)
+def test_what_is_no_command_is_told_so(server: Server, command: str) -> None:
+    assert server.connect().ask(command) == "UNKNOWN COMMAND\r\n"
+
+
+def test_a_bucket_is_made_once_and_seen_by_every_client(server: Server) -> None:
+    one, other = server.connect(), server.connect()
+    assert one.ask("CREATE shopping") == "OK\r\n"
+    assert one.ask("PUT shopping milk 1") == "OK\r\n"
+    assert other.ask("CREATE shopping") == "OK\r\n"
+    assert (other.ask("GET shopping milk"), other.hear()) == ("1\r\n", "OK\r\n")
+
+
+def test_a_bucket_that_crashes_forgets_its_content_and_its_name_and_hurts_nobody(server: Server) -> None:
+    client = server.connect()
+    for name in ("shopping", "chores"):
+        assert client.ask(f"CREATE {name}") == "OK\r\n"
+        assert client.ask(f"PUT {name} first 1") == "OK\r\n"
+
+    crashed = buckets.find("shopping")
+    Agent.cast(crashed, lambda pairs: 1 // 0)
+    await_down(crashed)
+
+    assert client.ask("GET shopping first") == "NOT FOUND\r\n"
+    assert (client.ask("GET chores first"), client.hear()) == ("1\r\n", "OK\r\n")
+    assert client.ask("CREATE shopping") == "OK\r\n"
+    assert (client.ask("GET shopping first"), client.hear()) == ("\r\n", "OK\r\n")
+
+
+def test_a_bucket_that_goes_down_over_a_command_is_an_error_to_who_gave_it(server: Server) -> None:
+    client = server.connect()
+    assert client.ask("CREATE shopping") == "OK\r\n"
+    asked = buckets.find("shopping")
+    resprout_sys.suspend(asked)
+    client.socket.sendall(b"GET shopping milk\r\n")
+    eventually(lambda: process.info(asked).message_queue_len == 1)
+    process.exit(asked, "kill")
+    assert client.hear() == "ERROR\r\n"
+    assert client.ask("GET shopping milk") == "NOT FOUND\r\n"
+
+
+def test_a_connection_that_crashes_takes_only_itself(server: Server) -> None:
+    crashing, other = server.connect(), server.connect()
+    assert crashing.ask("CREATE shopping") == other.ask("PUT shopping milk 1") == "OK\r\n"
+    crashing.socket.sendall(b"\xff\r\n")  # no text
+    assert crashing.hear() == ""
+    assert (other.ask("GET shopping milk"), other.hear()) == ("1\r\n", "OK\r\n")
+    assert server.connect().ask("GET shopping milk") == "1\r\n"
+
+
+def test_connections_that_are_killed_hang_up_and_leave_the_buckets_alone(server: Server) -> None:
+    client = server.connect()
+    assert client.ask("CREATE shopping") == client.ask("PUT shopping milk 1") == "OK\r\n"
+    (connection,) = TaskSupervisor.children(CONNECTIONS)
+    process.exit(connection, "kill")
+    assert client.hear() == ""
+    assert server.connect().ask("GET shopping milk") == "1\r\n"
+
+
+def test_a_client_that_hangs_up_leaves_no_task_behind(server: Server) -> None:
+    client = server.connect()
+    assert client.ask("CREATE shopping") == "OK\r\n"
+    (connection,) = TaskSupervisor.children(CONNECTIONS)
+    client.close()
+    assert await_down(connection) == "normal"
+
+
+def test_a_listener_that_is_killed_listens_again_and_costs_no_connection(server: Server) -> None:
+    client = server.connect()
+    assert client.ask("CREATE shopping") == "OK\r\n"
+    (*_, listener) = Supervisor.which_children(server.application.root)
+    process.exit(listener.pid, "kill")
+    await_restart(listener.pid)
+    assert client.ask("PUT shopping milk 1") == "OK\r\n"
+    assert server.connect().ask("GET shopping milk") == "1\r\n"
