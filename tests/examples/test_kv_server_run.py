@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import re
 import signal
-import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,29 +14,9 @@ from resprout import Agent, Application, Supervisor, TaskSupervisor, process
 from resprout import sys as resprout_sys
 from resprout.testing import await_down, await_restart, eventually
 
+from .line_client import WATCHDOG, LineClient, free_port, running
+
 TREE = Path(__file__).resolve().parents[2] / "examples" / "kv_server" / "tree.yaml"
-WATCHDOG = 20.0
-
-
-class Client:
-    """What telnet does: lines that end in CR and LF, both ways."""
-
-    def __init__(self, port: int) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=WATCHDOG)
-        self.lines = self.socket.makefile("r", encoding="utf-8", newline="\r\n")
-
-    def ask(self, command: str) -> str:
-        """The first line of the answer."""
-        self.socket.sendall(f"{command}\r\n".encode())
-        return self.hear()
-
-    def hear(self) -> str:
-        """One more line, with its end; nothing when the server has hung up."""
-        return self.lines.readline()
-
-    def close(self) -> None:
-        self.lines.close()
-        self.socket.close()
 
 
 class Server:
@@ -49,16 +25,11 @@ class Server:
     def __init__(self, application: Application, port: int) -> None:
         self.application = application
         self.port = port
-        self.clients: list[Client] = []
+        self.clients: list[LineClient] = []
 
-    def connect(self) -> Client:
-        self.clients.append(Client(self.port))
+    def connect(self) -> LineClient:
+        self.clients.append(LineClient(self.port))
         return self.clients[-1]
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture
@@ -66,25 +37,21 @@ def server() -> Iterator[Server]:
     port = free_port()
     application = Application.load(TREE, {"port": str(port)})
     application.start()
-    running = Server(application, port)
-    yield running
-    for client in running.clients:
+    server = Server(application, port)
+    yield server
+    for client in server.clients:
         client.close()
     application.stop()
 
 
 def test_a_run_tells_where_it_listens_serves_telnet_and_ends_with_a_signal(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "resprout", "run", str(TREE), "--plain", "--set", "port=0"]
-    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as running:
-        assert running.stderr is not None
-        told = re.search(r"listening on 127\.0\.0\.1:(\d+)", running.stderr.readline())
-        assert told is not None
-        client = Client(int(told[1]))
+    with running(TREE, tmp_path) as (program, port):
+        client = LineClient(port)
         assert client.ask("CREATE shopping") == "OK\r\n"
-        running.send_signal(signal.SIGTERM)
+        program.send_signal(signal.SIGTERM)
         assert client.hear() == ""
         client.close()
-        assert running.wait(WATCHDOG) == 0
+        assert program.wait(WATCHDOG) == 0
 
 
 def test_each_command_has_its_answer(server: Server) -> None:
