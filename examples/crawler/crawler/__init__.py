@@ -1,0 +1,1 @@
+"""A crawler that asks each host only as often, and as much at once, as the lock of that host lets it."""

@@ -1,0 +1,28 @@
+"""A lock for each host, made when that is first met: so many requests at once, and so many a second."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from resprout import AlreadyStarted, DynamicSupervisor, throttle
+
+SUPERVISOR = "hosts"
+NUM_SLOTS = 2
+RATE = throttle.Rate(per_second=25, burst=5)
+
+
+def lock_of(url: str) -> str:
+    """The name of the lock of a URL's host."""
+    return f"host {urlsplit(url).netloc}"
+
+
+async def start_lock(name: str) -> None:
+    """Starts a lock. One process calls this, once for each host, and the supervisor does the rest.
+
+    Were it called before every request, it might start a second one in the moment in which the supervisor is
+    about to start a crashed one again.
+    """
+    try:
+        await DynamicSupervisor.astart_child(SUPERVISOR, throttle.child_spec(name, NUM_SLOTS, rate=RATE))
+    except AlreadyStarted:  # by a frontier that has crashed since
+        return
