@@ -23,6 +23,7 @@ TREE = Path(__file__).resolve().parents[2] / "examples" / "crawler" / "tree.yaml
 WATCHDOG = 60.0
 
 
+@pytest.mark.slow
 def test_no_host_is_asked_for_more_at_once_or_faster_than_it_bears_though_the_locks_crash(
     tmp_path: Path,
 ) -> None:

@@ -1,4 +1,8 @@
-"""The rooms: keys of a registry, under which people are registered for as long as they live."""
+"""The rooms: keys of a registry, under which people are registered for as long as they live.
+
+Elixir's idea: with duplicate keys a registry is a PubSub. Who dispatches under a key reaches everybody who is
+registered there at that moment, and nobody has to unsubscribe, in an orderly end or any other.
+"""
 
 from __future__ import annotations
 

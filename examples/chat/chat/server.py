@@ -1,4 +1,7 @@
-"""The TCP server: a task for each client, linked to the person in the room whom it speaks for."""
+"""The TCP server: a task for each client, linked to the person in the room whom it speaks for.
+
+Elixir's idea: what cannot go on without each other is linked, and ends together, whichever of the two is hit.
+"""
 
 from __future__ import annotations
 

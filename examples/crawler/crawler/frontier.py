@@ -1,4 +1,8 @@
-"""The frontier: knows which URLs were seen, has each fetched by a task, and tries again what failed."""
+"""The frontier: knows which URLs were seen, has each fetched by a task, and tries again what failed.
+
+Elixir's idea: who keeps the books does no work. A GenServer starts a task for each piece of work
+(`Task.Supervisor.async_nolink`), and a result or a crash of one is a message to it like any other.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""A lock for each host, made when that is first met: so many requests at once, and so many a second."""
+"""A lock for each host, made when that is first met: so many requests at once, and so many a second.
+
+Elixir's idea: what guards a resource is a process, so it can be started when the resource turns up.
+"""
 
 from __future__ import annotations
 

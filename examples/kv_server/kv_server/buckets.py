@@ -1,4 +1,8 @@
-"""Buckets: an Agent each, a temporary child of a dynamic supervisor, found by its name in a registry."""
+"""Buckets: an Agent each, a temporary child of a dynamic supervisor, found by its name in a registry.
+
+Elixir's idea: a piece of state that is not to be lost with others is a process of its own, and its name is a
+key that lives exactly as long as it does. So a crash leaves nothing behind that had to be cleaned up.
+"""
 
 from __future__ import annotations
 

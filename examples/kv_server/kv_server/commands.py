@@ -1,4 +1,7 @@
-"""The command language: a line in, the lines of its answer out."""
+"""The command language: a line in, the lines of its answer out.
+
+Elixir's idea: pattern matching is the parser, and what no pattern fits is the last pattern.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""The TCP server: one process accepts, and each connection is a task of its own, which owns its socket."""
+"""The TCP server: one process accepts, and each connection is a task of its own, which owns its socket.
+
+Elixir's idea: the code for a client is written as if there were no other, and blocks where it has to wait. A
+client who makes it crash loses their connection, and nobody else notices.
+"""
 
 from __future__ import annotations
 
