@@ -303,6 +303,15 @@ class LockCore(FastSteps):
         self._table.keep(self)
         return True
 
+    def comes_back(self, settings: Settings) -> bool:
+        """Whether the supervisor of its last process, which is dead, is about to start it again, and from
+        other settings than these. Its name is free meanwhile, but not to be had.
+        """
+        last, owner = self.last, self.owner
+        if last is None or owner is None or not last.dead or settings.life is self.settings.life:
+            return False
+        return not self.ledger.closed and reviver(last, self.above) is owner
+
     def process_died(self, process: Pid, reason: object) -> None:
         """The lock process is dead: it is restarted, or the lock is over."""
         self.combiner.submit(partial(self._process_died, process))

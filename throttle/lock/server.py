@@ -133,10 +133,17 @@ def start_lock(settings: Settings) -> Pid | None:
     """Start the lock process, linked to the caller, which is its supervisor; None when it was stopped.
 
     A restart whose name was taken meanwhile goes without it, until whoever took it ends: the lock is found by
-    its ledger, and it is no reason to fail, again and again, until the whole tree gives up.
+    its ledger, and it is no reason to fail, again and again, until the whole tree gives up. For the same
+    reason no other child is started as this lock while the one that has crashed is about to come back.
+
+    Raises:
+        AlreadyStarted: there is a lock of that name, or any process.
     """
     if settings.life.ended:
         return None
+    known = cores.get(settings.name)
+    if known is not None and known.comes_back(settings):
+        raise AlreadyStarted(known.last)
     pid: Pid | None
     try:
         pid = LockServer.start_link(settings, name=settings.name)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from resprout import Backoff, ChildSpec, GenServer, Ok, Supervisor, throttle
+from resprout import AlreadyStarted, Backoff, ChildSpec, GenServer, Ok, Supervisor, sys, throttle
 from resprout.actors import LockNotFound, Pid, process
 from resprout.supervision import DynamicSupervisor
 from resprout.throttle.lock.combiner import _Answer
@@ -317,6 +317,42 @@ def test_a_name_that_is_taken_before_the_restart_harms_that_lock_alone_and_is_gi
         pid_of(name).call("anything")
     assert process.whereis(name) is pid_of(name)
     throttle.stop_lock("beside the theft")
+
+
+def test_a_lock_that_is_about_to_be_restarted_is_not_started_beside_that(in_thread: InThread) -> None:
+    name = "about to come back"
+    hosts = DynamicSupervisor.start_link()
+    first = DynamicSupervisor.start_child(hosts, throttle.child_spec(name, 1))
+    throttle.acquire(name)
+    # Asked for before its supervisor hears of the death, and so carried out before the restart.
+    sys.suspend(hosts)
+    second = in_thread(DynamicSupervisor.start_child, hosts, throttle.child_spec(name, 2))
+    while process.info(hosts).message_queue_len < 1:
+        process.sleep(0)
+    await_down(first, lambda: process.exit(first, "kill"))
+    sys.resume(hosts)
+    with pytest.raises(AlreadyStarted) as refused:
+        second.result(SOON)
+    assert refused.value.pid is first
+    (child,) = DynamicSupervisor.which_children(hosts)
+    assert child.pid is pid_of(name)
+    assert (throttle.lock_info(name).num_slots, throttle.lock_state(name).running) == (1, 1)
+    DynamicSupervisor.stop(hosts)
+    throttle.release(name)
+
+
+def test_a_lock_whose_supervisor_waits_before_the_restart_is_not_started_under_another() -> None:
+    name = "waited for"
+    spec = throttle.child_spec(name, 1, backoff=Backoff(initial=60.0))
+    first, second = Supervisor.start_link([spec]), DynamicSupervisor.start_link()
+    killed = pid_of(name)
+    await_down(killed, lambda: process.exit(killed, "kill"))
+    with pytest.raises(AlreadyStarted):
+        DynamicSupervisor.start_child(second, throttle.child_spec(name, 1))
+    # That supervisor has ended: nobody brings it back any more.
+    Supervisor.stop(first)
+    assert DynamicSupervisor.start_child(second, throttle.child_spec(name, 1)) is pid_of(name)
+    DynamicSupervisor.stop(second)
 
 
 def test_the_name_is_free_when_stop_lock_returns_whoever_was_at_the_ledger(
