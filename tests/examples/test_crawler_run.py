@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from crawler import frontier, hosts, job
+from crawler import frontier, job
 from crawler.fetch import Page
 from crawler.job import NotExact, Result, result_of, too_fast
 from crawler.site import BROKEN, PAGES, Visit
-from resprout import DynamicSupervisor, Shutdown, TaskSupervisor, process
+from resprout import Shutdown, TaskSupervisor, process
 from resprout.throttle import Rate
 
 TREE = Path(__file__).resolve().parents[2] / "examples" / "crawler" / "tree.yaml"
@@ -69,14 +69,12 @@ def test_what_fails_or_crashes_is_tried_again_and_what_goes_on_failing_is_given_
     monkeypatch.setattr(frontier, "url_of", lambda host, number: "begin")
     monkeypatch.setattr(frontier, "PAUSE", 0.0)
     supervisor = TaskSupervisor.start_link(frontier.FETCHES)
-    locks = DynamicSupervisor.start_link(name=hosts.SUPERVISOR)
     crawl = frontier.Frontier.start({"begin_at": "north"})
     ref = process.monitor(crawl)
     down = process.receive(lambda message: getattr(message, "ref", None) is ref, timeout=WATCHDOG)
     assert down.reason == "normal"
     assert asked == {"begin": 1, "refuses at first": 2, "crashes at first": 2, "dead": 3}
     TaskSupervisor.stop(supervisor)
-    DynamicSupervisor.stop(locks)
 
 
 def test_the_links_of_a_page_are_whole_urls_without_fragments() -> None:

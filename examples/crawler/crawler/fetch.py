@@ -21,7 +21,7 @@ async def fetch(client: httpx.AsyncClient, url: str) -> list[str]:
     What has to be expected of a network ends the task, too, but as an exit that is no crash: nobody logs it.
     """
     try:
-        async with throttle.slot(lock_of(url)):
+        async with throttle.slot(await lock_of(url)):
             answer = await client.get(url)
     except httpx.HTTPError as error:
         process.exit(Shutdown(repr(error)))

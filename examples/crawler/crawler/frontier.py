@@ -15,7 +15,6 @@ import httpx
 from resprout import Down, GenServer, NoReply, Ok, Ref, Stop, TaskSupervisor, process
 
 from .fetch import fetch
-from .hosts import lock_of, start_lock
 from .site import url_of
 
 FETCHES = "fetches"
@@ -40,14 +39,12 @@ class Crawl:
 
     Args:
         client: What all tasks ask with.
-        locks: The locks of the hosts that were met so far.
         seen: Every URL that was met so far.
         left: Those that are neither fetched nor given up.
         under_way: Attempts that a task is at, by the monitors of the tasks.
     """
 
     client: httpx.AsyncClient
-    locks: set[str] = attrs.field(factory=set)
     seen: set[str] = attrs.field(factory=set)
     left: set[str] = attrs.field(factory=set)
     under_way: dict[Ref, Attempt] = attrs.field(factory=dict)
@@ -81,14 +78,10 @@ class Frontier(GenServer):
 
     async def _want(self, urls: Iterable[str], crawl: Crawl) -> None:
         for url in urls:
-            if url in crawl.seen:
-                continue
-            if (lock := lock_of(url)) not in crawl.locks:
-                await start_lock(lock)
-                crawl.locks.add(lock)
-            crawl.seen.add(url)
-            crawl.left.add(url)
-            await self._start(Attempt(url), crawl)
+            if url not in crawl.seen:
+                crawl.seen.add(url)
+                crawl.left.add(url)
+                await self._start(Attempt(url), crawl)
 
     async def _start(self, attempt: Attempt, crawl: Crawl) -> None:
         task = await TaskSupervisor.aasync_nolink(FETCHES, fetch, crawl.client, attempt.url)

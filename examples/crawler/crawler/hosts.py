@@ -14,18 +14,11 @@ NUM_SLOTS = 2
 RATE = throttle.Rate(per_second=25, burst=5)
 
 
-def lock_of(url: str) -> str:
+async def lock_of(url: str) -> str:
     """The name of the lock of a URL's host."""
-    return f"host {urlsplit(url).netloc}"
-
-
-async def start_lock(name: str) -> None:
-    """Starts a lock. One process calls this, once for each host, and the supervisor does the rest.
-
-    Were it called before every request, it might start a second one in the moment in which the supervisor is
-    about to start a crashed one again.
-    """
+    name = f"host {urlsplit(url).netloc}"
     try:
         await DynamicSupervisor.astart_child(SUPERVISOR, throttle.child_spec(name, NUM_SLOTS, rate=RATE))
-    except AlreadyStarted:  # by a frontier that has crashed since
-        return
+    except AlreadyStarted:
+        pass
+    return name
