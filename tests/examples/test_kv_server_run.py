@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import doctest
 import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from kv_server import buckets
+from kv_server import buckets, commands
 from kv_server.server import CONNECTIONS
 from resprout import Agent, Application, Supervisor, TaskSupervisor, process
 from resprout import sys as resprout_sys
@@ -61,6 +62,10 @@ def test_each_command_has_its_answer(server: Server) -> None:
     assert (client.ask("GET shopping milk"), client.hear()) == ("1\r\n", "OK\r\n")
     assert client.ask("DELETE shopping milk") == "OK\r\n"
     assert (client.ask("GET shopping milk"), client.hear()) == ("\r\n", "OK\r\n")
+
+
+def test_the_example_of_the_command_language_is_true() -> None:
+    assert doctest.testmod(commands) == (0, 1)
 
 
 @pytest.mark.parametrize("command", ["PUT nowhere milk 1", "GET nowhere milk", "DELETE nowhere milk"])
