@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING, Any, TypeAlias
 
 import attrs
 
-from ..processes.mailbox import Cast, System, Tick, void
+from ..processes.mailbox import Cast, System, Tick
 from ..processes.resources import disown, own
 from ..runtime.call import Call
 from ..vocabulary.errors import Killed, NotOwned, brief
@@ -123,7 +123,7 @@ class Debugger:
         elif kind is Tick:
             if item is pid._tick:
                 self.tell(pid, In(TIMEOUT))
-        elif not isinstance(item, System) and not void(pid, item):
+        elif not isinstance(item, System):
             self.tell(pid, In(item))
 
     def sends(self, pid: Any, call: Call, value: object) -> None:

@@ -252,12 +252,16 @@ class ServerPid(Pid):
 
     def invoke(self, item: Any) -> Any:
         """Call the callback for an item; None when the item was the runtime's own."""
-        if self.tracer is not None:
-            self.tracer.took(self, item)
-        if self._tick is not None:
-            self._disarm(item)
         kind = item.__class__
         self.handled += 1
+        if (kind is Down or kind is Exited or kind is TaskReply) and void(self, item):
+            return None
+        if self.tracer is not None:
+            self.tracer.took(self, item)
+        # The runtime's own requests leave the wait alone, and so does a tick of an earlier one, that a
+        # message came before.
+        if self._tick is not None and kind is not Tick and not isinstance(item, System):
+            self._disarm()
         if kind is Call:
             message = item.message
             if message.__class__ in PYKKA_MESSAGES:
@@ -273,14 +277,12 @@ class ServerPid(Pid):
         if kind is Tick:
             if self._tick is not item:
                 return None
-            self._tick = None
+            self._disarm()
             return checked(self.actor.handle_info(TIMEOUT, self.state))
         if kind is Boot:
             return self.boot(item)
         if isinstance(item, System):
             return item.handle(self)
-        if (kind is Down or kind is Exited or kind is TaskReply) and void(self, item):
-            return None
         if kind is Exited and item.pid is self.parent and item.pid is not None:
             # The parent of a server that traps exits is the one whose end it does not survive (gen_server).
             return Stop(item.reason, self.state)
@@ -480,15 +482,14 @@ class ServerPid(Pid):
             clock = kernel.clock
             self._alarm = clock.at(clock.now() + timeout, lambda: self.deliver_from_afar(tick))
 
-    def _disarm(self, item: object) -> None:
+    def _disarm(self) -> None:
         alarm, self._alarm = self._alarm, None
         if alarm is not None:
             alarm.cancel()
-        if item is not self._tick:
-            self._tick = None
+        self._tick = None
 
     def _drop(self) -> None:
-        self._disarm(None)
+        self._disarm()
         super()._drop()
         self.end_of_init()
         self.state = None

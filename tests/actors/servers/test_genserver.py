@@ -12,6 +12,7 @@ from resprout.actors import (
     TIMEOUT,
     BadReturn,
     Crash,
+    Down,
     GenServer,
     NoReply,
     Ok,
@@ -21,6 +22,7 @@ from resprout.actors import (
     StartError,
     Stop,
     process,
+    sys,
 )
 
 WATCHDOG = 20.0
@@ -256,6 +258,47 @@ def test_a_timeout_of_zero_gives_way_to_a_message_that_is_there(way):
     pid.call("state")
     assert seen.get(timeout=WATCHDOG) == "mail"
     assert seen.empty()
+    pid.stop()
+
+
+def test_a_timeout_that_a_message_came_before_takes_no_later_one_along(way):
+    seen: queue.Queue[object] = queue.Queue()
+
+    pid = way(Scripted).start(
+        {"handle_cast": lambda message, state: NoReply(state, timeout=0), "handle_info": into(seen)}
+    )
+    sys.suspend(pid)
+    for _ in range(3):
+        pid.cast("each begins the wait anew")
+    sys.resume(pid)
+    assert seen.get(timeout=WATCHDOG) is TIMEOUT
+    pid.call("state")
+    assert seen.empty()
+    pid.stop()
+
+
+def test_a_request_of_the_runtime_leaves_the_timeout_alone(way):
+    seen: queue.Queue[object] = queue.Queue()
+
+    pid = way(Scripted).start({"init": lambda: Ok(0, timeout=0.1), "handle_info": into(seen)})
+    assert sys.get_state(pid) == 0
+    assert seen.get(timeout=WATCHDOG) is TIMEOUT
+    pid.stop()
+
+
+def test_a_notice_that_nobody_wants_any_more_leaves_the_timeout_alone(way):
+    seen: queue.Queue[object] = queue.Queue()
+    other = Scripted.start({})
+    other.stop()
+
+    def watch_and_let_go() -> Ok[int]:
+        ref = process.monitor(other)
+        process.demonitor(ref, flush=True)
+        process.send(process.current(), Down(ref, other, "late"))
+        return Ok(0, timeout=0.1)
+
+    pid = way(Scripted).start({"init": watch_and_let_go, "handle_info": into(seen)})
+    assert seen.get(timeout=WATCHDOG) is TIMEOUT
     pid.stop()
 
 
