@@ -17,6 +17,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tempfile
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,6 +32,7 @@ FENCE = re.compile(
 )
 QUOTED = re.compile(r"<!-- from (?P<file>\S+) -->\n+```\w*\n(?P<text>.*?)^```", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\[[^\]]*\]\((?P<target>[^)#\s]+)[^)]*\)")
+ANCHOR = re.compile(r"\[[^\]]*\]\((?P<page>[^)#\s:]*)#(?P<heading>[^)\s]+)\)")
 FILE = re.compile(r"<!-- file: (?P<name>\S+) -->\n```\w*\n(?P<text>.*?)^```", re.DOTALL | re.MULTILINE)
 SHELL = re.compile(r"<!-- shell -->\n```\n(?P<lines>.*?)^```", re.DOTALL | re.MULTILINE)
 WATCHDOG = 100  # seconds for a page; passing it is a failure
@@ -63,9 +65,14 @@ def run_block(code: str, file: str, line: int, names: dict[str, object]) -> None
     exec(compile("\n" * (line - 1) + code, file, "exec", dont_inherit=True), names)
 
 
-def run_page(path: Path) -> None:
+def run_page(path: Path, folder: Path) -> None:
+    """Runs a page in a folder that has the files which it shows."""
+    os.chdir(folder)
+    text = path.read_text(encoding="utf-8")
+    for file in FILE.finditer(text):
+        Path(file["name"]).write_text(file["text"], encoding="utf-8")
     names: dict[str, object] = {"__name__": "__example__"}
-    for line, code in blocks_of(path.read_text(encoding="utf-8")):
+    for line, code in blocks_of(text):
         run_block(code, str(path), line, names)
 
 
@@ -183,6 +190,48 @@ def test_links_lead_to_files_that_exist(page: Path) -> None:
     assert [target for target in targets if "://" not in target and not (page.parent / target).exists()] == []
 
 
+def headings_of(page: Path) -> set[str]:
+    """The anchors that a page has, as GitHub makes them of its headings."""
+    text = FENCE.sub("", page.read_text(encoding="utf-8"))
+    titles = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_to_a_section_lead_to_a_heading(page: Path) -> None:
+    links = ANCHOR.finditer(page.read_text(encoding="utf-8"))
+    wanted = {((page.parent / link["page"]) if link["page"] else page, link["heading"]) for link in links}
+    assert {
+        f"{where.name}#{heading}" for where, heading in wanted if heading not in headings_of(where)
+    } == set()
+
+
+GUIDES = [ROOT / "docs/from_elixir.md", ROOT / "docs/from_python.md"]
+NAME = re.compile(r"`((?:[A-Z]\w+|process|sys|throttle|telemetry|stages|task_group)(?:\.\w+)*)[`(]")
+
+
+def names_in_tables(text: str) -> set[str]:
+    """What the tables of a page name as ours: everything but their first column and what is said of it."""
+    rows = re.findall(r"^\|(?! ?-)(.*)\|$", FENCE.sub("", text), re.MULTILINE)
+    return {name for row in rows for name in NAME.findall(re.split(r"(?<!\\)\|", row)[1])}
+
+
+@pytest.mark.parametrize("page", GUIDES, ids=lambda page: page.name)
+def test_what_a_guide_names_as_ours_is_there(page: Path) -> None:
+    resprout = importlib.import_module("resprout")
+    names = names_in_tables(page.read_text(encoding="utf-8"))
+    assert len(names) > 20
+    assert {name for name in names - {"None"} if not is_there(resprout, name.split("."))} == set()
+
+
+def is_there(thing: object, path: list[str]) -> bool:
+    return all((thing := getattr(thing, part, None)) is not None for part in path)
+
+
 if __name__ == "__main__":
-    for argument in map(Path, sys.argv[1:]):
-        (run_page if argument.suffix == ".md" else run_docstrings)(argument.resolve())
+    with tempfile.TemporaryDirectory() as place:
+        for argument in [Path(each).resolve() for each in sys.argv[1:]]:
+            if argument.suffix == ".md":
+                run_page(argument, Path(place))
+            else:
+                run_docstrings(argument)

@@ -33,6 +33,11 @@ if TYPE_CHECKING:
     from ..runtime.pool import Worker
 
 
+def name_of(function: Callable[..., Any]) -> str:
+    """What a function is called in the name of the process that runs it."""
+    return str(getattr(function, "__qualname__", type(function).__name__))
+
+
 class SpawnedPid(MailboxPid):
     """A process that runs a function."""
 
@@ -51,7 +56,7 @@ class SpawnedPid(MailboxPid):
         if self.name is not None:
             return str(self.name)
         function = self._function
-        return getattr(function, "__qualname__", type(function).__name__) if function is not None else ""
+        return name_of(function) if function is not None else ""
 
     def begin(self) -> None:
         """Have a thread of the pool run it."""
@@ -118,7 +123,7 @@ class CoroutinePid(MailboxPid):
     def label(self) -> str:
         if self.name is not None:
             return str(self.name)
-        return getattr(self._function, "__qualname__", "") if self._function is not None else ""
+        return name_of(self._function) if self._function is not None else ""
 
     def begin(self) -> None:
         """Have the loop start it."""

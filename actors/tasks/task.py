@@ -25,7 +25,7 @@ from ..vocabulary.child_spec import child_spec as make_child_spec
 from ..vocabulary.errors import CallTimeout, ProcessExit, ResproutError, ServerExit
 from ..vocabulary.messages import Down, Exited, Ref, TaskExit, TaskReply
 from ..vocabulary.reasons import KILL, KILLED, SHUTDOWN, is_orderly
-from .spawned import prepare
+from .spawned import name_of, prepare
 from .task_ends import Ends, await_until, deadline_of, wait_until
 from .task_stream import CPUS, AsyncResults, StreamOptions, make_astream, make_stream
 
@@ -500,12 +500,15 @@ def begin_task(
         async def compute_async(*args: Any) -> None:
             _tell(*cell[0], await function(*args), result)
 
+        compute_async.__qualname__ = name_of(function)
         pid, _ = prepare(compute_async, args)
     else:
 
         def compute(*args: Any) -> None:
             _tell(*cell[0], function(*args), result)
 
+        # By its own name it is in crash reports, not by that of what is around it.
+        compute.__qualname__ = name_of(function)
         pid, _ = prepare(compute, args)
     ref = Ref(owner, pid)
     cell.append((pid, ref))

@@ -64,6 +64,19 @@ def test_it_runs_in_a_process_of_its_own_that_is_linked_to_the_owner():
     assert links == (process.current(),)
 
 
+async def works_in_a_loop() -> str:
+    return str(process.current())
+
+
+def works_on_a_thread() -> str:
+    return str(process.current())
+
+
+@pytest.mark.parametrize("function", [works_on_a_thread, works_in_a_loop])
+def test_its_process_is_called_as_its_function(function):
+    assert Task.await_(Task.async_(function), WATCHDOG).endswith(f" {function.__name__}>")
+
+
 def test_tasks_run_at_the_same_time():
     together = threading.Barrier(5)
     tasks = [Task.async_(together.wait, WATCHDOG) for _ in range(5)]
