@@ -64,6 +64,9 @@ class Callbacks(ActorBase, Generic[State, Request, Answer]):
         Returns:
             ``Ok(state)``, ``IGNORE``, or ``Stop(reason)``. By default ``Ok(arg)``.
         """
+        if isinstance(arg, type) and issubclass(arg, Callbacks) and Callbacks in type(self).__bases__:
+            # Elixir's start_link(module, arg), which would start a server without callbacks here.
+            raise TypeError(f"expected the class to start itself, as in {arg.__name__}.start_link(...)")
         return Ok(arg)
 
     def handle_call(

@@ -232,7 +232,8 @@ def _check_start(spec: object, start: Any) -> None:
     if not callable(call):
         raise SpecError(spec, "start", f"expected a callable or (callable, args, kwargs), got: {call!r}")
     if not isinstance(args, tuple):
-        raise SpecError(spec, "start", f"expected the arguments to be a tuple, got: {args!r}")
+        problem = f"expected the arguments to be a tuple, as in (Counter.start_link, (0,)), got: {args!r}"
+        raise SpecError(spec, "start", problem)
     if not isinstance(kwargs, dict) or not all(isinstance(key, str) for key in kwargs):
         problem = f"expected the keyword arguments to be a dict with str keys, got: {kwargs!r}"
         raise SpecError(spec, "start", problem)

@@ -59,6 +59,11 @@ def test_init_makes_the_first_state(way):
     pid.stop()
 
 
+def test_a_class_that_is_given_to_be_started_is_told_to_start_itself():
+    with pytest.raises(StartError, match=r"Scripted\.start_link"):
+        GenServer.start(Scripted)
+
+
 def test_without_init_the_argument_is_the_state():
     class Plain(GenServer):
         def handle_call(self, message: Any, from_: Any, state: Any) -> Reply:

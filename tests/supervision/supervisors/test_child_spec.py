@@ -94,6 +94,8 @@ def test_what_is_allowed_is_listed_and_the_nearest_suggested() -> None:
         child_spec({"id": "a", "start": print, "restrat": "permanent"})
     with pytest.raises(SpecError, match="'start': it is missing"):
         child_spec({"id": "a"})
+    with pytest.raises(SpecError, match=r"as in \(Counter.start_link, \(0,\)\), got: 'start_link'"):
+        child_spec({"id": "a", "start": (Server, "start_link", [])})
 
 
 @pytest.mark.parametrize(
