@@ -1,4 +1,4 @@
-"""Puts the folders of the examples on `sys.path`, as the loader does with that of a tree file."""
+"""Puts the folders of the examples on `sys.path`, as Python does a script's, and the loader a tree's."""
 
 from __future__ import annotations
 
@@ -7,4 +7,4 @@ from pathlib import Path
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
-sys.path[:0] = [str(tree.parent) for tree in sorted(EXAMPLES.glob("*/tree.yaml"))]
+sys.path[:0] = [str(folder) for folder in sorted(EXAMPLES.iterdir()) if folder.is_dir()]
