@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..processes.ambient import ended_afar
@@ -33,9 +34,11 @@ if TYPE_CHECKING:
     from ..runtime.pool import Worker
 
 
-def name_of(function: Callable[..., Any]) -> str:
-    """What a function is called in the name of the process that runs it."""
-    return str(getattr(function, "__qualname__", type(function).__name__))
+def name_of(function: Callable[..., Any] | None) -> str:
+    """What a process is called in reports by the function that it runs; nothing when that is over."""
+    while isinstance(function, partial):
+        function = function.func
+    return "" if function is None else str(getattr(function, "__qualname__", type(function).__name__))
 
 
 class SpawnedPid(MailboxPid):
@@ -55,8 +58,7 @@ class SpawnedPid(MailboxPid):
     def label(self) -> str:
         if self.name is not None:
             return str(self.name)
-        function = self._function
-        return name_of(function) if function is not None else ""
+        return name_of(self._function)
 
     def begin(self) -> None:
         """Have a thread of the pool run it."""
@@ -123,7 +125,7 @@ class CoroutinePid(MailboxPid):
     def label(self) -> str:
         if self.name is not None:
             return str(self.name)
-        return name_of(self._function) if self._function is not None else ""
+        return name_of(self._function)
 
     def begin(self) -> None:
         """Have the loop start it."""

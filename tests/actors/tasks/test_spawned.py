@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import queue
 import threading
 from typing import Any
@@ -39,6 +40,40 @@ def test_it_gets_its_arguments(await_down):
     _, ref = process.spawn_monitor(lambda *args: seen.append(args), 1, "two")
     await_down(ref)
     assert seen == [(1, "two")]
+
+
+class Callable:
+    """Has no name of its own."""
+
+    def __init__(self, go_on: threading.Event) -> None:
+        self.go_on = go_on
+
+    def __call__(self) -> None:
+        self.go_on.wait(WATCHDOG)
+
+
+def wait_for(go_on: threading.Event, timeout: float) -> None:
+    go_on.wait(timeout)
+
+
+async def await_for(go_on: threading.Event, timeout: float) -> None:
+    await asyncio.to_thread(go_on.wait, timeout)
+
+
+@pytest.mark.parametrize(
+    ("made", "name"),
+    [
+        (Callable, "Callable"),
+        (lambda go_on: functools.partial(wait_for, go_on, WATCHDOG), "wait_for"),
+        (lambda go_on: functools.partial(functools.partial(await_for, go_on), WATCHDOG), "await_for"),
+    ],
+)
+def test_it_is_called_what_its_function_is_called(made, name, await_down):
+    go_on = threading.Event()
+    pid, ref = process.spawn_monitor(made(go_on))
+    assert f" {name}>" in str(pid)
+    go_on.set()
+    await_down(ref)
 
 
 @pytest.mark.parametrize("coroutine", [False, True])
