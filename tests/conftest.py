@@ -33,6 +33,7 @@ RUNTIME_THREADS = ("resprout-kernel", "resprout-closer", "pytest_timeout")
 SLOW = (
     "conformance/",
     "examples/test_orders_run",
+    "examples/test_job_queue_run",
     "examples/test_user_sync_run",
     "examples/test_async_orders_run",
     "registry/test_fight",
