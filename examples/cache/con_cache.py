@@ -18,9 +18,8 @@ class ConCache:
     """Values by key, forgotten `ttl` seconds after they were stored; a registry of the tree has the locks."""
 
     def __init__(self, registry: str, ttl: float) -> None:
-        self._registry, self._ttl = registry, ttl
+        self._registry, self._ttl, self._sweep_at = registry, ttl, time.monotonic() + ttl
         self._rows: dict[Hashable, Row] = {}
-        self._sweep_at = time.monotonic() + ttl
 
     def get(self, key: Hashable) -> Row | None:
         """The row of a key, without waiting for anybody who is about to store one."""
@@ -35,10 +34,11 @@ class ConCache:
     async def aget_or_store(self, key: Hashable, compute: Callable[[], Awaitable[Any]]) -> Any:
         """The same for coroutines; threads and coroutines wait for each other."""
 
-        async def store() -> Row:
+        async def store() -> Any:
             return self.get(key) or self.dirty_put(key, await compute())
 
-        return (self.get(key) or await Registry.alock(self._registry, (id(self), key), store)).value
+        row = self.get(key)
+        return (await Registry.alock(self._registry, (id(self), key), store) if row is None else row).value
 
     def isolated(self, key: Hashable, fn: Callable[[], Any]) -> Any:
         """Call a function while nobody else computes for that key, or is isolated with it."""

@@ -29,7 +29,7 @@ async def main() -> list[int]:
     """As a web application has it: coroutines, and threads for what blocks."""
     tasks = [prices.aget_or_store("apples", aprice) for _ in range(25)]
     threads = [asyncio.to_thread(prices.get_or_store, "apples", price) for _ in range(25)]
-    return await asyncio.gather(*threads, *tasks)
+    return list(await asyncio.gather(*threads, *tasks))
 
 
 began = time.monotonic()

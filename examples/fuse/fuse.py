@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from attrs import evolve, frozen
 
@@ -27,7 +28,7 @@ class Fuse(GenServer):
 
     blocking = False  # so coroutines may ask it, too
 
-    def init(self, options: dict[str, float]) -> Ok:
+    def init(self, options: dict[str, Any]) -> Ok:
         return Ok(_State(**options))
 
     def handle_call(self, ask: str, from_: object, state: _State) -> Reply:
