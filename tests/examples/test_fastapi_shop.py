@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import httpx
 import pytest
 
-from resprout import GenServer, Pid, Registry, process, telemetry
+from resprout import GenServer, Pid, Registry, process, telemetry, throttle
 from shop.orders import STOCK, FetchPool, Orders, find
 from shop.pool import Pool
 from shop.web import app
@@ -124,6 +124,19 @@ def test_a_line_that_is_too_long_is_refused_with_a_503_and_a_time_to_come_back(s
         assert len(refused) == 5
         assert {answer.headers["retry-after"] for answer in refused} == {"1"}
         assert {answer.status_code for answer in answers} == {200, 503}
+
+    shop(visit)
+
+
+def test_who_has_waited_too_long_in_line_is_refused_in_the_same_way(shop, monkeypatch):
+    monkeypatch.setattr("shop.web.PATIENCE", 0.01)
+
+    async def visit(client: httpx.AsyncClient) -> None:
+        throttle.pause("supplier")
+        refused = await client.get("/quotes/apples")
+        assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+        throttle.resume("supplier")
+        assert (await client.get("/quotes/apples")).status_code == 200
 
     shop(visit)
 

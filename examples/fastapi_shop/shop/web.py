@@ -26,6 +26,8 @@ from resprout import (
 from .orders import NAME, FetchPool, Place, find
 from .pool import Pool
 
+PATIENCE = 2.0  # seconds in line for the supplier
+
 app = FastAPI(lifespan=resprout.lifespan(Path(__file__).parents[1] / "tree.yaml"))
 
 Orders = Annotated[Pid, Depends(resprout.server(NAME))]
@@ -78,7 +80,7 @@ async def look_up(id: int, pool: Annotated[Pool, Depends(pool_of)]) -> dict[str,
 @app.get("/quotes/{item}")
 async def quote(item: str) -> dict[str, int]:
     """Ask the supplier, who takes his time and wants two questions at once at most."""
-    async with throttle.slot("supplier", timeout=2.0):
+    async with throttle.slot("supplier", timeout=PATIENCE):
         await asyncio.sleep(0.05)
         return {"cents": 10 * len(item)}
 
