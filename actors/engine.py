@@ -17,6 +17,7 @@ from .primitives.atomic import (
 from .primitives.fork_locks import lock
 from .processes.ambient import current, former_of
 from .processes.death_waits import Deaths
+from .processes.foreign import stand_in
 from .processes.mailbox import Cast
 from .processes.offloaded import Leaving, call, owner, stay
 from .processes.resolving import nobody
@@ -112,6 +113,7 @@ __all__ = [
     "see_through",
     "spawn",
     "split_fields",
+    "stand_in",
     "stay",
     "take_leave_of",
     "task_of",

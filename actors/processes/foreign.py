@@ -61,7 +61,8 @@ class ForeignPid(ForeignRef, MailboxPid):
         super().__init__()
         self.ref = ref
         self._crash: list[BaseException] = []
-        self._watch(actor)
+        if actor is not None:
+            self._watch(actor)
 
     def _watch(self, actor: Any) -> None:
         set_stopped, handle_failure = actor.actor_stopped.set, actor._handle_failure
@@ -187,12 +188,16 @@ def stand_in_of(actor: Any) -> Pid | None:
 
 
 def stand_in(ref: object) -> Pid | None:
-    """The process that stands for a foreign ref; None when it is none."""
+    """The process that stands for a foreign ref, dead if that is; None when it is none."""
     if not is_foreign(ref):
         return None
     actor = ref._actor_weakref()  # type: ignore[attr-defined]  # a pykka.ActorRef
     if actor is None:
-        return None
+        # It ended before anybody here was interested in it, and is gone.
+        kernel.ensure()
+        gone = ForeignPid(ref, None)
+        gone.die(NORMAL)
+        return gone
     pid: ForeignPid | None = actor.__dict__.get(_STAND_IN)
     if pid is None:
         kernel.ensure()

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 import attrs
 
 from ...actors import ChildSpec, Crash, Killed, Pid, SpecError, StartError, process
+from ...actors.engine import stand_in
 
 logger = logging.getLogger("resprout.supervision")
 
@@ -125,7 +126,8 @@ def _process_of(made: object) -> Pid | None:
     if isinstance(made, str):
         return None
     try:
-        return process.whereis(made)
+        # An actor of Pykka's that has ended already was a process; the link tells that it is none any more.
+        return process.whereis(made) or stand_in(made)
     except TypeError:
         return None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -24,7 +25,7 @@ from resprout.actors import (
 from resprout.actors import sys as actor_sys
 from resprout.supervision import Supervisor
 
-from ...waiting import down_of
+from ...waiting import down_of, until
 
 WATCHDOG = 20.0
 
@@ -215,6 +216,39 @@ def test_the_functions_of_a_server_reach_it(old: Any) -> None:
         actor_sys.get_state(old)
     GenServer.stop(old, timeout=WATCHDOG)
     assert not old.is_alive()
+
+
+@pytest.mark.parametrize("collected", [False, True])
+@pytest.mark.parametrize("restart", ["permanent", "transient"])
+def test_one_that_has_ended_before_its_supervisor_sees_it_counts_as_noproc_and_is_started_again(
+    restart, collected
+):
+    kept: list[object] = []
+
+    def start() -> object:
+        ref = Old.start()
+        if not kept:
+            kept.append(ref._actor_weakref() if not collected else None)
+            ref.stop()
+            gc.collect()
+            assert collected == (ref._actor_weakref() is None)
+        return ref
+
+    tree = Supervisor.start_link([ChildSpec("old", (start,), restart=restart)], strategy="one_for_one")
+    until(lambda: isinstance(child_of(tree), Pid) and child_of(tree).is_alive())
+    assert child_of(tree).ask("x", timeout=WATCHDOG) == "x"
+    Supervisor.stop(tree)
+
+
+def test_one_that_has_ended_before_its_supervisor_sees_it_is_over_if_it_is_temporary():
+    def start() -> object:
+        ref = Old.start()
+        ref.stop()
+        return ref
+
+    tree = Supervisor.start_link([ChildSpec("old", (start,), restart="temporary")], strategy="one_for_one")
+    until(lambda: Supervisor.which_children(tree) == [])
+    Supervisor.stop(tree)
 
 
 def test_the_dead_are_dead_in_every_form(supervisor: Pid) -> None:
