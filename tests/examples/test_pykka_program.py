@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from resprout import ChildSpec, Pid, Supervisor, process
 from supervised import start_player
 
 from ..programs import PYTHON, resprout
-from ..waiting import down_of, until
+from ..waiting import WATCHDOG, down_of, until
 
 FOLDER = Path(jukebox.__file__).parent
 
@@ -46,27 +47,38 @@ def test_the_program_itself_knows_nothing_of_it():
 
 
 @pytest.fixture
-def tree(monkeypatch: pytest.MonkeyPatch) -> Iterator[Pid]:
-    monkeypatch.setattr(jukebox, "play", lambda song: None)
+def needle() -> threading.Event:
+    """While it is up, no song comes to its end."""
+    return threading.Event()
+
+
+@pytest.fixture
+def tree(monkeypatch: pytest.MonkeyPatch, needle: threading.Event) -> Iterator[Pid]:
+    monkeypatch.setattr(jukebox, "play", lambda song: needle.wait(WATCHDOG))
     playlist = ChildSpec("playlist", (Playlist.start, (["Aria"],)))
     player = ChildSpec("player", (start_player,), restart="transient")
     pid = Supervisor.start_link([playlist, player], strategy="rest_for_one")
     yield pid
+    needle.set()
     Supervisor.stop(pid)
 
 
-def playlist_of(tree: Pid) -> Any:
-    return next(child.pid for child in Supervisor.which_children(tree) if child.id == "playlist")
+def child_of(tree: Pid, id: str) -> Any:
+    return next(child.pid for child in Supervisor.which_children(tree) if child.id == id)
 
 
-def test_a_playlist_that_is_killed_comes_back_and_a_player_finds_it(tree):
-    first = playlist_of(tree)
-    until(lambda: first.proxy().songs.get() == [])
-    ref = process.monitor(first)
-    process.exit(first, "kill")
+def test_a_playlist_that_is_killed_comes_back_with_a_player_of_its_own(tree, needle):
+    playlist, player = child_of(tree, "playlist"), child_of(tree, "player")
+    until(lambda: playlist.proxy().songs.get() == [])
+    needle.set()
+    until(lambda: not player.is_alive())
+    needle.clear()
+    ref = process.monitor(playlist)
+    process.exit(playlist, "kill")
     down_of(ref)
-    until(lambda: isinstance(playlist_of(tree), Pid))  # while it is started there is none
-    second = playlist_of(tree)
-    assert second is not first
+    until(lambda: isinstance(child_of(tree, "player"), Pid))  # while it is started there is none
+    second = child_of(tree, "playlist")
+    assert second is not playlist
+    assert child_of(tree, "player") is not player
     until(lambda: second.proxy().songs.get() == [])
     until(lambda: len(pykka.ActorRegistry.get_by_class(Playlist)) == 1)
