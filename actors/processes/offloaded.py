@@ -43,6 +43,11 @@ NAPS = (0.0, 0.0, 0.0001, 0.001, 0.005, 0.02)
 SHORT = 0.0001
 """What is enough where nothing tells that the call is a task's."""
 
+_calls: dict[int, weakref.ref[Any]] = {}
+"""The last call of each thread of a pool that has asked who owns what it takes, by its ident. Without a GIL,
+where nobody may look into another thread's frames, it tells that an earlier one is over.
+"""
+
 _SUBMIT = (
     asyncio.BaseEventLoop.run_in_executor.__code__,
     # What is seen of uvloop's, which is no Python.
@@ -95,6 +100,8 @@ def owner(me: Pid) -> Pid:
     future = call()
     if future is None:
         return me
+    if FREE_THREADED:
+        _calls[_thread.get_ident()] = weakref.ref(future)
     task = _waiter(future, FAR)
     if task is None:
         served, pid = local.served
@@ -237,7 +244,12 @@ class Stay:
         return future is not None and _call_in(sys._current_frames().get(self._ident), False) is future
 
     def _is_busy(self) -> bool:
-        """Tell whether the thread does any call at all. Only anyio's cancels what a thread goes on with."""
+        """Tell whether the thread does any call, and none that is known to be another one. Only anyio's
+        cancels what a thread goes on with.
+        """
+        last = _calls.get(self._ident)
+        if last is not None and last() is not self.call():
+            return False
         thread = threading._active.get(self._ident)  # type: ignore[attr-defined]  # there is no public way
         calls = getattr(thread, "queue", None)
         return thread is not None and (calls is None or calls.unfinished_tasks > 0)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +23,7 @@ from resprout.actors import CallTimeout
 MakeRoom = Callable[[int], Any]
 SOON = 20.0
 SHORT = 0.05
+WATCHDOG = 60.0
 CROWD = 30
 
 
@@ -84,6 +87,19 @@ def test_a_call_that_carries_its_callers_context_is_nested_if_the_caller_is_its_
             assert [call.result(SOON) for call in calls] == ["done"] * 2
     assert db.most == 2
     assert db.empty
+
+
+@pytest.mark.skipif(
+    sys.version_info < (3, 14), reason="before CPython 3.14 threads begin in an empty context"
+)
+def test_what_is_open_where_a_pools_thread_was_started_is_not_its_calls(pytestconfig: pytest.Config) -> None:
+    """With the option that is the default without a GIL: the test above, once more."""
+    name = test_a_call_that_carries_its_callers_context_is_nested_if_the_caller_is_its_host.__name__
+    command = [sys.executable, "-X", "thread_inherit_context=1", "-m", "pytest", "-q", f"{__file__}::{name}"]
+    ended = subprocess.run(
+        command, cwd=pytestconfig.rootpath, capture_output=True, text=True, timeout=WATCHDOG
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
 
 
 def test_a_grant_is_passed_along_to_the_calls_of_a_pool(room: MakeRoom) -> None:

@@ -17,6 +17,7 @@ though with one slot that may be for ever. ``slot(name, within=grant)`` says wha
 from __future__ import annotations
 
 import sys
+import threading
 import weakref
 from contextvars import ContextVar
 from functools import partial
@@ -35,6 +36,11 @@ opened: ContextVar[Hold | None] = ContextVar("resprout.throttle.opened", default
 """The innermost block of this flow. Those that are closed may still be in the chain: the outermost one stays
 when it ends (the next takes its place), and so do those that ended in another context.
 """
+INHERITED = bool(getattr(sys.flags, "thread_inherit_context", 0))
+"""Whether threads begin in a copy of their starter's context: an option from CPython 3.14 on, the default of
+builds without a GIL.
+"""
+_mark: ContextVar[object] = ContextVar("resprout.throttle.mark")
 
 
 def open_ones(hold: Hold | None) -> Hold | None:
@@ -73,7 +79,24 @@ def is_of_call(hold: Hold, me: Pid, whose: Pid) -> bool:
         return hold.pid is whose
     if hold.opener is me:
         return hold.origin is not None and hold.origin() is call()
-    return True
+    return not in_the_threads_context()
+
+
+def in_the_threads_context() -> bool:
+    """Tell whether a thread that began in a copy of its starter's context runs in that, and not in one that
+    was brought along for the call: what is open there says who has started the thread, not whose call it is.
+    """
+    if not INHERITED:
+        return False
+    its_own = getattr(threading.current_thread(), "_context", None)
+    if its_own is None:
+        return False
+    mark = object()
+    token = _mark.set(mark)
+    try:
+        return its_own.get(_mark) is mark
+    finally:
+        _mark.reset(token)
 
 
 def nest(core: LockCore, me: Pid, weight: int, guests: bool = True) -> Hold | None:
@@ -195,7 +218,7 @@ def begins_in_a_copy(me: Pid) -> bool:
     """Tell whether this is a thread that began in a copy of its starter's context, as may be from Python 3.14
     on, and is so by default where there is no GIL: that is another flow.
     """
-    return me.kind == "thread" and not me.pooled and bool(getattr(sys.flags, "thread_inherit_context", 0))
+    return INHERITED and me.kind == "thread" and not me.pooled
 
 
 def keep_for_flow(hold: Hold, me: Pid, whose: Pid | None = None) -> None:
