@@ -6,7 +6,7 @@ Semantics: Elixir's ``GenServer``, OTP gen_server(3).
 from __future__ import annotations
 
 from asyncio import get_running_loop
-from typing import TYPE_CHECKING, Any, Generic, Protocol, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, overload
 
 from typing_extensions import TypeVar
 
@@ -29,11 +29,12 @@ from .serving import serve
 from .starting import astart_server, early_pid, start_server
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import TypeAlias
 
     from typing_extensions import Unpack
 
-    from ..vocabulary.child_fields import NamedChildFields
+    from ..vocabulary.child_fields import ChildFields, NamedChildFields
     from ..vocabulary.messages import Named
     from ..vocabulary.pykka_types import ForeignActorRef
 
@@ -63,7 +64,7 @@ class GenServer(Callbacks[State, Request, Answer], Generic[State, Request, Answe
 
     Each callback gets the state and returns the next one in a result: ``Ok``, ``Reply``, ``NoReply``,
     ``Stop`` or ``IGNORE``. A callback that raises ends the process with ``Crash(exception)``. Callbacks may
-    be coroutine functions; such a server runs on the runtime's event loop.
+    be coroutine functions; such a server runs on an event loop (see ``loop``).
 
     Example:
         >>> class Counter(GenServer):
@@ -82,7 +83,27 @@ class GenServer(Callbacks[State, Request, Answer], Generic[State, Request, Answe
             in order).
         blocking: False is a promise that callbacks never block; they then run on the sender's thread.
         mailbox: a ``Bounded(size, on_full=...)``; None for a mailbox without limit, as in OTP.
+        loop: of a server with coroutine callbacks, ``"here"`` for the event loop where it, or its tree, was
+            started, ``"runtime"`` for the runtime's own; by default here when it was started in a coroutine.
+
+    Keyword arguments of the class are fields of its child spec, Elixir's ``use GenServer, restart:
+    :transient``:
+
+        >>> class Import(GenServer, restart="transient", shutdown=30.0): ...
+        >>> Import.child_spec().restart
+        'transient'
     """
+
+    _fields: ClassVar[Mapping[str, Any]] = {}
+    """What its child spec has by the keyword arguments of the class."""
+
+    def __init_subclass__(cls, **fields: Unpack[ChildFields]) -> None:
+        super().__init_subclass__()
+        # What was given to its base classes, too; but no two classes have one id.
+        above = {name: value for name, value in cls._fields.items() if name != "id"}
+        cls._fields = {**above, **fields}
+        if fields:
+            child_spec({"id": cls.__name__, "start": cls.start_link, **fields})
 
     @property
     def pid(self) -> Pid:
@@ -439,14 +460,15 @@ class GenServer(Callbacks[State, Request, Answer], Generic[State, Request, Answe
 
     @classmethod
     def child_spec(cls, arg: Any = None, **overrides: Unpack[NamedChildFields]) -> ChildSpec:
-        """The child spec for a supervisor: id is the class's name, start is start_link(arg).
+        """The child spec for a supervisor: id is the class's name, start is start_link(arg), unless the keyword
+        arguments of the class say otherwise.
 
         Args:
             arg: what init gets.
             overrides: any field of ChildSpec; also ``name``, which start_link gets.
         """
         start = {"name": overrides.pop("name")} if "name" in overrides else {}
-        fields = {"id": cls.__name__, "start": (cls.start_link, (arg,), start), **overrides}
+        fields = {"id": cls.__name__, "start": (cls.start_link, (arg,), start), **cls._fields, **overrides}
         return child_spec(fields)
 
 

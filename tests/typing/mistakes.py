@@ -110,6 +110,11 @@ Counter.start(1, nme="counter")  # mistake: call-arg, reportCallIssue
 Counter.start(1, name=3)  # mistake: arg-type, reportArgumentType
 Counter.child_spec(1, restart="allways")  # mistake: arg-type, reportArgumentType
 Counter.child_spec(1, shutdwn=3)  # mistake: call-arg, reportCallIssue
+
+
+class Import(GenServer, restart="allways"): ...  # mistake: arg-type, reportArgumentType
+
+
 Bounded(10, on_full="discard")  # mistake: arg-type, reportArgumentType
 GenServer.call(counter, Get(), timeout="5s")  # mistake: call-overload, reportCallIssue
 

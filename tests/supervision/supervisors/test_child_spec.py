@@ -27,6 +27,51 @@ def test_the_shutdown_time_depends_on_the_type() -> None:
     assert child_spec(ChildSpec("a", print), type="supervisor").shutdown is INFINITY
 
 
+class Import(GenServer, restart="transient", shutdown=30.0, id="import"):
+    """As Elixir's ``use GenServer, restart: :transient, shutdown: 30_000, id: "import"``."""
+
+
+class Reimport(Import, restart="temporary"):
+    pass
+
+
+class Imports(Import):
+    @classmethod
+    def child_spec(cls, arg: Any = None, **fields: Any) -> ChildSpec:
+        return super().child_spec(arg, significant=True, **fields)
+
+
+def test_keyword_arguments_of_a_class_are_fields_of_its_child_spec() -> None:
+    spec = child_spec((Import, "file"))
+    assert (spec.id, spec.restart, spec.shutdown) == ("import", "transient", 30.0)
+    assert spec.start == (Import.start_link, ("file",), {})
+    assert child_spec(Import, restart="permanent").restart == "permanent"
+
+
+def test_they_hold_for_subclasses_unless_those_say_otherwise_and_ids_are_each_ones_own() -> None:
+    assert [
+        (spec.id, spec.restart, spec.shutdown, spec.significant)
+        for spec in map(child_spec, (Reimport, Imports))
+    ] == [
+        ("Reimport", "temporary", 30.0, False),
+        ("Imports", "transient", 30.0, True),
+    ]
+    assert child_spec(Server).restart == "permanent"
+
+
+@pytest.mark.parametrize(
+    ("fields", "problem"),
+    [
+        ({"restart": "sometimes"}, "field 'restart': expected one of 'permanent', 'transient', 'temporary'"),
+        ({"restrat": "transient"}, "did you mean 'restart'"),
+        ({"shutdown": -1}, "field 'shutdown': expected seconds >= 0"),
+    ],
+)
+def test_a_wrong_one_is_refused_where_the_class_is_made(fields: Any, problem: str) -> None:
+    with pytest.raises(SpecError, match=problem):
+        type("Wrong", (GenServer,), {}, **fields)
+
+
 @pytest.mark.parametrize(
     ("given", "read"),
     [
