@@ -1,14 +1,13 @@
-"""A worker: takes a request, makes sure that nobody else is at work on that user, and carries it out."""
+"""A worker, a consumer: makes sure that nobody else is at work on the user it is asked for, and syncs it."""
 
 from __future__ import annotations
 
 import time
 
-import attrs
+from resprout import AlreadyRegistered, GenServer, NoReply, Ok, Registry
+from resprout.stages import Consumer, From
 
-from resprout import AlreadyRegistered, GenServer, NoReply, Ok, ProcessExit, Registry, Stop
-
-from .backlog import Done, PutBack, Take
+from .backlog import Done, PutBack
 from .ledger import ledger
 from .requests import Request
 from .story import RemoteTrouble
@@ -16,13 +15,8 @@ from .story import RemoteTrouble
 REGISTRY = "syncs"
 
 
-@attrs.frozen
-class SyncNext:
-    """Told by a worker to itself: through its mailbox, so that it hears others between two syncs."""
-
-
-class SyncWorker(GenServer):
-    """Syncs users until there is nothing left to do, then stops as "normal".
+class SyncWorker(Consumer):
+    """Syncs the users that its producer hands out, one at a time, and ends with it.
 
     It does not clean up behind itself: when it crashes, the registry forgets its key, and the backlog takes
     its request back. When it is killed in the middle of a sync, whose remote call knows nothing of that and
@@ -30,25 +24,18 @@ class SyncWorker(GenServer):
     """
 
     def init(self, arg: object) -> Ok:
-        GenServer.cast(self.pid, SyncNext())
         return Ok(None)
 
-    def handle_cast(self, message: SyncNext, state: None) -> NoReply | Stop:
-        try:
-            request = GenServer.call("backlog", Take(), timeout=None)
-        except ProcessExit:
-            return Stop("shutdown", state)
-        if request is None:
-            return Stop("normal", state)
+    def handle_events(self, events: list[Request], from_: From, state: None) -> NoReply:
+        [request] = events  # `max_demand: 1`
         try:
             Registry.register(REGISTRY, request.user, request.number)
         except AlreadyRegistered:
-            GenServer.cast("backlog", PutBack(request))
+            GenServer.cast(from_.pid, PutBack(request))
         else:
             sync(request)
             Registry.unregister(REGISTRY, request.user)
-            GenServer.cast("backlog", Done(request))
-        GenServer.cast(self.pid, SyncNext())
+            GenServer.cast(from_.pid, Done(request))
         return NoReply(state)
 
 
