@@ -87,6 +87,7 @@ def assert_exact(topic: Path) -> None:
     assert len(effects.dead_letters) == 24
     assert effects.mismatches(expected(read_topic(topic), offsets)) == 0
     assert 1 <= measure.running.most <= 2
+    assert 1 <= measure.to_consumers.out.most <= 2
 
 
 @pytest.mark.usefixtures("services")

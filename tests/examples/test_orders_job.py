@@ -22,6 +22,13 @@ DONE = Result(
     api_p50_ms=2.5,
     api_p99_ms=9.75,
     api_errors=0,
+    pool_size=10,
+    consumer_connections=2,
+    api_wait_p50_ms=0.03,
+    api_wait_p95_ms=0.08,
+    api_wait_max_ms=1.5,
+    api_found_none=0,
+    api_wait_errors=0,
 )
 
 
@@ -30,7 +37,9 @@ def test_the_summary_tells_what_was_done() -> None:
         "3,200 of 3,200 messages handled, 3,200 now\n"
         "568 orders and 12 dead letters: all is as the topic says\n"
         "at most 2 handlers were at work at once, on 2 slots\n"
-        "900 requests to the API: half answered within 2.5 ms, 99% within 9.75 ms, 0 errors"
+        "900 requests to the API: half answered within 2.5 ms, 99% within 9.75 ms, 0 errors\n"
+        "consumers had at most 2 of the 10 connections, 0 requests found none free and 0 got none\n"
+        "requests waited for a connection: half of them at most 0.03 ms, 95% 0.08 ms, all 1.5 ms"
     )
 
 
@@ -53,7 +62,16 @@ def test_the_summary_does_not_hide_what_is_wrong(change: dict[str, int], words: 
 
 
 def test_the_summary_does_not_speak_of_what_never_ran() -> None:
-    idle = attrs.evolve(DONE, handled_this_run=0, processed=5, api_requests=0, max_running=0, num_slots=None)
+    idle = attrs.evolve(
+        DONE,
+        handled_this_run=0,
+        processed=5,
+        api_requests=0,
+        max_running=0,
+        num_slots=None,
+        pool_size=None,
+        api_wait_p50_ms=None,
+    )
 
     assert summarise(idle) == (
         "5 of 3,200 messages handled, 0 now\n568 orders and 12 dead letters: all is as the topic says"

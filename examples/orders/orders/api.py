@@ -8,6 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 import attrs
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -15,9 +17,9 @@ from starlette.routing import Route
 
 from resprout import CallTimeout, NoProcess, ProcessExit, process, supervision, throttle
 
-from . import store
+from . import measure, store
 from .consumer import THROTTLE
-from .database import NAME, engine
+from .database import NAME, borrow
 
 # The endpoints are plain functions, so Starlette calls them in a thread and they may wait for the database.
 
@@ -25,7 +27,8 @@ from .database import NAME, engine
 def order(request: Request) -> Response:
     """`GET /orders/{id}`: the order as it is now."""
     id = request.path_params["id"]
-    found = store.find_order(engine(), id)
+    with borrow(measure.to_api) as connection:
+        found = store.find_order(connection, id)
     if found is None:
         return JSONResponse({"error": f"there is no order {id!r} (yet)"}, status_code=404)
     return JSONResponse(attrs.asdict(found))
@@ -33,7 +36,9 @@ def order(request: Request) -> Response:
 
 def health(_: Request) -> Response:
     """`GET /health`: whether the database answers, and how the lock is doing."""
-    handled, lock = store.handled(engine()), throttle.lock_state(THROTTLE)
+    with borrow(measure.to_api) as connection:
+        handled = store.handled(connection)
+    lock = throttle.lock_state(THROTTLE)
     return JSONResponse(
         {"status": "ok", "handled": handled, "running": lock.running, "waiting": lock.waiting}
     )
@@ -69,11 +74,16 @@ def _as_json(node: supervision.TreeNode) -> dict[str, object]:
 
 
 def unavailable(_: Request, error: Exception) -> Response:
-    """The answer while a part of the tree restarts."""
+    """The answer while a part of the tree restarts, and when no connection came free in time."""
     return JSONResponse({"error": str(error)}, status_code=503, headers={"Retry-After": "1"})
 
 
-handlers: dict[Any, Any] = {ProcessExit: unavailable, CallTimeout: unavailable}
+handlers: dict[Any, Any] = {
+    ProcessExit: unavailable,
+    CallTimeout: unavailable,
+    PoolTimeout: unavailable,
+    OperationalError: unavailable,
+}
 
 app = Starlette(
     routes=[Route("/orders/{id}", order), Route("/health", health), Route("/tree", tree)],

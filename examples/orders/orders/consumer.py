@@ -9,7 +9,7 @@ import attrs
 from resprout import GenServer, NoReply, Ok, Stop, process, throttle
 
 from . import measure, store
-from .database import engine
+from .database import borrow
 from .topic import FOLDER, Message, Partition, read_partition
 
 THROTTLE = "kafka_consumer_throttle"
@@ -43,7 +43,8 @@ class PartitionConsumer(GenServer):
         partition = read_partition(int(str(arg["partition"])), Path(str(arg.get("topic", FOLDER))))
         measure.num_slots = throttle.lock_info(THROTTLE).num_slots
         GenServer.cast(self.pid, HandleNext())
-        return Ok(Consumed(partition, store.position(engine(), partition.number)))
+        # Ahead of those that wait with a message, since the supervisor waits for this one.
+        return Ok(Consumed(partition, throttle.run(THROTTLE, position, partition.number, priority=1)))
 
     def handle_cast(self, message: HandleNext, state: Consumed) -> NoReply | Stop:
         next_one = state.partition.message(state.offset)
@@ -61,9 +62,15 @@ def handle(message: Message) -> int:
         The offset to go on at: the next one, or wherever a former incarnation of the consumer got to, whose
         last handler was still at work when this one began.
     """
-    with measure.running:
+    with measure.running, borrow(measure.to_consumers) as connection:
         process.sleep(REMOTE_CALL)  # if the consumer was killed meanwhile, its handler ends here
-        if store.handle(engine(), message):
+        if store.handle(connection, message):
             measure.handled.up()
             return message.offset + 1
-        return store.position(engine(), message.partition)
+        return store.position(connection, message.partition)
+
+
+def position(partition: int) -> int:
+    """The offset to begin at."""
+    with borrow(measure.to_consumers) as connection:
+        return store.position(connection, partition)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import cast
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, cast
 
 import attrs
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import SQLAlchemyError
 
-from resprout import GenServer, Ok, Reply
+from resprout import GenServer, Ok, Reply, process
 
-from . import store
+from . import measure, store
 
 NAME = "database"
 
@@ -20,22 +24,20 @@ class FetchEngine:
 
 
 class Pool(GenServer):
-    """Owns the engine: makes it when the tree starts, closes its connections when the tree stops.
+    """Owns the engine, whose connections are open from the start until this ends, however it ends.
 
-    `args` are `url` and `size`. The engine itself is safe to share, so clients fetch it and use it in their
-    own thread; the pool process is never between them and the database.
+    `args` are those of `store.connect`. The engine itself is safe to share, so clients fetch it and use it in
+    their own thread; the pool process is never between them and the database.
     """
 
-    trap_exit = True  # so that `terminate` runs at a shutdown
-
-    def init(self, arg: dict[str, object]) -> Ok:
-        return Ok(store.connect(str(arg["url"]), cast(int, arg["size"])))
+    def init(self, arg: dict[str, Any]) -> Ok:
+        engine = process.own(store.connect(**arg), store.close)
+        store.open_all(engine, arg["size"])
+        measure.pool_size = arg["size"]
+        return Ok(engine)
 
     def handle_call(self, message: FetchEngine, from_: object, state: Engine) -> Reply:
         return Reply(state, state)
-
-    def terminate(self, reason: object, state: Engine) -> None:
-        state.dispose()
 
 
 def engine() -> Engine:
@@ -45,3 +47,24 @@ def engine() -> Engine:
         resprout.ProcessExit: The pool is down; its supervisor is about to start the next.
     """
     return cast(Engine, GenServer.call(NAME, FetchEngine()))
+
+
+@contextmanager
+def borrow(lent: measure.Lent) -> Iterator[Connection]:
+    """Lends a connection of the pool, when one is free, and notes in `lent` how long that took.
+
+    Raises:
+        sqlalchemy.exc.TimeoutError: None came free in time.
+        resprout.ProcessExit: The pool is down; its supervisor is about to start the next.
+    """
+    if measure.all_are_out():
+        lent.found_none.up()
+    pool, asked = engine(), time.perf_counter()
+    try:
+        connection = pool.connect()
+    except SQLAlchemyError:
+        lent.waits.failed()
+        raise
+    lent.waits.answered(time.perf_counter() - asked)
+    with connection, lent.out:
+        yield connection

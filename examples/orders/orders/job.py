@@ -30,6 +30,13 @@ class Result:
         api_p50_ms: Half of them were answered within this time, None without any.
         api_p99_ms: And 99 of 100 within this one.
         api_errors: How many of them had no good answer.
+        pool_size: The connections that consumers and API share, None when there was no pool so far.
+        consumer_connections: The most of them that consumers had at once.
+        api_wait_p50_ms: Half of the requests waited no longer than this for a connection, None without any.
+        api_wait_p95_ms: And 95 of 100 no longer than this.
+        api_wait_max_ms: None of them longer than this.
+        api_found_none: How many found no connection free and had to wait.
+        api_wait_errors: How many got none: it took too long, or the database refused.
     """
 
     processed: int
@@ -44,6 +51,13 @@ class Result:
     api_p50_ms: float | None
     api_p99_ms: float | None
     api_errors: int
+    pool_size: int | None
+    consumer_connections: int
+    api_wait_p50_ms: float | None
+    api_wait_p95_ms: float | None
+    api_wait_max_ms: float | None
+    api_found_none: int
+    api_wait_errors: int
 
 
 class OrdersJob:
@@ -71,6 +85,7 @@ class OrdersJob:
         offsets, effects = store.everything(self._engine)
         self._engine.dispose()  # this may be the last that is asked; the next question connects again
         processed, api = sum(offsets.values()), measure.api.statistics()
+        waits = measure.to_api.waits.statistics()
         return Result(
             processed=processed,
             expected=self._expected,
@@ -84,6 +99,13 @@ class OrdersJob:
             api_p50_ms=api.p50_ms,
             api_p99_ms=api.p99_ms,
             api_errors=api.errors,
+            pool_size=measure.pool_size,
+            consumer_connections=measure.to_consumers.out.most,
+            api_wait_p50_ms=waits.p50_ms,
+            api_wait_p95_ms=waits.p95_ms,
+            api_wait_max_ms=waits.max_ms,
+            api_found_none=measure.to_api.found_none.value,
+            api_wait_errors=waits.errors,
         )
 
     def report(self) -> dict[str, object]:
@@ -112,5 +134,14 @@ def summarise(result: Result) -> str:
         lines.append(
             f"{result.api_requests:,} requests to the API: half answered within {result.api_p50_ms} ms, "
             f"99% within {result.api_p99_ms} ms, {result.api_errors} errors"
+        )
+    if result.api_wait_p50_ms is not None:
+        lines.append(
+            f"consumers had at most {result.consumer_connections} of the {result.pool_size} connections, "
+            f"{result.api_found_none:,} requests found none free and {result.api_wait_errors} got none"
+        )
+        lines.append(
+            f"requests waited for a connection: half of them at most {result.api_wait_p50_ms} ms, "
+            f"95% {result.api_wait_p95_ms} ms, all {result.api_wait_max_ms} ms"
         )
     return "\n".join(lines)

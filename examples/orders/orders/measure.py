@@ -25,6 +25,11 @@ class Gauge:
         self._most = 0
 
     @property
+    def inside(self) -> int:
+        """How many are inside now."""
+        return self._inside
+
+    @property
     def most(self) -> int:
         """The most that were ever inside at once."""
         return self._most
@@ -61,12 +66,14 @@ class Counter:
 
 @attrs.frozen
 class LatencyStatistics:
-    """The answers of the API as the probe saw them."""
+    """How long requests took, and how many had no good answer."""
 
     requests: int
     errors: int
     p50_ms: float | None
+    p95_ms: float | None
     p99_ms: float | None
+    max_ms: float | None
 
 
 class Latencies:
@@ -92,12 +99,37 @@ class Latencies:
         with self._lock:
             ordered, errors = sorted(self._seconds), self._errors
         return LatencyStatistics(
-            len(ordered) + errors, errors, _percentile_ms(ordered, 0.50), _percentile_ms(ordered, 0.99)
+            len(ordered) + errors,
+            errors,
+            p50_ms=_percentile_ms(ordered, 0.50),
+            p95_ms=_percentile_ms(ordered, 0.95),
+            p99_ms=_percentile_ms(ordered, 0.99),
+            max_ms=_percentile_ms(ordered, 1.0),
         )
 
 
 def _percentile_ms(ordered: list[float], share: float) -> float | None:
     return round(ordered[ceil(share * len(ordered)) - 1] * 1000, 2) if ordered else None
+
+
+@attrs.frozen
+class Lent:
+    """What the API, or the consumers, have had of the pool of connections.
+
+    Args:
+        waits: How long they waited for a connection; a wait that ended without one counts as an error.
+        found_none: How often none was free.
+        out: The connections that they have.
+    """
+
+    waits: Latencies = attrs.field(factory=Latencies)
+    found_none: Counter = attrs.field(factory=Counter)
+    out: Gauge = attrs.field(factory=Gauge)
+
+
+def all_are_out() -> bool:
+    """Whether no connection of the pool is free."""
+    return pool_size is not None and to_api.out.inside + to_consumers.out.inside >= pool_size
 
 
 running = Gauge()
@@ -108,6 +140,15 @@ handled = Counter()
 
 api = Latencies()
 """The API as the probe sees it."""
+
+to_api = Lent()
+"""The connections of the API."""
+
+to_consumers = Lent()
+"""The connections of the consumers."""
+
+pool_size: int | None = None
+"""How many connections the pool has."""
 
 num_slots: int | None = None
 """The slots of the lock, as the last consumer that started saw them."""

@@ -10,7 +10,8 @@ Nothing here knows of processes: `database.py` holds the pool of connections for
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
 from sqlite3 import Connection as SQLiteConnection
 from typing import Any
 
@@ -22,6 +23,7 @@ from sqlalchemy import (
     Engine,
     Integer,
     MetaData,
+    NullPool,
     QueuePool,
     String,
     Table,
@@ -40,6 +42,9 @@ from .check import DeadLetter, Effects
 from .events import Event, Malformed, parse
 from .order import Impossible, Order, apply
 from .topic import Message
+
+Bind = Engine | Connection
+"""What a transaction runs on: a connection that the caller has, or one of an engine's pool for the time."""
 
 metadata = MetaData()
 
@@ -72,19 +77,58 @@ dead_letters = Table(
 )
 
 
-def connect(url: str, size: int) -> Engine:
+def connect(url: str, size: int, timeout: float = 30.0, pool: str = "sqlalchemy") -> Engine:
     """An engine with `size` pooled connections and never more, its tables made where they are missing.
 
+    Args:
+        url: Of the database.
+        size: How many connections there are.
+        timeout: Seconds that somebody waits for a free one, before an error is raised.
+        pool: Whose pool it is: "sqlalchemy", or "psycopg" for the one of psycopg itself.
+
     Raises:
-        ValueError: When the URL names SQLite in memory, which connections cannot share.
+        ValueError: The URL names SQLite in memory, which connections cannot share, or the pool is neither.
     """
     if make_url(url).get_backend_name() == "sqlite" and make_url(url).database in (None, "", ":memory:"):
         raise ValueError(f"expected a database that connections can share (sqlite:///orders.db), got: {url}")
-    engine = create_engine(url, poolclass=QueuePool, pool_size=size, max_overflow=0)
+    if pool == "sqlalchemy":
+        engine = create_engine(url, poolclass=QueuePool, pool_size=size, max_overflow=0, pool_timeout=timeout)
+    elif pool == "psycopg":
+        engine = _on_psycopg_pool(url, size, timeout)
+    else:
+        raise ValueError(f"expected pool to be sqlalchemy or psycopg, got: {pool}")
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _sqlite_connected)
         event.listen(engine, "begin", _sqlite_begins)
-    metadata.create_all(engine)
+    try:
+        metadata.create_all(engine)
+    except BaseException:
+        engine.dispose()
+        raise
+    return engine
+
+
+def open_all(engine: Engine, size: int) -> None:
+    """Opens all connections of a pool at once, so nobody waits for the database to accept one later."""
+    with ExitStack() as stack:
+        for _ in range(size):
+            stack.enter_context(engine.connect())
+
+
+def close(engine: Engine) -> None:
+    """Closes all connections of an engine: those that somebody has, when they are given back."""
+    event.listen(engine.pool, "checkin", lambda _, record: record.invalidate())
+    engine.dispose()
+
+
+def _on_psycopg_pool(url: str, size: int, timeout: float) -> Engine:
+    from psycopg_pool import ConnectionPool
+
+    plain = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+    pool = ConnectionPool(plain, min_size=size, max_size=size, timeout=timeout, close_returns=True, open=True)
+    # The engine keeps none itself: what it closes goes back to the pool.
+    engine = create_engine(url, poolclass=NullPool, creator=pool.getconn, use_native_hstore=False)
+    event.listen(engine, "engine_disposed", lambda _: pool.close())
     return engine
 
 
@@ -101,27 +145,30 @@ def _sqlite_begins(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
-def _writing(engine: Engine) -> AbstractContextManager[Connection]:
-    return engine.execution_options(writes=True).begin()
+@contextmanager
+def _transaction(bind: Bind, *, writes: bool = False) -> Iterator[Connection]:
+    with bind.connect() if isinstance(bind, Engine) else nullcontext(bind) as connection:
+        with connection.execution_options(writes=writes).begin():
+            yield connection
 
 
-def position(engine: Engine, partition: int) -> int:
+def position(bind: Bind, partition: int) -> int:
     """The offset of the first message of the partition that was not handled yet."""
     at = select(offsets.c.position).where(offsets.c.partition == partition)
-    with engine.begin() as connection:
+    with _transaction(bind) as connection:
         found = connection.scalar(at)
     if found is not None:
         return int(found)
     try:
-        with _writing(engine) as connection:
+        with _transaction(bind, writes=True) as connection:
             connection.execute(insert(offsets).values(partition=partition, position=0))
     except IntegrityError:
         pass  # another incarnation of the consumer was faster, and may have gone on since
-    with engine.begin() as connection:
+    with _transaction(bind) as connection:
         return int(connection.execute(at).scalar_one())
 
 
-def handle(engine: Engine, message: Message) -> bool:
+def handle(bind: Bind, message: Message) -> bool:
     """Carries out a message, or puts it aside as a dead letter, and moves the offset behind it.
 
     Returns:
@@ -129,7 +176,7 @@ def handle(engine: Engine, message: Message) -> bool:
         was changed.
     """
     fact = _understood(message)
-    with _writing(engine) as connection:
+    with _transaction(bind, writes=True) as connection:
         if not _step(connection, message):
             return False
         reason = fact if isinstance(fact, str) else _change_order(connection, message.partition, fact)
@@ -184,15 +231,15 @@ def _order(row: Any) -> Order:
     return Order(row.id, row.state, row.items, row.total_cents, row.version)
 
 
-def find_order(engine: Engine, id: str) -> Order | None:
+def find_order(bind: Bind, id: str) -> Order | None:
     """The order of that id as it is now."""
-    with engine.begin() as connection:
+    with _transaction(bind) as connection:
         return _fetch(connection, id)
 
 
-def handled(engine: Engine) -> int:
+def handled(bind: Bind) -> int:
     """How many messages have been handled, by all runs."""
-    with engine.begin() as connection:
+    with _transaction(bind) as connection:
         return int(connection.execute(select(func.coalesce(func.sum(offsets.c.position), 0))).scalar_one())
 
 
