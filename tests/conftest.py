@@ -32,6 +32,7 @@ RUNTIME_THREADS = ("resprout-kernel", "resprout-closer", "pytest_timeout")
 """Threads that serve all tests."""
 SLOW = (
     "conformance/",
+    "examples/test_orders_compare",
     "examples/test_orders_run",
     "examples/test_job_queue_run",
     "examples/test_user_sync_run",
