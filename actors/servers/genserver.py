@@ -460,8 +460,8 @@ class GenServer(Callbacks[State, Request, Answer], Generic[State, Request, Answe
 
     @classmethod
     def child_spec(cls, arg: Any = None, **overrides: Unpack[NamedChildFields]) -> ChildSpec:
-        """The child spec for a supervisor: id is the class's name, start is start_link(arg), unless the keyword
-        arguments of the class say otherwise.
+        """The child spec for a supervisor: id is the class's name, start is start_link(arg), unless the
+        keyword arguments of the class say otherwise.
 
         Args:
             arg: what init gets.
