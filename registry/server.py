@@ -16,7 +16,7 @@ from ..actors import NoReply, Ok, is_orderly, telemetry
 from ..actors.engine import LibraryServer
 from .events import Change, Registered
 from .options import Options
-from .table import FLUSH, REGISTERED, UNREGISTERED, Flush, Table, tables
+from .table import AMBIENT, FLUSH, REGISTERED, UNREGISTERED, Flush, Table, tables
 
 ADOPTED = ("resprout", "registry", "adopted")
 TELL = 128
@@ -58,8 +58,11 @@ class RegistryServer(LibraryServer):
         return NoReply(state)
 
     def terminate(self, reason: object, state: Table) -> None:
-        if is_orderly(reason):
-            # Everything else is a crash, and the next incarnation wants the table.
+        parent = self.pid.parent
+        alone = parent is not None and parent.dead and parent.kind in AMBIENT
+        if is_orderly(reason) or alone:
+            # Everything else is a crash, and the next incarnation wants the table; a thread or task that has
+            # ended starts none.
             try:
                 state.journal.tell(lambda event: tell(state, event), len(state.journal))
                 for listener in state.listeners:

@@ -27,6 +27,16 @@ T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+class _Run(slot):
+    __slots__ = ()
+    _refused = ("throttle.run(...)", "throttle.arun(...)")
+
+
+class _Limited(slot):
+    __slots__ = ()
+    _refused = ("a call of what throttle.limited(...) decorates", "asyncio.to_thread(function, ...)")
+
+
 # Here and in execute.py: options of ours cannot stand beside a function's own parameters (PEP 612), so where
 # one is given a type checker looks at the result only.
 @overload
@@ -70,7 +80,7 @@ def run(  # type: ignore[misc]  # timeout and priority are ours
     if dead_but_running:
         check_alive()
     check_callable(fn, "run")
-    with slot(name, timeout, priority):
+    with _Run(name, timeout, priority):
         return check_finished(fn(*args, **kwargs), fn, "run")
 
 
@@ -135,7 +145,7 @@ def limited(
         check_alive()
 
     def block() -> slot:
-        return slot(name, timeout, priority, weight)
+        return _Limited(name, timeout, priority, weight)
 
     def decorate(fn: F) -> F:
         if not callable(fn):

@@ -64,6 +64,8 @@ class slot:  # noqa: N801  # used as a function: with slot("name"):
     ``__exit__`` costs no slot.
     """
 
+    _refused = ("with throttle.slot(...)", "async with throttle.slot(...): ...")
+    """What would block an event loop, and what to write there."""
     __slots__ = ("_again", "_hold", "_kill", "_name", "_outer", "_priority", "_timeout", "_weight", "_within")
 
     def __init__(
@@ -90,7 +92,7 @@ class slot:  # noqa: N801  # used as a function: with slot("name"):
         if dead_but_running:
             check_alive()
         if _get_running_loop() is not None:
-            forbid_loop("with throttle.slot(...)", "async with throttle.slot(...): ...")
+            forbid_loop(*self._refused)
         core = self._open()
         # As in acquire.
         here = local.state

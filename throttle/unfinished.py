@@ -63,9 +63,8 @@ def check_callable(fn: object, form: str) -> None:
     if not callable(fn):
         raise TypeError(f"expected fn to be callable, got: {fn!r}")
     if form == "run" and is_coroutine_function(fn):
-        raise TypeError(
-            f"expected fn to be a plain function, got the coroutine function {fn!r}; use `await arun`"
-        )
+        instead = "use `await throttle.arun(...)`, or in a thread `throttle.execute(...).result()`"
+        raise TypeError(f"expected fn to be a plain function, got the coroutine function {fn!r}; {instead}")
     if is_generator_function(fn):
         raise TypeError(_advice(f"the generator function {fn!r}", form))
     if is_async_generator_function(fn):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +12,8 @@ import pytest
 from resprout.actors import AlreadyRegistered, Crash, Pid, process, sys, telemetry
 from resprout.registry import Registry, UnknownRegistry
 from resprout.registry.table import FLUSH
+
+from ..waiting import WATCHDOG, until
 
 Start = Callable[..., Any]
 
@@ -54,6 +58,32 @@ def test_everything_works_while_the_process_is_down(start_registry: Start, owner
     start_registry(name=name)
     assert [row[0] for row in Registry.select(name)] == ["new"]
     assert Registry.count(name) == 1
+
+
+@pytest.mark.parametrize("of_a_task", [False, True])
+def test_the_registry_of_a_thread_or_task_that_has_died_is_over(of_a_task: bool) -> None:
+    """Nobody starts the next one; a server that has started one may be started again itself."""
+
+    def work() -> None:
+        Registry.start_link(name="left behind", keys="unique")
+        Registry.register("left behind", "key")
+        process.exit(process.current(), "enough")
+
+    async def in_a_task() -> None:
+        Registry.start_link(name="left behind", keys="unique")
+        process.exit(process.current(), "enough")
+        await asyncio.sleep(WATCHDOG)
+
+    if of_a_task:
+        with pytest.raises(asyncio.CancelledError):
+            asyncio.run(in_a_task())
+    else:
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+    until(lambda: "left behind" not in Registry.registries())
+    with pytest.raises(UnknownRegistry):
+        Registry.register("left behind", "key")
 
 
 def test_a_crash_kills_no_owner(start_registry: Start, owner: Start, end: Start) -> None:

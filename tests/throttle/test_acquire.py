@@ -407,8 +407,10 @@ def test_blocking_forms_refuse_to_run_in_an_event_loop(lock: Lock) -> None:
     async def main() -> None:
         with pytest.raises(BlockingInLoop, match=r"use `await throttle.aacquire\(\)`"):
             throttle.acquire(name)
-        with pytest.raises(BlockingInLoop, match="async with"):
+        with pytest.raises(BlockingInLoop, match=r"^throttle\.run\(.*use `await throttle\.arun\("):
             throttle.run(name, print)
+        with pytest.raises(BlockingInLoop, match=r"throttle\.limited\(.*use `await asyncio\.to_thread\("):
+            throttle.limited(name)(print)()
         with pytest.raises(BlockingInLoop, match="async with"):
             with throttle.slot(name):
                 pass
