@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Any, Final, Literal, TypeAlias
 
@@ -19,6 +20,7 @@ from .messages import Mode
 CancelMode: TypeAlias = Literal["permanent", "transient", "temporary"]
 MAX_DEMAND: Final = 1000
 _SUBSCRIPTION: Final = ("max_demand", "min_demand", "cancel")
+_OF_DISPATCHERS: Final = ("partition", "selector")
 _BY_NAME: Final[Mapping[str, Any]] = MappingProxyType(
     {"demand": Demand, "broadcast": Broadcast, "partition": Partition}
 )
@@ -70,6 +72,11 @@ class SubscriptionOptions:
         cancel = options.get("cancel", "permanent")
         one_of("cancel", cancel, ("permanent", "transient", "temporary"))
         others = {key: value for key, value in options.items() if key not in _SUBSCRIPTION}
+        for name in others:
+            # Others are for callbacks and dispatchers, but not what one of ours was meant by.
+            near = get_close_matches(str(name), (*_SUBSCRIPTION, *_OF_DISPATCHERS), 1, 0.8)
+            if near and name not in _OF_DISPATCHERS:
+                raise ValueError(f"unknown option {name!r} of a subscription; did you mean {near[0]!r}?")
         return cls(maximum, minimum, cancel, others)
 
     @property

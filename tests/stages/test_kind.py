@@ -206,6 +206,12 @@ def test_what_the_file_says_counts_more_than_what_init_says(shop: Any) -> None:
             "expected min_demand to be an integer from 0 to 4",
         ),
         (
+            ['{producer: a, start: "shop:Numbers"}',
+             '{consumer_supervisor: c, run: "shop:mail", subscribe_to: [{to: a, max_demnd: 4}]}'],
+            "children[1].subscribe_to",
+            "unknown option 'max_demnd' of a subscription; did you mean 'max_demand'?",
+        ),
+        (
             ['{consumer_supervisor: c, subscribe_to: [7]}'],
             "children[0].subscribe_to",
             "expected the name of a producer, or {to: name, max_demand: ...}, got: 7",
