@@ -145,7 +145,8 @@ class TaskPid(MailboxPid):
 
     There may be thousands, for a moment each, so what notices the end is shared, and finds them in ``tasks``:
     fewer objects for the garbage collector to look at. And what is rarely set is a class attribute until it
-    is: then it lies in ``__dict__``.
+    is: then it lies in ``__dict__``. Whoever makes one enters it in both tables at once: an interrupt in
+    between would leave one that nobody ends.
     """
 
     __slots__ = ("_bells", "_former", "_task")
@@ -178,7 +179,6 @@ class TaskPid(MailboxPid):
         self._bells = bells_of(task.get_loop()).ref
         self._task = ref = TaskRef(task, _destroyed)
         ref.key = id(task)
-        table[self.id] = self
 
     @property
     def label(self) -> str:
@@ -278,8 +278,9 @@ def _become(task: asyncio.Task[Any], former: Pid | None) -> Pid:
     # A signal handler or finalizer on top of this may have done the same. No call from here to the entry,
     # so none comes in between.
     if key in tasks and tasks[key] is not former:
-        table.pop(fresh.id, None)
         return tasks[key]  # type: ignore[no-any-return]  # the table holds two kinds of Pid
+    number = fresh.id
+    table[number] = fresh
     tasks[key] = fresh
     return fresh
 
@@ -330,13 +331,17 @@ def process_of(task: asyncio.Task[Any]) -> Pid | None:
         return None
     kernel.ensure()
     fresh = TaskPid(task)
-    if found is not None:
-        # Of a task that is gone, and had the same id.
-        replace(tasks, key, found, fresh)
-    known: Pid = tasks.setdefault(key, fresh)
+    try:
+        table[fresh.id] = fresh
+        if found is not None:
+            # Of a task that is gone, and had the same id.
+            replace(tasks, key, found, fresh)
+        known: Pid = tasks.setdefault(key, fresh)
+    finally:
+        if tasks.get(key) is not fresh:
+            # The task itself, or another thread that works for it, was faster; or an interrupt was.
+            table.pop(fresh.id, None)
     if known is not fresh:
-        # The task itself, or another thread that works for it, was faster.
-        table.pop(fresh.id, None)
         return known
     try:
         # Only its own thread may touch a task. One that has ended meanwhile tells it at once.

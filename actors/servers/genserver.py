@@ -19,7 +19,7 @@ from ..runtime.call_cycles import begin, check, suspects
 from ..runtime.future import Future
 from ..runtime.parking import check_timeout, forbid_loop
 from ..runtime.thread_state import check_alive, dead_but_running
-from ..vocabulary.child_spec import ChildSpec, child_spec
+from ..vocabulary.child_spec import FIELDS, ChildSpec, child_spec
 from ..vocabulary.errors import CallCycle, NoProcess, NotFound, SelfCall, ServerExit, no_process
 from ..vocabulary.messages import DONE, Done
 from ..vocabulary.pykka_types import ActorBase
@@ -95,15 +95,20 @@ class GenServer(Callbacks[State, Request, Answer], Generic[State, Request, Answe
     """
 
     _fields: ClassVar[Mapping[str, Any]] = {}
-    """What its child spec has by the keyword arguments of the class."""
+    """The keyword arguments of the class that are fields of its child spec, without those of its bases."""
 
     def __init_subclass__(cls, **fields: Unpack[ChildFields]) -> None:
-        super().__init_subclass__()
-        # What was given to its base classes, too; but no two classes have one id.
-        above = {name: value for name, value in cls._fields.items() if name != "id"}
-        cls._fields = {**above, **fields}
-        if fields:
-            child_spec({"id": cls.__name__, "start": cls.start_link, **fields})
+        own = {name: value for name, value in fields.items() if name in FIELDS}
+        try:
+            super().__init_subclass__(**{name: fields[name] for name in fields.keys() - own})  # type: ignore[literal-required]  # a mixin's
+        except TypeError:
+            if len(own) == len(fields):
+                raise
+            # Nobody knows it: probably a misspelt field.
+            own = dict(fields)
+        if own:
+            child_spec({"id": cls.__name__, "start": cls.start_link, **own})
+            cls._fields = own
 
     @property
     def pid(self) -> Pid:
@@ -468,8 +473,13 @@ class GenServer(Callbacks[State, Request, Answer], Generic[State, Request, Answe
             overrides: any field of ChildSpec; also ``name``, which start_link gets.
         """
         start = {"name": overrides.pop("name")} if "name" in overrides else {}
-        fields = {"id": cls.__name__, "start": (cls.start_link, (arg,), start), **cls._fields, **overrides}
-        return child_spec(fields)
+        fields: dict[str, Any] = {}
+        for each in reversed(cls.__mro__):
+            # No two classes have one id.
+            fields.pop("id", None)
+            fields.update(each.__dict__.get("_fields", {}))
+        made = {"id": cls.__name__, "start": (cls.start_link, (arg,), start)}
+        return child_spec({**made, **fields, **overrides})
 
 
 def _stop_request(pid: Pid, reason: object) -> Call:

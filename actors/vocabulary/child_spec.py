@@ -329,7 +329,7 @@ class ChildSpec:
             seconds(self.id, "ready_timeout", self.ready_timeout, above_zero=True)
 
 
-_FIELDS: Final = tuple(field.name for field in attrs.fields(ChildSpec))
+FIELDS: Final = tuple(field.name for field in attrs.fields(ChildSpec))
 
 
 def split_fields(given: Mapping[Any, Any], options: Collection[str]) -> tuple[dict[Any, Any], dict[str, Any]]:
@@ -342,7 +342,7 @@ def split_fields(given: Mapping[Any, Any], options: Collection[str]) -> tuple[di
     Returns:
         What is for the start, with what nobody knows, and the fields of the spec.
     """
-    fields = {name: value for name, value in given.items() if name in _FIELDS and name not in options}
+    fields = {name: value for name, value in given.items() if name in FIELDS and name not in options}
     return {name: value for name, value in given.items() if name not in fields}, fields
 
 
@@ -368,8 +368,8 @@ def without_arguments(spec: ChildSpec) -> ChildSpec:
 
 
 # What `attrs.evolve` and `copy.copy` do takes two and three times as long, at each start of such a child.
-_all_fields: Final = attrgetter(*_FIELDS)
-_SETTERS: Final = [ChildSpec.__dict__[name].__set__ for name in _FIELDS]
+_all_fields: Final = attrgetter(*FIELDS)
+_SETTERS: Final = [ChildSpec.__dict__[name].__set__ for name in FIELDS]
 
 
 def _holds_nothing(start: Any) -> bool:
@@ -400,9 +400,9 @@ def child_spec(spec: object, **overrides: Any) -> ChildSpec:
 
 def _replaced(spec: object, overrides: dict[str, Any]) -> object:
     read = _read(spec)
-    unknown = [name for name in overrides if name not in _FIELDS]
+    unknown = [name for name in overrides if name not in FIELDS]
     if unknown:
-        one_of(read.id, unknown[0], unknown[0], _FIELDS)
+        one_of(read.id, unknown[0], unknown[0], FIELDS)
     # The default of the shutdown time follows the type.
     if overrides.get("type", read.type) != read.type and "shutdown" not in overrides:
         overrides = {**overrides, "shutdown": None}
@@ -439,8 +439,8 @@ def _made(spec: object, made: object) -> ChildSpec:
 def _from_mapping(spec: Mapping[Any, Any]) -> ChildSpec:
     name = spec.get("id", spec)
     for key in spec:
-        if key not in _FIELDS:
-            one_of(name, str(key), key, _FIELDS)
+        if key not in FIELDS:
+            one_of(name, str(key), key, FIELDS)
     for wanted in ("id", "start"):
         if wanted not in spec:
             raise SpecError(name, wanted, "it is missing")

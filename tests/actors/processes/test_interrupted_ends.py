@@ -17,6 +17,7 @@ from resprout.actors.runtime.thread_state import tasks
 
 from ...interrupting import Interrupter
 from ...scripted import Slot
+from ...waiting import until
 
 SOON = 20.0
 
@@ -119,6 +120,21 @@ def test_the_resources_of_a_task_and_of_what_it_was_before_are_told(
         for slot in slots:
             assert {what for what, _ in slot.until_left()[:-1]} == {"died"}
         assert len(slots) == 1 + goes_on
+    assert not [pid for pid in tasks.values() if pid.kind == "task"]
+
+
+def test_a_task_that_is_interrupted_while_it_becomes_a_process_leaves_none_behind(
+    interrupted: Interrupter,
+) -> None:
+    before = set(table)
+    for cuts in interrupted.everywhere(3):
+
+        async def become(cuts: int = cuts) -> None:
+            interrupted(cuts, process.current, exact=True)
+
+        asyncio.run(become())
+        gc.collect()
+        until(lambda: set(table) <= before)
     assert not [pid for pid in tasks.values() if pid.kind == "task"]
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import attrs
 import pytest
 
 from resprout.actors import GenServer
@@ -35,6 +36,10 @@ class Reimport(Import, restart="temporary"):
     pass
 
 
+class Patient(GenServer, ready_timeout=9.0):
+    pass
+
+
 class Imports(Import):
     @classmethod
     def child_spec(cls, arg: Any = None, **fields: Any) -> ChildSpec:
@@ -57,6 +62,38 @@ def test_they_hold_for_subclasses_unless_those_say_otherwise_and_ids_are_each_on
         ("Imports", "transient", 30.0, True),
     ]
     assert child_spec(Server).restart == "permanent"
+
+
+class Tagged:
+    """A base class with a keyword of its own."""
+
+    tag = ""
+
+    def __init_subclass__(cls, tag: str = "", **others: Any) -> None:
+        super().__init_subclass__(**others)
+        cls.tag = tag
+
+
+def test_they_come_from_all_base_classes_and_leave_other_keywords_to_others() -> None:
+    class Both(Reimport, Patient):
+        pass
+
+    class First(GenServer, Tagged, tag="a", restart="transient"):
+        pass
+
+    class Last(Tagged, GenServer, tag="b", restart="transient"):
+        pass
+
+    assert (child_spec(Both).restart, child_spec(Both).ready_timeout) == ("temporary", 9.0)
+    assert [(each.tag, child_spec(each).restart) for each in (First, Last)] == [
+        ("a", "transient"),
+        ("b", "transient"),
+    ]
+
+
+def test_a_class_that_attrs_makes_anew_keeps_them() -> None:
+    made = attrs.define(Import)
+    assert (child_spec(made).id, child_spec(made).restart) == ("import", "transient")
 
 
 @pytest.mark.parametrize(
