@@ -1,7 +1,7 @@
 """Supervision trees, registries and supervised locks for Python, with the semantics of Erlang/OTP and Elixir.
 
 Everything public is here; the rooms that it comes from are packages of their own: `resprout.actors`,
-`resprout.supervision`, `resprout.registry`, `resprout.throttle`, `resprout.stages`. The README has a tour.
+`resprout.supervision`, `resprout.registry`, `resprout.throttle`, `resprout.stages`, and `resprout.kafka`. The README has a tour.
 
 A room is loaded when one of its names is first used (PEP 562), whole, in whichever thread that is: a program
 that only mentions resprout pays nothing for it. `from resprout import ...` is such a use. A signal handler
@@ -16,7 +16,7 @@ from sys import modules as _modules
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from . import actors, registry, stages, supervision, testing, throttle
+    from . import actors, kafka, registry, stages, supervision, testing, throttle
     from .actors import (
         IGNORE,
         NOTHING,
@@ -188,6 +188,7 @@ __all__ = [
     "Waiter",
     "actors",
     "after_fork",
+    "kafka",
     "lifespan",
     "process",
     "registry",
@@ -222,7 +223,7 @@ _NAMES = {
         Grant Holder LockInfo LockState Waiter
     """,
 }
-_ROOMS = ("actors", "registry", "stages", "supervision", "testing", "throttle")
+_ROOMS = ("actors", "kafka", "registry", "stages", "supervision", "testing", "throttle")
 _ROOM_OF = {name: room for room, names in _NAMES.items() for name in names.split()}
 _ROOM_OF |= {room: room for room in _ROOMS}
 
@@ -239,7 +240,7 @@ class _RoomsOfAClone:
     @classmethod
     def find_spec(cls, name: str, path: object = None, target: object = None) -> object:
         package, _, room = name.rpartition(".")
-        if package != __name__ or room not in (*_ROOMS, "observer"):
+        if package != __name__ or room not in (*_ROOMS, "connectors", "observer"):
             return None
         from importlib.machinery import PathFinder
 
