@@ -1,7 +1,8 @@
 """Supervision trees, registries and supervised locks for Python, with the semantics of Erlang/OTP and Elixir.
 
 Everything public is here; the rooms that it comes from are packages of their own: `resprout.actors`,
-`resprout.supervision`, `resprout.registry`, `resprout.throttle`, `resprout.stages`, and `resprout.kafka`. The README has a tour.
+`resprout.supervision`, `resprout.registry`, `resprout.throttle`, `resprout.stages`, and `resprout.kafka`. The
+README has a tour.
 
 A room is loaded when one of its names is first used (PEP 562), whole, in whichever thread that is: a program
 that only mentions resprout pays nothing for it. `from resprout import ...` is such a use. A signal handler

@@ -3,11 +3,13 @@
 It is `resprout.connectors.kafka`, under the name that users import. It needs the extra `kafka`.
 """
 
-from .connectors.kafka import GroupSubscriber, MissingExtra, Position, positions
+from .connectors.kafka import GroupSubscriber, KafkaProducer, MissingExtra, Position, ack, positions
 
 __all__ = [
     "GroupSubscriber",
+    "KafkaProducer",
     "MissingExtra",
     "Position",
+    "ack",
     "positions",
 ]

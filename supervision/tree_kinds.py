@@ -3,6 +3,7 @@
 Apart from `engine`, since it loads what reads tree files.
 """
 
+from .trees.durations import Seconds
 from .trees.kinds import Common, WorkerChild, above_zero, not_negative
 from .trees.references import Reference
 from .trees.structuring import Arguments, plain
@@ -11,6 +12,7 @@ __all__ = [
     "Arguments",
     "Common",
     "Reference",
+    "Seconds",
     "WorkerChild",
     "above_zero",
     "not_negative",

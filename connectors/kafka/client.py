@@ -52,7 +52,6 @@ KNOWN: Final = (
     "topic.metadata.refresh.interval.ms",
 )
 """What people set, to guess what a misspelt option was to be; librdkafka has more."""
-logger = logging.getLogger("resprout.kafka")
 librdkafka = logging.getLogger("resprout.kafka.librdkafka")
 
 
@@ -148,3 +147,14 @@ def make_consumer(
         },
         logger=librdkafka,
     )
+
+
+def place_of(key: tuple[str, int], offset: int | None = None) -> Any:
+    """A partition, or an offset in it, as the client takes it."""
+    place = confluent().TopicPartition
+    return place(*key) if offset is None else place(*key, offset)
+
+
+def places_of(offsets: Mapping[tuple[str, int], int]) -> list[Any]:
+    """Offsets, as the client takes them."""
+    return [place_of(key, offset) for key, offset in offsets.items()]

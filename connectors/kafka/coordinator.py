@@ -1,11 +1,11 @@
-"""The coordinator of a group subscriber: it owns the consumer, and starts and stops the partitions' processes."""
+"""The coordinator of a group subscriber: it owns the consumer, and has a process for each partition."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from ...actors import ChildSpec, NotFound, Ok, NoReply, ProcessExit, Reply
+from ...actors import ChildSpec, NoReply, NotFound, Ok, ProcessExit, Reply
 from ...actors.engine import LibraryServer
 from ...supervision import DynamicSupervisor
 from .assignment import Assignment, Position, Run

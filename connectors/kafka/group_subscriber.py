@@ -7,6 +7,7 @@ from typing import Any
 
 from ...actors import Backoff, ChildSpec, GenServer, Pid, child_spec
 from ...supervision import DynamicSupervisor, Supervisor
+from ...throttle import lock_info
 from .assignment import Position
 from .coordinator import Coordinator
 from .dead_letters import DeadLetterServer
@@ -114,29 +115,25 @@ class GroupSubscriber:
 
         Raises:
             AlreadyStarted: The name is taken.
+            LockNotFound: There is no lock of the name given as `throttle`.
         """
-        options = self.options
-        family = Family(options)
-        pid: Pid = Supervisor.start_link(
-            _children(family),
-            strategy="one_for_all",
-            max_restarts=options.max_restarts,
-            max_seconds=options.max_seconds,
-            name=name,
-        )
+        children, intensity = self._to_start()
+        pid: Pid = Supervisor.start_link(children, strategy="one_for_all", name=name, **intensity)
         return pid
 
     async def astart_link(self, *, name: Any = None) -> Pid:
         """The form of `start_link` for coroutines."""
-        options = self.options
-        pid: Pid = await Supervisor.astart_link(
-            _children(Family(options)),
-            strategy="one_for_all",
-            max_restarts=options.max_restarts,
-            max_seconds=options.max_seconds,
-            name=name,
-        )
+        children, intensity = self._to_start()
+        pid: Pid = await Supervisor.astart_link(children, strategy="one_for_all", name=name, **intensity)
         return pid
+
+    def _to_start(self) -> tuple[list[ChildSpec], dict[str, Any]]:
+        options = self.options
+        if options.throttle is not None:
+            # Here, where there is somebody to tell.
+            lock_info(options.throttle)
+        intensity = {"max_restarts": options.max_restarts, "max_seconds": options.max_seconds}
+        return _children(Family(options)), intensity
 
     def child_spec(self, *, name: Any = None, **fields: Any) -> ChildSpec:
         """As a child of a supervisor.

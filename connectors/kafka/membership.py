@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final, Protocol
 
-from ...actors import telemetry
-from ...actors.engine import Bursts
 from .assignment import Assignment, Key, Run
-from .client import confluent, logger, make_consumer
-from .events import ASSIGNED, COMMITTED, ERROR, LOST, NOT_COMMITTED, REFETCHED, REVOKED
+from .client import confluent, make_consumer, place_of, places_of
+from .events import ASSIGNED, COMMITTED, LOST, NOT_COMMITTED, REFETCHED, REVOKED, Reports
 from .options import CLOSING, GroupOptions
 
 IDLE: Final = 0.1
@@ -55,11 +53,12 @@ class Membership:
         self._left = False
         self._flow = options.flow
         self._paused = 0
-        self._bursts = Bursts(quiet_for=60.0)
+        self._reports = Reports(options.group)
         self._commit_at = 0.0
-        self._committing = False
+        self._unanswered = 0
+        """Commits in the background, one at a time but for the last."""
         self._consumer = make_consumer(
-            options.config, options.group, options.prefetch, self._committed, self._failed
+            options.config, options.group, options.prefetch, self._committed, self._reports.client
         )
 
     def join(self) -> None:
@@ -86,9 +85,9 @@ class Membership:
             self._make_room()
             self._fetch()
             now = time.monotonic()
-            if now >= self._commit_at and not self._committing:
+            if now >= self._commit_at and not self._unanswered:
                 self._commit_at = now + self.options.commit_interval
-                self._commit_soon()
+                self._commit_soon(self._fed.values())
 
     def _make_room(self) -> None:
         flow = self._flow
@@ -126,7 +125,7 @@ class Membership:
         for message in messages:
             error = message.error()
             if error is not None:
-                self._came_as_message(error)
+                self._reports.came_as_message(error)
                 continue
             key = (message.topic(), message.partition())
             into = by_partition.get(key)
@@ -149,13 +148,13 @@ class Membership:
             self._partitions.give(run, batch)
 
     def _pause(self, assignments: Sequence[Assignment]) -> None:
-        self._consumer.pause([_place(each.key) for each in assignments])
+        self._consumer.pause([place_of(each.key) for each in assignments])
         for each in assignments:
             each.paused = True
         self._paused += len(assignments)
 
     def _resume(self, assignments: Sequence[Assignment]) -> None:
-        self._consumer.resume([_place(each.key) for each in assignments])
+        self._consumer.resume([place_of(each.key) for each in assignments])
         for each in assignments:
             each.paused = False
         self._paused -= len(assignments)
@@ -179,33 +178,33 @@ class Membership:
         offset = assignment.refetch
         assert offset is not None
         try:
-            self._consumer.seek(_place(assignment.key, offset))
+            self._consumer.seek(place_of(assignment.key, offset))
         except confluent().KafkaException as error:
             # Such as one that was assigned a moment ago: with the next turn.
-            self._note("seek", error.args[0])
+            self._reports.note("seek", error.args[0])
             return
         assignment.refetch = None
-        self._tell(REFETCHED, {"offset": offset}, [assignment.key])
+        self._reports.tell(REFETCHED, {"offset": offset}, [assignment.key])
 
     # Commits --------------------------------------------------------------------------------------
 
-    def _commit_soon(self) -> None:
-        """Have the broker told what is done; it answers `_committed`. One such request at a time."""
+    def _commit_soon(self, assignments: Iterable[Assignment]) -> None:
+        """Have the broker told what is done; it answers `_committed`."""
         if self.options.commit == "before":
             return
-        offsets = self._uncommitted(list(self._fed.values()))
+        offsets = self._uncommitted(assignments)
         if not offsets:
             return
         try:
-            self._consumer.commit(offsets=_places(offsets), asynchronous=True)
+            self._consumer.commit(offsets=places_of(offsets), asynchronous=True)
         except confluent().KafkaException as error:
             self._not_committed(error.args[0], offsets)
         else:
-            self._committing = True
+            self._unanswered += 1
 
     def _uncommitted(self, assignments: Iterable[Assignment]) -> dict[Key, int]:
         offsets = {}
-        for each in assignments:
+        for each in list(assignments):
             offset = each.uncommitted
             if offset is not None:
                 offsets[each.key] = offset
@@ -215,13 +214,16 @@ class Membership:
 
     def _committed(self, error: Any, places: Any) -> None:
         """The broker has answered, to what was committed in the background."""
-        self._committing = False
+        self._unanswered -= 1
+        self._note_answer(error, places)
+
+    def _note_answer(self, error: Any, places: Any) -> None:
         accepted = {}
         for place in places or ():
             wrong = place.error or error
             if wrong is None:
                 accepted[place.topic, place.partition] = place.offset
-            elif not self._left:
+            else:
                 self._not_committed(wrong, {(place.topic, place.partition): place.offset})
         self._note_committed(accepted)
 
@@ -231,36 +233,36 @@ class Membership:
             if assignment is not None and (assignment.committed is None or offset > assignment.committed):
                 assignment.committed = offset
         if offsets:
-            self._tell(COMMITTED, {}, list(offsets), offsets=offsets)
+            self._reports.tell(COMMITTED, {}, list(offsets), offsets=offsets)
 
     def _commit_now(self, offsets: dict[Key, int]) -> None:
         """Tell the broker what is done, and wait for its answer."""
         if not offsets:
             return
         try:
-            places = self._consumer.commit(offsets=_places(offsets), asynchronous=False)
+            places = self._consumer.commit(offsets=places_of(offsets), asynchronous=False)
         except confluent().KafkaException as error:
             self._not_committed(error.args[0], offsets)
             if self.options.commit == "before" and not self._left:
                 raise
         else:
-            self._committed(None, places)
+            self._note_answer(None, places)
 
     def _not_committed(self, error: Any, offsets: dict[Key, int]) -> None:
-        self._tell(NOT_COMMITTED, {}, list(offsets), offsets=offsets, error=error)
-        self._note("commit", error)
+        self._reports.tell(NOT_COMMITTED, {}, list(offsets), offsets=offsets, error=error)
+        self._reports.note("commit", error)
 
     # Callbacks of the consumer, within its poll ---------------------------------------------------
 
     def _assigned(self, consumer: Any, places: Sequence[Any]) -> None:
         if self._left:
             return
-        for place in places:
-            key = (place.topic, place.partition)
+        keys = [(each.topic, each.partition) for each in places]
+        for key in keys:
             if key not in self.assignments:
                 assignment = self.assignments[key] = Assignment(key, self._bell)
                 self._partitions.begin(assignment)
-        self._tell(ASSIGNED, {"count": len(places)}, [(each.topic, each.partition) for each in places])
+        self._reports.tell(ASSIGNED, {"count": len(keys)}, keys)
 
     def _revoked(self, consumer: Any, places: Sequence[Any]) -> None:
         if not self._left:
@@ -276,7 +278,7 @@ class Membership:
         for each in given:
             each.closing = True
         if event is REVOKED:
-            self._wait_for(given)
+            self._wait_for(given, time.monotonic() + self.options.drain)
             self._commit_now(self._done(given))
         for each in given:
             del self.assignments[each.key]
@@ -284,11 +286,10 @@ class Membership:
             self._paused -= each.paused
         for each in given:
             self._partitions.end(each)
-        self._tell(event, {"count": len(given)}, [each.key for each in given])
+        self._reports.tell(event, {"count": len(given)}, [each.key for each in given])
 
-    def _wait_for(self, assignments: Sequence[Assignment]) -> None:
+    def _wait_for(self, assignments: Sequence[Assignment], deadline: float) -> None:
         """Until no handler is at work for them, or their time is over."""
-        deadline = time.monotonic() + self.options.drain
         while True:
             self._bell.clear()
             left = deadline - time.monotonic()
@@ -301,42 +302,6 @@ class Membership:
             return {}
         return {each.key: each.uncommitted for each in assignments if each.uncommitted is not None}
 
-    # Errors ---------------------------------------------------------------------------------------
-
-    def _failed(self, error: Any) -> None:
-        """Something is wrong with brokers or connections; the client goes on trying."""
-        self._note("client", error)
-
-    def _came_as_message(self, error: Any) -> None:
-        """What the client tells among the messages.
-
-        Raises:
-            KafkaException: It cannot go on by itself.
-        """
-        kinds = confluent().KafkaError
-        if error.code() == kinds._PARTITION_EOF:
-            return
-        if error.fatal() or error.code() == kinds._AUTO_OFFSET_RESET:
-            raise confluent().KafkaException(error)
-        self._note("client", error)
-
-    def _note(self, what: str, error: Any) -> None:
-        self._tell(ERROR, {}, [], error=error, what=what)
-        held = self._bursts.tell((what, error.code()), time.monotonic())
-        if held is not None:
-            more = f" ({held} more since the last such line)" if held else ""
-            logger.warning(
-                "group %r, %s: %s; it is tried again%s", self.options.group, what, error.str(), more
-            )
-
-    def _tell(
-        self, event: tuple[str, ...], measurements: dict[str, Any], keys: Sequence[Key], **more: Any
-    ) -> None:
-        if telemetry.enabled(event):
-            telemetry.emit(
-                event, measurements, {"group": self.options.group, "partitions": tuple(keys), **more}
-            )
-
     # The end --------------------------------------------------------------------------------------
 
     def leave(self) -> None:
@@ -345,9 +310,11 @@ class Membership:
         Raises:
             TimeoutError: The coordinator's thread is still with the consumer.
         """
+        deadline = time.monotonic() + self.options.drain
         for each in list(self.assignments.values()):
             each.closing = True
-        if not self._gate.acquire(timeout=CLOSING):
+        # It may be in the middle of a rebalance.
+        if not self._gate.acquire(timeout=self.options.drain + CLOSING):
             raise TimeoutError(f"a thread is still at work with the consumer of group {self.options.group!r}")
         try:
             if self._left:
@@ -356,19 +323,16 @@ class Membership:
             given = list(self.assignments.values())
             for each in given:
                 each.closing = True
-            self._wait_for(given)
-            self._commit_now(self._done(given))
+            self._wait_for(given, deadline)
+            self._commit_soon(given)
+            self._await_answers()
             self._consumer.close()
         finally:
             self._gate.release()
 
-
-def _place(key: Key, offset: int | None = None) -> Any:
-    place = confluent().TopicPartition
-    return place(*key) if offset is None else place(*key, offset)
-
-
-def _places(offsets: dict[Key, int]) -> list[Any]:
-    return [_place(key, offset) for key, offset in offsets.items()]
-
-
+    def _await_answers(self) -> None:
+        """Until all commits are answered, or their time is over: brokers may be away for longer."""
+        deadline = time.monotonic() + CLOSING
+        while self._unanswered and (left := deadline - time.monotonic()) > 0:
+            # What else comes is for whoever is given the partition next.
+            self._consumer.poll(min(left, IDLE))

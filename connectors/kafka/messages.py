@@ -21,7 +21,8 @@ class Family:
     options: GroupOptions
     partitions: Pid | None = None
     """The supervisor of the partitions' processes."""
-    dead_letters: Pid | None = None
+    dead_letters: Any = None
+    """The Pid of the process that writes dead letters."""
 
 
 @attrs.frozen

@@ -70,6 +70,25 @@ def is_async(function: object) -> bool:
     )
 
 
+def _check_takes_one(owner: str, field: str, what: str, function: Callable[..., object]) -> None:
+    """Refuses a function that cannot be called with one argument.
+
+    Raises:
+        SpecError: It cannot.
+    """
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        # Some functions in C do not tell.
+        return
+    try:
+        signature.bind(None)
+    except TypeError as error:
+        name = getattr(function, "__qualname__", repr(function))
+        problem = f"expected a function of {what}, got: {name}{signature}: {error}"
+        raise SpecError(owner, field, problem) from None
+
+
 @attrs.frozen
 class GroupOptions:
     """A group subscriber's options; see `GroupSubscriber`.
@@ -107,6 +126,7 @@ class GroupOptions:
             raise SpecError(owner, "handler", f"expected a function of a message, got: {handler!r}")
         if inspect.isgeneratorfunction(handler) or inspect.isasyncgenfunction(handler):
             raise SpecError(owner, "handler", f"expected a function that does the work, got: {handler!r}")
+        _check_takes_one(owner, "handler", "a message", handler)
         made = cls(topics_of(owner, topics), owner, handler, **options)
         made._check(owner)
         return attrs.evolve(made, config=config_of(owner, made.config))

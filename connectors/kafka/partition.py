@@ -214,11 +214,11 @@ class PartitionServer(LibraryServer):
 class AsyncPartitionServer(PartitionServer):
     """The same for a handler that is a coroutine function."""
 
-    async def handle_continue(self, token: Any, state: None) -> Any:  # type: ignore[override]  # either is fine
+    async def handle_continue(self, token: Any, state: None) -> Any:
         await self._adrive(self._take_over())
         return NoReply(None)
 
-    async def handle_info(self, message: Any, state: None) -> Any:  # type: ignore[override]
+    async def handle_info(self, message: Any, state: None) -> Any:
         if not isinstance(message, Fetched):
             return super().handle_info(message, state)
         self.run.busy = True

@@ -93,6 +93,14 @@ def subscribe(cluster: Cluster, config: dict[str, Any]) -> Iterator[Callable[...
 
 
 @pytest.fixture
+def hold(subscribe: object) -> Iterator[threading.Event]:
+    """What handlers may wait for; at the latest the end of a test lets them go."""
+    event = threading.Event()
+    yield event
+    event.set()
+
+
+@pytest.fixture
 def lock(cluster: Cluster) -> Iterator[str]:
     name = cluster.name("lock")
     throttle.new(name, 2)

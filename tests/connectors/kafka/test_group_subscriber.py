@@ -85,7 +85,7 @@ def test_never_more_handlers_are_at_work_than_the_lock_has_slots(cluster, subscr
 
     def handler(message: Any) -> None:
         at_work.append(gate.acquire(blocking=False))
-        time.sleep(0.001)  # the others come, if they can
+        process.sleep(0.001)  # others would come in now
         gate.release()
         seen(message)
 
@@ -117,11 +117,10 @@ def test_topics_may_be_a_pattern(cluster, subscribe, seen) -> None:
     assert sorted(value for *_, value in seen.calls) == [b"0", b"1"]
 
 
-def test_at_most_prefetch_messages_of_a_partition_are_in_memory(cluster, subscribe, seen) -> None:
+def test_at_most_prefetch_messages_of_a_partition_are_in_memory(cluster, subscribe, seen, hold) -> None:
     topic = cluster.topic(2)
     cluster.fill(topic, 0, range(500))
     cluster.fill(topic, 1, range(500))
-    hold = threading.Event()
 
     def handler(message: Any) -> None:
         if message.partition() == 0:
@@ -131,10 +130,13 @@ def test_at_most_prefetch_messages_of_a_partition_are_in_memory(cluster, subscri
     subscriber = subscribe(topic, cluster.name("group"), handler, prefetch=20)
     # The one that stands still holds nobody up, and memory stays as told.
     seen.wait_for(500)
-    still = next(each for each in positions(subscriber) if each.partition == 0)
-    assert still.paused
-    assert 0 < still.waiting <= 20
-    assert still.next_offset is None
+
+    def still() -> Any:
+        return next(each for each in positions(subscriber) if each.partition == 0)
+
+    until(lambda: still().paused)
+    assert 0 < still().waiting <= 20
+    assert still().next_offset is None
     hold.set()
     seen.wait_for(1000)
     assert seen.by_partition == {0: list(range(500)), 1: list(range(500))}
@@ -149,6 +151,7 @@ def test_prefetch_may_be_one(cluster, subscribe, seen) -> None:
     assert positions(subscriber)[0].waiting <= 1
 
 
+@pytest.mark.slow
 def test_a_slow_handler_costs_nobody_the_membership(cluster, subscribe, seen, heard) -> None:
     """It is longer at work than max.poll.interval.ms, as the coordinator polls meanwhile."""
     topic = cluster.topic(1)
@@ -176,11 +179,10 @@ def test_a_slow_handler_costs_nobody_the_membership(cluster, subscribe, seen, he
 
 
 def test_an_offset_is_committed_after_its_handler_has_returned_and_not_before(
-    cluster, subscribe, seen, heard
+    cluster, subscribe, seen, hold, heard
 ) -> None:
     topic, group = cluster.topic(1), cluster.name("group")
     cluster.fill(topic, 0, range(3))
-    hold = threading.Event()
 
     def handler(message: Any) -> None:
         seen(message)
@@ -201,26 +203,24 @@ def test_a_stop_waits_for_the_handler_that_runs_commits_it_and_begins_no_other(
 ) -> None:
     topic, group = cluster.topic(1), cluster.name("group")
     cluster.fill(topic, 0, range(10))
-    stopping = threading.Event()
+    assignments: list[Any] = []
 
     def handler(message: Any) -> None:
         seen(message)
         if message.offset() == 3:
-            assert stopping.wait(WATCHDOG)
-            time.sleep(0.05)  # the stop is under way
+            until(lambda: assignments and assignments[0].closing)
 
     subscriber = subscribe(topic, group, handler, commit_interval=3600.0)
     seen.wait_for(4)
-    stopping.set()
+    assignments += assignments_of(subscriber)
     Supervisor.stop(subscriber)
     assert seen.by_partition == {0: [0, 1, 2, 3]}
     assert cluster.committed(group, topic, 1) == [4]
 
 
-def test_a_stop_waits_for_a_handler_no_longer_than_it_is_told(cluster, subscribe, seen) -> None:
+def test_a_stop_waits_for_a_handler_no_longer_than_it_is_told(cluster, subscribe, seen, hold) -> None:
     topic, group = cluster.topic(1), cluster.name("group")
     cluster.fill(topic, 0, range(10))
-    hold = threading.Event()
 
     def handler(message: Any) -> None:
         seen(message)
@@ -392,11 +392,11 @@ def test_a_stop_does_not_wait_for_retries(cluster, subscribe, seen) -> None:
 
 
 def test_a_killed_process_of_a_partition_is_replaced_and_its_messages_come_again(
-    cluster, subscribe, seen, heard
+    cluster, subscribe, seen, hold, heard
 ) -> None:
     topic = cluster.topic(1)
     cluster.fill(topic, 0, range(100))
-    reached, hold = threading.Event(), threading.Event()
+    reached = threading.Event()
 
     def handler(message: Any) -> None:
         if message.offset() == 10 and not reached.is_set():
@@ -417,11 +417,11 @@ def test_a_killed_process_of_a_partition_is_replaced_and_its_messages_come_again
 
 
 def test_a_handler_that_does_not_leave_in_time_is_not_waited_for_and_what_it_does_later_counts_no_more(
-    cluster, subscribe, seen
+    cluster, subscribe, seen, hold
 ) -> None:
     topic, group = cluster.topic(1), cluster.name("group")
     cluster.fill(topic, 0, range(5))
-    reached, hold = threading.Event(), threading.Event()
+    reached = threading.Event()
 
     def handler(message: Any) -> None:
         if message.offset() == 1 and not reached.is_set():
@@ -528,13 +528,14 @@ def test_what_is_done_is_committed_before_its_partition_is_given_up(cluster, sub
     until(lambda: len(positions(second)) == 1)
 
 
+@pytest.mark.slow
 def test_a_running_handler_comes_to_its_end_before_its_partition_is_given_up(
-    cluster, subscribe, seen, heard
+    cluster, subscribe, seen, hold, heard
 ) -> None:
     topic, group = cluster.topic(2), cluster.name("group")
     for partition in range(2):
         cluster.fill(topic, partition, range(5))
-    hold, held = threading.Event(), threading.Barrier(3)
+    held = threading.Barrier(3)
 
     def handler(message: Any) -> None:
         if message.offset() == 2 and not hold.is_set():
@@ -577,9 +578,7 @@ def test_brokers_that_go_away_and_come_back_lose_nothing(cluster, subscribe, see
     topic, group = cluster.topic(3), cluster.name("group")
     for partition in range(3):
         cluster.fill(topic, partition, range(10))
-    subscriber = subscribe(
-        topic, group, seen, commit_interval=0.0, config={"reconnect.backoff.max.ms": 200}
-    )
+    subscriber = subscribe(topic, group, seen, commit_interval=0.0, config={"reconnect.backoff.max.ms": 200})
     seen.wait_for(30)
     for broker in cluster.brokers:
         cluster.down(broker)
@@ -594,6 +593,23 @@ def test_brokers_that_go_away_and_come_back_lose_nothing(cluster, subscribe, see
     assert cluster.committed(group, topic, 3) == [20] * 3
 
 
+@pytest.mark.slow
+def test_a_stop_while_brokers_are_away_ends_and_loses_nothing(cluster, subscribe, seen) -> None:
+    topic, group = cluster.topic(1), cluster.name("group")
+    cluster.fill(topic, 0, range(10))
+    subscriber = subscribe(topic, group, seen, commit_interval=3600.0)
+    seen.wait_for(10)
+    for broker in cluster.brokers:
+        cluster.down(broker)
+    Supervisor.stop(subscriber)
+    for broker in cluster.brokers:
+        cluster.up(broker)
+    assert cluster.committed(group, topic, 1) == [None]
+    subscribe(topic, group, seen)
+    seen.wait_for(20)
+    assert seen.by_partition == {0: [*range(10), *range(10)]}
+
+
 def test_a_topic_that_does_not_exist_is_told_and_looked_for_again(
     cluster, subscribe, seen, heard, caplog
 ) -> None:
@@ -606,6 +622,7 @@ def test_a_topic_that_does_not_exist_is_told_and_looked_for_again(
     seen.wait_for(3)
 
 
+@pytest.mark.slow
 def test_errors_of_brokers_are_retried(cluster, subscribe, seen, heard) -> None:
     topic, group = cluster.topic(1), cluster.name("group")
     cluster.fail(FETCH, *[NOT_LEADER] * 3)
