@@ -25,7 +25,17 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-ROOMS = ("resprout", "actors", "registry", "supervision", "throttle", "stages", "observer", "testing")
+ROOMS = (
+    "resprout",
+    "actors",
+    "registry",
+    "supervision",
+    "throttle",
+    "stages",
+    "connectors",
+    "observer",
+    "testing",
+)
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 FENCE = re.compile(
     r"^(?P<indent> *)```(?P<language>\w*)[^\n]*\n(?P<code>.*?)^(?P=indent)```", re.DOTALL | re.MULTILINE

@@ -31,9 +31,19 @@ ROOMS: dict[str, set[str]] = {
     "supervision": {"actors"},
     "throttle": {"actors", "registry", "supervision"},
     "stages": {"actors", "supervision"},
+    "connectors": {"actors", "registry", "supervision", "throttle", "stages"},
     "observer": {"actors", "registry", "supervision", "throttle"},
     "testing": {"actors", "registry", "supervision", "throttle"},
-    "resprout": {"actors", "registry", "supervision", "throttle", "stages", "observer", "testing"},
+    "resprout": {
+        "actors",
+        "registry",
+        "supervision",
+        "throttle",
+        "stages",
+        "connectors",
+        "observer",
+        "testing",
+    },
 }
 OPTIONAL = {
     "rich",
@@ -74,6 +84,7 @@ LEVELS = {
     "supervision": ["supervisors", "restarts", "engine", "trees", "tree_kinds", "__init__"],
     "throttle": ["ledger", "lock", "", "__init__"],
     "stages": ["dispatchers", "", "__init__"],
+    "connectors": ["kafka", "__init__"],
     "observer": ["__init__"],
     "testing": ["__init__"],
 }
@@ -98,6 +109,9 @@ CORES = [
     "stages/dispatchers/demand.py",
     "stages/dispatchers/broadcast.py",
     "stages/dispatchers/partition.py",
+    "connectors/kafka/acknowledged.py",
+    "connectors/kafka/flow.py",
+    "connectors/kafka/retrying.py",
 ]
 SHELL_ONLY = {
     "_thread",
@@ -173,6 +187,7 @@ def imports_of(room: str, path: Path) -> Iterator[tuple[int, str]]:
 # Parts of the runtime that other rooms are built from and users never need; one door, with an __all__ of its
 # own.
 SIDE_DOORS = {
+    ("connectors", "kafka"),
     ("actors", "engine"),
     ("supervision", "engine"),
     ("supervision", "restarts"),

@@ -18,7 +18,7 @@ from .programs import PYTHON
 
 ROOT = Path(__file__).resolve().parent.parent
 STANDS_ON = {"asyncio", "attr", "attrs", "cattrs", "pykka", "yaml", "logging", "inspect", "typing_extensions"}
-EXTRAS = {"rich", "pytest", "_pytest", "uvicorn", "sqlalchemy", "opentelemetry", "prometheus_client"}
+EXTRAS = {"rich", "pytest", "_pytest", "uvicorn", "sqlalchemy", "opentelemetry", "prometheus_client", "confluent_kafka"}
 
 
 def run(program: str, *options: str) -> subprocess.CompletedProcess[str]:
@@ -54,7 +54,7 @@ def test_a_plain_import_loads_the_face_alone() -> None:
     assert len(loaded) < 30, sorted(loaded)  # of the standard library: typing, and what that needs
 
 
-@pytest.mark.parametrize("room", ["actors", "registry", "supervision", "throttle", "stages", "testing"])
+@pytest.mark.parametrize("room", ["actors", "registry", "supervision", "throttle", "stages", "kafka", "testing"])
 def test_a_room_loads_nothing_that_only_tree_files_need(room: str) -> None:
     loaded = modules_loaded_by(f"import resprout.{room}")
     assert packages_of(loaded) & {"yaml", "cattrs", "importlib_metadata", *EXTRAS} == set()
@@ -220,14 +220,14 @@ resprout.Supervisor.start_link([Ends], strategy="one_for_one")
 
 def test_nothing_but_what_is_ours_is_in_the_package() -> None:
     names = [module.name for module in pkgutil.iter_modules(resprout.__path__)]
-    assert {*names} <= {"__main__", "cli", "pytest_plugin", *resprout._ROOMS, "observer"}  # type: ignore[attr-defined]
+    assert {*names} <= {"__main__", "cli", "pytest_plugin", *resprout._ROOMS, "connectors", "observer"}  # type: ignore[attr-defined]
 
 
 def test_a_clone_is_importable_beside_an_installed_wheel(tmp_path: Path) -> None:
     # The face of another place: what is imported must come from beside it, whole.
     clone = tmp_path / "clone"
     clone.mkdir()
-    for room in ("resprout", "actors", "registry", "supervision", "throttle", "stages", "testing"):
+    for room in ("resprout", "actors", "registry", "supervision", "throttle", "stages", "connectors", "testing"):
         shutil.copytree(ROOT / room, clone / room, ignore=shutil.ignore_patterns("__pycache__"))
     program = """
 import resprout, resprout.actors.processes.pid, resprout.supervision.trees.kinds

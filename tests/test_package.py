@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-ROOMS = ["actors", "registry", "supervision", "throttle", "stages", "observer", "testing"]
+ROOMS = ["actors", "registry", "supervision", "throttle", "stages", "connectors", "observer", "testing"]
 LINK = re.compile(r"\]\((?P<target>[^)\s]+)\)")
 FENCE = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
 NOT_COPIED = shutil.ignore_patterns(

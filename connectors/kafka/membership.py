@@ -16,7 +16,7 @@ from .client import confluent, make_consumer, place_of, places_of
 from .events import ASSIGNED, COMMITTED, LOST, NOT_COMMITTED, REFETCHED, REVOKED, Reports
 from .options import CLOSING, GroupOptions
 
-IDLE: Final = 0.1
+IDLE: Final = 0.05
 """Seconds that a turn waits for messages; so long may pass before the coordinator hears of other things."""
 SOON: Final = 0.01
 """The same while some partitions are paused, which may want to go on."""

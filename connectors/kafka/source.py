@@ -17,7 +17,7 @@ from .events import ASSIGNED, COMMITTED, LOST, NOT_COMMITTED, REFETCHED, REVOKED
 from .options import CLOSING, PREFETCH, config_of, text, topics_of
 
 When: TypeAlias = Literal["ack", "delivery"]
-IDLE: Final = 0.1
+IDLE: Final = 0.05
 """Seconds that a poll waits for messages, and after which a producer that nobody asks is paused."""
 
 

@@ -68,6 +68,7 @@ def config(cluster: Cluster) -> dict[str, Any]:
         "bootstrap.servers": cluster.servers,
         "session.timeout.ms": 2200,
         "heartbeat.interval.ms": 100,
+        "fetch.wait.max.ms": 10,
         "topic.metadata.refresh.interval.ms": 200,
     }
 

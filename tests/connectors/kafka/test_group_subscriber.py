@@ -491,7 +491,7 @@ def fill_and_wait(cluster, seen, heard, topic: str, numbers: range, partitions: 
     until(lambda: all(numbers.stop in committed(partition) for partition in range(partitions)))
 
 
-@pytest.mark.parametrize("strategy", ["range", "cooperative-sticky"])
+@pytest.mark.parametrize("strategy", [pytest.param("range", marks=pytest.mark.slow), "cooperative-sticky"])
 def test_partitions_move_to_a_new_member_and_back_with_nothing_lost_or_repeated(
     cluster, subscribe, seen, heard, strategy: str
 ) -> None:
@@ -512,6 +512,7 @@ def test_partitions_move_to_a_new_member_and_back_with_nothing_lost_or_repeated(
         assert [len(each["partitions"]) for each in heard.of("revoked")] == [3]
 
 
+@pytest.mark.slow
 def test_what_is_done_is_committed_before_its_partition_is_given_up(cluster, subscribe, seen, heard) -> None:
     """The mock refuses that with the eager strategies, while it waits for the members to join again; brokers
     do not. It is tried all the same.
@@ -574,6 +575,7 @@ def test_a_broker_that_is_away_at_the_start_is_waited_for(cluster, subscribe, se
     assert seen.by_partition == {partition: list(range(10)) for partition in range(3)}
 
 
+@pytest.mark.slow
 def test_brokers_that_go_away_and_come_back_lose_nothing(cluster, subscribe, seen, heard) -> None:
     topic, group = cluster.topic(3), cluster.name("group")
     for partition in range(3):

@@ -164,6 +164,7 @@ def test_what_a_dead_consumer_had_is_fetched_once_more(cluster, start, seen) -> 
     assert cluster.committed(group, topic, 1) == [30]
 
 
+@pytest.mark.slow
 def test_a_killed_producer_is_replaced_with_nothing_lost(cluster, config, seen, supervised) -> None:
     topic, group = cluster.topic(1), cluster.name("group")
     cluster.fill(topic, 0, range(200))
@@ -215,6 +216,7 @@ def test_acknowledgements_are_waited_for_when_it_stops(cluster, config, start, s
     assert cluster.committed(group, topic, 1) == [3]
 
 
+@pytest.mark.slow
 def test_a_new_member_gets_its_share_after_what_was_sent_is_acknowledged(cluster, start, seen, heard) -> None:
     topic, group = cluster.topic(2), cluster.name("group")
     for partition in range(2):
