@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from ...actors import Backoff, ChildSpec, GenServer, Pid, child_spec
-from ...supervision import DynamicSupervisor, Supervisor
+from ...supervision import ChildInfo, DynamicSupervisor, Supervisor
 from ...throttle import lock_info
 from .assignment import Position
 from .coordinator import Coordinator
@@ -15,6 +15,8 @@ from .messages import Family, GetPositions
 from .options import CLOSING, DEFAULT_BACKOFF, PREFETCH, Commit, GroupOptions
 
 COORDINATOR = "coordinator"
+PATIENCE = 60.0
+"""Seconds that the coordinator may be in the middle of a rebalance."""
 
 
 class GroupSubscriber:
@@ -182,8 +184,20 @@ def positions(subscriber: Any) -> tuple[Position, ...]:
         ValueError: It is no group subscriber.
         CallTimeout: Its coordinator is in the middle of a rebalance.
     """
-    for child in Supervisor.which_children(subscriber):
+    coordinator = _coordinator_of(subscriber, Supervisor.which_children(subscriber))
+    found: tuple[Position, ...] = GenServer.call(coordinator, GetPositions(), PATIENCE)
+    return found
+
+
+async def apositions(subscriber: Any) -> tuple[Position, ...]:
+    """The form of `positions` for coroutines."""
+    coordinator = _coordinator_of(subscriber, await Supervisor.awhich_children(subscriber))
+    found: tuple[Position, ...] = await GenServer.acall(coordinator, GetPositions(), PATIENCE)
+    return found
+
+
+def _coordinator_of(subscriber: Any, children: Iterable[ChildInfo]) -> Pid:
+    for child in children:
         if child.id == COORDINATOR and isinstance(child.pid, Pid):
-            found: tuple[Position, ...] = GenServer.call(child.pid, GetPositions(), 60.0)
-            return found
+            return child.pid
     raise ValueError(f"expected a running group subscriber, got: {subscriber!r}")

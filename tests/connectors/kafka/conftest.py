@@ -22,7 +22,7 @@ except ImportError:
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
-    made = Cluster(3)
+    made = Cluster()
     yield made
     made.close()
 

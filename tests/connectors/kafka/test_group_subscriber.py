@@ -8,12 +8,12 @@ import time
 from typing import Any
 
 import pytest
+from confluent_kafka import KafkaError
 
-from resprout import Backoff, GenServer, Supervisor, UnknownMessage, process
-from resprout.kafka import positions
+from resprout import Backoff, BlockingInLoop, GenServer, Supervisor, UnknownMessage, process
+from resprout.kafka import GroupSubscriber, apositions, positions
 
 from ...waiting import WATCHDOG, await_end, down_of, until
-from .cluster import FETCH, NOT_COORDINATOR, NOT_LEADER, OFFSET_COMMIT
 
 QUICK = Backoff(initial=0.0)
 
@@ -37,7 +37,7 @@ def partition_process(subscriber: Any, partition: int) -> Any:
 def test_each_message_is_handled_once_in_order_by_a_process_of_its_partition(
     cluster, subscribe, seen, lock
 ) -> None:
-    topic, group = cluster.topic(4), cluster.name("group")
+    topic, group = cluster.new_topic(4), cluster.name("group")
     for partition in range(4):
         cluster.fill(topic, partition, range(50))
     by_process: dict[int, set[Any]] = {}
@@ -58,7 +58,7 @@ def test_each_message_is_handled_once_in_order_by_a_process_of_its_partition(
 def test_a_coroutine_function_is_awaited_one_message_of_a_partition_at_a_time(
     cluster, subscribe, seen, lock
 ) -> None:
-    topic = cluster.topic(4)
+    topic = cluster.new_topic(4)
     for partition in range(4):
         cluster.fill(topic, partition, range(20))
     at_work = most = 0
@@ -78,7 +78,7 @@ def test_a_coroutine_function_is_awaited_one_message_of_a_partition_at_a_time(
 
 
 def test_never_more_handlers_are_at_work_than_the_lock_has_slots(cluster, subscribe, seen, lock) -> None:
-    topic = cluster.topic(6)
+    topic = cluster.new_topic(6)
     for partition in range(6):
         cluster.fill(topic, partition, range(10))
     gate, at_work = threading.Semaphore(2), []
@@ -94,8 +94,9 @@ def test_never_more_handlers_are_at_work_than_the_lock_has_slots(cluster, subscr
     assert at_work == [True] * 60
 
 
+@pytest.mark.slow
 def test_a_new_member_goes_on_where_the_last_one_has_stopped(cluster, subscribe, seen) -> None:
-    topic, group = cluster.topic(2), cluster.name("group")
+    topic, group = cluster.new_topic(2), cluster.name("group")
     for partition in range(2):
         cluster.fill(topic, partition, range(30))
     subscriber = subscribe(topic, group, seen)
@@ -111,14 +112,14 @@ def test_a_new_member_goes_on_where_the_last_one_has_stopped(cluster, subscribe,
 def test_topics_may_be_a_pattern(cluster, subscribe, seen) -> None:
     common = cluster.name("many")
     for number in range(2):
-        cluster.fill(cluster.topic(1, f"{common}-{number}"), 0, [number])
+        cluster.fill(cluster.topic(f"{common}-{number}"), 0, [number])
     subscribe(f"^{common}-.*", cluster.name("group"), seen)
     seen.wait_for(2)
     assert sorted(value for *_, value in seen.calls) == [b"0", b"1"]
 
 
 def test_at_most_prefetch_messages_of_a_partition_are_in_memory(cluster, subscribe, seen, hold) -> None:
-    topic = cluster.topic(2)
+    topic = cluster.new_topic(2)
     cluster.fill(topic, 0, range(500))
     cluster.fill(topic, 1, range(500))
 
@@ -143,7 +144,7 @@ def test_at_most_prefetch_messages_of_a_partition_are_in_memory(cluster, subscri
 
 
 def test_prefetch_may_be_one(cluster, subscribe, seen) -> None:
-    topic = cluster.topic(1)
+    topic = cluster.new_topic(1)
     cluster.fill(topic, 0, range(10))
     subscriber = subscribe(topic, cluster.name("group"), seen, prefetch=1)
     seen.wait_for(10)
@@ -154,7 +155,7 @@ def test_prefetch_may_be_one(cluster, subscribe, seen) -> None:
 @pytest.mark.slow
 def test_a_slow_handler_costs_nobody_the_membership(cluster, subscribe, seen, heard) -> None:
     """It is longer at work than max.poll.interval.ms, as the coordinator polls meanwhile."""
-    topic = cluster.topic(1)
+    topic = cluster.new_topic(1)
     cluster.fill(topic, 0, range(2))
     start = time.monotonic()
 
@@ -181,7 +182,7 @@ def test_a_slow_handler_costs_nobody_the_membership(cluster, subscribe, seen, he
 def test_an_offset_is_committed_after_its_handler_has_returned_and_not_before(
     cluster, subscribe, seen, hold, heard
 ) -> None:
-    topic, group = cluster.topic(1), cluster.name("group")
+    topic, group = cluster.new_topic(1), cluster.name("group")
     cluster.fill(topic, 0, range(3))
 
     def handler(message: Any) -> None:
@@ -201,7 +202,7 @@ def test_an_offset_is_committed_after_its_handler_has_returned_and_not_before(
 def test_a_stop_waits_for_the_handler_that_runs_commits_it_and_begins_no_other(
     cluster, subscribe, seen
 ) -> None:
-    topic, group = cluster.topic(1), cluster.name("group")
+    topic, group = cluster.new_topic(1), cluster.name("group")
     cluster.fill(topic, 0, range(10))
     assignments: list[Any] = []
 
@@ -219,7 +220,7 @@ def test_a_stop_waits_for_the_handler_that_runs_commits_it_and_begins_no_other(
 
 
 def test_a_stop_waits_for_a_handler_no_longer_than_it_is_told(cluster, subscribe, seen, hold) -> None:
-    topic, group = cluster.topic(1), cluster.name("group")
+    topic, group = cluster.new_topic(1), cluster.name("group")
     cluster.fill(topic, 0, range(10))
 
     def handler(message: Any) -> None:
@@ -237,7 +238,7 @@ def test_a_stop_waits_for_a_handler_no_longer_than_it_is_told(cluster, subscribe
 
 
 def test_with_commit_before_a_message_is_handled_at_most_once(cluster, subscribe, seen) -> None:
-    topic, group = cluster.topic(1), cluster.name("group")
+    topic, group = cluster.new_topic(1), cluster.name("group")
     cluster.fill(topic, 0, range(10))
     known: list[Any] = []
 
@@ -257,7 +258,7 @@ def test_with_commit_before_a_message_is_handled_at_most_once(cluster, subscribe
 
 
 def test_a_handler_that_raises_is_called_again_for_the_same_message(cluster, subscribe, seen, heard) -> None:
-    topic = cluster.topic(1)
+    topic = cluster.new_topic(1)
     cluster.fill(topic, 0, range(3))
     failures = iter([ValueError("once"), ValueError("twice")])
 
@@ -279,7 +280,7 @@ def test_a_handler_that_raises_is_called_again_for_the_same_message(cluster, sub
 def test_after_its_retries_a_message_is_written_to_the_topic_of_dead_letters(
     cluster, subscribe, seen, heard
 ) -> None:
-    topic, letters = cluster.topic(1), cluster.topic(1)
+    topic, letters = cluster.new_topic(1), cluster.new_topic(1)
     group = cluster.name("group")
     cluster.fill(topic, 0, ["good", "bad", "fine"])
 
@@ -305,7 +306,7 @@ def test_after_its_retries_a_message_is_written_to_the_topic_of_dead_letters(
 
 @pytest.mark.parametrize("asynchronous", [False, True])
 def test_a_dead_letter_may_go_to_a_function(cluster, subscribe, seen, asynchronous: bool) -> None:
-    topic = cluster.topic(1)
+    topic = cluster.new_topic(1)
     cluster.fill(topic, 0, range(3))
     letters: list[Any] = []
 
@@ -339,7 +340,7 @@ def test_a_dead_letter_may_go_to_a_function(cluster, subscribe, seen, asynchrono
 def test_without_dead_letters_the_process_crashes_and_its_successor_begins_with_that_message(
     cluster, subscribe, seen, heard
 ) -> None:
-    topic = cluster.topic(1)
+    topic = cluster.new_topic(1)
     cluster.fill(topic, 0, range(5))
     failures = iter([ValueError("bad day")])
 
@@ -358,7 +359,7 @@ def test_without_dead_letters_the_process_crashes_and_its_successor_begins_with_
 def test_a_message_that_nobody_can_handle_ends_the_subscriber_and_is_not_committed(
     cluster, subscribe, seen
 ) -> None:
-    topic, group = cluster.topic(1), cluster.name("group")
+    topic, group = cluster.new_topic(1), cluster.name("group")
     cluster.fill(topic, 0, range(5))
 
     def handler(message: Any) -> None:
@@ -374,7 +375,7 @@ def test_a_message_that_nobody_can_handle_ends_the_subscriber_and_is_not_committ
 
 
 def test_a_stop_does_not_wait_for_retries(cluster, subscribe, seen) -> None:
-    topic, group = cluster.topic(1), cluster.name("group")
+    topic, group = cluster.new_topic(1), cluster.name("group")
     cluster.fill(topic, 0, range(2))
 
     def handler(message: Any) -> None:
@@ -394,7 +395,7 @@ def test_a_stop_does_not_wait_for_retries(cluster, subscribe, seen) -> None:
 def test_a_killed_process_of_a_partition_is_replaced_and_its_messages_come_again(
     cluster, subscribe, seen, hold, heard
 ) -> None:
-    topic = cluster.topic(1)
+    topic = cluster.new_topic(1)
     cluster.fill(topic, 0, range(100))
     reached = threading.Event()
 
@@ -419,7 +420,7 @@ def test_a_killed_process_of_a_partition_is_replaced_and_its_messages_come_again
 def test_a_handler_that_does_not_leave_in_time_is_not_waited_for_and_what_it_does_later_counts_no_more(
     cluster, subscribe, seen, hold
 ) -> None:
-    topic, group = cluster.topic(1), cluster.name("group")
+    topic, group = cluster.new_topic(1), cluster.name("group")
     cluster.fill(topic, 0, range(5))
     reached = threading.Event()
 
@@ -442,7 +443,7 @@ def test_a_handler_that_does_not_leave_in_time_is_not_waited_for_and_what_it_doe
 
 
 def test_a_killed_coordinator_commits_what_is_done_and_all_begins_anew(cluster, subscribe, seen) -> None:
-    topic, group = cluster.topic(2), cluster.name("group")
+    topic, group = cluster.new_topic(2), cluster.name("group")
     for partition in range(2):
         cluster.fill(topic, partition, range(50))
     subscriber = subscribe(topic, group, seen, commit_interval=3600.0)
@@ -458,7 +459,7 @@ def test_a_killed_coordinator_commits_what_is_done_and_all_begins_anew(cluster, 
 
 
 def test_a_killed_lock_is_not_noticed(cluster, subscribe, seen, lock) -> None:
-    topic = cluster.topic(2)
+    topic = cluster.new_topic(2)
     for partition in range(2):
         cluster.fill(topic, partition, range(200))
 
@@ -495,7 +496,7 @@ def fill_and_wait(cluster, seen, heard, topic: str, numbers: range, partitions: 
 def test_partitions_move_to_a_new_member_and_back_with_nothing_lost_or_repeated(
     cluster, subscribe, seen, heard, strategy: str
 ) -> None:
-    topic, group = cluster.topic(6), cluster.name("group")
+    topic, group = cluster.new_topic(6), cluster.name("group")
     options = {"config": {"partition.assignment.strategy": strategy}, "commit_interval": 0.0}
     first = subscribe(topic, group, seen, **options)
     fill_and_wait(cluster, seen, heard, topic, range(20))
@@ -517,7 +518,7 @@ def test_what_is_done_is_committed_before_its_partition_is_given_up(cluster, sub
     """The mock refuses that with the eager strategies, while it waits for the members to join again; brokers
     do not. It is tried all the same.
     """
-    topic, group = cluster.topic(2), cluster.name("group")
+    topic, group = cluster.new_topic(2), cluster.name("group")
     subscribe(topic, group, seen, commit_interval=3600.0)
     for partition in range(2):
         cluster.fill(topic, partition, range(5))
@@ -533,7 +534,7 @@ def test_what_is_done_is_committed_before_its_partition_is_given_up(cluster, sub
 def test_a_running_handler_comes_to_its_end_before_its_partition_is_given_up(
     cluster, subscribe, seen, hold, heard
 ) -> None:
-    topic, group = cluster.topic(2), cluster.name("group")
+    topic, group = cluster.new_topic(2), cluster.name("group")
     for partition in range(2):
         cluster.fill(topic, partition, range(5))
     held = threading.Barrier(3)
@@ -561,7 +562,7 @@ def test_a_running_handler_comes_to_its_end_before_its_partition_is_given_up(
 
 
 def test_a_broker_that_is_away_at_the_start_is_waited_for(cluster, subscribe, seen, heard) -> None:
-    topic = cluster.topic(3)
+    topic = cluster.new_topic(3)
     for partition in range(3):
         cluster.fill(topic, partition, range(10))
     for broker in cluster.brokers:
@@ -577,7 +578,7 @@ def test_a_broker_that_is_away_at_the_start_is_waited_for(cluster, subscribe, se
 
 @pytest.mark.slow
 def test_brokers_that_go_away_and_come_back_lose_nothing(cluster, subscribe, seen, heard) -> None:
-    topic, group = cluster.topic(3), cluster.name("group")
+    topic, group = cluster.new_topic(3), cluster.name("group")
     for partition in range(3):
         cluster.fill(topic, partition, range(10))
     subscriber = subscribe(topic, group, seen, commit_interval=0.0, config={"reconnect.backoff.max.ms": 200})
@@ -597,7 +598,7 @@ def test_brokers_that_go_away_and_come_back_lose_nothing(cluster, subscribe, see
 
 @pytest.mark.slow
 def test_a_stop_while_brokers_are_away_ends_and_loses_nothing(cluster, subscribe, seen) -> None:
-    topic, group = cluster.topic(1), cluster.name("group")
+    topic, group = cluster.new_topic(1), cluster.name("group")
     cluster.fill(topic, 0, range(10))
     subscriber = subscribe(topic, group, seen, commit_interval=3600.0)
     seen.wait_for(10)
@@ -619,16 +620,16 @@ def test_a_topic_that_does_not_exist_is_told_and_looked_for_again(
     subscribe(topic, cluster.name("group"), seen)
     error = heard.wait_for("error", what="client")["error"]
     assert topic in error.str()
-    assert [record.message for record in caplog.records if topic in record.message] != []
-    cluster.fill(cluster.topic(1, topic), 0, range(3))
+    until(lambda: any(topic in record.getMessage() for record in caplog.records))
+    cluster.fill(cluster.topic(topic), 0, range(3))
     seen.wait_for(3)
 
 
 @pytest.mark.slow
 def test_errors_of_brokers_are_retried(cluster, subscribe, seen, heard) -> None:
-    topic, group = cluster.topic(1), cluster.name("group")
-    cluster.fail(FETCH, *[NOT_LEADER] * 3)
-    cluster.fail(OFFSET_COMMIT, *[NOT_COORDINATOR] * 2)
+    topic, group = cluster.new_topic(1), cluster.name("group")
+    cluster.fail(cluster.FETCH, *[KafkaError.NOT_LEADER_FOR_PARTITION] * 3)
+    cluster.fail(cluster.OFFSET_COMMIT, *[KafkaError.NOT_COORDINATOR] * 2)
     cluster.fill(topic, 0, range(50))
     subscribe(topic, group, seen, commit_interval=0.0)
     seen.wait_for(50)
@@ -640,7 +641,7 @@ def test_errors_of_brokers_are_retried(cluster, subscribe, seen, heard) -> None:
 
 
 def test_positions_tells_how_far_each_partition_is(cluster, subscribe, seen, heard) -> None:
-    topic = cluster.topic(2)
+    topic = cluster.new_topic(2)
     cluster.fill(topic, 1, range(7))
     subscriber = subscribe(topic, cluster.name("group"), seen, commit_interval=0.0)
     heard.wait_for("committed", offsets={(topic, 1): 7})
@@ -655,14 +656,40 @@ def test_what_is_no_subscriber_has_no_positions(supervised) -> None:
         positions(supervised())
 
 
+def test_it_runs_on_the_loop_where_it_was_started(cluster, config, seen) -> None:
+    topic = cluster.new_topic(2)
+    cluster.fill(topic, 0, range(5))
+    loops: list[Any] = []
+
+    async def main() -> None:
+        handled = asyncio.Event()
+
+        async def handler(message: Any) -> None:
+            loops.append(asyncio.get_running_loop())
+            if message.offset() == 4:
+                handled.set()
+
+        subscriber = GroupSubscriber([topic], cluster.name("group"), handler, config=config)
+        pid = await subscriber.astart_link()
+        await asyncio.wait_for(handled.wait(), WATCHDOG)
+        found = {each.partition: each for each in await apositions(pid)}
+        assert sorted(found) == [0, 1]
+        assert loops == [asyncio.get_running_loop()] * 5
+        with pytest.raises(BlockingInLoop):
+            positions(pid)
+        await Supervisor.astop(pid)
+
+    asyncio.run(main())
+
+
 def test_its_processes_answer_nothing_else(cluster, subscribe) -> None:
-    subscriber = subscribe(cluster.topic(1), cluster.name("group"), print)
+    subscriber = subscribe(cluster.new_topic(1), cluster.name("group"), print)
     with pytest.raises(UnknownMessage, match=r"use kafka\.positions"):
         GenServer.call(coordinator_of(subscriber), "hello")
 
 
 def test_many_partitions_are_assigned_and_given_up_quickly(cluster, subscribe, heard) -> None:
-    topic = cluster.topic(1000)
+    topic = cluster.new_topic(1000)
     start = time.monotonic()
     subscriber = subscribe(topic, cluster.name("group"), print)
     assert len(heard.wait_for("assigned")["partitions"]) == 1000

@@ -71,7 +71,7 @@ def looked_at(seen: Any, acknowledged: bool = True) -> Callable[[Any], bool]:
 def test_messages_are_events_and_are_committed_when_they_were_acknowledged(
     cluster, start, seen, heard
 ) -> None:
-    topic, group = cluster.topic(3), cluster.name("group")
+    topic, group = cluster.new_topic(3), cluster.name("group")
     for partition in range(3):
         cluster.fill(topic, partition, range(20))
     producer = start(KafkaProducer, topic, group, commit_interval=0.0)
@@ -85,7 +85,7 @@ def test_messages_are_events_and_are_committed_when_they_were_acknowledged(
 
 
 def test_no_more_is_fetched_than_was_asked_for(cluster, start, seen) -> None:
-    topic = cluster.topic(1)
+    topic = cluster.new_topic(1)
     cluster.fill(topic, 0, range(100))
 
     class Asking(stages.Consumer):
@@ -118,7 +118,7 @@ def test_no_more_is_fetched_than_was_asked_for(cluster, start, seen) -> None:
 
 
 def test_what_is_not_acknowledged_is_not_committed_and_comes_again(cluster, start, seen) -> None:
-    topic, group = cluster.topic(1), cluster.name("group")
+    topic, group = cluster.new_topic(1), cluster.name("group")
     cluster.fill(topic, 0, range(10))
 
     def look(message: Any) -> bool:
@@ -136,7 +136,7 @@ def test_what_is_not_acknowledged_is_not_committed_and_comes_again(cluster, star
 
 
 def test_with_commit_at_delivery_what_was_sent_is_done(cluster, start, seen) -> None:
-    topic, group = cluster.topic(1), cluster.name("group")
+    topic, group = cluster.new_topic(1), cluster.name("group")
     cluster.fill(topic, 0, range(10))
     producer = start(KafkaProducer, topic, group, commit="delivery")
     start(Collector, producer, 20, looked_at(seen, acknowledged=False))
@@ -146,7 +146,7 @@ def test_with_commit_at_delivery_what_was_sent_is_done(cluster, start, seen) -> 
 
 
 def test_what_a_dead_consumer_had_is_fetched_once_more(cluster, start, seen) -> None:
-    topic, group = cluster.topic(1), cluster.name("group")
+    topic, group = cluster.new_topic(1), cluster.name("group")
     cluster.fill(topic, 0, range(30))
 
     def look(message: Any) -> bool:
@@ -166,7 +166,7 @@ def test_what_a_dead_consumer_had_is_fetched_once_more(cluster, start, seen) -> 
 
 @pytest.mark.slow
 def test_a_killed_producer_is_replaced_with_nothing_lost(cluster, config, seen, supervised) -> None:
-    topic, group = cluster.topic(1), cluster.name("group")
+    topic, group = cluster.new_topic(1), cluster.name("group")
     cluster.fill(topic, 0, range(200))
     name = cluster.name("producer")
     options = {"topics": [topic], "group": group, "config": config, "commit_interval": 0.0}
@@ -190,7 +190,7 @@ def test_a_killed_producer_is_replaced_with_nothing_lost(cluster, config, seen, 
 
 
 def test_acknowledgements_are_waited_for_when_it_stops(cluster, config, start, seen) -> None:
-    topic, group = cluster.topic(1), cluster.name("group")
+    topic, group = cluster.new_topic(1), cluster.name("group")
     cluster.fill(topic, 0, range(3))
     got: list[Any] = []
     stopping = threading.Event()
@@ -218,7 +218,7 @@ def test_acknowledgements_are_waited_for_when_it_stops(cluster, config, start, s
 
 @pytest.mark.slow
 def test_a_new_member_gets_its_share_after_what_was_sent_is_acknowledged(cluster, start, seen, heard) -> None:
-    topic, group = cluster.topic(2), cluster.name("group")
+    topic, group = cluster.new_topic(2), cluster.name("group")
     for partition in range(2):
         cluster.fill(topic, partition, range(10))
     first = start(KafkaProducer, topic, group)
@@ -269,7 +269,7 @@ MODULE = """
 
 
 def test_a_producer_in_a_tree_file(cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    topic, group = cluster.topic(1), cluster.name("group")
+    topic, group = cluster.new_topic(1), cluster.name("group")
     cluster.fill(topic, 0, ["a", "b"])
     module = f"pipeline_{tmp_path.name.replace('-', '_')}"
     (tmp_path / f"{module}.py").write_text(textwrap.dedent(MODULE), encoding="utf-8")

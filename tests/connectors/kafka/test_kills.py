@@ -90,7 +90,7 @@ def test_nothing_is_lost_or_done_again_after_its_commit_whoever_is_killed(
     cluster, subscribe, lock, count, heard, kills: int, seed: int
 ) -> None:
     chance = random.Random(seed)
-    topic, group = cluster.topic(PARTITIONS), cluster.name("group")
+    topic, group = cluster.new_topic(PARTITIONS), cluster.name("group")
     each = 30 * kills
     for partition in range(PARTITIONS):
         cluster.fill(topic, partition, (f"{partition}-{number}" for number in range(each)))
@@ -124,7 +124,7 @@ def test_nothing_is_lost_or_done_again_after_its_commit_whoever_is_killed(
 def test_a_subscriber_that_is_killed_as_a_whole_is_restarted_with_nothing_lost(
     cluster, config, lock, count
 ) -> None:
-    topic, group = cluster.topic(2), cluster.name("group")
+    topic, group = cluster.new_topic(2), cluster.name("group")
     for partition in range(2):
         cluster.fill(topic, partition, (f"{partition}-{number}" for number in range(300)))
     subscriber = GroupSubscriber([topic], group, count.handler, commit_interval=0.0, config=config)

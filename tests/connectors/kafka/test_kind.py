@@ -62,7 +62,7 @@ def take(shop: Any, key: str, count: int) -> list[Any]:
 
 @pytest.mark.parametrize("handler", ["process", "aprocess"])
 def test_a_subscriber_in_a_file(cluster, config, shop: Any, handler: str) -> None:
-    topic, group = cluster.topic(1), cluster.name("group")
+    topic, group = cluster.new_topic(1), cluster.name("group")
     cluster.fill(topic, 0, ["a", "bad", "b"])
     tree = shop(f"""
         children:
