@@ -14,7 +14,17 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "house.md"
 BEGIN, END = "<!-- the map -->\n", "<!-- the end of the map -->\n"
-ROOMS = ("actors", "registry", "supervision", "throttle", "stages", "connectors", "observer", "testing", "resprout")
+ROOMS = (
+    "actors",
+    "registry",
+    "supervision",
+    "throttle",
+    "stages",
+    "connectors",
+    "observer",
+    "testing",
+    "resprout",
+)
 
 
 def sentence_of(path: Path) -> str:

@@ -18,7 +18,8 @@ from .programs import PYTHON
 
 ROOT = Path(__file__).resolve().parent.parent
 STANDS_ON = {"asyncio", "attr", "attrs", "cattrs", "pykka", "yaml", "logging", "inspect", "typing_extensions"}
-EXTRAS = {"rich", "pytest", "_pytest", "uvicorn", "sqlalchemy", "opentelemetry", "prometheus_client", "confluent_kafka"}
+EXTRAS = {"rich", "pytest", "_pytest", "uvicorn", "sqlalchemy", "opentelemetry", "prometheus_client"}
+EXTRAS |= {"confluent_kafka"}
 
 
 def run(program: str, *options: str) -> subprocess.CompletedProcess[str]:
@@ -54,7 +55,9 @@ def test_a_plain_import_loads_the_face_alone() -> None:
     assert len(loaded) < 30, sorted(loaded)  # of the standard library: typing, and what that needs
 
 
-@pytest.mark.parametrize("room", ["actors", "registry", "supervision", "throttle", "stages", "kafka", "testing"])
+@pytest.mark.parametrize(
+    "room", ["actors", "registry", "supervision", "throttle", "stages", "kafka", "testing"]
+)
 def test_a_room_loads_nothing_that_only_tree_files_need(room: str) -> None:
     loaded = modules_loaded_by(f"import resprout.{room}")
     assert packages_of(loaded) & {"yaml", "cattrs", "importlib_metadata", *EXTRAS} == set()
@@ -227,7 +230,8 @@ def test_a_clone_is_importable_beside_an_installed_wheel(tmp_path: Path) -> None
     # The face of another place: what is imported must come from beside it, whole.
     clone = tmp_path / "clone"
     clone.mkdir()
-    for room in ("resprout", "actors", "registry", "supervision", "throttle", "stages", "connectors", "testing"):
+    rooms = ("actors", "registry", "supervision", "throttle", "stages", "connectors", "testing")
+    for room in ("resprout", *rooms):
         shutil.copytree(ROOT / room, clone / room, ignore=shutil.ignore_patterns("__pycache__"))
     program = """
 import resprout, resprout.actors.processes.pid, resprout.supervision.trees.kinds

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import difflib
 import logging
+import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
+
+from ...actors.engine import Bursts
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -52,7 +55,27 @@ KNOWN: Final = (
     "topic.metadata.refresh.interval.ms",
 )
 """What people set, to guess what a misspelt option was to be; librdkafka has more."""
+QUIET: Final = 60.0
+"""Seconds for which an error of a kind is not logged again; a client tries several times a second."""
+
+
+class Seldom(logging.Filter):
+    """Lets one line of each kind through in that time: the first word of librdkafka's lines is their kind."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._bursts = Bursts(quiet_for=QUIET)
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether it is to be logged; those that somebody has asked for with `debug` all are."""
+        if record.levelno < logging.WARNING:
+            return True
+        held = self._bursts.tell(record.getMessage().partition(" ")[0], time.monotonic())
+        return held is not None
+
+
 librdkafka = logging.getLogger("resprout.kafka.librdkafka")
+librdkafka.addFilter(Seldom())
 
 
 class MissingExtra(ImportError):
@@ -129,7 +152,8 @@ def make_consumer(
     What is ours by default, and why: a new group begins at the first message rather than at those to come,
     so that none is missed; a fetch waits 0.1 s for messages rather than 0.5, since a partition that is
     resumed is fetched behind it; the client fetches about as far ahead as messages may be in memory, and
-    looks after 10 ms again rather than after a second.
+    looks after 10 ms again rather than after a second; it tries to connect to a broker that is away twice a
+    second rather than twenty times.
     """
     return confluent().Consumer(
         {
@@ -138,6 +162,7 @@ def make_consumer(
             "queued.min.messages": min(prefetch, 10_000_000),
             "fetch.queue.backoff.ms": 10,
             "topic.metadata.refresh.interval.ms": 10_000,
+            "reconnect.backoff.ms": 500,
             **with_brokers(config),
             "group.id": group,
             "enable.auto.commit": False,

@@ -61,5 +61,8 @@ class DeadLetterServer(LibraryServer):
         problem = told[0] if told else "no broker has answered"
         if problem is None:
             return Reply(None, producer)
-        from_.answer_error(confluent().KafkaException(problem))
+        where = f"{letter.topic()}/{letter.partition()} at offset {letter.offset()}"
+        from_.answer_error(
+            RuntimeError(f"the dead letter of {where} was not written to topic {self.topic!r}: {problem}")
+        )
         return NoReply(producer)

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from ...actors import telemetry
 from ...actors.engine import Bursts
-from .client import confluent
+from .client import QUIET, confluent
 
 _PREFIX: Final = ("resprout", "kafka")
 ASSIGNED: Final = (*_PREFIX, "assigned")
@@ -21,8 +21,6 @@ RETRIED: Final = (*_PREFIX, "retried")
 DEAD_LETTERED: Final = (*_PREFIX, "dead_lettered")
 REFETCHED: Final = (*_PREFIX, "refetched")
 ERROR: Final = (*_PREFIX, "error")
-QUIET: Final = 60.0
-"""Seconds for which an error is not logged again; a client tries several times a second."""
 logger = logging.getLogger("resprout.kafka")
 
 

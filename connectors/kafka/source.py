@@ -83,6 +83,7 @@ class Source:
         self._paused = False
         self._reports = Reports(options.group)
         self._firsts: dict[Key, int] = {}
+        self._to_rewind: set[Key] = set()
         self._committed: dict[Key, int] = {}
         self._committing = False
         self._commit_at = 0.0
@@ -113,6 +114,8 @@ class Source:
             if self._left:
                 return []
             found: list[Any] = []
+            if self._to_rewind:
+                self._rewind([*self._to_rewind])
             if self.wanted:
                 self._pause(False)
                 found = self._fetch()
@@ -172,14 +175,23 @@ class Source:
         with self._gate:
             if self._left or self.options.commit == "delivery":
                 return
-            for key, offsets in list(self.offsets.items()):
-                if not offsets.open:
-                    continue
-                offset = self._firsts[key] if offsets.position is None else offsets.position
+            self._rewind([key for key, offsets in self.offsets.items() if offsets.open])
+
+    def _rewind(self, keys: Iterable[Key]) -> None:
+        for key in keys:
+            offsets = self.offsets[key]
+            offset = self._firsts[key] if offsets.position is None else offsets.position
+            try:
                 self._consumer.seek(place_of(key, offset))
-                again = self.offsets[key] = Acknowledged()
-                again.position = offsets.position
-                self._reports.tell(REFETCHED, {"offset": offset}, [key])
+            except confluent().KafkaException as error:
+                # Such as one that was assigned a moment ago: with the next turn.
+                self._reports.note("seek", error.args[0])
+                self._to_rewind.add(key)
+                continue
+            self._to_rewind.discard(key)
+            again = self.offsets[key] = Acknowledged()
+            again.position = offsets.position
+            self._reports.tell(REFETCHED, {"offset": offset}, [key])
 
     def _commit_if_due(self) -> None:
         now = time.monotonic()
@@ -258,6 +270,7 @@ class Source:
         for key in keys:
             for known in (self.offsets, self._firsts, self._committed):
                 known.pop(key, None)
+            self._to_rewind.discard(key)
         self._reports.tell(event, {"count": len(keys)}, keys)
 
     # The end --------------------------------------------------------------------------------------

@@ -91,6 +91,18 @@ def test_the_totals_stay_exact_under_chaos(tmp_path: Path, loop: str) -> None:
     assert {crash["kind"] for crash in report["crashes"]} == {"worker", "lock", "registry", "api"}
 
 
+@pytest.mark.slow
+def test_the_totals_are_exact_from_kafka_whoever_crashes(tmp_path: Path) -> None:
+    pytest.importorskip("confluent_kafka")
+    report, _ = run(tmp_path, "--set", "source=kafka", "--chaos", "100", "--seed", "5")
+
+    assert_exact(report)
+    assert report["max_running"] == 2
+    workers = {crash["child"] for crash in report["crashes"] if crash["kind"] == "worker"}
+    assert len(workers) > 5
+    assert all(worker.startswith("consumers/subscriber/partitions/orders/") for worker in workers)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_in_the_middle_leaves_a_consistent_database(tmp_path: Path, number: signal.Signals) -> None:
     job = subprocess.Popen(

@@ -69,6 +69,7 @@ def config(cluster: Cluster) -> dict[str, Any]:
         "session.timeout.ms": 2200,
         "heartbeat.interval.ms": 100,
         "fetch.wait.max.ms": 10,
+        "reconnect.backoff.ms": 50,
         "topic.metadata.refresh.interval.ms": 200,
     }
 

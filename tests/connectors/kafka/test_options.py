@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import builtins
+import logging
 import sys
 from typing import Any
 
 import pytest
 
 from resprout import Backoff, LockNotFound, SpecError, Supervisor
+from resprout.connectors.kafka.client import Seldom
 from resprout.kafka import GroupSubscriber, MissingExtra
 
 
@@ -99,7 +101,22 @@ def test_without_the_extra_the_error_says_how_to_install_it(monkeypatch: pytest.
         GroupSubscriber(["orders"], "shop", handler)
 
 
-def test_a_subscriber_without_brokers_starts_and_stops(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_subscriber_without_brokers_starts_and_stops() -> None:
     config = {"bootstrap.servers": "127.0.0.1:1"}
     pid = GroupSubscriber(["orders"], "shop", handler, config=config).start_link()
     Supervisor.stop(pid)
+
+
+def test_one_line_of_a_kind_is_logged_of_what_librdkafka_says_again_and_again() -> None:
+    seldom = Seldom()
+
+    def logged(level: int, text: str) -> bool:
+        return bool(seldom.filter(logging.LogRecord("librdkafka", level, "", 0, text, (), None)))
+
+    assert [logged(logging.ERROR, f"FAIL [a#{number}] refused") for number in range(3)] == [
+        True,
+        False,
+        False,
+    ]
+    assert logged(logging.WARNING, "SESSTMOUT [a#1] timed out")
+    assert all(logged(logging.DEBUG, "FETCH [a#1] nothing") for _ in range(3))
