@@ -17,7 +17,8 @@ from ...waiting import WATCHDOG
 try:
     from .cluster import Cluster
 except ImportError:
-    collect_ignore_glob = ["test_*"]  # no wheels of confluent-kafka for this Python
+    # There are no wheels of confluent-kafka for this Python: what decides can be tested all the same.
+    collect_ignore_glob = ["test_group*", "test_k*", "test_m*", "test_o*"]
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from itertools import product
 from typing import Any
 
 import pytest
@@ -550,11 +551,17 @@ def test_a_running_handler_comes_to_its_end_before_its_partition_is_given_up(
     held.wait(WATCHDOG)
     second = subscribe(topic, group, handler, **options)
     until(lambda: any(each.closing for each in assignments_of(first)))
+    assert heard.of("revoked") == []
     assert positions(second) == ()
     hold.set()
+    ((topic, moved),) = heard.wait_for("revoked")["partitions"]
+    # Behind the handler that was at work, and none that came after it.
+    tried = [each["offsets"] for each in (*heard.of("committed"), *heard.of("not_committed"))]
+    assert tried == [{(topic, moved): 3}]
     until(lambda: len(positions(second)) == 1)
-    seen.wait_for(10)
-    assert seen.by_partition == {0: list(range(5)), 1: list(range(5))}
+    seen.wait(lambda: {(at, offset) for at, offset, _ in seen.calls} == {*product(range(2), range(5))})
+    assert seen.by_partition[moved][:3] == [0, 1, 2]
+    assert seen.by_partition[1 - moved] == list(range(5))
     assert heard.of("lost") == []
 
 
