@@ -211,6 +211,7 @@ def test_a_stop_waits_for_the_handler_that_runs_commits_it_and_begins_no_other(
         seen(message)
         if message.offset() == 3:
             until(lambda: assignments and assignments[0].closing)
+            process.sleep(0.1)  # whoever did not wait would have gone on
 
     subscriber = subscribe(topic, group, handler, commit_interval=3600.0)
     seen.wait_for(4)
@@ -410,6 +411,7 @@ def test_a_killed_process_of_a_partition_is_replaced_and_its_messages_come_again
     assert reached.wait(WATCHDOG)
     victim = partition_process(subscriber, 0)
     assert await_end(victim) == "killed"
+    until(lambda: partition_process(subscriber, 0) is not victim)
     hold.set()
     seen.wait_for(100)
     # The handler of the killed process has come to its end, so its message was not handled again.
