@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from async_orders.job import NotExact, Result
+from async_orders.job import NotExact, OrdersJob, Result
 
 TREE = Path(__file__).resolve().parents[2] / "examples" / "async_orders" / "tree.yaml"
 EXACT = {"processed": 800, "expected": 800, "mismatches": 0, "max_running": 2, "num_slots": 2}
@@ -42,6 +42,8 @@ def test_consumers_and_api_share_a_pool_and_a_run_that_is_not_exact_fails(tmp_pa
     report = report_of(tmp_path, run(tmp_path))
     assert report["api_requests"] > 50
     assert (report["api_errors"], report["restarts"]) == (0, 0)
+    url = f"sqlite:///{tmp_path}/orders.db"
+    assert OrdersJob(url).summary() == "nothing left to do: all 800 messages were handled before"
 
     with sqlite3.connect(tmp_path / "orders.db") as database:
         database.execute("UPDATE customers SET cents = cents + 1 WHERE name = 'c7'")

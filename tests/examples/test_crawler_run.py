@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from threading import Event
 
 import pytest
 
@@ -18,6 +19,8 @@ from crawler.job import NotExact, Result, result_of, too_fast
 from crawler.site import BROKEN, PAGES, Visit
 from resprout import Shutdown, TaskSupervisor, process
 from resprout.throttle import Rate
+
+from .stopping import stopped
 
 TREE = Path(__file__).resolve().parents[2] / "examples" / "crawler" / "tree.yaml"
 WATCHDOG = 60.0
@@ -46,6 +49,16 @@ def test_no_host_is_asked_for_more_at_once_or_faster_than_it_bears_though_the_lo
     assert f"pages/{BROKEN}: Shutdown(detail='status 500')" in done.stderr
 
 
+def test_a_crawl_that_is_stopped_says_how_far_it_came_and_is_no_failed_proof(tmp_path: Path) -> None:
+    report, output = stopped(TREE, tmp_path)
+    assert report["finished"] is False
+    assert sum(host["pages"] for host in report["hosts"]) < 2 * (PAGES - 1)
+    assert "job_error" not in report
+    assert "Traceback" not in output
+    north = report["hosts"][0]["pages"]
+    assert f"north: {north} of {PAGES - 1} pages, each once, by " in output
+
+
 def test_what_fails_or_crashes_is_tried_again_and_what_goes_on_failing_is_given_up(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -68,11 +81,13 @@ def test_what_fails_or_crashes_is_tried_again_and_what_goes_on_failing_is_given_
     monkeypatch.setattr(frontier, "fetch", fetch)
     monkeypatch.setattr(frontier, "url_of", lambda host, number: "begin")
     monkeypatch.setattr(frontier, "PAUSE", 0.0)
+    monkeypatch.setattr(frontier, "finished", Event())
     supervisor = TaskSupervisor.start_link(frontier.FETCHES)
     crawl = frontier.Frontier.start({"begin_at": "north"})
     ref = process.monitor(crawl)
     down = process.receive(lambda message: getattr(message, "ref", None) is ref, timeout=WATCHDOG)
     assert down.reason == "normal"
+    assert frontier.finished.is_set()
     assert asked == {"begin": 1, "refuses at first": 2, "crashes at first": 2, "dead": 3}
     TaskSupervisor.stop(supervisor)
 
@@ -122,9 +137,15 @@ def test_a_good_log_is_proof_enough() -> None:
 def test_each_promise_is_checked(more: list[Visit], reason: str) -> None:
     with pytest.raises(NotExact, match=reason):
         result_of("north", good_visits() + more).check()
+    with pytest.raises(NotExact, match=reason):
+        result_of("north", good_visits() + more).check(finished=False)
 
 
 def test_a_page_that_nobody_fetched_is_told() -> None:
     result: Result = result_of("north", good_visits()[1:])
     with pytest.raises(NotExact, match="1 pages were never fetched"):
         result.check()
+
+
+def test_of_a_crawl_that_was_stopped_pages_may_be_left() -> None:
+    result_of("north", good_visits()[1:]).check(finished=False)

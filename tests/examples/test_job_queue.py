@@ -10,7 +10,8 @@ import pytest
 
 from job_queue.executor import DIED, execute
 from job_queue.job import Cancel, Discard, Job, Snooze, Unique, Worker
-from job_queue.proof import is_right
+from job_queue.mails import Unsubscribed
+from job_queue.proof import Proof, is_right
 from job_queue.table import LOST, Table
 
 from ..waiting import WATCHDOG
@@ -273,3 +274,42 @@ def test_a_job_is_right_when_it_ended_as_it_should_and_each_attempt_is_accounted
     good = {"id": 1, "worker": "Newsletter", "args": {}, "state": "completed", "attempt": 1}
     job = Job(**{**good, "max_attempts": 20, "errors": (), **change})
     assert is_right(job) is right
+
+
+def mails(table: Table, numbers: range) -> list[Job]:
+    return [table.insert(Unsubscribed, {"number": number, "seconds": 0.0}) for number in numbers]
+
+
+def test_jobs_of_earlier_runs_are_among_those_that_there_should_be(database: str, table: Table) -> None:
+    mails(table, range(20, 50))
+    proof = Proof(database, twenties=1)
+    assert (proof.progress().done, proof.progress().total) == (0, 30)
+    assert "0 of 30 jobs have ended, each is there once" in proof.summary()
+
+
+def test_what_was_not_done_yet_is_told(database: str, table: Table) -> None:
+    proof = Proof(database, twenties=1)
+    mails(table, range(5))
+    for job in table.fetch(2, "here"):
+        table.begin(job)
+        table.give_up(job, Cancel("unsubscribed"))
+    assert "2 of 20 jobs have ended, each is there once: 3 available, 2 cancelled" in proof.summary()
+    assert (proof.report()["wrong"], proof.report()["ended_before"]) == ([], 0)
+
+
+def test_a_run_that_has_found_nothing_left_to_do_says_so(database: str, table: Table) -> None:
+    mails(table, range(20))
+    for job in table.fetch(20, "here"):
+        table.give_up(job, Cancel("unsubscribed"))
+    for twenties in (0, 1):
+        assert Proof(database, twenties).summary() == "nothing left to do: all 20 jobs had ended before"
+    assert "20 of 40 jobs have ended" in Proof(database, twenties=2).summary()
+
+
+def test_a_run_without_jobs_says_so(database: str) -> None:
+    assert Proof(database, twenties=0).summary() == "nothing to do: there are no jobs"
+
+
+def test_a_negative_number_of_jobs_is_refused(database: str) -> None:
+    with pytest.raises(ValueError, match="expected twenties to be 0 or more, got: -3"):
+        Proof(database, twenties=-3)

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from .stopping import stopped
+
 TREE = Path(__file__).resolve().parents[2] / "examples" / "user_sync" / "tree.yaml"
 
 
@@ -50,6 +52,14 @@ def test_it_tells_its_story_a_line_each_time_a_worker_crashes(tmp_path: Path) ->
 def test_with_the_level_debug_each_crash_is_reported_whole(tmp_path: Path) -> None:
     report, _, log = run(tmp_path, "--set", "count=300", "--set", "seed=4", "--log-level", "debug")
     assert log.count("user_sync.story.RemoteTrouble: cut off ") == report["given_up"] > 0
+
+
+def test_a_run_that_is_stopped_says_how_far_it_came_and_is_no_failed_proof(tmp_path: Path) -> None:
+    report, output = stopped(TREE, tmp_path)
+    assert report["finished"] is False
+    assert report["synced"] < report["asked"] == 2000
+    assert (report["wrong_counts"], report["overlaps"]) == (0, 0)
+    assert f"{report['synced']} of 2,000 syncs of 249 users: none more often than asked" in output
 
 
 @pytest.mark.slow

@@ -1,19 +1,34 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
+import attrs
 import pytest
 
-from resprout import GenServer, Pid, process, sys
-from resprout.stages import Ask, Events, From, Subscribe
+import user_sync
+from resprout import Application, GenServer, Pid, process, sys
+from resprout.stages import Ask, Events, From, Subscribe, demand
+from user_sync import backlog as backlog_module
+from user_sync import job, worker
 from user_sync.backlog import Again, Backlog, Done, PutBack
-from user_sync.job import SyncJob
+from user_sync.job import NotExact, SyncJob
 from user_sync.ledger import Ledger, Visit, overlaps
 from user_sync.requests import Request, make_requests
 
 from ..waiting import await_end, down_of
 
+TREE = Path(user_sync.__file__).parents[1] / "tree.yaml"
 WATCHDOG = 30.0
+
+
+@pytest.fixture(autouse=True)
+def ours(monkeypatch: pytest.MonkeyPatch) -> Ledger:
+    """A ledger of the test's own, as that of a run begins."""
+    ours = Ledger()
+    for module in (backlog_module, job, worker):
+        monkeypatch.setattr(module, "ledger", ours)
+    return ours
 
 
 def test_the_same_seed_asks_for_the_same() -> None:
@@ -61,6 +76,16 @@ def test_a_request_is_new_only_once() -> None:
     assert ledger.syncs() == {7: 1}
 
 
+@pytest.mark.parametrize("count", [0, 1])
+def test_with_nothing_to_do_or_hardly_anything_the_tree_ends_in_peace(count: int, ours: Ledger) -> None:
+    application = Application.load(TREE, {"count": str(count)})
+    application.start()
+    assert application.wait(WATCHDOG) == "shutdown"
+    assert ours.is_finished()
+    assert ours.done() == count
+    assert ("nothing to do" in application.job.summary()) is (count == 0)
+
+
 # The backlog, with this thread as its worker
 
 
@@ -88,6 +113,7 @@ class Worker:
 @pytest.fixture
 def backlog() -> Iterator[Pid]:
     pid = Backlog.start({"seed": 1, "count": 3})
+    demand(pid, "forward")
     yield pid
     if pid.alive:
         await_end(pid)
@@ -157,9 +183,43 @@ def test_an_answer_that_came_too_late_is_not_counted(backlog: Pid) -> None:
 
 
 def test_the_job_compares_what_was_asked_with_what_was_done() -> None:
-    job = SyncJob("1", "50")
-    assert job.progress().total == 50
-    report = job.report()
+    syncs = SyncJob(1, 50)
+    assert syncs.progress().total == 50
+    report = syncs.report()
     assert report["asked"] == 50
     assert report["overlaps"] == 0
-    assert "of 50 syncs" in job.summary()
+    assert "of 50 syncs" in syncs.summary()
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "reason"),
+    [
+        ("wrong_counts", 3, "3 users were not synced as often as they were asked for"),
+        ("overlaps", 1, "1 times two workers were at work on the same user at once"),
+    ],
+)
+def test_each_promise_is_checked(field: str, value: int, reason: str) -> None:
+    good = SyncJob(1, 50).result()
+    good.check()
+    with pytest.raises(NotExact, match=reason):
+        attrs.evolve(good, **{field: value}).check()
+
+
+@pytest.mark.parametrize(
+    ("asked", "finished", "wrong"),
+    [([1], True, 2), ([1], False, 1), ([2, 2, 3], False, 0), ([2, 2, 3], True, 2)],
+)
+def test_what_is_not_done_yet_is_wrong_only_when_the_backlog_says_that_all_is(
+    monkeypatch: pytest.MonkeyPatch, ours: Ledger, asked: list[int], finished: bool, wrong: int
+) -> None:
+    ours.carry_out(Request(0, 2, 0.0, None))
+    if finished:
+        ours.finish()
+    requests = [Request(number, user, 0.0, None) for number, user in enumerate(asked)]
+    monkeypatch.setattr(job, "make_requests", lambda seed, count: requests)
+    assert SyncJob(1, 1).result().wrong_counts == wrong
+
+
+def test_a_negative_count_is_refused() -> None:
+    with pytest.raises(ValueError, match="expected count to be 0 or more, got: -5"):
+        SyncJob(1, -5)

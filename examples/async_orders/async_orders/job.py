@@ -98,6 +98,8 @@ class OrdersJob:
     def summary(self) -> str:
         """The result for people."""
         result = self.result()
+        if self._before == result.processed == result.expected:
+            return f"nothing left to do: all {result.expected:,} messages were handled before"
         lines = [
             f"{result.processed:,} of {result.expected:,} messages handled: all totals are as the topic says",
         ]

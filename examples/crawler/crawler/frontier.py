@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from threading import Event
 
 import attrs
 import httpx
@@ -21,6 +22,9 @@ FETCHES = "fetches"
 MAX_ATTEMPTS = 3
 PAUSE = 0.1
 """Seconds before the second attempt; before each further one twice as many."""
+
+finished = Event()
+"""Is set when nothing was left; a crawl that is stopped before that never sets it."""
 
 logger = logging.getLogger(__name__)
 
@@ -57,6 +61,8 @@ class Frontier(GenServer):
     up its own pages only.
     """
 
+    trap_exit = True  # so `terminate` is called, too, when the tree is told to stop
+
     async def init(self, arg: dict[str, str]) -> Ok:
         """Begins at the first page of a host."""
         crawl = Crawl(self.own(httpx.AsyncClient()))
@@ -75,6 +81,13 @@ class Frontier(GenServer):
             case Attempt():
                 await self._start(message, crawl)
         return NoReply(crawl) if crawl.left else Stop("normal", crawl)
+
+    async def terminate(self, reason: object, crawl: Crawl) -> None:
+        """Notes that it came to its end, or ends its tasks, if it is stopped: the client goes with it."""
+        if reason == "normal":
+            finished.set()
+        for task in await TaskSupervisor.achildren(FETCHES):
+            process.exit(task, "shutdown")
 
     async def _want(self, urls: Iterable[str], crawl: Crawl) -> None:
         for url in urls:

@@ -12,6 +12,7 @@ from resprout import AlreadyStarted, DynamicSupervisor, throttle
 SUPERVISOR = "hosts"
 NUM_SLOTS = 2
 RATE = throttle.Rate(per_second=25, burst=5)
+"""Five at once to begin with, then 25 a second: so up to 30 within a second, once."""
 
 
 async def lock_of(url: str) -> str:

@@ -10,9 +10,12 @@ import attrs
 from resprout.observer import Progress
 from resprout.throttle import Rate
 
-from . import site
+from . import frontier, site
 from .hosts import NUM_SLOTS, RATE
 from .site import Visit
+
+TO_FETCH = site.PAGES - 1
+"""The pages of a host, but for the broken one."""
 
 
 class NotExact(Exception):
@@ -45,14 +48,18 @@ class Result:
     most_in_a_second: int
     too_fast: int
 
-    def check(self) -> None:
+    def check(self, *, finished: bool = True) -> None:
         """Holds it against what must be so.
+
+        Args:
+            finished: Whether the crawl came to its end; one that was stopped may have pages left.
 
         Raises:
             NotExact: It is not.
         """
-        if self.missing or self.twice:
-            raise NotExact(f"{self.host}: {self.missing} pages were never fetched, {self.twice} twice")
+        missing = self.missing if finished else 0
+        if missing or self.twice:
+            raise NotExact(f"{self.host}: {missing} pages were never fetched, {self.twice} twice")
         if self.most_at_once > NUM_SLOTS:
             raise NotExact(f"{self.host} was asked for {self.most_at_once} pages at once")
         if self.too_fast:
@@ -65,7 +72,7 @@ class CrawlJob:
     def progress(self) -> Progress:
         """How many pages were fetched."""
         done = sum(visit.status == 200 for visits in site.log.values() for visit in list(visits))
-        return Progress(done, len(site.log) * (site.PAGES - 1), unit="pages")
+        return Progress(done, len(site.log) * TO_FETCH, unit="pages")
 
     def results(self) -> list[Result]:
         """What each host saw."""
@@ -79,13 +86,14 @@ class CrawlJob:
         """
         results = self.results()
         for result in results:
-            result.check()
-        return {"hosts": [attrs.asdict(result) for result in results]}
+            result.check(finished=frontier.finished.is_set())
+        return {"finished": frontier.finished.is_set(), "hosts": [attrs.asdict(result) for result in results]}
 
     def summary(self) -> str:
         """The results for people."""
+        so_far = "" if frontier.finished.is_set() else f" of {TO_FETCH}"
         return "\n".join(
-            f"{result.host}: {result.pages} pages, each once, by {result.requests} requests; at most "
+            f"{result.host}: {result.pages}{so_far} pages, each once, by {result.requests} requests; at most "
             f"{result.most_at_once} at once and {result.most_in_a_second} in a second"
             for result in self.results()
         )

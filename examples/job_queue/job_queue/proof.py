@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 
 import attrs
 
@@ -30,7 +31,8 @@ class Result:
     """What came of a run.
 
     Args:
-        expected: How many jobs there should be in the end.
+        expected: How many jobs there should be in the end, those that earlier runs have left included.
+        ended_before: How many had ended before the run began.
         states: How many are in which state.
         wrong: Those that are there twice, ended as they should not, or have attempts that nobody can explain.
         attempts: All attempts at all jobs.
@@ -39,6 +41,7 @@ class Result:
     """
 
     expected: int
+    ended_before: int
     states: dict[str, int]
     wrong: list[str]
     attempts: int
@@ -52,17 +55,23 @@ class Proof:
     Args:
         database: The file.
         twenties: How many times twenty mails there are.
+
+    Raises:
+        ValueError: That is negative.
     """
 
     def __init__(self, database: str, twenties: int) -> None:
+        if twenties < 0:
+            raise ValueError(f"expected twenties to be 0 or more, got: {twenties}")
         self._table = Table(database)
         self._table.create()
-        self._expected = twenties * sum(KINDS.values())
+        self._asked = twenties * sum(KINDS.values())
+        self._ended_before = ended(self._table.counts())
 
     def progress(self) -> Progress:
         """How many jobs have ended."""
         counts = self._table.counts()
-        return Progress(sum(counts.get(state, 0) for state in FINAL), self._expected, unit="jobs")
+        return Progress(ended(counts), max(self._asked, sum(counts.values())), unit="jobs")
 
     def result(self) -> Result:
         """Looks at every job."""
@@ -70,7 +79,8 @@ class Proof:
         times = Counter((job.worker, job.args["number"]) for job in jobs)
         errors = Counter(error for job in jobs for error in job.errors)
         return Result(
-            expected=self._expected,
+            expected=max(self._asked, len(jobs)),
+            ended_before=self._ended_before,
             states=dict(Counter(job.state for job in jobs)),
             wrong=[
                 f"{job.worker} {job.args['number']}"
@@ -96,12 +106,21 @@ class Proof:
     def summary(self) -> str:
         """The result for people."""
         result = self.result()
+        if not result.expected:
+            return "nothing to do: there are no jobs"
+        if result.ended_before == result.expected:
+            return f"nothing left to do: all {result.expected} jobs had ended before"
         states = ", ".join(f"{number} {state}" for state, number in sorted(result.states.items()))
         return (
-            f"{sum(result.states.values())} of {result.expected} jobs, each of them once: {states}\n"
+            f"{ended(result.states)} of {result.expected} jobs have ended, each is there once: {states}\n"
             f"{result.attempts} attempts, {result.died} processes died in one, "
             f"{result.lost} were rescued from a lost node"
         )
+
+
+def ended(states: Mapping[str, int]) -> int:
+    """How many jobs are in a state that they stay in."""
+    return sum(states.get(state, 0) for state in FINAL)
 
 
 def is_right(job: Job) -> bool:

@@ -7,7 +7,7 @@ from collections import deque
 import attrs
 
 from resprout import NoReply, Ok, Stop, process
-from resprout.stages import Cancellation, From, Producer
+from resprout.stages import Cancellation, From, Producer, demand
 
 from .ledger import ledger
 from .lending import Lending
@@ -61,16 +61,17 @@ class Backlog(Producer):
 
     It never waits for anything, so it runs on the thread of whoever sends to it. What a worker held when it
     died goes back on the queue at once. Should the backlog itself crash, the next one finds in the ledger
-    what is left.
+    what is left. It only gathers demand until it is opened: with little to do it would end before the last
+    worker has come.
     """
 
     blocking = False
 
-    def init(self, arg: dict[str, object]) -> Ok:
-        requests = make_requests(int(str(arg["seed"])), int(str(arg["count"])))
+    def init(self, arg: dict[str, int]) -> Ok:
+        requests = make_requests(**arg)
         left = deque(request for request in requests if not ledger.is_done(request))
         desk = Desk(len(left), left)
-        return Ok(desk, dispatcher=Lending(desk.lent))
+        return Ok(desk, dispatcher=Lending(desk.lent), demand="accumulate")
 
     def handle_demand(self, demand: int, desk: Desk) -> NoReply | Stop:
         desk.demand += demand
@@ -102,7 +103,13 @@ class Backlog(Producer):
 
     def _hand_out(self, desk: Desk) -> NoReply | Stop:
         if not desk.left:
+            ledger.finish()
             return Stop("normal", desk)
         ready = [desk.queue.popleft() for _ in range(min(desk.demand, len(desk.queue)))]
         desk.demand -= len(ready)
         return NoReply(desk, events=ready)
+
+
+def open_backlog() -> None:
+    """Has the backlog hand out requests, now that all its workers have subscribed."""
+    demand("backlog", "forward")

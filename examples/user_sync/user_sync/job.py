@@ -12,6 +12,10 @@ from .ledger import ledger, overlaps
 from .requests import make_requests
 
 
+class NotExact(Exception):
+    """The proof has failed; so the run fails."""
+
+
 @attrs.frozen
 class Result:
     """What came of a run.
@@ -20,7 +24,8 @@ class Result:
         asked: Requests.
         synced: Requests that were carried out.
         users: How many users were asked for.
-        wrong_counts: Users that were not synced as often as they were asked for.
+        finished: Whether nothing was left to do; not so when the run was stopped before.
+        wrong_counts: Users that were synced more often than asked, or, if it is finished, less often.
         overlaps: Pairs of syncs of the same user that were at the same time.
         attempts: Visits to users, those that crashed included.
         put_back: Requests that met a taken user, and came up again a second later.
@@ -30,11 +35,23 @@ class Result:
     asked: int
     synced: int
     users: int
+    finished: bool
     wrong_counts: int
     overlaps: int
     attempts: int
     put_back: int
     given_up: int
+
+    def check(self) -> None:
+        """Holds it against what must be so.
+
+        Raises:
+            NotExact: It is not.
+        """
+        if self.wrong_counts:
+            raise NotExact(f"{self.wrong_counts} users were not synced as often as they were asked for")
+        if self.overlaps:
+            raise NotExact(f"{self.overlaps} times two workers were at work on the same user at once")
 
 
 class SyncJob:
@@ -45,8 +62,8 @@ class SyncJob:
         count: How many there are.
     """
 
-    def __init__(self, seed: object, count: object) -> None:
-        self._asked = Counter(request.user for request in make_requests(int(str(seed)), int(str(count))))
+    def __init__(self, seed: int, count: int) -> None:
+        self._asked = Counter(request.user for request in make_requests(seed, count))
 
     def progress(self) -> Progress:
         """How many requests were carried out."""
@@ -54,12 +71,15 @@ class SyncJob:
 
     def result(self) -> Result:
         """Counts, and looks at each pair of visits to a user."""
+        finished = ledger.is_finished()  # before the rest is read
         visits, synced = ledger.visits(), ledger.syncs()
+        too_many, too_few = synced - self._asked, self._asked - synced
         return Result(
             asked=sum(self._asked.values()),
             synced=sum(synced.values()),
             users=len(self._asked),
-            wrong_counts=sum(1 for user in {*self._asked, *synced} if self._asked[user] != synced[user]),
+            finished=finished,
+            wrong_counts=len(too_many) + (len(too_few) if finished else 0),
             overlaps=len(overlaps(visits)),
             attempts=len(visits),
             put_back=ledger.times_put_back(),
@@ -67,20 +87,24 @@ class SyncJob:
         )
 
     def report(self) -> dict[str, object]:
-        """The result as `--report` writes it."""
-        return attrs.asdict(self.result())
+        """The result as `--report` writes it.
+
+        Raises:
+            NotExact: It is not as it must be.
+        """
+        result = self.result()
+        result.check()
+        return attrs.asdict(result)
 
     def summary(self) -> str:
         """The result for people."""
         result = self.result()
-        counts = (
-            "each as often as asked"
-            if not result.wrong_counts
-            else f"{result.wrong_counts} not as often as asked"
-        )
-        pairs = "never two at once" if not result.overlaps else f"{result.overlaps} times two at once"
+        if not result.asked:
+            return "nothing to do: no user was asked for"
+        counts = "each as often as asked" if result.finished else "none more often than asked"
+        syncs = f"{result.synced:,} of {result.asked:,} syncs of {result.users} users"
         return (
-            f"{result.synced:,} of {result.asked:,} syncs of {result.users} users: {counts}, {pairs}\n"
+            f"{syncs}: {counts}, never two at once\n"
             f"{result.put_back:,} requests met a taken user and came up again, "
             f"{result.given_up:,} workers died with one in hand"
         )

@@ -34,6 +34,7 @@ class Ledger:
         self._tried: dict[int, object] = {}
         self._put_back: list[None] = []
         self._given_up: list[None] = []
+        self._finished = False
 
     @contextmanager
     def visit(self, user: int) -> Iterator[None]:
@@ -64,6 +65,14 @@ class Ledger:
     def gave_up(self) -> None:
         """Notes that a worker died with a request in hand."""
         self._given_up.append(None)
+
+    def finish(self) -> None:
+        """Notes that nothing is left to do."""
+        self._finished = True
+
+    def is_finished(self) -> bool:
+        """Tells whether all was done; not so when the run was stopped before."""
+        return self._finished
 
     def times_put_back(self) -> int:
         """How often a request met a taken user."""

@@ -30,7 +30,13 @@ class Request:
 
 
 def make_requests(seed: int, count: int) -> list[Request]:
-    """Makes the queue: a few users are asked for often, most of them now and then."""
+    """Makes the queue: a few users are asked for often, most of them now and then.
+
+    Raises:
+        ValueError: The count is negative.
+    """
+    if count < 0:
+        raise ValueError(f"expected count to be 0 or more, got: {count}")
     chance = random.Random(seed)
     weights = [1.0 / (rank + 40) for rank in range(USERS)]
     users = chance.choices(range(USERS), weights, k=count)
