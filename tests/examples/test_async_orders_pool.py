@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -140,3 +141,13 @@ def test_another_loop_is_refused_and_so_is_a_pool_that_is_closed(tmp_path: Path)
 def test_a_url_of_another_database_is_refused() -> None:
     with pytest.raises(ValueError, match=r"expected sqlite:///PATH or postgresql://..., got: 'mysql://x'"):
         asyncio.run(store.open_pool("mysql://x", 1))
+
+
+def test_a_folder_or_a_driver_that_is_missing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "asyncpg", None)  # as if it was not installed
+    for url, reason in (
+        ("sqlite:///no/such/folder/orders.db", "expected a database in a folder that is there"),
+        ("postgresql://user@localhost/orders", "asyncpg is not there: pip install"),
+    ):
+        with pytest.raises(ValueError, match=reason):
+            asyncio.run(store.open_pool(url, 1))

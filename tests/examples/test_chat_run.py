@@ -89,6 +89,19 @@ def test_a_name_is_taken_once_in_a_room_and_free_again_when_who_had_it_has_gone(
     house.enter("garden", "ann")
 
 
+@pytest.mark.parametrize("line", [b"garden\r\n", b"\r\n", b"the garden ann\r\n", b"garden \xff\r\n"])
+def test_who_does_not_say_a_room_and_a_name_is_told_to(
+    house: House, line: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = LineClient(house.port)
+    house.clients.append(client)
+    client.socket.sendall(line)
+    assert client.hear() == "* say a room and a name first, a word each: garden ann\r\n"
+    assert client.hear() == ""
+    house.enter("garden", "ann")
+    assert caplog.records == []
+
+
 def hangs_up(client: LineClient) -> None:
     client.close()
 

@@ -164,6 +164,18 @@ def test_readers_go_on_while_somebody_writes(engine: Engine) -> None:
     assert store.handled(engine) == 9
 
 
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("sqlite:///no/such/folder/orders.db", "expected a database in a folder that is there"),
+        ("postgresql+pg8000://user@localhost/orders", "pg8000 is not there: pip install"),
+    ],
+)
+def test_what_is_missing_is_told(url: str, reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        store.connect(url, size=10)
+
+
 @pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:"])
 def test_a_database_in_memory_is_refused(url: str) -> None:
     with pytest.raises(ValueError, match="expected a database that connections can share"):

@@ -8,6 +8,7 @@ consumer's last transaction ends beside its successor.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -25,13 +26,17 @@ async def open_pool(url: str, size: int) -> Any:
     """A pool of so many connections, asyncpg's for a URL of PostgreSQL's; makes the tables that are missing.
 
     Raises:
-        ValueError: The URL is of neither.
+        ValueError: The URL is of neither, or asyncpg or the folder of the file is not there.
     """
     if url.startswith("sqlite:///"):
+        if not Path(url.removeprefix("sqlite:///")).parent.is_dir():
+            raise ValueError(f"expected a database in a folder that is there, got: {url}")
         pool: Any = await sqlite_pool.create_pool(url.removeprefix("sqlite:///"), size)
     elif url.startswith(("postgresql://", "postgres://")):
-        import asyncpg
-
+        try:
+            import asyncpg
+        except ImportError:
+            raise ValueError("asyncpg is not there: pip install -e '.[postgres]'") from None
         pool = await asyncpg.create_pool(url, min_size=size, max_size=size)
     else:
         raise ValueError(f"expected sqlite:///PATH or postgresql://..., got: {url!r}")

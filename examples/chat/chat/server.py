@@ -38,7 +38,11 @@ async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
     (the socket, the name, the place in the room) goes with them.
     """
     process.own(writer)  # closed when this process ends, however it ends
-    room, name = (await reader.readline()).decode().split()
+    try:
+        room, name = (await reader.readline()).decode().split()
+    except ValueError:
+        writer.write(b"* say a room and a name first, a word each: garden ann\r\n")
+        return
     try:
         await Person.astart_link(Seat(room, name, writer), name=Via(NAMES, (room, name)))
     except AlreadyStarted:

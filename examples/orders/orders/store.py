@@ -12,11 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
+from importlib.util import find_spec
+from pathlib import Path
 from sqlite3 import Connection as SQLiteConnection
 from typing import Any
 
 import attrs
 from sqlalchemy import (
+    URL,
     BigInteger,
     Column,
     Connection,
@@ -87,10 +90,10 @@ def connect(url: str, size: int, timeout: float = 30.0, pool: str = "sqlalchemy"
         pool: Whose pool it is: "sqlalchemy", or "psycopg" for the one of psycopg itself.
 
     Raises:
-        ValueError: The URL names SQLite in memory, which connections cannot share, or the pool is neither.
+        ValueError: The URL names SQLite in memory, which connections cannot share, its folder or the
+            driver is not there, or the pool is neither.
     """
-    if make_url(url).get_backend_name() == "sqlite" and make_url(url).database in (None, "", ":memory:"):
-        raise ValueError(f"expected a database that connections can share (sqlite:///orders.db), got: {url}")
+    _check(make_url(url))
     if pool == "sqlalchemy":
         engine = create_engine(url, poolclass=QueuePool, pool_size=size, max_overflow=0, pool_timeout=timeout)
     elif pool == "psycopg":
@@ -106,6 +109,16 @@ def connect(url: str, size: int, timeout: float = 30.0, pool: str = "sqlalchemy"
         engine.dispose()
         raise
     return engine
+
+
+def _check(url: URL) -> None:
+    if url.get_backend_name() != "sqlite":
+        if find_spec(driver := url.get_driver_name()) is None:
+            raise ValueError(f"{driver} is not there: pip install -e '.[postgres]' has psycopg")
+    elif url.database in (None, "", ":memory:"):
+        raise ValueError(f"expected a database that connections can share (sqlite:///orders.db), got: {url}")
+    elif not Path(url.database).parent.is_dir():
+        raise ValueError(f"expected a database in a folder that is there, got: {url}")
 
 
 def open_all(engine: Engine, size: int) -> None:
