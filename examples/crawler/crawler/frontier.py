@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from contextlib import suppress
 from threading import Event
 
 import attrs
 import httpx
 
-from resprout import Down, GenServer, NoReply, Ok, Ref, Stop, TaskSupervisor, process
+from resprout import Down, GenServer, NoProcess, NoReply, Ok, Ref, Stop, TaskSupervisor, process
 
 from .fetch import fetch
 from .site import url_of
@@ -86,8 +87,9 @@ class Frontier(GenServer):
         """Notes that it came to its end, or ends its tasks, if it is stopped: the client goes with it."""
         if reason == "normal":
             finished.set()
-        for task in await TaskSupervisor.achildren(FETCHES):
-            process.exit(task, "shutdown")
+        with suppress(NoProcess):  # then they have ended with their supervisor
+            for task in await TaskSupervisor.achildren(FETCHES):
+                process.exit(task, "shutdown")
 
     async def _want(self, urls: Iterable[str], crawl: Crawl) -> None:
         for url in urls:
