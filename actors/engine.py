@@ -51,6 +51,7 @@ from .tasks.task_stream import AsyncResults, make_astream
 from .vocabulary.child_spec import split_fields, without_arguments
 from .vocabulary.messages import NoReplyWithEvents, Notice, OkWithOptions, ReplyWithEvents
 from .vocabulary.pykka_types import constructed_by
+from .vocabulary.reasons import in_words
 
 __all__ = [
     "FORK_ADVICE",
@@ -96,6 +97,7 @@ __all__ = [
     "has_room",
     "hidden_task",
     "in_step_of",
+    "in_words",
     "increase",
     "kernel",
     "local",

@@ -10,7 +10,7 @@ import attrs
 
 from .job import Progress
 from .report import Outcome
-from .snapshot import Child, Lock, Snapshot, Stopping, walk
+from .snapshot import Child, Lock, Snapshot, Starting, Stopping, walk
 
 __all__ = [
     "Row",
@@ -22,8 +22,10 @@ __all__ = [
     "progress_text",
     "restarts_text",
     "rows",
+    "start_text",
     "stopping_text",
     "summary_rows",
+    "troubles",
 ]
 
 # From this many on, the replicas of a child share a row: a tree should fit the terminal.
@@ -34,6 +36,11 @@ NAMED = 5
 
 # Seconds from which on a stop is a slow one.
 PATIENCE = 0.5
+
+# Seconds from which on the start of a child is.
+PATIENCE_AT_START = 3.0
+
+_RUN = "did you mean run: instead of start:?"
 
 
 @attrs.frozen
@@ -155,10 +162,14 @@ def _row(label: str, children: Sequence[Child], depth: int) -> Row:
     return Row(
         depth,
         label,
-        children[0].kind,
+        _kind(children[0]),
         tuple((state.replace("_", " "), count) for state, count in counts if count),
         sum(child.restarts for child in children),
     )
+
+
+def _kind(child: Child) -> str:
+    return child.kind if child.address is None else f"{child.kind} at {child.address}"
 
 
 _STATES = ("running", "restarting", "backing_off", "down")
@@ -195,20 +206,42 @@ def lock_text(lock: Lock) -> str:
 def plain_line(snapshot: Snapshot) -> str:
     """The whole run in one line, for where there is no terminal; it names only what does not run."""
     stopping = stopping_text(snapshot.stopping)
+    trouble = troubles(snapshot)
     if not snapshot.children:
-        return stopping or "starting"
+        return "; ".join(part for part in (stopping, *trouble) if part) or "starting"
     parts = [] if snapshot.progress is None else [progress_text(snapshot.progress)]
     parts += [lock_text(lock) for lock in snapshot.locks]
     leaves = [child for child in walk(snapshot.children) if child.kind != "supervisor"]
     running = sum(child.state == "running" for child in leaves)
     parts.append(f"{running} of {len(leaves)} children running")
     parts.append(restarts_text(snapshot.restarts))
+    addresses = [f"{child.label} at {child.address}" for child in leaves if child.address is not None]
+    if addresses:
+        parts.append(f"listening: {_named(addresses)}")
     if stopping:
         return "; ".join([*parts, stopping])
+    parts += trouble
     away = [child.label for child in leaves if child.state in ("restarting", "backing_off")]
     if away:
         parts.append(f"restarting: {_named(away)}")
     return "; ".join(parts)
+
+
+def troubles(snapshot: Snapshot) -> list[str]:
+    """What looks as if it were not meant so: a start that takes long, and one that started nothing."""
+    slow = [start for start in snapshot.starting if start.seconds >= PATIENCE_AT_START]
+    told = []
+    if slow and not stopping_text(snapshot.stopping):
+        told.append(f"still waits for {_named([start_text(start) for start in slow])}")
+    empty = [child.label for child in walk(snapshot.children) if child.by_mistake]
+    if empty:
+        told.append(f"without a process, as what starts it returned None: {_named(empty)} ({_RUN})")
+    return told
+
+
+def start_text(starting: Starting) -> str:
+    """What is waited for, and what was probably meant if it is a function that does not return."""
+    return f"the start of {starting.label}" + (f" ({_RUN})" if starting.function else "")
 
 
 def stopping_text(stopping: Stopping | None) -> str:
@@ -238,6 +271,8 @@ def summary_rows(outcome: Outcome) -> list[tuple[str, str]]:
         ("time", clock(outcome.seconds)),
         ("restarts", f"{outcome.restarts:,}"),
     ]
+    if outcome.addresses:
+        table.append(("listened", ", ".join(f"{name} at {at}" for name, at in outcome.addresses.items())))
     chaos = outcome.chaos
     if chaos is not None:
         table.append(("taken down", f"{len(outcome.crashes)} of {chaos.wanted}, seed {chaos.seed}"))

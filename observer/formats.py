@@ -11,6 +11,7 @@ from collections.abc import Callable
 from datetime import datetime, timezone
 
 from ..actors import Crash, CrashReport
+from ..actors.engine import in_words
 
 __all__ = ["JsonFormat", "TextFormat", "folded", "in_one_line", "is_crash"]
 
@@ -35,7 +36,7 @@ def in_one_line(record: logging.LogRecord) -> str:
         return printable(record.getMessage())
     if record.args and isinstance(record.args, tuple) and record.args[0] is not report:
         return printable(record.getMessage().splitlines()[0])  # of what it owned, which could not be closed
-    return f"{report.kind} {report.pid} ended: {printable(_why(report.reason))}"
+    return f"{report.kind} {report.pid} ended: {printable(in_words(report.reason))}"
 
 
 def printable(text: str) -> str:
@@ -127,7 +128,7 @@ def _crash(report: CrashReport) -> dict[str, object]:
         "process": str(report.pid),
         "name": None if report.name is None else str(report.name),
         "kind": report.kind,
-        "reason": _why(report.reason),
+        "reason": in_words(report.reason),
         "parents": [str(pid) for pid in report.parents],
         "callers": [str(pid) for pid in report.callers],
         "links": [str(pid) for pid in report.links],
@@ -138,12 +139,6 @@ def _crash(report: CrashReport) -> dict[str, object]:
         if error is None
         else "".join(traceback.format_exception(type(error), error, error.__traceback__)),
     }
-
-
-def _why(reason: object) -> str:
-    if isinstance(reason, Crash):
-        return f"{type(reason.exception).__name__}: {_text(reason.exception)}"
-    return repr(reason)
 
 
 def _text(value: object) -> str:

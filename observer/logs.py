@@ -23,6 +23,7 @@ from typing_extensions import override
 
 from ..actors import Crash, CrashReport
 from .formats import JsonFormat, TextFormat
+from .ports import PortReports
 from .saboteur import ChaosError
 from .streams import to_nobody_if_gone
 
@@ -228,6 +229,7 @@ def logging_to(
     chaos: bool = False,
     quiet: bool = False,
     alone: Callable[[IO[str]], IO[str]] | None = None,
+    held: Callable[[logging.Handler], PortReports] | None = None,
 ) -> Iterator[None]:
     """Has the records of everybody go to a handler, and to the log file, inside the `with`.
 
@@ -241,6 +243,7 @@ def logging_to(
         alone: Given where nothing else may write to the terminal. The console handlers of the root logger
             (as `basicConfig` makes them) then rest, and those of other loggers write to what this gives
             instead of their streams.
+        held: Gives what holds reports back from a handler for a while; the file has them.
     """
     options = LogOptions() if options is None else options
     with ExitStack() as stack:
@@ -249,11 +252,13 @@ def logging_to(
             _set_aside(root, handler, options, stack)
         redirected = [] if alone is None else _redirect(alone, stack)
         handler.addFilter(_NotShown(handler, redirected))
-        if chaos:
-            for each in (handler, *filter(is_console, root.handlers)):
-                held = WithoutChaos()
-                each.addFilter(held)
-                stack.callback(each.removeFilter, held)
+        holding: list[PortReports] = []
+        for each in (handler, *filter(is_console, root.handlers)):
+            if chaos:
+                _filter_in(stack, each, WithoutChaos())
+            if held is not None:
+                holding.append(held(each))
+                _filter_in(stack, each, holding[-1])
         if quiet and options.level is None:
             handler.setLevel(max(handler.level, logging.WARNING))
         _set_levels(options, stack)
@@ -264,7 +269,16 @@ def logging_to(
             root.addHandler(each)
             stack.callback(each.close)
             stack.callback(root.removeHandler, each)
-        yield
+        try:
+            yield
+        finally:
+            for last in holding:
+                last.release()
+
+
+def _filter_in(stack: ExitStack, handler: logging.Handler, wanted: logging.Filter) -> None:
+    handler.addFilter(wanted)
+    stack.callback(handler.removeFilter, wanted)
 
 
 def _set_aside(root: logging.Logger, handler: logging.Handler, options: LogOptions, stack: ExitStack) -> None:

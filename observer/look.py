@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -11,9 +12,10 @@ import attrs
 
 from .. import registry, supervision, throttle
 from ..actors import LockNotFound, NoProcess, Pid
+from .display import start_text
 from .job import Job, Progress
-from .snapshot import Child, ChildKind, Lock, Snapshot, Stopping, stem, waited_for
-from .tally import Tally
+from .snapshot import Child, ChildKind, Lock, Snapshot, Starting, Stopping, stem, waited_for
+from .tally import Tally, address_of
 
 __all__ = ["Lookout", "children_of"]
 
@@ -36,6 +38,7 @@ class Lookout:
         job: What tells the progress, if anything does.
         tally: What is counted in it.
         signals: Gives the names of those that told it to stop, the first one first.
+        starting: Gives the children whose start the tree waits for.
     """
 
     def __init__(
@@ -45,12 +48,15 @@ class Lookout:
         job: Job | None,
         tally: Tally,
         signals: Callable[[], list[str]] = list,
+        starting: Callable[[], list[supervision.StartingChild]] = list,
     ) -> None:
         self._name = name
         self._root = root
         self._job = job
         self._tally = tally
         self._signals = signals
+        self._starting = starting
+        self._seen_starting: dict[tuple[object, ...], float] = {}
         self._signalled: float | None = None
         self._began = monotonic()
 
@@ -67,7 +73,9 @@ class Lookout:
     def look(self) -> Snapshot:
         """Everything that is shown."""
         snapshot = self.glance()
-        return attrs.evolve(snapshot, locks=_locks(), stopping=self._stopping(snapshot.children))
+        starting = self._starts()
+        stopping = self._stopping(snapshot.children, starting)
+        return attrs.evolve(snapshot, locks=_locks(), stopping=stopping, starting=starting)
 
     def progress(self) -> Progress | None:
         """What the job says; None if there is none."""
@@ -80,7 +88,22 @@ class Lookout:
             self._job = None
             return None
 
-    def _stopping(self, children: tuple[Child, ...]) -> Stopping | None:
+    def _starts(self) -> tuple[Starting, ...]:
+        """What is being started, and since when, as far as was seen."""
+        now, seen = monotonic(), self._seen_starting
+        found = self._starting()
+        self._seen_starting = {child.path: seen.get(child.path, now) for child in found}
+        starts = [
+            Starting(
+                "/".join(map(str, child.path)),
+                now - self._seen_starting[child.path],
+                _is_plain_function(child.start),
+            )
+            for child in found
+        ]
+        return tuple(sorted(starts, key=lambda start: -start.seconds))
+
+    def _stopping(self, children: tuple[Child, ...], starting: tuple[Starting, ...]) -> Stopping | None:
         signals = self._signals()
         if signals and self._signalled is None:
             self._signalled = monotonic()
@@ -90,7 +113,7 @@ class Lookout:
         if self._tally.ending:
             whom = tuple(child.label for child in waited_for(children)) or ("its root",)
         else:
-            whom = ("its start",)
+            whom = tuple(start_text(start) for start in starting) or ("its start",)
         return Stopping(monotonic() - since, whom, signals[0] if signals else None)
 
     def _children(self) -> tuple[Child, ...]:
@@ -140,10 +163,19 @@ def children_of(
                 replicas,
                 dynamic=dynamic,
                 temporary=child.restart == "temporary",
+                address=None if gone else address_of(child.pid),
+                by_mistake=child.ignored and _is_plain_function(child.start),
                 place=there,
             )
         )
     return tuple(children)
+
+
+def _is_plain_function(start: object) -> bool:
+    """Whether a start is a function of a program's module: no method of a class, and none of the library."""
+    if not inspect.isfunction(start) or start.__module__.partition(".")[0] == "resprout":
+        return False
+    return "." not in start.__qualname__.rpartition("<locals>.")[2]
 
 
 def _told_apart(children: Sequence[supervision.TreeNode]) -> list[str]:

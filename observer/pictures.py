@@ -20,6 +20,7 @@ from .display import (
     rows,
     stopping_text,
     summary_rows,
+    troubles,
 )
 from .job import Progress
 from .report import Outcome
@@ -37,13 +38,13 @@ def picture(snapshot: Snapshot, height: int = 1000) -> RenderableType:
     """
     shown = rows(snapshot.children)
     stopping = stopping_text(snapshot.stopping)
-    left = height - 1 - bool(stopping) - (snapshot.progress is not None)
+    told = [text for text in (stopping, *troubles(snapshot)) if text]
+    left = height - 1 - len(told) - (snapshot.progress is not None)
     # The tree gets what it needs, if a third is left for the locks.
     locks, others = fitted_locks(snapshot.locks, max(left - len(shown), left // 3))
     high = len(locks) + bool(others)
     parts: list[RenderableType] = [_heading(snapshot)]
-    if stopping:
-        parts.append(Text(stopping, style="yellow", no_wrap=True, overflow="ellipsis"))
+    parts += [Text(text, style="yellow", no_wrap=True, overflow="ellipsis") for text in told]
     parts.append(_tree(fitted(shown, max(1, left - high))))
     if locks:
         parts.append(_locks(locks))

@@ -53,6 +53,7 @@ class Outcome:
         crashes: What chaos took down, in that order.
         chaos: None without `--chaos`.
         fields: The job's own.
+        addresses: Where each web application listened, by its name.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Outcome:
     crashes: tuple[CrashReport, ...] = ()
     chaos: Chaos | None = None
     fields: Mapping[str, object] = attrs.field(factory=dict)
+    addresses: Mapping[str, str] = attrs.field(factory=dict)
 
 
 def as_json(outcome: Outcome) -> dict[str, object]:
@@ -74,6 +76,7 @@ def as_json(outcome: Outcome) -> dict[str, object]:
         "restarts": outcome.restarts,
         "exit_status": outcome.exit_status,
         "reason": outcome.reason,
+        "addresses": dict(outcome.addresses),
         "chaos": None if outcome.chaos is None else attrs.asdict(outcome.chaos),
         "crashes": [attrs.asdict(crash) for crash in outcome.crashes],
     }

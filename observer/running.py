@@ -13,20 +13,24 @@ from time import monotonic
 
 import attrs
 
-from ..actors import CallTimeout, ConfigError, NoProcess, Pid, process
+from ..actors import CallTimeout, ConfigError, Crash, NoProcess, Pid, StartError, process
+from ..actors.engine import in_words
 from ..supervision import Application
 from . import report
 from .chaos import How, Rules
 from .checking import INVALID, CheckOptions, job_mistake
 from .display import restarts_text
+from .farewell import Farewell
 from .job import Job
 from .logs import LogOptions, logging_from_the_start, logging_to, unwritable_log
 from .look import Lookout
+from .ports import PortReports, port_obstacle
 from .report import Chaos, Outcome
 from .saboteur import Saboteur
 from .screen import Look, Screen, screen_for
+from .snapshot import Snapshot
 from .specs import temporary, unknown_names
-from .tally import Tally, signals_seen, signals_unwinding
+from .tally import Tally, signals_seen
 from .watch import Watch
 
 __all__ = ["RunOptions", "reason_of", "run_tree"]
@@ -111,12 +115,18 @@ class _Run:
         self._tally = Tally(lambda: application.root)
         seed = random.SystemRandom().randrange(2**32) if options.seed is None else options.seed
         self._chaos = Chaos(options.chaos, seed) if options.chaos else None
+        self._holding: list[PortReports] = []
+        self._farewell = Farewell(lambda: application.begun)
 
     def run(self) -> int:
         """Runs it and tells how it ended."""
-        began = monotonic()
+        with self._farewell.protected():
+            return self._run(monotonic())
+
+    def _run(self, began: float) -> int:
         obstacles = self._application.tree.obstacles()
         if obstacles:
+            self._application.tree.close()
             return self._not_started(obstacles, began)
         log = self._options.log
         logging_here = logging_to(
@@ -125,6 +135,7 @@ class _Run:
             chaos=self._chaos is not None,
             quiet=self._options.look == "quiet",
             alone=self._screen.alone,
+            held=self._held,
         )
         with logging_here:
             try:
@@ -132,36 +143,40 @@ class _Run:
             except Exception as error:
                 logger.exception("the job could not be made")
                 self._application.tree.close()
-                outcome = Outcome(
-                    self._application.name,
-                    monotonic() - began,
-                    0,
-                    FAILED,
-                    f"the job could not be made: {error}",
-                    chaos=self._chaos,
-                )
-                return self._tell(outcome, "")
+                reason = f"the job could not be made: {_first_line(Crash(error))}"
+                return self._tell(self._failed(reason, began), "")
             outcome = self._observe(job, began)
             outcome, words = _with_job(outcome, job, self._application.root is not None)
+        obstacle = port_obstacle(self._application)
+        if obstacle is not None:
+            return self._not_started([obstacle], began)
         return self._tell(outcome, words)
 
     def _not_started(self, obstacles: list[str], began: float) -> int:
-        """Tells what keeps the tree from starting, a line each, rather than have its children crash."""
+        """Tells what keeps the tree from starting, a line each, in place of what crashed of it or would."""
         for sentence in obstacles:
             print(f"resprout: {sentence}", file=sys.stderr)
-        self._application.tree.close()
-        name, reason = self._application.name, "; ".join(obstacles)
-        outcome = Outcome(name, monotonic() - began, 0, FAILED, reason, chaos=self._chaos)
-        return self._reported(outcome)
+        return self._reported(self._failed("; ".join(obstacles), began))
+
+    def _failed(self, reason: str, began: float) -> Outcome:
+        """The outcome of a run whose tree has not started."""
+        name, seconds = self._application.name, monotonic() - began
+        return Outcome(name, seconds, self._tally.restarts, FAILED, reason, chaos=self._chaos)
+
+    def _held(self, handler: logging.Handler) -> PortReports:
+        self._holding.append(PortReports(self._application, handler))
+        return self._holding[-1]
 
     def _observe(self, job: Job | None, began: float) -> Outcome:
         """Runs the tree with everything around it; no thread of the observer is left when this returns."""
+        application = self._application
         with ExitStack() as stack:
             seen = stack.enter_context(signals_seen())
-            stack.enter_context(signals_unwinding())
-            lookout = Lookout(self._application.name, lambda: self._application.root, job, self._tally, seen)
+            lookout = Lookout(
+                application.name, lambda: application.root, job, self._tally, seen, application.starting
+            )
             saboteur = self._saboteur(lookout)
-            watch = Watch(lookout.look, self._screen)
+            watch = Watch(lambda: self._look(lookout), self._screen)
             on_exit = None if saboteur is None else saboteur.has_died
             stack.enter_context(self._tally.attached(on_exit))
             stack.callback(watch.stop)
@@ -169,20 +184,27 @@ class _Run:
             if saboteur is not None:
                 stack.callback(saboteur.stop)
                 saboteur.start()
-            status = self._application.run()
+            status = application.run()
+            self._farewell.begin()
             signals = seen()
             if "SIGHUP" in signals:
                 # The shell of a closed terminal sends another one when it ends; the report is to be written.
                 signal.signal(signal.SIGHUP, signal.SIG_IGN)
         return Outcome(
-            self._application.name,
+            application.name,
             monotonic() - began,
             self._tally.restarts,
             status,
-            reason_of(status, signals, self._application, self._tally),
+            reason_of(status, signals, application, self._tally),
             () if saboteur is None else saboteur.crashes,
             self._chaos,
+            addresses=self._tally.addresses,
         )
+
+    def _look(self, lookout: Lookout) -> Snapshot:
+        for each in self._holding:
+            each.settle()
+        return lookout.look()
 
     def _saboteur(self, lookout: Lookout) -> Saboteur | None:
         if self._chaos is None:
@@ -235,21 +257,23 @@ def take_down(victim: object, how: How, error: Exception) -> bool:
 
 def reason_of(status: int, signals: list[str], application: Application, tally: Tally) -> str:
     """Why a run ended, in words."""
+    failed = application.start_error
+    if failed is not None:
+        why = failed.reason if type(failed) is StartError else Crash(failed)
+        return f"the tree did not start: {_first_line(why)}"
     if signals:
         again = " and at once by another" if len(signals) > 1 and status > 128 else ""
         return f"stopped by {signals[0]}{again}"
     if status == 0:
         return "finished"
-    if application.root is None:
-        return "the tree did not start"
     if tally.gave_up is not None:
         event = tally.gave_up
         return (
-            f"child {event.id!r} exceeded {restarts_text(event.max_restarts)} in {event.max_seconds:g} s, "
-            "and its supervisor gave up"
+            f"a supervisor gave up: more than {restarts_text(event.max_restarts)} among its children in "
+            f"{event.max_seconds:g} s, last of child {event.id!r}: {_first_line(event.reason)}"
         )
     try:
-        return f"the root ended with {application.wait(0.0)!r}"
+        return f"the root ended with {_first_line(application.wait(0.0))}"
     except CallTimeout:
         return "the root did not end"
 
@@ -263,7 +287,13 @@ def _with_job(outcome: Outcome, job: Job | None, started: bool) -> tuple[Outcome
         return outcome, ""
     try:
         return attrs.evolve(outcome, fields=job.report()), job.summary()
-    except Exception as error:
+    except (Exception, KeyboardInterrupt, SystemExit) as error:
+        # It may exit, or hang until somebody has interrupted it; the rest is told all the same.
         logger.exception("the job could not report")
-        failed = {"job_error": f"{type(error).__name__}: {error}"}
+        failed = {"job_error": in_words(Crash(error))}
         return attrs.evolve(outcome, fields=failed, exit_status=outcome.exit_status or FAILED), ""
+
+
+def _first_line(reason: object) -> str:
+    """A reason in words that fit a table: the whole of it has been logged."""
+    return in_words(reason).partition("\n")[0]

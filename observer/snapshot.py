@@ -11,7 +11,18 @@ import attrs
 
 from .job import Progress
 
-__all__ = ["Child", "ChildKind", "ChildState", "Lock", "Snapshot", "Stopping", "stem", "waited_for", "walk"]
+__all__ = [
+    "Child",
+    "ChildKind",
+    "ChildState",
+    "Lock",
+    "Snapshot",
+    "Starting",
+    "Stopping",
+    "stem",
+    "waited_for",
+    "walk",
+]
 
 ChildKind = Literal["supervisor", "lock", "registry", "api", "worker"]
 ChildState = Literal["running", "restarting", "backing_off", "down"]
@@ -33,6 +44,8 @@ class Child:
         replicas: How many children of its supervisor are in that group, itself included.
         dynamic: Whether the program has started it, under a dynamic supervisor.
         temporary: Whether nobody starts it again.
+        address: Where it listens, if it is a web application that serves: `host:port`.
+        by_mistake: Whether it has no process, as a plain function was its start and returned none.
         place: What stays the same when the path does not: those of dynamic children are numbered when several
             have the same id. By default the path.
     """
@@ -48,6 +61,8 @@ class Child:
     replicas: int = 1
     dynamic: bool = False
     temporary: bool = False
+    address: str | None = None
+    by_mistake: bool = False
     place: tuple[object, ...] = attrs.field(default=attrs.Factory(lambda self: self.path, takes_self=True))
 
     @property
@@ -87,6 +102,21 @@ class Stopping:
 
 
 @attrs.frozen
+class Starting:
+    """A child whose start the tree waits for.
+
+    Args:
+        label: Its path as people write it.
+        seconds: How long it was seen to start.
+        function: Whether its start is a plain function, which may be one that does the work itself.
+    """
+
+    label: str
+    seconds: float
+    function: bool = False
+
+
+@attrs.frozen
 class Snapshot:
     """Everything that is shown of a run.
 
@@ -98,6 +128,7 @@ class Snapshot:
         progress: The job's, if there is a job.
         restarts: How many there were since the run began, of children that are gone, too.
         stopping: What it waits for, if it stops.
+        starting: What it waits for before it has started, the longest first.
     """
 
     name: str
@@ -107,6 +138,7 @@ class Snapshot:
     progress: Progress | None = None
     restarts: int = 0
     stopping: Stopping | None = None
+    starting: tuple[Starting, ...] = ()
 
 
 def waited_for(children: tuple[Child, ...]) -> tuple[Child, ...]:

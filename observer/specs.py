@@ -20,7 +20,7 @@ class Census:
 
     Args:
         supervisors: The root included.
-        children: Everything that is no supervisor.
+        children: As many as are listed, each replica by itself; supervisors are children, the root is not.
     """
 
     supervisors: int
@@ -34,7 +34,7 @@ def census(specs: Sequence[ChildSpec]) -> Census:
     """Counts a tree by the specs of its root."""
     types = [spec.type for _, spec in walk_specs(specs)]
     supervisors = types.count("supervisor")
-    return Census(supervisors + 1, len(types) - supervisors)
+    return Census(supervisors + 1, len(types))
 
 
 def unknown_names(rules: Rules, specs: Sequence[ChildSpec]) -> list[str]:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import signal
 import socket
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from time import monotonic
 from typing import Any
 
 from ..actors import Pid, telemetry
-from ..supervision import STOP_SIGNALS, ChildRestarting, GaveUp, ShuttingDown
+from ..supervision import STOP_SIGNALS, ChildRestarting, ChildStarted, GaveUp, ShuttingDown
+from ..supervision.trees.asgi import AsgiServer
 
-__all__ = ["Tally", "signals_seen", "signals_unwinding"]
+__all__ = ["Tally", "address_of", "signals_seen"]
 
 _SUPERVISORS = ("resprout", "supervisor")
 _EXITED = ("resprout", "process", "exited")
@@ -30,12 +30,14 @@ class Tally:
     Attributes:
         restarts: How many there were.
         gave_up: The last supervisor that did.
+        addresses: Where each web application listens, or listened last, by its name.
         ending_since: When the root began to stop its children, by the monotonic clock; None if it has not.
     """
 
     def __init__(self, root: Callable[[], Pid | None]) -> None:
         self.restarts = 0
         self.gave_up: GaveUp | None = None
+        self.addresses: dict[str, str] = {}
         self.ending_since: float | None = None
         self._root = root
         self._on_exit: Callable[[Pid], None] | None = None
@@ -69,6 +71,10 @@ class Tally:
         happened = metadata.get("event")
         if isinstance(happened, ChildRestarting):
             self.restarts += 1
+        elif isinstance(happened, ChildStarted):
+            address = address_of(happened.pid)
+            if address is not None:
+                self.addresses[str(happened.pid.name)] = address
         elif isinstance(happened, GaveUp) and happened.scope == "supervisor":
             self.gave_up = happened
         elif isinstance(happened, ShuttingDown) and happened.supervisor is self._root():
@@ -79,6 +85,17 @@ class Tally:
     ) -> None:
         if self._on_exit is not None:
             self._on_exit(metadata["pid"])
+
+
+def address_of(pid: object) -> str | None:
+    """Where a process listens, if it is a web application that serves: `host:port`."""
+    if not isinstance(getattr(pid, "actor", None), AsgiServer):
+        return None
+    try:
+        host, port = AsgiServer.address(pid)
+    except ValueError:
+        return None  # It has ended meanwhile.
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 @contextmanager
@@ -114,24 +131,3 @@ def signals_seen() -> Iterator[Callable[[], list[str]]]:
             yield seen
         finally:
             signal.set_wakeup_fd(before)
-
-
-@contextmanager
-def signals_unwinding() -> Iterator[None]:
-    """Has the signals that would end the program at once raise SystemExit instead, so that what is open is
-    closed; main thread only. Who installs other handlers inside the `with` is not disturbed.
-    """
-
-    def unwind(number: int, frame: object) -> None:
-        raise SystemExit(128 + number)
-
-    here = threading.current_thread() is threading.main_thread()
-    deadly = [number for number in STOP_SIGNALS if here and signal.getsignal(number) is signal.SIG_DFL]
-    for number in deadly:
-        signal.signal(number, unwind)
-    try:
-        yield
-    finally:
-        for number in deadly:
-            if signal.getsignal(number) is unwind:  # Somebody may ignore it from now on.
-                signal.signal(number, signal.SIG_DFL)

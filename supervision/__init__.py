@@ -29,7 +29,7 @@ from .supervisors.options import DynamicSpec, SupervisorSpec
 from .supervisors.partition_supervisor import PartitionSupervisor
 from .supervisors.quiescence import NotQuiet, quiesce
 from .supervisors.readiness import NotReady, ready
-from .supervisors.snapshot import TreeNode, tree
+from .supervisors.snapshot import StartingChild, TreeNode, tree
 from .supervisors.supervisor import Supervisor
 from .supervisors.task_group import TaskGroup, task_group
 from .supervisors.task_supervisor import TaskSupervisor
@@ -70,6 +70,7 @@ __all__ = [
     "Restarting",
     "ShuttingDown",
     "SpecError",
+    "StartingChild",
     "Supervisor",
     "SupervisorEvent",
     "SupervisorSpec",

@@ -10,6 +10,7 @@ from .supervisors.strategy import Siblings
 from .supervisors.values import (
     Refused,
     TerminateChild,
+    failed_start,
 )
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "above",
     "ask",
     "blocks",
+    "failed_start",
     "read_options",
     "spec_of_module",
 ]

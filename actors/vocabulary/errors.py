@@ -42,7 +42,7 @@ from typing import Any
 import pykka
 
 from .portable import Portable
-from .reasons import FORKED
+from .reasons import FORKED, in_words
 
 
 def brief(value: object) -> str:
@@ -145,7 +145,7 @@ class StartError(ResproutError):
 
     def __init__(self, reason: object) -> None:
         self.reason = reason
-        super().__init__(f"start failed: {reason!r}")
+        super().__init__(f"start failed: {in_words(reason)}")
 
 
 class AlreadyStarted(StartError):

@@ -67,6 +67,30 @@ def is_orderly(reason: object) -> bool:
     return (isinstance(reason, str) and reason in (NORMAL, SHUTDOWN)) or isinstance(reason, Shutdown)
 
 
+def in_words(reason: object) -> str:
+    """Tell a reason as people read it: a crash by its error and that error's text, anything else by its repr.
+
+    A reason, or the detail of a ``Shutdown``, whose class says itself how it reads (``__str__``) is taken at
+    its word.
+
+    >>> in_words(Crash(ValueError("no disk"))), in_words("killed")
+    ('ValueError: no disk', "'killed'")
+    """
+    told = reason.exception if isinstance(reason, Crash) else reason
+    if isinstance(told, Shutdown) and _has_words(told.detail):
+        told = told.detail
+    try:
+        if isinstance(told, BaseException):
+            return f"{type(told).__name__}: {told}".removesuffix(": ")
+        return str(told) if _has_words(told) else repr(told)
+    except Exception as error:
+        return f"<{type(told).__name__} that can't be shown: {type(error).__name__}>"
+
+
+def _has_words(value: object) -> bool:
+    return type(value).__str__ is not object.__str__ and not isinstance(value, (str, bytes, bytearray))
+
+
 class ExitRequest(BaseException):
     """``process.exit(reason)``: unwinds the process's code, which then ends with the reason."""
 

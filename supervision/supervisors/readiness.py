@@ -29,6 +29,9 @@ class NotReady:
     id: object
     seconds: float
 
+    def __str__(self) -> str:
+        return f"it did not call ready() within {self.seconds:g} s (its ready_timeout)"
+
 
 @attrs.frozen
 class _Ready:

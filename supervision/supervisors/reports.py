@@ -10,7 +10,7 @@ import time
 from typing import Any, Final, TypeAlias, cast
 
 from ...actors import Crash, Pid
-from ...actors.engine import Bursts
+from ...actors.engine import Bursts, in_words
 from .events import GaveUp, WouldNotStop
 
 logger: Final = logging.getLogger("resprout.supervision")
@@ -20,15 +20,12 @@ _Kind: TypeAlias = "tuple[int, str, Any, str]"
 
 
 def _short(value: object) -> str:
-    try:
-        text = (
-            f"{type(value.exception).__name__}: {value.exception}"
-            if isinstance(value, Crash)
-            else repr(value)
-        )
-    except Exception as error:
-        text = f"<{type(value).__name__} that can't be shown: {type(error).__name__}>"
+    text = in_words(value)
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}... ({len(text)} characters)"
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
 
 
 class Reporter:
@@ -60,9 +57,10 @@ class Reporter:
         held = self._bursts.tell(kind, time.monotonic())
         if held is not None:
             more = f" ({held} more of the same since the last report)" if held else ""
-            text = "supervisor %s: child %r %s: %s; restarted %d times before%s"
+            before = f"; restarted {_times(restarts)} before" if restarts else ""
+            text = "supervisor %s: child %r %s: %s%s%s"
             crash = reason.exception if context != "exited" and isinstance(reason, Crash) else None
-            arguments = (self._supervisor, id, context, _short(reason), restarts, more)
+            arguments = (self._supervisor, id, context, _short(reason), before, more)
             logger.log(level, text, *arguments, exc_info=crash)
         if self._bursts.overfull():
             self.flush()

@@ -70,6 +70,8 @@ class SupervisorServer(LibraryServer):
     reporter: Reporter
     ending: bool = False
     """It is on its way out, with all its children; whoever is above may start it again."""
+    begins: Child | None = None
+    """The child whose start it waits for this moment."""
     ends_for_good: Pid | None = None
     """The child that it stops and will not start again by itself."""
 
@@ -213,9 +215,11 @@ class SupervisorServer(LibraryServer):
 
     def start_process(self, child: Child) -> starting.Outcome:
         """Starts a listed child and notes what came of it, unless it failed."""
+        self.begins = child
         outcome = starting.start_child(child.spec, self.extra_arguments)
         if isinstance(outcome, starting.Started) and child.spec.ready_timeout is not None:
             outcome = readiness.await_ready(outcome, child.spec, child.spec.ready_timeout)
+        self.begins = None
         match outcome:
             case starting.Started(pid):
                 stopping.limit_closing_of(pid, child.spec.shutdown)

@@ -7,7 +7,7 @@ apart.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Literal, TypeAlias
 
 import attrs
@@ -40,6 +40,8 @@ class TreeNode:
         restart: The restart type of its spec; None for the root.
         number: Under a dynamic supervisor what tells it from its siblings, whose ids may be the same; a
             restart leaves it. None under any other.
+        start: The start function of its spec; None for the root.
+        ignored: Whether its start has said that there is to be no process, and there never was one.
     """
 
     id: Any
@@ -55,12 +57,59 @@ class TreeNode:
     children: tuple[TreeNode, ...] = ()
     restart: RestartType | None = None
     number: Any = None
+    start: Callable[..., Any] | None = attrs.field(default=None, repr=False)
+    ignored: bool = False
 
     def walk(self) -> Iterator[TreeNode]:
         """This node and all under it, parents first, in start order."""
         yield self
         for child in self.children:
             yield from child.walk()
+
+
+@attrs.frozen
+class StartingChild:
+    """A child whose supervisor waits this moment for its start to come to an end.
+
+    Attributes:
+        path: The ids from the top of the tree down to it.
+        start: The start function of its spec.
+    """
+
+    path: tuple[Any, ...]
+    start: Callable[..., Any]
+
+
+def starting_under(top: Pid) -> list[StartingChild]:
+    """The children below a process that are being started now, without the supervisors above them.
+
+    It looks at every process there is, so it is for trees that have not come up yet. It asks nobody.
+    """
+    found: dict[tuple[Any, ...], StartingChild] = {}
+    for pid in process.processes():
+        child = getattr(_server(pid), "begins", None)
+        path = None if child is None else _path_below(top, pid)
+        if child is not None and path is not None:
+            path = (*path, child.spec.id)
+            found[path] = StartingChild(path, child.spec.start[0])
+    above = {path[:length] for path in found for length in range(len(path))}
+    return [child for path, child in found.items() if path not in above]
+
+
+def _path_below(top: Pid, pid: Pid) -> tuple[Any, ...] | None:
+    """The ids down to a supervisor; None if it is not below that process."""
+    path: tuple[Any, ...] = ()
+    while pid is not top:
+        parent = pid.parent
+        if parent is None:
+            return None
+        server = _server(parent)
+        siblings = getattr(server, "siblings", None)
+        if server is not None and siblings is not None:
+            child = siblings.table.by_pid(pid) or server.begins
+            path = (*(() if child is None else (child.spec.id,)), *path)
+        pid = parent
+    return path
 
 
 def children_of(pid: Pid) -> list[Child]:
@@ -103,7 +152,8 @@ def _node(id: Any, kind: ChildType, pid: Pid, restarts: int, uptime: float | Non
     siblings = getattr(server, "siblings", None)
     if siblings is not None:
         strategy = siblings.strategy
-        children = tuple(_row(child, now, siblings.keeps) for child in siblings.table.snapshot())
+        begins = None if server is None else server.begins
+        children = tuple(_row(child, now, siblings.keeps, begins) for child in siblings.table.snapshot())
     return TreeNode(
         id,
         kind,
@@ -119,7 +169,7 @@ def _node(id: Any, kind: ChildType, pid: Pid, restarts: int, uptime: float | Non
     )
 
 
-def _row(child: Child, now: float, keeps: bool) -> TreeNode:
+def _row(child: Child, now: float, keeps: bool, begins: Child | None) -> TreeNode:
     """The node of a row. The supervisor may change it meanwhile, so each field is read once."""
     spec, pid, state = child.spec, child.pid, child.state
     if state != "running" or pid is None:
@@ -128,4 +178,10 @@ def _row(child: Child, now: float, keeps: bool) -> TreeNode:
         )
     else:
         node = _node(spec.id, spec.type, pid, child.restarts, max(0.0, now - child.started_at), now)
-    return attrs.evolve(node, restart=spec.restart, number=None if keeps else child.key)
+    return attrs.evolve(
+        node,
+        restart=spec.restart,
+        number=None if keeps else child.key,
+        start=spec.start[0],
+        ignored=node.state == "down" and child.last is None and child is not begins,
+    )

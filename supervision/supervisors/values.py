@@ -6,7 +6,8 @@ from typing import Any, Final, Literal, TypeAlias, get_args
 
 import attrs
 
-from ...actors import ChildSpec, ChildType, Pid, Running
+from ...actors import ChildSpec, ChildType, Pid, Running, Shutdown
+from ...actors.engine import in_words
 
 
 @attrs.frozen
@@ -46,11 +47,25 @@ class Counts:
 class FailedToStartChild:
     """Why a supervisor did not start: it exits with `Shutdown(FailedToStartChild(id, reason))`.
 
+    As text it names the children down to the one on which it depends, and that one's reason:
+    `child 'services': child 'database': OperationalError: unable to open database file`.
+
     Semantics: OTP's `{shutdown, {failed_to_start_child, Id, Reason}}`.
     """
 
     id: Any
     reason: object
+
+    def __str__(self) -> str:
+        return f"child {self.id!r}: {in_words(self.reason)}"
+
+
+def failed_start(reason: object) -> tuple[tuple[Any, ...], object]:
+    """The ids down to the child on which a failed start depends, and why that one did not start."""
+    path: tuple[Any, ...] = ()
+    while isinstance(reason, Shutdown) and isinstance(reason.detail, FailedToStartChild):
+        path, reason = (*path, reason.detail.id), reason.detail.reason
+    return path, reason
 
 
 class Restarting(Running):

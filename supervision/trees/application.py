@@ -31,7 +31,9 @@ from ...actors import (
     is_orderly,
     process,
 )
-from ...actors.engine import LoopBell, check_alive, lock
+from ...actors.engine import LoopBell, check_alive, in_words, lock
+from ..supervisors.snapshot import StartingChild, starting_under
+from ..supervisors.values import failed_start
 from .application_master import Life
 from .limits import DEFAULTS, Limits
 from .tree_file import Tree, load_tree
@@ -99,6 +101,7 @@ class Application:
 
     Attributes:
         tree: The same.
+        start_error: Why the last `run` did not start it, as the start raised it; else None.
 
     Semantics: OTP application(3): the root is linked to an application master, not to whoever started it.
     Differs from OTP: there is no list of applications; an application may be started again after it ended.
@@ -106,6 +109,7 @@ class Application:
 
     def __init__(self, tree: Tree) -> None:
         self.tree = tree
+        self.start_error: BaseException | None = None
         self._starting = lock()
         self._making_job = lock()
         self._job: Any = None
@@ -150,6 +154,18 @@ class Application:
     def root(self) -> Pid | None:
         """The root supervisor; `None` before the start."""
         return None if self._life is None else self._life.root
+
+    @property
+    def begun(self) -> bool:
+        """Whether a start has begun, now or earlier."""
+        return self._life is not None
+
+    def starting(self) -> list[StartingChild]:
+        """The children whose start the tree waits for this moment; none when it has started."""
+        life = self._life
+        if life is None or life.master is None or life.root is not None:
+            return []
+        return starting_under(life.master)
 
     def start(self) -> Pid:
         """Makes the job and starts the tree, linked to nobody.
@@ -266,6 +282,7 @@ class Application:
         """
         check_alive()
         forbid_loop("Application.run", "asyncio.to_thread(application.run)")
+        self.start_error = None
         inbox: SimpleQueue[Happening] = SimpleQueue()
         life = Life(self.tree)
         with _signals_to(inbox):
@@ -301,6 +318,7 @@ class Application:
         try:
             self._start(life)
         except BaseException as error:
+            self.start_error = error
             inbox.put(StartFailed(error))
         else:
             inbox.put(Started())
@@ -331,26 +349,34 @@ class Application:
                 case StartFailed(error):
                     if isinstance(error, AlreadyStarted):
                         raise error
-                    logger.error(
-                        "application %s did not start: %s", self.name, _told(error), exc_info=_trace(error)
-                    )
+                    why = self._why_not(error)
+                    logger.error("application %s did not start: %s", self.name, why, exc_info=_trace(error))
                     return 1
                 case Ended(reason):
                     return 0 if signalled is not None else self._status(life, reason)
                 case _:
                     assert_never(happening)
 
+    def _why_not(self, error: BaseException) -> str:
+        """Why it did not start, in front of that the place in the file of the child on which it depends."""
+        reason = error.reason if type(error) is StartError else Crash(error)
+        path, _ = failed_start(reason)
+        told = in_words(reason).partition("\n")[0]
+        return f"{self.tree.place(path)}: {told}" if path else told
+
     def _status(self, life: Life, reason: object) -> int:
         """The exit status for an end that nobody asked for."""
         lost = life.unrecovered.events()
         for event in lost:
             text = (
-                "application %s ended: supervisor %s gave up: more than %d restarts in %s s, last of %r: %r"
+                "application %s ended: supervisor %s gave up: more than %d restarts in %s s, last of %r: %s"
             )
-            what = (event.supervisor, event.max_restarts, event.max_seconds, event.id, event.reason)
+            why = in_words(event.reason)
+            what = (event.supervisor, event.max_restarts, event.max_seconds, event.id, why)
             logger.error(text, self.name, *what)
         if not is_orderly(reason):
-            logger.error("application %s ended: its root supervisor ended with %r", self.name, reason)
+            why = in_words(reason)
+            logger.error("application %s ended: its root supervisor ended with %s", self.name, why)
         return 0 if is_orderly(reason) and not lost else 1
 
 
@@ -404,11 +430,6 @@ def _next(inbox: SimpleQueue[Happening]) -> Happening:
 def _show(number: int, frame: FrameType | None) -> None:
     """Shows what everybody is doing, whatever hangs: this asks nobody and takes no lock."""
     dump_processes(frame)
-
-
-def _told(error: BaseException) -> str:
-    reason = error.reason if isinstance(error, StartError) else error
-    return str(reason.exception) if isinstance(reason, Crash) else str(reason)
 
 
 def _trace(error: BaseException) -> BaseException | None:

@@ -22,7 +22,7 @@ from ..supervisors.supervisor import Supervisor
 from .arguments import typed_arguments
 from .durations import Seconds, Shutdown
 from .functions import start_function
-from .mistakes import Path, did_you_mean, show
+from .mistakes import NOWHERE, Path, Position, did_you_mean, show
 from .positions import nested
 from .references import (
     Reference,
@@ -150,6 +150,8 @@ class Child:
         close: What to call when the tree has ended for good, if its kind has such a method.
         obstacle: What tells why it could not start here and now, if its kind has such a method.
         children: The entries of its own `children:`.
+        position: Where its entry begins.
+        variables: The names of the `${name}` anywhere in its own entry.
     """
 
     path: Path
@@ -161,6 +163,8 @@ class Child:
     close: Callable[[], object] | None = None
     obstacle: Callable[[], str | None] | None = None
     children: tuple[Child, ...] = ()
+    position: Position = NOWHERE
+    variables: tuple[str, ...] = ()
 
 
 def installed_kinds() -> dict[str, Callable[[], type]]:

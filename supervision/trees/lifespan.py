@@ -28,8 +28,8 @@ from ...actors import (
     StartError,
     process,
 )
-from ...actors.engine import check_timeout
-from ..supervisors.values import FailedToStartChild
+from ...actors.engine import check_timeout, in_words
+from ..supervisors.values import failed_start
 from .application import Application
 from .limits import DEFAULTS, Limits
 from .mistakes import InvalidTree
@@ -173,17 +173,16 @@ async def _started(file: Path, settings: Mapping[str, str] | None, limits: Limit
 
 def _why(error: StartError, file: Path) -> str:
     """Why a tree did not start, from the child on which it depends."""
-    where, reason = "the tree did not start", error.reason
-    while isinstance(failed := getattr(reason, "detail", None), FailedToStartChild):
-        where, reason = f"{where}: child {failed.id!r}", failed.reason
-    cause = reason.exception if isinstance(reason, Crash) else reason
-    told = f"{type(cause).__name__}: {cause}" if isinstance(cause, BaseException) else repr(cause)
+    told = f"the tree did not start: {in_words(error.reason)}"
+    _, cause = failed_start(error.reason)
+    if isinstance(cause, Crash):
+        cause = cause.exception
     if isinstance(cause, (AlreadyStarted, AlreadyRegistered)) and file in list(_serving.values()):
         told += (
             "; this process runs the same tree for another web application, or for another lifespan of this "
             "one, and a name stands for one process: end that first, or let one application have the tree"
         )
-    return f"{where}: {told}"
+    return told
 
 
 async def _watch(application: Application) -> None:

@@ -9,14 +9,14 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from collections.abc import Callable, Mapping
-from typing import Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
 
 import attrs
 
 from ...actors import ChildSpec
 from ..supervisors.options import AutoShutdown, Strategy
-from .kinds import closers_of, every_child, installed_kinds, specs_of
+from .kinds import Child, closers_of, every_child, installed_kinds, specs_of
 from .limits import DEFAULTS, Limits
 from .mistakes import NOWHERE, Mistake, few_hints, invalid_tree
 from .positions import UNREADABLE, read_document
@@ -38,6 +38,8 @@ class Tree:
         job: What to make before the tree starts, if the file has a `job:`.
         closers: What `close` calls.
         lookouts: What `obstacles` asks.
+        label: What to call the file.
+        entries: What the file says of each child.
     """
 
     name: str
@@ -49,10 +51,34 @@ class Tree:
     job: Job | None
     closers: tuple[Callable[[], object], ...] = ()
     lookouts: tuple[Callable[[], str | None], ...] = ()
+    label: str = ""
+    entries: tuple[Child, ...] = ()
 
     def obstacles(self) -> list[str]:
         """What would keep children from starting here and now, a sentence each."""
         return [found for look in self.lookouts if (found := look()) is not None]
+
+    def place(self, path: Sequence[Any]) -> str:
+        """Where the file tells of a child, as `file:line:column`.
+
+        Args:
+            path: The ids from the top of the tree down to it; of one that the file does not list the place of
+                who is above it is given.
+        """
+        entry = self.entry(path)
+        if entry is None or entry.position is NOWHERE:
+            return self.label
+        return f"{self.label}:{entry.position.line}:{entry.position.column}"
+
+    def entry(self, path: Sequence[Any]) -> Child | None:
+        """What the file says of a child, or of who is above it; None where it says nothing."""
+        found, below = None, self.entries
+        for id in path:
+            here = next((each for each in below if id in each.ids), None)
+            if here is None:
+                break
+            found, below = here, here.children
+        return found
 
     def close(self) -> None:
         """Gives back what outlives single children, such as listening sockets, when the tree has ended."""
@@ -113,6 +139,8 @@ def load_tree(
         job=root.job,
         closers=tuple(closers_of(root.children)),
         lookouts=tuple(each.obstacle for each in every_child(root.children) if each.obstacle is not None),
+        label=source.label,
+        entries=root.children,
     )
 
 

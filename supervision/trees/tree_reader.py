@@ -194,6 +194,8 @@ class TreeReader:
             close=getattr(instance, "close", None),
             obstacle=getattr(instance, "obstacle", None),
             children=values.get("children", ()),
+            position=self.document.place(block.path),
+            variables=tuple(dict.fromkeys(_variables_in(block))),
         )
 
     def _made(self, cls: type[_Made], values: Mapping[str, object], errors: list[Exception]) -> _Made | None:
@@ -376,6 +378,19 @@ class TreeReader:
 @attrs.frozen
 class _Parent:
     children: tuple[Child, ...] = ()
+
+
+def _variables_in(block: Block) -> Iterator[str]:
+    """The names of the variables in the entry of a child, less those of its own children."""
+    waiting = [value for key, value in block.items() if key != "children"]
+    while waiting:
+        value = waiting.pop(0)
+        if isinstance(value, Filled):
+            yield from value.names
+        elif isinstance(value, dict):
+            waiting += value.values()
+        elif isinstance(value, list):
+            waiting += value
 
 
 def _id_of(block: Block, kind: str) -> tuple[str, ...]:
