@@ -9,13 +9,14 @@ from contextlib import contextmanager
 from time import monotonic
 from typing import Any
 
+from .. import supervision
 from ..actors import Pid, telemetry
 from ..supervision import STOP_SIGNALS, ChildRestarting, ChildStarted, GaveUp, ShuttingDown
-from ..supervision.trees.asgi import AsgiServer
 
 __all__ = ["Tally", "address_of", "signals_seen"]
 
 _SUPERVISORS = ("resprout", "supervisor")
+_WEB_SERVERS = f"{supervision.__name__}.trees.asgi"
 _EXITED = ("resprout", "process", "exited")
 
 
@@ -89,12 +90,11 @@ class Tally:
 
 def address_of(pid: object) -> str | None:
     """Where a process listens, if it is a web application that serves: `host:port`."""
-    if not isinstance(getattr(pid, "actor", None), AsgiServer):
+    actor = getattr(pid, "actor", None)
+    address = getattr(actor, "listens_at", None) if type(actor).__module__ == _WEB_SERVERS else None
+    if address is None:
         return None
-    try:
-        host, port = AsgiServer.address(pid)
-    except ValueError:
-        return None  # It has ended meanwhile.
+    host, port = address
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 

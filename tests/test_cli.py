@@ -408,13 +408,13 @@ def test_a_file_that_is_not_there_is_a_sentence(name: str, resprout: Resprout) -
 def test_check_counts_a_valid_tree_and_starts_nothing(place: Workplace, resprout: Resprout) -> None:
     place.write(SERVICE)
     ended = resprout("check", "tree.yaml")
-    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "ok: 2 supervisors, 3 children\n", "")
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "ok: 2 supervisors, 4 children\n", "")
     assert place.log == []
 
 
 def test_check_counts_every_replica(place: Workplace, resprout: Resprout) -> None:
     place.write(DIGGING)
-    assert resprout("check", "tree.yaml").stdout == "ok: 3 supervisors, 8 children\n"
+    assert resprout("check", "tree.yaml").stdout == "ok: 3 supervisors, 10 children\n"
 
 
 @pytest.mark.parametrize("name", ["run", "check"])
@@ -644,7 +644,10 @@ def test_a_tree_that_gives_up_names_the_child(place: Workplace, resprout: Respro
     assert "the disk is on fire" in ended.stderr
     report = place.report
     assert (report["exit_status"], report["restarts"]) == (1, 3)
-    assert report["reason"] == ("child 'brief' exceeded 3 restarts in 5 s, and its supervisor gave up")
+    assert report["reason"] == (
+        "a supervisor gave up: more than 3 restarts among its children in 5 s, last of child 'brief': "
+        "ValueError: the disk is on fire"
+    )
     assert report["processed"] == 0, "the job reports however the run ended"
 
 
@@ -655,7 +658,11 @@ def test_a_tree_that_does_not_start_says_why(place: Workplace, resprout: Resprou
     assert "'brief'" in ended.stderr
     assert "no disk" in ended.stderr
     assert "Traceback" not in ended.stderr
-    assert place.report["reason"] == "the tree did not start"
+    assert ended.stderr.splitlines()[-1] == (
+        "ERROR resprout.application: application brief did not start: tree.yaml:7:5: child 'brief': 'no disk'"
+    )
+    assert place.report["reason"] == "the tree did not start: child 'brief': 'no disk'"
+    assert f"ended     {place.report['reason']}\n" in ended.stdout
     assert place.log == ["steady started", "steady stopped: shutdown"]
 
 
@@ -750,7 +757,7 @@ def test_more_crashes_than_the_intensity_allows_end_the_run(place: Workplace, re
     ended = resprout("run", "tree.yaml", "--chaos", 100, "--seed", 1, "--report", "report.json")
     assert ended.returncode == 1
     assert "more than 2 restarts" in ended.stderr
-    assert "exceeded 2 restarts" in place.report["reason"]
+    assert "more than 2 restarts among its children" in place.report["reason"]
     assert len(place.report["crashes"]) < 100
 
 
@@ -761,7 +768,7 @@ def test_check_reads_a_tree_from_standard_input(place: Workplace) -> None:
     checked = subprocess.run(
         command("check", "-"), cwd=place.folder, input=SERVICE, capture_output=True, text=True, check=False
     )
-    assert (checked.returncode, checked.stdout) == (0, "ok: 2 supervisors, 3 children\n")
+    assert (checked.returncode, checked.stdout) == (0, "ok: 2 supervisors, 4 children\n")
 
 
 def test_a_run_reads_a_tree_from_standard_input(place: Workplace) -> None:
@@ -902,6 +909,83 @@ def test_a_port_that_is_taken_is_one_line(
     sentence = f"cannot listen on 127.0.0.1:{number}: Address already in use; choose another {advice}"
     assert (ran.returncode, ran.stdout, ran.stderr) == (1, "", f"resprout: {sentence}\n")
     assert place.report["reason"] == sentence
+
+
+PORTS = """
+import socket
+from resprout import GenServer, Ok, ready
+
+
+def listen(port):
+    with socket.create_server(("127.0.0.1", port)):
+        ready()
+
+
+class Server(GenServer):
+    def init(self, arg):
+        raise RuntimeError("no port was bound") if arg["port"] < 0 else listen(arg["port"])
+"""
+LISTENS = """
+children:
+  - worker: listener
+    run: ports:listen
+    args: {port: "${port}"}
+    ready_timeout: infinity
+"""
+LISTENS_BELOW = """
+children:
+  - supervisor: inner
+    children:
+      - {worker: server, start: "ports:Server", args: {port: PORT}}
+"""
+
+
+def test_a_start_that_fails_of_a_taken_port_ends_in_one_line(place: Workplace, resprout: Resprout) -> None:
+    (place.folder / "ports.py").write_text(PORTS)
+    place.write(LISTENS)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        number = taken.getsockname()[1]
+        arguments = ("--set", f"port={number}", "--report", "report.json", "--log-file", "log.txt")
+        ran = resprout("run", "tree.yaml", *arguments)
+    sentence = place.report["reason"]
+    assert sentence.startswith("tree.yaml:3:5: child 'listener': Address already in use")
+    assert sentence.endswith("; choose another port with --set port=...")
+    assert (ran.returncode, ran.stdout, ran.stderr) == (1, "", f"resprout: {sentence}\n")
+    assert "Traceback" in (place.folder / "log.txt").read_text(), "the log file has all of it"
+
+
+def test_a_start_that_fails_of_a_port_out_of_range_ends_in_one_line(
+    place: Workplace, resprout: Resprout
+) -> None:
+    (place.folder / "ports.py").write_text(PORTS)
+    place.write(LISTENS_BELOW.replace("PORT", "80000"))
+    ran = resprout("run", "tree.yaml")
+    sentence = "child 'inner/server': expected a port from 0 to 65535; choose another port"
+    assert (ran.returncode, ran.stdout, ran.stderr) == (1, "", f"resprout: tree.yaml:5:9: {sentence}\n")
+
+
+def test_a_start_that_fails_of_anything_else_keeps_its_report(place: Workplace, resprout: Resprout) -> None:
+    (place.folder / "ports.py").write_text(PORTS)
+    place.write(LISTENS_BELOW.replace("PORT", "-1"))
+    ran = resprout("run", "tree.yaml")
+    assert ran.returncode == 1
+    assert "in init\n" in ran.stderr
+    assert ran.stderr.endswith(
+        "tree.yaml:5:9: child 'inner': child 'server': RuntimeError: no port was bound\n"
+    )
+    assert (
+        "the tree did not start: child 'inner': child 'server': RuntimeError: no port was bound" in ran.stdout
+    )
+
+
+def test_a_run_tells_where_its_web_application_listens(place: Workplace, resprout: Resprout) -> None:
+    (place.folder / "web.py").write_text("async def app(scope, receive, send): ...")
+    api = "children:\n  - {supervisor: front, children: [{asgi: api, app: 'web:app', port: 0}]}\n"
+    place.write(BRIEF.replace("children:\n", api))
+    ran = resprout("run", "tree.yaml", "--report", "report.json")
+    at = place.report["addresses"]["api"]
+    assert re.fullmatch(r"127\.0\.0\.1:[1-9]\d*", at)
+    assert f"  listened  api at {at}\n" in ran.stdout
 
 
 def test_reports_call_functions_and_continues_by_words(place: Workplace, resprout: Resprout) -> None:

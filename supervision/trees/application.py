@@ -162,6 +162,7 @@ class Application:
 
     def starting(self) -> list[StartingChild]:
         """The children whose start the tree waits for this moment; none when it has started."""
+        check_alive()
         life = self._life
         if life is None or life.master is None or life.root is not None:
             return []

@@ -17,13 +17,14 @@ from resprout.observer.display import (
     progress_text,
     restarts_text,
     rows,
+    start_text,
     stopping_text,
     summary_rows,
 )
 from resprout.observer.job import Progress
 from resprout.observer.report import Chaos, CrashReport, Outcome
 from resprout.observer.screen import PlainScreen, QuietScreen, screen_for
-from resprout.observer.snapshot import Child, ChildState, Lock, Snapshot, Stopping
+from resprout.observer.snapshot import Child, ChildState, Lock, Snapshot, Starting, Stopping
 
 
 def consumer(number: int, state: ChildState = "running", restarts: int = 0) -> Child:
@@ -263,3 +264,34 @@ def test_the_picture_is_for_terminals_only() -> None:
     assert isinstance(screen_for("auto", io.StringIO()), PlainScreen)
     assert isinstance(screen_for("plain", io.StringIO()), PlainScreen)
     assert isinstance(screen_for("quiet", io.StringIO()), QuietScreen)
+
+
+def test_a_start_that_takes_long_is_told_with_the_child_and_what_was_probably_meant() -> None:
+    begins = Snapshot("app", 5.0, starting=(Starting("s/t", 2.9, function=True),))
+    assert plain_line(begins) == "starting"
+    begins = evolve(begins, starting=(Starting("s/t", 3.0, function=True), Starting("u", 0.1)))
+    hint = "did you mean run: instead of start:?"
+    assert plain_line(begins) == f"still waits for the start of s/t ({hint})"
+    assert plain_line(evolve(begins, starting=(Starting("u", 3.0),))) == "still waits for the start of u"
+    stopping = Stopping(0.6, (start_text(Starting("s/t", 3.6, function=True)),), "SIGINT")
+    assert plain_line(evolve(begins, stopping=stopping)) == (
+        f"stopping (Ctrl-C again stops at once): waits for the start of s/t ({hint})"
+    )
+
+
+def test_a_function_that_started_nothing_is_told() -> None:
+    empty = Child(("w",), state="down", by_mistake=True)
+    assert plain_line(Snapshot("app", children=(empty,))) == (
+        "0 of 1 children running; 0 restarts; without a process, as what starts it returned None: w "
+        "(did you mean run: instead of start:?)"
+    )
+
+
+def test_web_applications_are_shown_with_where_they_listen() -> None:
+    api = Child(("services", "api"), "api", process=7, address="127.0.0.1:8080")
+    assert [row.kind for row in rows([api])] == ["api at 127.0.0.1:8080"]
+    assert plain_line(Snapshot("app", children=(api,))) == (
+        "1 of 1 children running; 0 restarts; listening: services/api at 127.0.0.1:8080"
+    )
+    ended = evolve(OUTCOME, addresses={"api": "127.0.0.1:8080", "admin": "[::1]:8081"})
+    assert ("listened", "api at 127.0.0.1:8080, admin at [::1]:8081") in summary_rows(ended)

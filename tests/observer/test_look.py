@@ -5,9 +5,11 @@ from typing import Any
 import attrs
 import pytest
 
-from resprout.observer.look import children_of
+from resprout.observer.look import Lookout, children_of
 from resprout.observer.snapshot import Child
-from resprout.supervision import TreeNode
+from resprout.observer.tally import Tally
+from resprout.supervision import StartingChild, TreeNode
+from resprout.supervision.trees.functions import start_function
 
 
 class Worker: ...
@@ -109,3 +111,37 @@ def test_a_process_whose_supervisor_has_not_heard_of_its_death_is_restarting() -
 def test_the_start_of_a_process_is_on_the_monotonic_clock() -> None:
     assert look(node("x", FakePid(Worker()), uptime=2.5))[0].started == 97.5
     assert look(node("x", state="down"))[0].started is None
+
+
+def loops() -> None: ...
+
+
+class Maker:
+    @staticmethod
+    def start_link() -> None: ...
+
+    @classmethod
+    def start(cls) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("start", "by_mistake"),
+    [(loops, True), (Maker.start_link, False), (Maker.start, False), (start_function, False), (len, False)],
+)
+def test_only_a_plain_function_that_started_nothing_may_be_a_mistake(start: Any, by_mistake: bool) -> None:
+    (child,) = look(node("x", state="down", start=start, ignored=True))
+    assert child.by_mistake is by_mistake
+    assert not look(node("x", state="down", start=start))[0].by_mistake
+
+
+def test_what_is_being_started_is_seen_with_its_path_and_its_kind() -> None:
+    found = [StartingChild(("s", "t"), loops), StartingChild(("u",), Maker.start_link)]
+    lookout = Lookout("app", lambda: None, None, Tally(lambda: None), starting=lambda: found)
+    assert [(start.label, start.seconds, start.function) for start in lookout.look().starting] == [
+        ("s/t", 0.0, True),
+        ("u", 0.0, False),
+    ]
+    del found[0]
+    later = lookout.look().starting
+    assert [start.label for start in later] == ["u"]
+    assert later[0].seconds > 0.0

@@ -5,6 +5,7 @@ import logging
 import sys
 
 import pytest
+from attrs import evolve
 
 pytest.importorskip("rich", reason="the live picture is an extra")
 
@@ -16,7 +17,7 @@ from resprout.observer.logs import LogOptions
 from resprout.observer.pictures import picture, summary_picture
 from resprout.observer.report import Outcome
 from resprout.observer.screen import PlainScreen, screen_for
-from resprout.observer.snapshot import Child, Lock, Snapshot, Stopping
+from resprout.observer.snapshot import Child, Lock, Snapshot, Starting, Stopping
 
 NOW = Snapshot(
     "orders",
@@ -114,3 +115,13 @@ def test_without_rich_a_terminal_gets_lines(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setitem(sys.modules, "rich.console", None)  # what Python itself does for "not there"
     assert isinstance(screen_for("auto", Terminal()), PlainScreen)
+
+
+def test_the_picture_has_where_a_web_application_listens_and_what_was_not_meant_so() -> None:
+    api = Child(("api",), "api", process=1, address="127.0.0.1:8080")
+    empty = Child(("w",), state="down", by_mistake=True)
+    shown = text_of(picture(evolve(NOW, children=(api, empty))))
+    assert "api at 127.0.0.1:8080" in shown
+    assert "without a process, as what starts it returned None: w (did you mean run:" in shown
+    begins = Snapshot("orders", 4.0, starting=(Starting("w", 3.0),))
+    assert "still waits for the start of w" in text_of(picture(begins))

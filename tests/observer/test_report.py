@@ -48,6 +48,12 @@ def test_each_crash_is_listed_with_how_long_it_took() -> None:
     ]
 
 
+def test_where_web_applications_listened_is_reported() -> None:
+    assert report.as_json(OUTCOME)["addresses"] == {}
+    written = report.as_json(evolve(OUTCOME, addresses={"api": "127.0.0.1:8080"}))
+    assert written["addresses"] == {"api": "127.0.0.1:8080"}
+
+
 def test_what_json_does_not_know_is_written_as_text(tmp_path: Path) -> None:
     report.write(tmp_path / "r.json", {"where": Path("/x"), "who": {1: "ä"}})
     assert json.loads((tmp_path / "r.json").read_text("utf-8")) == {"where": "/x", "who": {"1": "ä"}}

@@ -18,8 +18,8 @@ TREE = [
 ]
 
 
-def test_a_census_counts_the_root_and_everything_at_any_depth() -> None:
-    assert str(census(TREE)) == "3 supervisors, 5 children"
+def test_a_census_counts_the_root_as_a_supervisor_and_every_child_that_is_listed() -> None:
+    assert str(census(TREE)) == "3 supervisors, 7 children"
     assert str(census([])) == "1 supervisor, 0 children"
     assert str(census([ChildSpec("one", start)])) == "1 supervisor, 1 child"
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from resprout.actors import Down, GenServer, Pid, StartError, process, telemetry
+from resprout.actors import Down, GenServer, NoProcess, Pid, StartError, process, telemetry
 from resprout.actors.primitives.atomic import FREE_THREADED
 from resprout.supervision import (
     Backoff,
@@ -128,8 +128,59 @@ def test_a_child_that_did_not_start_is_reported_with_its_traceback(caplog: pytes
     with pytest.raises(StartError):
         Supervisor.start_link([ChildSpec("a", begin_badly)])
     process.trap_exit(False)
-    assert "child 'a' did not start: ValueError: no such port" in caplog.text
+    assert "child 'a' did not start: ValueError: no such port\n" in caplog.text
     assert "in begin_badly" in caplog.text
+
+
+def test_a_report_tells_how_often_a_child_was_restarted_before_if_it_was(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    supervisor = Supervisor.start_link(children("a"))
+    with caplog.at_level(logging.INFO, "resprout.supervision"):
+        for reason in ("one", "two", "three"):  # Others each time, since what is the same is summed up.
+            GenServer.cast(tree(supervisor).children[0].pid, reason)
+            quiesce()
+    Supervisor.stop(supervisor)
+    told = [record.getMessage() for record in caplog.records if record.name == "resprout.supervision"]
+    assert [text.partition("child ")[2] for text in told] == [
+        "'a' exited: 'one'",
+        "'a' exited: 'two'; restarted once before",
+        "'a' exited: 'three'; restarted 2 times before",
+    ]
+
+
+def test_a_failed_start_names_the_children_down_to_the_one_that_failed(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def begin_badly() -> None:
+        raise NoProcess("nobody")
+
+    def inner() -> ChildSpec:
+        return ChildSpec(
+            "inner", (Supervisor.start_link, ([ChildSpec("a", begin_badly)],)), type="supervisor"
+        )
+
+    process.trap_exit(True)
+    with pytest.raises(StartError) as raised:
+        Supervisor.start_link([inner()])
+    process.trap_exit(False)
+    why = "NoProcess: no process: nobody (is it started, and is the name spelled right?)"
+    assert str(raised.value) == f"start failed: child 'inner': child 'a': {why}"
+    assert f"child 'inner' did not start: child 'a': {why}\n" in caplog.text
+
+
+def test_a_child_whose_start_gave_no_process_is_marked_in_the_tree() -> None:
+    supervisor = Supervisor.start_link(
+        [*children("a"), *children("ended", restart="transient"), ChildSpec("none", lambda: None)]
+    )
+    GenServer.cast(tree(supervisor).children[1].pid, "shutdown")
+    quiesce()
+    assert [(node.state, node.ignored) for node in tree(supervisor).children] == [
+        ("running", False),
+        ("down", False),
+        ("down", True),
+    ]
+    Supervisor.stop(supervisor)
 
 
 def test_orderly_exits_are_silent(caplog: pytest.LogCaptureFixture) -> None:

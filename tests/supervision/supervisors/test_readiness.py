@@ -71,6 +71,9 @@ def test_a_child_that_is_not_ready_in_time_is_stopped_and_its_start_has_failed()
     with pytest.raises(StartError) as error:
         Supervisor.start_link([late(lambda: made.append(process.current()), timeout=0.05)])
     assert error.value.reason == Shutdown(FailedToStartChild("late", NotReady("late", 0.05)))
+    assert str(error.value) == (
+        "start failed: child 'late': it did not call ready() within 0.05 s (its ready_timeout)"
+    )
     assert not made[0].alive
     process.trap_exit(False)
 

@@ -24,6 +24,8 @@ from resprout.actors import (
     StartError,
     process,
 )
+from resprout.supervision import quiesce, tree
+from resprout.supervision.supervisors.snapshot import starting_under
 from resprout.supervision.supervisors.supervisor import Supervisor
 from resprout.supervision.trees.application import Application
 from resprout.supervision.trees.mistakes import InvalidTree
@@ -310,7 +312,7 @@ class TestJob:
         with pytest.raises(OSError, match="no disk"):
             application.start()
         assert application.run() == 1
-        assert "application x did not start: no disk" in caplog.text
+        assert "application x did not start: OSError: no disk" in caplog.text
         assert told() == []
 
 
@@ -379,7 +381,7 @@ class TestRun:
         assert application.run() == 1
         [report] = [r.getMessage() for r in caplog.records if r.name == "resprout.application"]
         assert "application x ended: supervisor" in report
-        assert "more than 2 restarts in 5.0 s, last of 'b': Crash(exception=ValueError('boom'))" in report
+        assert "more than 2 restarts in 5.0 s, last of 'b': ValueError: boom" in report
 
     def test_so_is_a_supervisor_below_that_gave_up_and_ended_the_tree_by_that(self, load, caplog) -> None:
         below = (
@@ -430,10 +432,10 @@ class TestRun:
     def test_a_failed_start_is_told_with_the_child(self, load, caplog) -> None:
         application = load("name: x\nchildren:\n- {worker: b, start: 'appmod:Refuses'}\n")
         assert application.run() == 1
-        assert (
-            "application x did not start: Shutdown(detail=FailedToStartChild(id='b', reason='no luck'))"
-            in caplog.text
-        )
+        place = application.tree.place(["b"])
+        assert place.endswith("tree.yaml:3:3")
+        assert f"application x did not start: {place}: child 'b': 'no luck'\n" in caplog.text
+        assert isinstance(application.start_error, StartError)
 
     def test_one_that_runs_cannot_be_run(self, load) -> None:
         application = load(TWO)
@@ -441,6 +443,32 @@ class TestRun:
         with pytest.raises(AlreadyStarted):
             application.run()
         assert root.alive
+
+
+class TestWhatIsBeingStarted:
+    def test_the_innermost_child_is_told_while_its_supervisors_wait_for_it(self, load) -> None:
+        below = "- {supervisor: s, children: [{worker: g, start: 'appmod:Gated'}]}\n"
+        application = load("children:\n" + worker("a") + below)
+        assert (application.begun, application.starting()) == (False, [])
+        module = sys.modules["appmod"]
+        thread = threading.Thread(target=application.start)
+        thread.start()
+        assert module.told.get(timeout=5) == ("started", "a")
+        assert module.told.get(timeout=5) == ("starting", "gated")
+        [child] = application.starting()
+        assert (child.path, child.start) == (("s", "g"), module.Gated.start_link)
+        assert application.begun
+        module.gate.set()
+        thread.join()
+        assert application.starting() == []
+
+    def test_a_restart_is_over_when_the_child_is_there(self, load) -> None:
+        application = load("children:\n" + worker("a", name="a"))
+        root = application.start()
+        process.send("a", "crash")
+        quiesce()
+        assert starting_under(root.parent) == []
+        assert [node.restarts for node in tree(root).children] == [1]
 
 
 class TestFunctions:
