@@ -51,7 +51,7 @@ def application(tmp_path: Path) -> Any:
         "children:\n"
         "- supervisor: s\n"
         "  children:\n"
-        "  - {worker: w, run: 'builtins:print', args: {sep: '${sep:-}', end: '${web_port:-1}'}, replicas: 2}\n"
+        "  - {worker: w, run: 'builtins:print', replicas: 2, args: {sep: '${sep:-}', end: '${port_1:-1}'}}\n"
     )
     return Starting(load_tree(path))
 
@@ -77,7 +77,7 @@ def test_a_port_that_cannot_be_had_is_told_with_the_place_of_the_child(
     assert port_obstacle(application) is None
     application.fail(error, "s", "w-1")
     place = f"{application.tree.label}:4:5"
-    advice = "choose another port with --set web_port=..."
+    advice = "choose another port with --set port_1=..."
     assert port_obstacle(application) == f"{place}: child 's/w-1': {problem}; {advice}"
 
 
