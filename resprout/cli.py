@@ -40,7 +40,7 @@ examples:
 
 _RUN_EPILOG = """\
 A run ends when the root of the tree ends: when a significant child has ended (auto_shutdown), or when
-a child crashed more often than max_restarts allows.
+the children of a supervisor crashed, together, more often than its max_restarts allows.
 
 signals:
   SIGINT (Ctrl-C), SIGTERM      stop the tree in reverse order of its start, each child within its
@@ -56,7 +56,8 @@ unless --chaos-only names them, and so are temporary children, which nobody star
 
 exit status:
   0    the tree ended as it should, or was told to stop
-  1    a supervisor gave up, as the crash report on stderr tells; or a port that the tree needs was taken
+  1    a supervisor gave up, as the crash report on stderr tells; the tree did not start (a port was taken,
+       say); or its job could not be made or could not report
   2    the command line or the tree file is wrong; nothing was started
   130  stopped at once, by a second Ctrl-C (143 by a second SIGTERM, 129 by a second SIGHUP)
 
@@ -96,7 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _command(_parsed(sys.argv[1:] if arguments is None else arguments))
     except KeyboardInterrupt:
-        # Before the tree runs; while it does, Ctrl-C is its own affair.
+        # Before the tree runs, or when all is said; while it runs, Ctrl-C is its own affair.
         print("resprout: interrupted", file=sys.stderr)
         return INTERRUPTED
     finally:
