@@ -23,12 +23,16 @@ class Farewell:
     Args:
         begun: Whether the tree has begun to start; from then on, until it has ended, it sees to signals.
         clock: Gives seconds.
+
+    Attributes:
+        stopped_by: The signal that has ended the run before the tree began; None if none has.
     """
 
     def __init__(self, begun: Callable[[], bool], clock: Callable[[], float] = monotonic) -> None:
         self._begun = begun
         self._clock = clock
         self._since: float | None = None
+        self.stopped_by: signal.Signals | None = None
 
     def begin(self) -> None:
         """The tree has ended."""
@@ -46,6 +50,10 @@ class Farewell:
         def handler(number: int, frame: object) -> None:
             if self._ignores():
                 return
+            if not self._begun():
+                # What is said of that is finished, too.
+                self.stopped_by = signal.Signals(number)
+                self.begin()
             raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
 
         here = threading.current_thread() is threading.main_thread()

@@ -140,12 +140,20 @@ class _Run:
         with logging_here:
             try:
                 job: Job | None = self._application.job
-            except Exception as error:
-                logger.exception("the job could not be made")
+            except (Exception, KeyboardInterrupt, SystemExit) as error:
                 self._application.tree.close()
-                reason = f"the job could not be made: {_first_line(Crash(error))}"
-                return self._tell(self._failed(reason, began), "")
-            outcome = self._observe(job, began)
+                outcome = self._stopped(began)
+                if outcome is None:
+                    logger.exception("the job could not be made")
+                    outcome = self._failed(f"the job could not be made: {_first_line(Crash(error))}", began)
+                return self._tell(outcome, "")
+            try:
+                outcome = self._observe(job, began)
+            except (KeyboardInterrupt, SystemExit):
+                outcome = self._stopped(began)
+                if outcome is None:
+                    raise
+                return self._tell(outcome, "")
             outcome, words = _with_job(outcome, job, self._application.root is not None)
         obstacle = port_obstacle(self._application)
         if obstacle is not None:
@@ -157,6 +165,14 @@ class _Run:
         for sentence in obstacles:
             print(f"resprout: {sentence}", file=sys.stderr)
         return self._reported(self._failed("; ".join(obstacles), began))
+
+    def _stopped(self, began: float) -> Outcome | None:
+        """The outcome of a run that a signal has ended before its tree began; None if none has."""
+        number = self._farewell.stopped_by
+        if number is None or self._application.begun:
+            return None
+        outcome = self._failed(f"stopped by {number.name} before the tree started", began)
+        return attrs.evolve(outcome, exit_status=128 + number)
 
     def _failed(self, reason: str, began: float) -> Outcome:
         """The outcome of a run whose tree has not started."""

@@ -106,13 +106,51 @@ def test_signals_at_every_place_after_the_end_of_the_tree_leave_report_and_summa
 
 
 def test_before_the_tree_begins_signals_end_the_program_in_order() -> None:
-    with Farewell(lambda: False).protected():
-        with pytest.raises(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGINT)
+    with Farewell(lambda: False).protected(), pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+    farewell = Farewell(lambda: False)
+    with farewell.protected():
         with pytest.raises(SystemExit) as ended:
             signal.raise_signal(signal.SIGTERM)
-    assert ended.value.code == 143
+        signal.raise_signal(signal.SIGTERM)
+    assert (ended.value.code, farewell.stopped_by) == (143, signal.SIGTERM)
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals_while_the_job_is_made_leave_report_and_summary_whole(
+    number: signal.Signals, tree: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (work,) = tree.parent.glob("work_*.py")
+    # An impatient second one comes while the first one ends the run.
+    made = f"""
+    def __init__(self):
+        try:
+            signal.raise_signal({int(number)})
+        finally:
+            signal.raise_signal({int(number)})
+
+    def progress"""
+    work.write_text(WORK.replace("\n    def progress", made))
+    report = tree.parent / "report.json"
+    assert cli.main(["run", str(tree), "--plain", "--report", str(report)]) == 128 + number
+    out, err = capsys.readouterr()
+    reason = f"stopped by {number.name} before the tree started"
+    assert (json.loads(report.read_text())["reason"], err) == (reason, "")
+    assert f"  ended     {reason}\n" in out
+
+
+def test_a_job_that_exits_while_it_is_made_is_reported(
+    tree: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (work,) = tree.parent.glob("work_*.py")
+    work.write_text(
+        WORK.replace("    def progress", "    def __init__(self):\n        exit(3)\n\n    def progress")
+    )
+    report = tree.parent / "report.json"
+    assert cli.main(["run", str(tree), "--plain", "--report", str(report)]) == 1
+    assert json.loads(report.read_text())["reason"] == "the job could not be made: SystemExit: 3"
+    assert "SystemExit: 3" in capsys.readouterr().out
 
 
 def test_what_hangs_after_the_end_can_be_interrupted() -> None:
