@@ -189,9 +189,9 @@ async def _watch(application: Application) -> None:
     reason = await application.await_()
     handled = callable(signal.getsignal(signal.SIGTERM))
     logger.error(
-        "application %s ended by itself: %r; %s",
+        "application %s ended by itself: %s; %s",
         application.name,
-        reason,
+        in_words(reason),
         "the server that it runs in is told to end"
         if handled
         else "what it runs in handles no SIGTERM, so it goes on without it",

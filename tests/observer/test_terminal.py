@@ -107,9 +107,9 @@ def test_plain_lines_say_once_what_a_slow_stop_waits_for(shop: Any) -> None:
     ("does", "status", "said"),
     [
         ("raise RuntimeError('broken')", 1, "RuntimeError: broken"),
-        ("os.kill(os.getpid(), signal.SIGTERM); signal.pause()", 143, ""),
-        ("os.kill(os.getpid(), signal.SIGHUP); signal.pause()", 129, ""),
-        ("os.kill(os.getpid(), signal.SIGINT); signal.pause()", 130, "resprout: interrupted"),
+        ("os.kill(os.getpid(), signal.SIGTERM); signal.pause()", 143, "stopped by SIGTERM before"),
+        ("os.kill(os.getpid(), signal.SIGHUP); signal.pause()", 129, "stopped by SIGHUP before"),
+        ("os.kill(os.getpid(), signal.SIGINT); signal.pause()", 130, "stopped by SIGINT before"),
     ],
 )
 def test_whatever_ends_the_program_the_terminal_is_given_back(
