@@ -117,6 +117,31 @@ def test_a_value_is_computed_again_when_its_time_is_over_and_old_rows_are_not_ke
     assert cache.get_or_store("key", compute) == 2
 
 
+def test_what_was_just_stored_outlives_the_sweep_of_another_caller(cache, monkeypatch):
+    shown, computed = [time.monotonic()], []
+    monkeypatch.setattr(con_cache.time, "monotonic", lambda: shown[0])
+    cache = ConCache("locks", ttl=60.0)
+    compute = lambda: computed.append(0)
+    cache.get_or_store("key", compute)
+    shown[0] += 60.0
+    storing = threading.Thread(target=cache.get_or_store, args=("key", compute))
+
+    class Sweeping(ConCache):
+        """Is held up between its look at a row and its deletion."""
+
+        def dirty_delete(self, key: object) -> None:
+            storing.start()
+            storing.join(0.2)  # it would have stored long since, if nothing kept it from doing so
+            super().dirty_delete(key)
+
+    cache.__class__ = Sweeping
+    cache.get_or_store("another", lambda: "there")
+    storing.join(WATCHDOG)
+    assert cache.get("key") is not None
+    assert cache.get_or_store("key", compute) is None
+    assert len(computed) == 2
+
+
 def test_a_value_may_be_none(cache):
     assert cache.get_or_store("key", lambda: None) is None
     assert cache.get_or_store("key", lambda: "another") is None
