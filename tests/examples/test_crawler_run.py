@@ -11,13 +11,15 @@ from collections import Counter
 from pathlib import Path
 from threading import Event
 
+import httpx
 import pytest
 
 from crawler import frontier, job
-from crawler.fetch import Page
+from crawler.fetch import Page, fetch
+from crawler.hosts import SUPERVISOR
 from crawler.job import NotExact, Result, result_of, too_fast
 from crawler.site import BROKEN, PAGES, Visit
-from resprout import Shutdown, TaskSupervisor, process
+from resprout import Down, DynamicSupervisor, Shutdown, TaskSupervisor, process
 from resprout.throttle import Rate
 
 from .stopping import stopped
@@ -149,3 +151,28 @@ def test_a_page_that_nobody_fetched_is_told() -> None:
 
 def test_of_a_crawl_that_was_stopped_pages_may_be_left() -> None:
     result_of("north", good_visits()[1:]).check(finished=False)
+
+
+@pytest.mark.parametrize("link", ["http://[bad", "http://[::1"])
+def test_a_link_that_is_no_url_costs_no_other(link: str) -> None:
+    page = Page("http://host:1/pages/7")
+    page.feed(f'<a href="{link}">a</a><a href="8">b</a>')
+    assert page.links == ["http://host:1/pages/8"]
+
+
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:99999999/", "http://[bad", "http://host:x/", "http://\0/", "http://xn--a/"]
+)
+def test_a_url_that_nobody_can_ask_for_ends_its_task_without_a_crash(url: str) -> None:
+    async def reason() -> object:
+        hosts = await DynamicSupervisor.astart_link(name=SUPERVISOR)
+        fetches = await TaskSupervisor.astart_link()
+        async with httpx.AsyncClient() as client:
+            task = await TaskSupervisor.aasync_nolink(fetches, fetch, client, url)
+            down = await process.areceive(lambda message: isinstance(message, Down), timeout=WATCHDOG)
+            assert down.ref is task.ref
+        for supervisor in (fetches, hosts):
+            await DynamicSupervisor.astop(supervisor)
+        return down.reason
+
+    assert isinstance(asyncio.run(reason()), Shutdown)

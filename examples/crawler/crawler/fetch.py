@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from html.parser import HTMLParser
 from urllib.parse import urldefrag, urljoin
 
@@ -23,7 +24,7 @@ async def fetch(client: httpx.AsyncClient, url: str) -> list[str]:
     try:
         async with throttle.slot(await lock_of(url)):
             answer = await client.get(url)
-    except httpx.HTTPError as error:
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:  # the last two are no URLs
         process.exit(Shutdown(repr(error)))
     if answer.is_error:
         process.exit(Shutdown(f"status {answer.status_code}"))
@@ -41,7 +42,8 @@ class Page(HTMLParser):
         self.links: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Takes what `<a href="...">` leads to, without the part behind `#`."""
+        """Takes what `<a href="...">` leads to, without the part behind `#`, if it is a URL at all."""
         target = dict(attrs).get("href")
         if tag == "a" and target is not None:
-            self.links.append(urldefrag(urljoin(self.url, target)).url)
+            with suppress(ValueError):
+                self.links.append(urldefrag(urljoin(self.url, target)).url)

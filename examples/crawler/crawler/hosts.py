@@ -16,8 +16,13 @@ RATE = throttle.Rate(per_second=25, burst=5)
 
 
 async def lock_of(url: str) -> str:
-    """The name of the lock of a URL's host."""
-    name = f"host {urlsplit(url).netloc}"
+    """The name of the lock of a URL's host.
+
+    Raises:
+        ValueError: It is no URL; there is no such port, say.
+    """
+    host = urlsplit(url)
+    name = f"host {host.hostname}:{host.port or host.scheme}"
     try:
         await DynamicSupervisor.astart_child(SUPERVISOR, throttle.child_spec(name, NUM_SLOTS, rate=RATE))
     except AlreadyStarted:
