@@ -1,7 +1,7 @@
 """Who holds which event: a dispatcher that notes it, since stages forget an event once it is sent.
 
 A stage that is killed loses at most what it held. A producer that knows what that was gives it to somebody
-else instead.
+else instead. It knows them by what they are equal to, so no two may be equal: give each a number.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ class Lending:
     """What a producer's `init` says as its `dispatcher`.
 
     Args:
-        lent: Filled as requests are handed out; the producer takes out what comes back or was done.
+        lent: Filled as requests are handed out; the producer takes out what comes back or was done. Two equal
+            requests would be one here, and one of them lost with its holder.
     """
 
     lent: dict[Request, From]
