@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+import job_queue.table as table_module
 from job_queue.executor import DIED, execute
 from job_queue.job import Cancel, Discard, Job, Snooze, Unique, Worker
 from job_queue.mails import Unsubscribed
 from job_queue.proof import Proof, is_right
+from job_queue.queue import Queue
 from job_queue.table import LOST, Table
+from resprout import GenServer, Ok, Shutdown, process
+from resprout import sys as resprout_sys
+from resprout.stages import Consumer, subscribe
 
-from ..waiting import WATCHDOG
+from ..waiting import WATCHDOG, down_of
 
 
 class Anything(Worker):
@@ -202,7 +208,37 @@ def test_a_job_whose_worker_is_gone_has_failed(database, table):
     assert "there is no worker 'Gone'" in only(table).errors[0]
 
 
+@pytest.mark.parametrize("attempt", [1, 5, 1024, 10**6])
+def test_the_time_before_another_attempt_is_a_minute_at_most(attempt):
+    assert 0.02 <= Worker().backoff(attempt) <= 60.0
+
+
+class BackoffFails(Anything):
+    outcome = ValueError("no")
+
+    def backoff(self, attempt: int) -> float:
+        return 1.0 / (attempt - 1)
+
+
+def test_a_worker_whose_backoff_fails_fails_no_more_than_its_job(database, table, caplog):
+    table.insert(BackoffFails, {})
+    execute(*table.fetch(1, "here"), database)
+    job = only(table)
+    assert (job.state, job.errors) == ("retryable", ("ValueError: no",))
+    assert "BackoffFails.backoff(1) has failed" in caplog.text
+
+
 # What becomes of them when their process or their program is gone
+
+
+@pytest.mark.parametrize("reason", ["normal", "shutdown", Shutdown("another day")])
+def test_an_attempt_whose_process_ends_in_good_order_has_failed(database, table, monkeypatch, reason):
+    monkeypatch.setattr(Anything, "perform", lambda self, job: process.exit(reason))
+    table.insert(Anything, {})
+    _, ref = process.spawn_monitor(execute, *table.fetch(1, "here"), database)
+    assert down_of(ref).reason == reason
+    job = only(table)
+    assert (job.state, job.errors) == ("retryable", (DIED,))
 
 
 def test_an_attempt_whose_process_is_started_again_has_failed(database, table, perform):
@@ -231,6 +267,55 @@ def test_what_a_node_with_signs_of_life_has_taken_is_left_alone(table):
     assert table.rescue(silence=3600.0) == 0
     assert table.rescue(silence=0.0) == 1
     assert only(table).state == "available"
+
+
+@pytest.mark.parametrize("set_by", [60, -3600])
+def test_a_clock_that_is_set_makes_nobody_dead_or_alive(table, monkeypatch, set_by):
+    table.insert(Anything, {})
+    table.fetch(1, "here")
+    for name in ("NOW", "FAIL"):
+        of_a_clock = getattr(table_module, name).replace("'now'", f"'now', '{set_by} seconds'")
+        monkeypatch.setattr(table_module, name, of_a_clock)
+    assert table.rescue(silence=30.0) == 0
+    uptime = table_module.time.monotonic
+    monkeypatch.setattr(table_module, "time", SimpleNamespace(monotonic=lambda: uptime() + 31.0))
+    assert table.rescue(silence=30.0) == 1
+
+
+def test_what_was_taken_before_the_machine_was_started_is_attempted_again(table, monkeypatch):
+    table.insert(Anything, {})
+    table.fetch(1, "here")
+    monkeypatch.setattr(table_module, "time", SimpleNamespace(monotonic=lambda: 0.5))
+    table.give_sign_of_life("another")
+    assert table.rescue(silence=30.0) == 1
+
+
+def test_a_node_that_is_silent_is_forgotten(table):
+    table.rescue(silence=3600.0)
+    assert len(table._read("SELECT * FROM nodes")) == 1
+    table.rescue(silence=0.0)
+    assert table._read("SELECT * FROM nodes") == []
+
+
+class Idle(Consumer):
+    """Asks for jobs, of which there are none."""
+
+    def init(self, arg: object) -> Ok:
+        return Ok(arg)
+
+
+def test_a_queue_looks_no_more_often_when_more_workers_subscribe(database, monkeypatch):
+    signs = []
+    monkeypatch.setattr(Table, "give_sign_of_life", lambda self, node: signs.append(node))
+    queue = Queue.start({"database": database, "poll": 3600.0, "drain": False})
+    workers = [Idle.start() for _ in range(3)]
+    for worker in workers:
+        subscribe(worker, queue, cancel="temporary")
+    resprout_sys.get_state(queue)  # so it has handled all before
+    resprout_sys.get_state(queue)
+    assert len(signs) == 2  # when it began, and at its first look
+    for pid in (*workers, queue):
+        GenServer.stop(pid)
 
 
 @pytest.mark.parametrize(

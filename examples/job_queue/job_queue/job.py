@@ -105,4 +105,4 @@ class Worker:
 
     def backoff(self, attempt: int) -> float:
         """Seconds to wait after a failed attempt."""
-        return float(min(0.02 * 2**attempt, 60.0))
+        return float(min(0.02 * 2 ** min(attempt, 20), 60.0))  # snoozes are attempts, too

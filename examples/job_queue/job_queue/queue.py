@@ -48,11 +48,14 @@ class Queue(Producer):
         self.node = uuid.uuid4().hex
         self.table = Table(self.options.database)
         self.table.create()
+        self.looks = False
         return Ok(0)
 
     def handle_subscribe(self, kind: str, options: object, from_: object, wanted: int) -> Automatic:
-        self.table.give_sign_of_life(self.node)
-        process.send(self.pid, Look())  # not before the workers are there: it may be the last
+        if not self.looks:  # it begins when the workers are there: the first look may be the last
+            self.looks = True
+            self.table.give_sign_of_life(self.node)
+            process.send(self.pid, Look())
         return Automatic(wanted)
 
     def handle_demand(self, demand: int, wanted: int) -> NoReply:

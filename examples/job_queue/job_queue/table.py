@@ -3,12 +3,16 @@
 Any thread of any program may take such a step at any time; the database lets one after the other write. Who
 tells what came of a job says which attempt that was, and it counts only while the job is executing in that
 attempt: somebody who was believed dead, and comes late, changes nothing.
+
+When a job is due is a time of day, as it outlives the machine's next start. Who is alive goes by the seconds
+since that start, which all programs share and which nobody sets forward or back.
 """
 
 from __future__ import annotations
 
 import json
 import sqlite3
+import time
 from contextlib import closing
 from typing import Any
 
@@ -23,7 +27,8 @@ CREATE INDEX IF NOT EXISTS due ON jobs (state, scheduled_at);
 CREATE INDEX IF NOT EXISTS same ON jobs (worker, counting);
 CREATE TABLE IF NOT EXISTS nodes (node TEXT PRIMARY KEY, seen_at REAL);
 """
-NOW = "((julianday('now') - 2440587.5) * 86400.0)"  # in seconds, by the clock that all programs share
+NOW = "((julianday('now') - 2440587.5) * 86400.0)"  # seconds since 1970, by the clock on the wall
+ALIVE = "seen_at > uptime() - :silence AND seen_at <= uptime()"  # not what was seen before the last start
 SAME = f"""worker = :worker AND counting = :counting AND inserted_at > {NOW} - :period
     AND state IN (SELECT value FROM json_each(:states))"""
 NOTE = "errors = json_insert(errors, '$[#]', :error)"
@@ -118,18 +123,20 @@ class Table:
         Returns:
             How many jobs that are.
         """
-        alive = f"SELECT node FROM nodes WHERE seen_at > {NOW} - :silence"
-        return self._write(
+        alive = f"SELECT node FROM nodes WHERE {ALIVE}"
+        rescued = self._write(
             f"UPDATE jobs SET {FAIL} WHERE state = 'executing' AND attempted_by NOT IN ({alive})",
             state="available",
             seconds=0.0,
             error=LOST,
             silence=silence,
         )
+        self._write(f"DELETE FROM nodes WHERE NOT ({ALIVE})", silence=silence)
+        return rescued
 
     def give_sign_of_life(self, node: str) -> None:
         """Say that this node is there, and at work on what it has taken."""
-        self._write(f"INSERT OR REPLACE INTO nodes VALUES (:node, {NOW})", node=node)
+        self._write("INSERT OR REPLACE INTO nodes VALUES (:node, uptime())", node=node)
 
     # What there is
 
@@ -172,5 +179,6 @@ class Table:
     def _connect(self) -> sqlite3.Connection:
         db = sqlite3.connect(self._path, timeout=20.0, isolation_level=None)  # each statement by itself
         db.row_factory = sqlite3.Row
+        db.create_function("uptime", 0, time.monotonic)  # asked when a statement has the right to write
         db.execute("PRAGMA synchronous = OFF")  # outlives a killed program, not a power cut
         return db
