@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from chat import server
 from chat.rooms import NAMES, ROOMS
 from chat.server import CONNECTIONS
 from resprout import Application, Pid, Registry, Supervisor, TaskSupervisor, process
-from resprout.testing import await_down, await_restart
+from resprout.testing import await_down, await_restart, eventually
 
 from .line_client import WATCHDOG, LineClient, free_port, running
 
@@ -102,6 +103,15 @@ def test_who_does_not_say_a_room_and_a_name_is_told_to(
     assert caplog.records == []
 
 
+def test_who_connects_and_leaves_again_is_no_crash(house: House, caplog: pytest.LogCaptureFixture) -> None:
+    for leaves in (hangs_up, hangs_up_in_the_middle_of_things):
+        client = LineClient(house.port)
+        (connection,) = eventually(lambda: TaskSupervisor.children(CONNECTIONS))
+        leaves(client)
+        assert await_down(connection) == "normal"
+    assert caplog.records == []
+
+
 def hangs_up(client: LineClient) -> None:
     client.close()
 
@@ -165,6 +175,24 @@ def test_who_reads_slowly_loses_the_oldest_lines_and_holds_up_nobody(house: Hous
     assert heard == sorted(heard)
     assert 0 < len(heard) < lines
     assert heard[-100:] == list(range(lines - 100, lines))
+
+
+def test_of_who_reads_no_more_and_goes_no_connection_is_left(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "GRACE", 0.1)
+    eve, bob = house.enter("garden", "eve"), house.enter("garden", "bob")
+    seat = person("garden", "eve")
+    eve.lines.close()
+    while process.info(seat).message_queue_len < 2:
+        assert bob.ask(60_000 * "x").startswith("<bob> x")
+    (connection, _) = TaskSupervisor.children(CONNECTIONS)
+    eve.socket.shutdown(socket.SHUT_WR)
+    await_down(connection)
+    heard = b""
+    while some := eve.socket.recv(1 << 20):
+        heard += some
+    assert not heard.endswith(b"\n")  # what was not on its way yet is sent no more
 
 
 def test_a_listener_that_is_killed_listens_again_and_a_doorkeeper_that_is_still_knows_who_goes(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import doctest
+import os
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -150,3 +152,45 @@ def test_a_listener_that_is_killed_listens_again_and_costs_no_connection(server:
     await_restart(listener.pid)
     assert client.ask("PUT shopping milk 1") == "OK\r\n"
     assert server.connect().ask("GET shopping milk") == "1\r\n"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="nowhere else can another program be limited")
+def test_with_more_clients_than_it_may_open_files_the_server_has_them_wait_and_forgets_nothing(
+    tmp_path: Path,
+) -> None:
+    import resource
+
+    with running(TREE, tmp_path) as (program, port):
+        client = LineClient(port)
+        assert client.ask("CREATE shopping") == client.ask("PUT shopping milk 1") == "OK\r\n"
+        limit = len(os.listdir(f"/proc/{program.pid}/fd")) + 5
+        resource.prlimit(program.pid, resource.RLIMIT_NOFILE, (limit, limit))
+        idle = [LineClient(port) for _ in range(10)]
+        assert program.stderr is not None
+        assert "a client has to wait" in program.stderr.readline()
+        for each in (client, *idle):
+            each.close()
+        client = LineClient(port)
+        assert (client.ask("GET shopping milk"), client.hear()) == ("1\r\n", "OK\r\n")
+        client.close()
+        program.send_signal(signal.SIGTERM)
+        assert program.wait(WATCHDOG) == 0
+
+
+def test_who_comes_when_the_server_is_full_is_sent_away() -> None:
+    port = free_port()
+    application = Application.load(TREE, {"port": str(port), "clients": "2"})
+    application.start()
+    clients = [LineClient(port) for _ in range(2)]
+    for client in clients:
+        assert client.ask("CREATE shopping") == "OK\r\n"
+    (first, _) = TaskSupervisor.children(CONNECTIONS)
+    third = LineClient(port)
+    assert third.hear() == ""
+    clients[0].close()
+    await_down(first)
+    fourth = LineClient(port)
+    assert fourth.ask("CREATE shopping") == "OK\r\n"
+    for client in (clients[1], third, fourth):
+        client.close()
+    application.stop()

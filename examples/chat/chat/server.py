@@ -15,6 +15,9 @@ from resprout.supervision import ready
 from .rooms import NAMES, Person, Seat, say
 
 CONNECTIONS = "connections"
+GRACE = 1.0
+"""Seconds that a client has to read what was said before it goes."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -37,9 +40,11 @@ async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
     This and the person are linked: when one of the two crashes, it takes the other along, and what they have
     (the socket, the name, the place in the room) goes with them.
     """
-    process.own(writer)  # closed when this process ends, however it ends
+    process.own(writer, hang_up)  # when this process ends, however it ends
     try:
         room, name = (await reader.readline()).decode().split()
+    except ConnectionError:
+        return  # it has gone already
     except ValueError:
         writer.write(b"* say a room and a name first, a word each: garden ann\r\n")
         return
@@ -52,3 +57,11 @@ async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
         async for line in reader:
             say(room, f"<{name}> {line.decode().strip()}")
     process.exit("shutdown")  # an end that takes the person along, too, and is no crash
+
+
+async def hang_up(writer: asyncio.StreamWriter) -> None:
+    """Closes the connection, and waits only so long for the client to read what was said before."""
+    writer.close()
+    with suppress(OSError, asyncio.TimeoutError):
+        await asyncio.wait_for(writer.wait_closed(), GRACE)
+    writer.transport.abort()

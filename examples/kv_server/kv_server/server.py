@@ -6,15 +6,19 @@ client who makes it crash loses their connection, and nobody else notices.
 
 from __future__ import annotations
 
+import errno
 import logging
 import socket
 
-from resprout import TaskSupervisor, process
+from resprout import MaxChildren, TaskSupervisor, process
 from resprout.supervision import ready
 
 from .commands import answer
 
 CONNECTIONS = "connections"
+PAUSE = 0.5
+"""Seconds until it looks again whether a client can be let in."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -24,8 +28,23 @@ def listen(port: int) -> None:
     logger.info("listening on 127.0.0.1:%d", listener.getsockname()[1])
     ready()
     while True:
-        client, _ = listener.accept()
-        TaskSupervisor.start_child(CONNECTIONS, serve, client)
+        client = accept(listener)
+        try:
+            TaskSupervisor.start_child(CONNECTIONS, serve, client)
+        except MaxChildren:
+            client.close()
+
+
+def accept(listener: socket.socket) -> socket.socket:
+    """The next client. When as many files are open as this program may have, it has to wait."""
+    while True:
+        try:
+            return listener.accept()[0]
+        except OSError as error:
+            if error.errno not in (errno.EMFILE, errno.ENFILE):
+                raise
+            logger.warning("a client has to wait: %s", error.strerror)
+            process.sleep(PAUSE)
 
 
 def serve(client: socket.socket) -> None:
