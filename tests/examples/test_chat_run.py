@@ -13,7 +13,7 @@ from chat import server
 from chat.rooms import NAMES, ROOMS
 from chat.server import CONNECTIONS
 from resprout import Application, Pid, Registry, Supervisor, TaskSupervisor, process
-from resprout.testing import await_down, await_restart, eventually
+from resprout.testing import await_down, eventually
 
 from .line_client import WATCHDOG, LineClient, free_port, running
 
@@ -203,7 +203,7 @@ def test_a_listener_that_is_killed_listens_again_and_a_doorkeeper_that_is_still_
     for id in ("listener", "doorkeeper"):
         killed = house.child(id)
         process.exit(killed, "kill")
-        await_restart(killed)
+        eventually(lambda killed=killed, id=id: house.child(id) is not killed)
     bob.close()
     assert ann.hear() == "* bob has gone\r\n"
     house.enter("garden", "cid")

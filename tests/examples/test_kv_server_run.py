@@ -13,9 +13,9 @@ import pytest
 
 from kv_server import buckets, commands
 from kv_server.server import CONNECTIONS
-from resprout import Agent, Application, Supervisor, TaskSupervisor, process
+from resprout import Agent, Application, Pid, Supervisor, TaskSupervisor, process
 from resprout import sys as resprout_sys
-from resprout.testing import await_down, await_restart, eventually
+from resprout.testing import await_down, eventually
 
 from .line_client import WATCHDOG, LineClient, free_port, running
 
@@ -33,6 +33,11 @@ class Server:
     def connect(self) -> LineClient:
         self.clients.append(LineClient(self.port))
         return self.clients[-1]
+
+    def listener(self) -> Pid:
+        (*_, listener) = Supervisor.which_children(self.application.root)
+        assert isinstance(listener.pid, Pid)
+        return listener.pid
 
 
 @pytest.fixture
@@ -147,9 +152,9 @@ def test_a_client_that_hangs_up_leaves_no_task_behind(server: Server) -> None:
 def test_a_listener_that_is_killed_listens_again_and_costs_no_connection(server: Server) -> None:
     client = server.connect()
     assert client.ask("CREATE shopping") == "OK\r\n"
-    (*_, listener) = Supervisor.which_children(server.application.root)
-    process.exit(listener.pid, "kill")
-    await_restart(listener.pid)
+    listener = server.listener()
+    process.exit(listener, "kill")
+    eventually(lambda: server.listener() is not listener)
     assert client.ask("PUT shopping milk 1") == "OK\r\n"
     assert server.connect().ask("GET shopping milk") == "1\r\n"
 
