@@ -15,13 +15,16 @@ from .primitives.atomic import (
     replace,
 )
 from .primitives.fork_locks import lock
+from .processes import elsewhere
 from .processes.ambient import current, former_of
 from .processes.death_waits import Deaths
+from .processes.elsewhere import why_not_here
 from .processes.foreign import stand_in
-from .processes.mailbox import Cast
+from .processes.mailbox import Cast, System, Tick
 from .processes.offloaded import Leaving, call, owner, stay
 from .processes.resolving import nobody
 from .reports.bursts import Bursts, Summary
+from .runtime.call import Call
 from .runtime.clock import HeldClock
 from .runtime.forked import ADVICE as FORK_ADVICE
 from .runtime.forked import first_use, remember, was_there
@@ -41,28 +44,38 @@ from .runtime.thread_state import (
     tasks,
 )
 from .servers.asking import ask_or_undo
-from .servers.bounded import has_room, offer, when_room
+from .servers.bounded import BoundedMixin, has_room, offer, when_room
+from .servers.dispatch import request_stop
+from .servers.inline import InlinePid
 from .servers.library_server import LibraryServer
+from .servers.runnable import RunnablePid
 from .servers.serving import departed
 from .system.isolation import Snapshot, ask_to_stop, at_work, take_leave_of
+from .system.shutdown import end_interpreter
+from .system.sys import ask_later
 from .tasks.spawned import spawn
 from .tasks.task import end_task, work_for
 from .tasks.task_stream import AsyncResults, make_astream
 from .vocabulary.child_spec import split_fields, without_arguments
-from .vocabulary.messages import NoReplyWithEvents, Notice, OkWithOptions, ReplyWithEvents
-from .vocabulary.pykka_types import constructed_by
+from .vocabulary.messages import NoReplyWithEvents, Notice, OkWithOptions, ReplyWithEvents, TaskReply
+from .vocabulary.portable import crossing, printed
+from .vocabulary.pykka_types import ActorStop, constructed_by
 from .vocabulary.reasons import in_words
 
 __all__ = [
     "FORK_ADVICE",
     "FREE_THREADED",
+    "ActorStop",
     "Alarm",
     "AsyncResults",
     "Bells",
+    "BoundedMixin",
     "Bursts",
+    "Call",
     "Cast",
     "Deaths",
     "HeldClock",
+    "InlinePid",
     "Kernel",
     "Leaving",
     "LibraryServer",
@@ -71,11 +84,16 @@ __all__ = [
     "Notice",
     "OkWithOptions",
     "ReplyWithEvents",
+    "RunnablePid",
     "Snapshot",
     "Summary",
+    "System",
+    "TaskReply",
     "ThreadState",
+    "Tick",
     "Waiter",
     "Worker",
+    "ask_later",
     "ask_or_undo",
     "ask_to_stop",
     "at_work",
@@ -86,10 +104,13 @@ __all__ = [
     "constructed_by",
     "copied",
     "counter",
+    "crossing",
     "current",
     "current_if_any",
     "dead_but_running",
     "departed",
+    "elsewhere",
+    "end_interpreter",
     "end_task",
     "finish",
     "first_use",
@@ -107,11 +128,13 @@ __all__ = [
     "offer",
     "owner",
     "park",
+    "printed",
     "remember",
     "remove",
     "remove_all",
     "remove_empty",
     "replace",
+    "request_stop",
     "see_through",
     "spawn",
     "split_fields",
@@ -123,6 +146,7 @@ __all__ = [
     "was_there",
     "watch_loop",
     "when_room",
+    "why_not_here",
     "without_arguments",
     "work_for",
 ]

@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterable
 
 from ..actors import NotFound
-from ..actors.engine import FORK_ADVICE
+from ..actors.engine import FORK_ADVICE, why_not_here
 
 
 class UnknownRegistry(NotFound, ValueError):
@@ -18,6 +18,9 @@ class UnknownRegistry(NotFound, ValueError):
 
     def __init__(self, name: object, known: Iterable[str] = (), forked: bool = False) -> None:
         self.name = name
+        if elsewhere := why_not_here(name):
+            super().__init__(elsewhere)
+            return
         if forked:
             super().__init__(
                 f"registry {name!r} was started before this process was forked: it runs in the parent only; "

@@ -29,6 +29,7 @@ class RegistryServer(LibraryServer):
     blocking = False
     trap_exit = True
     _what = "the process of a registry"
+    _one_per_tree = True
     _use = "the functions of Registry (register, lookup, dispatch, ...)"
 
     def init(self, arg: Options) -> Ok:

@@ -15,6 +15,7 @@ from ..actors import (
     SpecError,
     child_spec,
 )
+from .readying import ready
 from .supervisors.dynamic_supervisor import DynamicSupervisor
 from .supervisors.events import (
     ChildExited,
@@ -28,7 +29,7 @@ from .supervisors.events import (
 from .supervisors.options import DynamicSpec, SupervisorSpec
 from .supervisors.partition_supervisor import PartitionSupervisor
 from .supervisors.quiescence import NotQuiet, quiesce
-from .supervisors.readiness import NotReady, ready
+from .supervisors.readiness import NotReady
 from .supervisors.snapshot import StartingChild, TreeNode, tree
 from .supervisors.supervisor import Supervisor
 from .supervisors.task_group import TaskGroup, task_group

@@ -81,7 +81,7 @@ LEVELS = {
         "__init__",
     ],
     "registry": ["__init__"],
-    "supervision": ["supervisors", "restarts", "engine", "trees", "tree_kinds", "__init__"],
+    "supervision": ["readying", "placement", "supervisors", "restarts", "engine", "trees", "tree_kinds", "__init__"],
     "throttle": ["ledger", "lock", "", "__init__"],
     "stages": ["dispatchers", "", "__init__"],
     "connectors": ["kafka", "__init__"],
@@ -126,6 +126,7 @@ SHELL_ONLY = {
 }
 # Files with imports of ours inside of functions, and why.
 LATE = {
+    "supervision/supervisors/starting.py": "multiprocessing takes time to load, and few trees place children",
     "observer/screen.py": "the live screen needs rich, which is an extra",
     "resprout/pytest_plugin.py": "every run of pytest loads it, and most want no region",
 }

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from ..primitives.atomic import remove, replace
 from ..vocabulary.errors import AlreadyRegistered
 from ..vocabulary.messages import Named
+from .elsewhere import ask, refuse_second
 
 if TYPE_CHECKING:
     from ..vocabulary.identity import Identity
@@ -44,6 +45,8 @@ def take_name(pid: Identity, name: object) -> None:
         AlreadyRegistered: somebody alive has it.
     """
     if isinstance(name, str):
+        if ask:
+            refuse_second(name, getattr(pid.actor, "_one_per_tree", False))
         while (holder := names.setdefault(name, pid)) is not pid:
             if not holder.dead:
                 raise AlreadyRegistered(holder, name)

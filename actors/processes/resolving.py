@@ -6,9 +6,10 @@ from typing import NoReturn
 
 from ..runtime.forked import first_use, was_there
 from ..runtime.thread_state import check_alive, dead_but_running
-from ..vocabulary.errors import NoProcess, StalePid, no_process
+from ..vocabulary.errors import NameInParent, NoProcess, StalePid, no_process
 from ..vocabulary.messages import Named
 from ..vocabulary.pykka_types import is_foreign
+from .elsewhere import in_parent
 from .foreign import stand_in
 from .names import names
 from .pid import Pid
@@ -40,7 +41,10 @@ def nobody(server: object) -> NoProcess:
     """Make the error for a server argument behind which there is no living process."""
     if isinstance(server, Pid):
         return no_process(server)
-    return StalePid(server) if was_there("process", server) else NoProcess(server)
+    if was_there("process", server):
+        return StalePid(server)
+    owner = in_parent(server)
+    return NoProcess(server) if owner is None else NameInParent(server, owner.what)
 
 
 def whereis(server: object) -> Pid | None:

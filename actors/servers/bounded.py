@@ -352,7 +352,8 @@ def make_bounded(kind: type[RunnablePid], bound: object, actor: Any, parent: Any
     """Make a process of that kind whose mailbox is bounded."""
     if not isinstance(bound, Bounded):
         raise TypeError(f"expected {type(actor).__name__}.mailbox to be a Bounded, got: {bound!r}")
-    pid = _BOUNDED[kind](actor, parent)
+    pid = (_BOUNDED.get(kind) or kind)(actor, parent)
+    assert isinstance(pid, BoundedMixin)
     pid.bound = bound
     pid.dropped = pid.rejected = 0
     pid._room = [True] * bound.size

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal
 
 from typing_extensions import TypeVar
 
-from ..vocabulary.messages import NoReply, Ok
+from ..vocabulary.messages import NoReply, Ok, Stop
 from ..vocabulary.pykka_types import ActorBase
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
     from typing import TypeAlias
 
-    from ..vocabulary.messages import Constant, Reply, Stop
+    from ..vocabulary.messages import Constant, Reply
 
 State = TypeVar("State", default=Any)
 Request = TypeVar("Request", default=Any)
@@ -42,6 +42,8 @@ class Callbacks(ActorBase, Generic[State, Request, Answer]):
     _async: ClassVar[bool | None] = None
     _proxied: ClassVar[bool] = True
     """Whether Pykka's proxies may reach into it; otherwise their messages are like any other."""
+    _way: ClassVar[Any] = None
+    """The class of its Pid, where that is none of the three usual ones."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -55,6 +57,14 @@ class Callbacks(ActorBase, Generic[State, Request, Answer]):
             known = any(inspect.iscoroutinefunction(getattr(cls, name)) for name in CALLBACKS)
             cls._async = known
         return bool(known)
+
+    def _ask_far(self, call: Any, what: str, args: tuple[Any, ...]) -> bool:
+        """Have a request of `sys` answered by another process that this one stands for, if it does."""
+        return False
+
+    def _told_to_stop(self, reason: object, state: Any, by_parent: bool) -> Any:
+        """What comes of a stop that was asked for, or of the parent's exit signal."""
+        return Stop(reason, state)
 
     # -- callbacks -----------------------------------------------------------
 

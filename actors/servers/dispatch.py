@@ -103,7 +103,7 @@ class StopRequest(System):
         self.reason = reason
 
     def handle(self, pid: Any) -> Any:
-        return Stop(self.reason, pid.state)
+        return pid.actor._told_to_stop(self.reason, pid.state, False)
 
 
 class StopCall(Call):
@@ -285,7 +285,7 @@ class ServerPid(Pid):
             return item.handle(self)
         if kind is Exited and item.pid is self.parent and item.pid is not None:
             # The parent of a server that traps exits is the one whose end it does not survive (gen_server).
-            return Stop(item.reason, self.state)
+            return self.actor._told_to_stop(item.reason, self.state, True)
         return checked(self.actor.handle_info(item, self.state))
 
     def settle(self, item: Any, result: Any) -> None:
@@ -457,7 +457,7 @@ class ServerPid(Pid):
         if type(message) is ActorStop:
             if item.__class__ is Call:
                 return Stop(NORMAL, self.state, reply=None)
-            return Stop(NORMAL, self.state)
+            return self.actor._told_to_stop(NORMAL, self.state, False)
         if not self.actor._proxied:
             if item.__class__ is Cast:
                 return checked(self.actor.handle_cast(message, self.state))

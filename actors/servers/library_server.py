@@ -39,6 +39,8 @@ class LibraryServer(GenServer):
     """What to use in the place of messages."""
     _proxied = False
     _stops_children = True
+    _one_per_tree = False
+    """Whether a child in another OS process must have none of the same name."""
     _strays: weakref.WeakSet[type] | None = None
 
     def handle_call(self, message: Any, from_: Any, state: Any) -> Any:

@@ -167,6 +167,8 @@ def early_pid(actor: Callbacks) -> Pid:
 
 def way_of(kind: type[Callbacks]) -> type[RunnablePid]:
     """How servers of a class are run."""
+    if kind._way is not None:
+        return cast("type[RunnablePid]", kind._way)
     if kind.is_async():
         return LoopPid
     return PooledPid if kind.blocking else InlinePid

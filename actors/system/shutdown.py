@@ -67,7 +67,8 @@ def stop_trees() -> None:
             continue
 
 
-def _at_exit() -> None:
+def end_interpreter() -> None:
+    """Stop every tree in order and close what is owned, as the interpreter ends; safe to be repeated."""
     kernel.exiting = True
     try:
         if _trees:
@@ -82,7 +83,7 @@ def _at_exit() -> None:
     reports.tell_held()
 
 
-atexit.register(_at_exit)
+atexit.register(end_interpreter)
 
 
 def _after_fork_in_child() -> None:

@@ -92,18 +92,21 @@ class Statistics:
 
 
 class _Query(System):
-    """A function to be run inside the server."""
+    """A function to be run inside the server, or inside the one that this server stands for."""
 
-    __slots__ = ("call", "function")
+    __slots__ = ("args", "call", "what")
 
-    def __init__(self, call: Call, function: Callable[[Any], Any]) -> None:
+    def __init__(self, call: Call, what: str, args: tuple[Any, ...]) -> None:
         self.call = call
-        self.function = function
+        self.what = what
+        self.args = args
 
     def handle(self, pid: Any) -> Any:
         call = self.call
         try:
-            value = self.function(pid)
+            if pid.actor._ask_far(call, self.what, self.args):
+                return None
+            value = _FUNCTIONS[self.what](pid, *self.args)
         except Exception as error:
             call.answer_error(error)
         except Killed:
@@ -120,7 +123,7 @@ class _Query(System):
         return None
 
 
-def _ask(what: str, server: Any, function: Callable[[Any], Any], timeout: float | None) -> Any:
+def _ask(what: str, server: Any, timeout: float | None, *args: Any) -> Any:
     check_alive()
     check_timeout(timeout)
     pid = resolve(server)
@@ -129,15 +132,23 @@ def _ask(what: str, server: Any, function: Callable[[Any], Any], timeout: float 
     if not isinstance(pid, InlinePid):
         forbid_loop(f"sys.{what}", f"asyncio.to_thread(sys.{what}, server)")
     call = begin_call(pid, what)
-    pid.deliver(_Query(call, function))
+    pid.deliver(_Query(call, what, args))
     if not call.done():
         call.wait_for_answer(timeout)
     return call.result()
 
 
+def ask_later(what: str, pid: Any, args: tuple[Any, ...]) -> Call:
+    """Make a request of this module, without waiting, for whoever has asked for it from afar."""
+    call = Call(what, pid, None)
+    call.promise()
+    pid.deliver(_Query(call, what, args))
+    return call
+
+
 def get_state(server: Any, timeout: float | None = 5.0) -> Any:
     """The server's state, by reference: look, do not touch."""
-    return _ask("get_state", server, lambda pid: pid.state, timeout)
+    return _ask("get_state", server, timeout)
 
 
 def replace_state(server: Any, function: Callable[[Any], Any], timeout: float | None = 5.0) -> Any:
@@ -155,47 +166,48 @@ def replace_state(server: Any, function: Callable[[Any], Any], timeout: float | 
     check_alive()
     if not callable(function):
         raise TypeError(f"expected a function of the state, got: {function!r}")
+    return _ask("replace_state", server, timeout, function)
 
-    def replace(pid: Any) -> Any:
-        pid.state = function(pid.state)
-        return pid.state
 
-    return _ask("replace_state", server, replace, timeout)
+def _replace(pid: Any, function: Callable[[Any], Any]) -> Any:
+    pid.state = function(pid.state)
+    return pid.state
 
 
 def get_status(server: Any, timeout: float | None = 5.0) -> Status:
     """What is known of a server, its state included."""
+    found: Status = _ask("get_status", server, timeout)
+    if isinstance(found.pid, Pid):
+        return found
+    # Of a server in another OS process, whom this one knows by the Pid that stands for it.
+    pid = resolve(server)
+    return attrs.evolve(found, pid=pid, name=pid.name, parent=pid.parent)
 
-    def look(pid: Any) -> Status:
-        return Status(
-            pid=pid,
-            name=pid.name,
-            parent=pid.parent,
-            module=type(pid.actor),
-            status="suspended" if status(pid) == "suspended" else "running",
-            state=pid.actor.format_status(pid.state),
-            message_queue_len=pid.mailbox_length(),
-        )
 
-    return _ask("get_status", server, look, timeout)  # type: ignore[no-any-return]  # what look returns
+def _look(pid: Any) -> Status:
+    return Status(
+        pid=pid,
+        name=pid.name,
+        parent=pid.parent,
+        module=type(pid.actor),
+        status="suspended" if status(pid) == "suspended" else "running",
+        state=pid.actor.format_status(pid.state),
+        message_queue_len=pid.mailbox_length(),
+    )
 
 
 def suspend(server: Any, timeout: float | None = 5.0) -> None:
     """Have a server leave its messages alone until ``resume``; returns when it does."""
-
-    def stop_looking(pid: Any) -> None:
-        pid._suspended = True
-
-    _ask("suspend", server, stop_looking, timeout)
+    _ask("suspend", server, timeout)
 
 
 def resume(server: Any, timeout: float | None = 5.0) -> None:
     """Have a suspended server go on, with its messages in the order in which they came."""
+    _ask("resume", server, timeout)
 
-    def look_again(pid: Any) -> None:
-        pid._suspended = False
 
-    _ask("resume", server, look_again, timeout)
+def _set_suspended(pid: Any, flag: bool) -> None:
+    pid._suspended = flag
 
 
 def trace(server: Any, flag: bool, timeout: float | None = 5.0) -> None:
@@ -204,13 +216,13 @@ def trace(server: Any, flag: bool, timeout: float | None = 5.0) -> None:
     """
     check_alive()
     _check_flag("flag", flag)
+    _ask("trace", server, timeout, flag)
 
-    def watch(pid: Any) -> None:
-        debug.remove(pid, lambda function: isinstance(function, debug.TraceLog))
-        if flag:
-            debug.install(pid, debug.TraceLog(pid), None)
 
-    _ask("trace", server, watch, timeout)
+def _trace(pid: Any, flag: bool) -> None:
+    debug.remove(pid, lambda function: isinstance(function, debug.TraceLog))
+    if flag:
+        debug.install(pid, debug.TraceLog(pid), None)
 
 
 def install(server: Any, function: DebugFunction, state: object = None, timeout: float | None = 5.0) -> None:
@@ -251,19 +263,19 @@ def install(server: Any, function: DebugFunction, state: object = None, timeout:
         raise TypeError(
             f"expected a function of its state, an event and the server's state, got: {function!r}"
         )
-    _ask("install", server, lambda pid: debug.install(pid, function, state), timeout)
+    _ask("install", server, timeout, function, state)
 
 
 def remove(server: Any, function: DebugFunction, timeout: float | None = 5.0) -> None:
     """End the watch of a function that was installed; none is no error."""
     check_alive()
-    _ask("remove", server, lambda pid: debug.remove(pid, lambda other: other == function), timeout)
+    _ask("remove", server, timeout, function)
 
 
 def no_debug(server: Any, timeout: float | None = 5.0) -> None:
     """End whatever watches a server: functions, traces and logs."""
     check_alive()
-    _ask("no_debug", server, lambda pid: debug.remove(pid, lambda function: True), timeout)
+    _ask("no_debug", server, timeout)
 
 
 def log(
@@ -290,8 +302,8 @@ def log(
         if flag not in ("get", "print"):
             raise ValueError(f"expected flag to be True, False, a number, 'get' or 'print', got: {flag!r}")
         if flag == "get":
-            return cast("list[Event]", _ask("log", server, _logged, timeout))
-        for text in _ask("log", server, _logged_text, timeout):
+            return cast("list[Event]", _ask("logged", server, timeout))
+        for text in _ask("logged_text", server, timeout):
             print(text)  # noqa: T201  # what was asked for
         return None
     if not isinstance(flag, int):
@@ -299,7 +311,7 @@ def log(
     size = DEFAULT_LOG if flag is True else flag
     if size < 0:
         raise ValueError(f"expected the number of events to keep to be at least 0, got: {flag!r}")
-    _ask("log", server, lambda pid: _keep(pid, size), timeout)
+    _ask("log", server, timeout, size)
     return None
 
 
@@ -348,14 +360,14 @@ def log_to_file(
     check_alive()
     if path is not False and not isinstance(path, (str, os.PathLike)):
         raise TypeError(f"expected path to be a path or False, got: {path!r}")
+    _ask("log_to_file", server, timeout, path)
 
-    def write(pid: Any) -> None:
-        fresh = None if path is False else debug.FileLog(pid, path)
-        debug.remove(pid, lambda function: isinstance(function, debug.FileLog))
-        if fresh is not None:
-            debug.install(pid, fresh, None)
 
-    _ask("log_to_file", server, write, timeout)
+def _write(pid: Any, path: Any) -> None:
+    fresh = None if path is False else debug.FileLog(pid, path)
+    debug.remove(pid, lambda function: isinstance(function, debug.FileLog))
+    if fresh is not None:
+        debug.install(pid, fresh, None)
 
 
 def _check_flag(name: str, flag: object) -> None:
@@ -365,14 +377,33 @@ def _check_flag(name: str, flag: object) -> None:
 
 def statistics(server: Any, timeout: float | None = 5.0) -> Statistics:
     """Counts of a server's life."""
+    return _ask("statistics", server, timeout)  # type: ignore[no-any-return]  # what _count returns
 
-    def count(pid: Any) -> Statistics:
-        return Statistics(
-            uptime=time.monotonic() - pid.started_at,
-            messages_in=pid.handled,
-            message_queue_len=pid.mailbox_length(),
-            rejected=getattr(pid, "rejected", 0),
-            dropped=getattr(pid, "dropped", 0),
-        )
 
-    return _ask("statistics", server, count, timeout)  # type: ignore[no-any-return]  # what count returns
+def _count(pid: Any) -> Statistics:
+    return Statistics(
+        uptime=time.monotonic() - pid.started_at,
+        messages_in=pid.handled,
+        message_queue_len=pid.mailbox_length(),
+        rejected=getattr(pid, "rejected", 0),
+        dropped=getattr(pid, "dropped", 0),
+    )
+
+
+_FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "get_state": lambda pid: pid.state,
+    "replace_state": _replace,
+    "get_status": _look,
+    "suspend": lambda pid: _set_suspended(pid, True),
+    "resume": lambda pid: _set_suspended(pid, False),
+    "trace": _trace,
+    "install": debug.install,
+    "remove": lambda pid, function: debug.remove(pid, lambda other: other == function),
+    "no_debug": lambda pid: debug.remove(pid, lambda function: True),
+    "log": _keep,
+    "logged": _logged,
+    "logged_text": _logged_text,
+    "log_to_file": _write,
+    "statistics": _count,
+}
+"""What a request does in the server. By name, since a function of ours does not travel."""

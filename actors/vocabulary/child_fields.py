@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Literal, TypedDict
 
-from .child_spec import Backoff, BrutalKill, ChildType, Infinity, OnExhausted, RestartType
+from .child_spec import Backoff, BrutalKill, ChildType, Infinity, OnExhausted, Placement, RestartType
 
 
 class ChildFields(TypedDict, total=False):
@@ -22,6 +22,7 @@ class ChildFields(TypedDict, total=False):
     max_seconds: float | None
     on_exhausted: OnExhausted
     ready_timeout: float | None
+    placement: Placement
 
 
 class NamedChildFields(ChildFields, total=False):

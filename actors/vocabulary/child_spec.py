@@ -23,6 +23,7 @@ from .errors import ResproutError
 RestartType: TypeAlias = Literal["permanent", "transient", "temporary"]
 ChildType: TypeAlias = Literal["worker", "supervisor"]
 OnExhausted: TypeAlias = Literal["escalate", "give_up"]
+Placement: TypeAlias = Literal["local", "process"]
 Start: TypeAlias = "tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]"
 
 
@@ -281,6 +282,8 @@ class ChildSpec:
             child stays down, its siblings live on.
         ready_timeout: Beyond OTP: its start is over only when it has called `ready()`, and has failed if that
             takes longer than this many seconds. Off by default.
+        placement: Beyond OTP: `"process"` runs it in an OS process of its own, and its Pid stands for it
+            here; see docs/placement.md. Not for a supervisor. By default `"local"`.
 
     Raises:
         SpecError: A field is wrong; the message names the spec and the field.
@@ -300,6 +303,7 @@ class ChildSpec:
     max_seconds: float | None = None
     on_exhausted: OnExhausted = "escalate"
     ready_timeout: float | None = None
+    placement: Placement = "local"
 
     def __attrs_post_init__(self) -> None:
         try:
@@ -327,6 +331,14 @@ class ChildSpec:
                 raise SpecError(self.id, "max_seconds", "expected it only together with max_restarts")
         if self.ready_timeout is not None:
             seconds(self.id, "ready_timeout", self.ready_timeout, above_zero=True)
+        if self.placement != "local":
+            one_of(self.id, "placement", self.placement, ("local", "process"))
+            if self.type == "supervisor":
+                raise BadCombination(
+                    self.id,
+                    (("type", self.type), ("placement", self.placement)),
+                    "a tree is of one OS process: place its workers",
+                )
 
 
 FIELDS: Final = tuple(field.name for field in attrs.fields(ChildSpec))

@@ -5,7 +5,8 @@
     ResproutError
     ├── ProcessExit(reason, pid)        the other process is gone
     │   ├── NoProcess                   ... and was so before the request (also a pykka.ActorDeadError)
-    │   │   └── StalePid                ... as it was started before os.fork
+    │   │   ├── StalePid                ... as it was started before os.fork
+    │   │   └── NameInParent(name)      ... as it is the parent's of a child under `placement: process`
     │   └── ServerExit                  ... it ended during the request
     │       └── Unhandled               ... which was still in its mailbox (also a pykka.ActorDeadError)
     ├── CallTimeout                     I gave up waiting (also a TimeoutError and a pykka.Timeout)
@@ -16,6 +17,7 @@
     ├── AlreadyRegistered(pid)          the name or key belongs to somebody else
     ├── NotFound, Running, MaxChildren  answers of supervisors
     ├── LockNotFound(name), NotHeld(name), QueueFull(name)
+    ├── NotPicklable(what, part)        it cannot cross to another OS process (also a TypeError)
     ├── NotOwned(pid, thing)            a process disowns what it does not own
     ├── MailboxFull(pid)                a bounded mailbox rejected the message
     ├── BlockingInLoop                  a blocking form was used inside a running event loop
@@ -99,6 +101,43 @@ class StalePid(NoProcess):
             f"start what you need in the child, after the fork (resprout.after_fork(fn) has that done on "
             f"first use)"
         )
+
+
+class NameInParent(NoProcess):
+    """The name is that of a process of the tree, which runs in another OS process than this child of it.
+
+    Attributes:
+        name: the name.
+    """
+
+    def __init__(self, name: object, what: str = "a process") -> None:
+        super().__init__(name)
+        self.name = name
+        self.what = what
+
+    def __str__(self) -> str:
+        return (
+            f"{self.name!r} is {self.what} of the tree, which runs in the parent of this process; a child "
+            f"under `placement: process` reaches its tree by what it answers only: take the lock, or look "
+            f"up the key, around the call to it, or leave the child in its tree (`placement: local`)"
+        )
+
+
+class NotPicklable(ResproutError, TypeError):
+    """Something cannot cross to another OS process: what crosses is pickled.
+
+    Attributes:
+        what: what was to cross (a message, a reply), as it prints.
+        part: where in it is what cannot, such as ``message['jobs'][0]``.
+    """
+
+    def __init__(self, kind: str, what: object, part: str, why: str) -> None:
+        super().__init__(
+            f"the {kind} {brief(what)} cannot cross to another OS process, as it cannot be pickled: "
+            f"{part}: {why}"
+        )
+        self.what = brief(what)
+        self.part = part
 
 
 def no_process(pid: Any) -> NoProcess:

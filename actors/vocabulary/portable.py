@@ -149,6 +149,11 @@ def _pickled(value: Any) -> bytes:
     return into.getvalue()
 
 
+def crossing(value: Any) -> bytes:
+    """Pickle a value that is to be read in another interpreter; what of it cannot travel is printed."""
+    return _pickled(_safe(value))
+
+
 class _Pickler(pickle.Pickler):
     """Pickles what can be, and the printed form of what cannot, however deep it lies."""
 

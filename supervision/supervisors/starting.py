@@ -58,7 +58,7 @@ def start_child(spec: ChildSpec, extra: tuple[Any, ...] = ()) -> Outcome:
     """
     start, args, kwargs = spec.start
     try:
-        made = start(*extra, *args, **kwargs)
+        made = start(*extra, *args, **kwargs) if spec.placement == "local" else _place(spec, extra)
     except StartError as error:
         # A taken name is told as it is, so that callers get the Pid that has it.
         return Failed(error.reason if type(error) is StartError else error)
@@ -76,6 +76,12 @@ def start_child(spec: ChildSpec, extra: tuple[Any, ...] = ()) -> Outcome:
         return odd_result(spec, made)
     process.link(pid)
     return Started(pid)
+
+
+def _place(spec: ChildSpec, extra: tuple[Any, ...]) -> Pid | None:
+    from ..placement.proxy import place
+
+    return place(spec, extra)
 
 
 lost_listeners: list[Callable[[Pid], object]] = []

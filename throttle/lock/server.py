@@ -63,6 +63,7 @@ class LockServer(LibraryServer):
     blocking = False
     _thief: TakeName | None = None
     _what = "the process of a lock"
+    _one_per_tree = True
     _use = "the functions of resprout.throttle (run, slot, acquire, execute, lock_state, ...)"
 
     def init(self, settings: Settings) -> Any:

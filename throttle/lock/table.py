@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ...actors import LockNotFound, telemetry
-from ...actors.engine import first_use, replace
+from ...actors.engine import first_use, replace, why_not_here
 from ..ledger.values import check_name
 from .lock_core import LockCore
 from .settings import Settings
@@ -48,7 +48,7 @@ class Table:
                 return self.find(name)
             core = self.renew(check_name(name))
             if core is None:
-                raise LockNotFound(name)
+                raise LockNotFound(name, why_not_here(name))
         return core
 
     def open(self, settings: Settings) -> LockCore:

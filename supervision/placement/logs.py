@@ -1,0 +1,63 @@
+"""Log records of a placed child, told in its parent: at the parent's levels, by the parent's handlers."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+from collections.abc import Callable
+from typing import Any
+
+from ...actors.engine import crossing
+
+_BASE = logging.Formatter()
+
+
+def levels() -> tuple[int, dict[str, int]]:
+    """What this process logs: what is disabled, and the level of each logger that has one."""
+    named = {"": logging.root.level}
+    for name, each in list(logging.root.manager.loggerDict.items()):
+        if isinstance(each, logging.Logger) and (each.level or each.disabled):
+            named[name] = logging.CRITICAL + 1 if each.disabled else each.level
+    return logging.root.manager.disable, named
+
+
+def take_levels(given: tuple[int, dict[str, int]]) -> None:
+    """Has this process log what another does."""
+    logging.disable(given[0])
+    for name, level in given[1].items():
+        logging.getLogger(name or None).setLevel(level)
+
+
+class Forwarding(logging.Handler):
+    """Sends records away, as text and numbers.
+
+    Args:
+        send: Takes a record, packed.
+        skip: Tells which records are not sent.
+    """
+
+    def __init__(self, send: Callable[[bytes], object], skip: Callable[[Any], bool]) -> None:
+        super().__init__()
+        self._send_away = send
+        self._skip = skip
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Sends one record; one that cannot be sent is told of on stderr, as by any other handler."""
+        if self._skip(record):
+            return
+        try:
+            told = dict(record.__dict__, msg=record.getMessage(), args=None, exc_info=None)
+            if record.exc_info:
+                told["exc_text"] = record.exc_text or _BASE.formatException(record.exc_info)
+            told.pop("crash_report", None)
+            self._send_away(crossing(told))
+        except Exception:
+            self.handleError(record)
+
+
+def retell(body: bytes) -> None:
+    """Logs a record of a child here."""
+    record = logging.makeLogRecord(pickle.loads(body))
+    logger = logging.getLogger(record.name)
+    if logger.isEnabledFor(record.levelno):
+        logger.handle(record)
