@@ -101,6 +101,8 @@ class Channel:
         self.pending: dict[int, Call] = {}
         self.outbox: deque[_Entry] = deque()
         self.asked = False
+        self.suspended = False
+        """Whether the server there looks at requests of `sys` only."""
         self.ending: Ending | None = None
         self.popen: Any = None
         self.on_ready: Callable[[], object] = lambda: None
@@ -154,7 +156,10 @@ class Channel:
         self.pending[number] = call
         call.add_done_callback(_GaveUp(self, number))
         data = frames.packed(kind, number, body)
-        self.outbox.append(_Entry(data, call, kind == frames.CALL))
+        if self.suspended and kind == frames.SYSTEM:
+            self._urgent.append(data)
+        else:
+            self.outbox.append(_Entry(data, call, kind == frames.CALL))
         self._flush()
 
     def send(self, kind: int, body: bytes) -> None:

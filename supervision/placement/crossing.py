@@ -7,7 +7,7 @@ import traceback
 from collections.abc import Iterator
 from typing import Any, Final
 
-from ...actors import Crash, NotPicklable, ResproutError
+from ...actors import Crash, NotPicklable, Pid, ResproutError
 from ...actors.engine import crossing, printed
 
 PROTOCOL: Final = 5
@@ -69,7 +69,7 @@ def _parts(value: Any) -> Iterator[tuple[str, object]]:
         for key, item in value.items():
             yield f"[{key!r}]", item
             yield f"[{key!r}] (the key)", key
-    elif not isinstance(value, type):
+    elif not isinstance(value, (type, Pid)):
         slots = [name for kind in type(value).__mro__ for name in getattr(kind, "__slots__", ())]
         named = {name: getattr(value, name) for name in slots if hasattr(value, name)}
         named.update(getattr(value, "__dict__", {}))

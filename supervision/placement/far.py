@@ -18,6 +18,8 @@ import time
 from collections import deque
 from typing import Any
 
+import attrs
+
 from ...actors import (
     Crash,
     Down,
@@ -53,6 +55,23 @@ from .frames import Frame, FrameReader
 
 logger = logging.getLogger("resprout.supervision")
 PIECE = 1 << 18
+
+
+@attrs.frozen
+class Ticket:
+    """What a child is told at its launch.
+
+    Attributes:
+        start: The start function with its arguments, pickled.
+        label: What it is called.
+        patience: Seconds that its end may take when its parent has died; None for any time.
+        levels: What is logged.
+    """
+
+    start: bytes
+    label: str
+    patience: float | None
+    levels: tuple[int, dict[str, int]]
 
 
 class _Told:
@@ -207,13 +226,21 @@ class Child:
                     self._main.send(_Told(frame))
                 else:
                     with self._delivering:
-                        self._waiting.append(frame)
-                        if not self._paused:
-                            self._deliver_waiting()
+                        self._take_in(frame)
         if self._root is None:
             # Its start is not over, and nobody waits for it.
             os._exit(1)
         self._main.send(_Told(None))
+
+    def _take_in(self, frame: Frame) -> None:
+        root = self._root
+        if frame.kind == frames.SYSTEM and root is not None and getattr(root, "_suspended", False):
+            # It would pass over all that is before this.
+            self._deliver(frame, root)
+            return
+        self._waiting.append(frame)
+        if not self._paused:
+            self._deliver_waiting()
 
     def _deliver_waiting(self) -> None:
         """Delivers what has come, as far as a limited mailbox takes it; with the right to deliver."""

@@ -8,8 +8,10 @@ fork server is left alone: it is the program's, and ours ignores the signals of 
 from __future__ import annotations
 
 import io
+import json
 import multiprocessing
 import os
+import sys
 from multiprocessing import process as mp_process
 from multiprocessing import reduction, spawn, util
 from multiprocessing.context import set_spawning_popen
@@ -18,7 +20,7 @@ from typing import Any
 from ...actors import ResproutError
 from ...actors.engine import lock
 from . import far
-from .preload import MODULES
+from .preload import TOLD
 
 UNGUARDED = 97
 """The exit code of a process that imports `__main__` for its start and comes upon a start there."""
@@ -79,15 +81,16 @@ def _server_for(module: str) -> Any:
         if server is None:
             server = _servers[module] = ForkServer()
             server.set_forkserver_preload(PRELOAD)
-        before = os.environ.get(MODULES)
-        os.environ[MODULES] = "" if module == "__main__" else module
+        modules = [] if module == "__main__" else [module]
+        before = os.environ.get(TOLD)
+        os.environ[TOLD] = json.dumps((sys.path, modules))
         try:
             server.ensure_running()
         finally:
             if before is None:
-                os.environ.pop(MODULES, None)
+                os.environ.pop(TOLD, None)
             else:
-                os.environ[MODULES] = before
+                os.environ[TOLD] = before
     return server
 
 

@@ -11,8 +11,6 @@ import logging
 import pickle
 from typing import Any, ClassVar
 
-import attrs
-
 from ...actors import (
     BRUTAL_KILL,
     Bounded,
@@ -49,6 +47,7 @@ from ..readying import ready
 from . import frames, logs
 from .channel import Begun, Channel, Ending, Nothing, launching
 from .crossing import pack, pack_reason
+from .far import Ticket
 
 logger = logging.getLogger("resprout.supervision")
 _NOT_SENT = (System, Down, Exited, Notice, TaskReply, Tick)
@@ -242,25 +241,11 @@ class Proxy(GenServer):
 
     def _ask_far(self, call: Any, what: str, args: tuple[Any, ...]) -> bool:
         body = pack(f"request sys.{what}", (what, args, logs.levels()))
-        self.pid.state.send_call(frames.SYSTEM, body, call)  # type: ignore[attr-defined]  # a server's Pid
+        channel: Channel = self.pid.state  # type: ignore[attr-defined]  # a server's Pid
+        channel.send_call(frames.SYSTEM, body, call)
+        if what in ("suspend", "resume"):
+            channel.suspended = what == "suspend"
         return True
-
-
-@attrs.frozen
-class Ticket:
-    """What a child is told at its launch.
-
-    Attributes:
-        start: The start function with its arguments, pickled.
-        label: What it is called.
-        patience: Seconds that its end may take when its parent has died; None for any time.
-        levels: What is logged.
-    """
-
-    start: bytes
-    label: str
-    patience: float | None
-    levels: tuple[int, dict[str, int]]
 
 
 def place(spec: ChildSpec, extra: tuple[Any, ...] = ()) -> Pid | None:

@@ -15,7 +15,8 @@ from typing import Any, Final, Literal, Protocol
 import attrs
 from cattrs.errors import ClassValidationError
 
-from ...actors import Backoff, ChildSpec, SpecError, child_spec
+from ...actors import Backoff, ChildSpec, NotPicklable, Placement, SpecError, child_spec
+from ..placement.crossing import pack
 from ..supervisors.dynamic_supervisor import DynamicSupervisor
 from ..supervisors.options import AutoShutdown, Strategy
 from ..supervisors.supervisor import Supervisor
@@ -279,6 +280,7 @@ class WorkerChild:
         name: The name to register the process under.
         via: `[registry, key]` to register it under instead.
         replicas: How many of it; `{index}` in args, id, name and via is the number of each, from 0.
+        placement: `process` runs it in an OS process of its own.
     """
 
     worker: str
@@ -288,6 +290,7 @@ class WorkerChild:
     name: str | None = None
     via: tuple[str, object] | None = attrs.field(default=None, validator=_can_be_key)
     replicas: int | None = attrs.field(default=None, validator=not_negative)
+    placement: Placement = "local"
 
     @property
     def registers(self) -> tuple[object, ...]:
@@ -311,6 +314,9 @@ class WorkerChild:
                 # The other replicas differ in their number only, so they would say the same.
                 if not specs:
                     self._check_call(spec, name)
+                    spec = self._placed(spec)
+                elif self.placement != "local":
+                    spec = attrs.evolve(spec, placement=self.placement)
             except SpecError as error:
                 errors.append(error)
                 break
@@ -318,6 +324,20 @@ class WorkerChild:
         if errors:
             raise ClassValidationError(f"worker {self.worker}", errors, WorkerChild)
         return specs
+
+    def _placed(self, spec: ChildSpec) -> ChildSpec:
+        """The spec with its placement, where that can be."""
+        if self.placement == "local":
+            return spec
+        if spec.type == "supervisor":
+            problem = "expected a worker, as a tree is of one OS process: place its workers"
+            raise SpecError(self.worker, "placement", f"{problem}; {self._text} is a supervisor")
+        call, positional, keywords = spec.start
+        try:
+            pack("start", (call, positional, {**keywords, "name": None}))
+        except NotPicklable as error:
+            raise SpecError(self.worker, "args" if self.args else "placement", str(error)) from None
+        return attrs.evolve(spec, placement=self.placement)
 
     def _mistakes(self) -> list[SpecError]:
         wrong = []
@@ -354,7 +374,7 @@ class WorkerChild:
 
     def _spec(self, id: str, args: Any, name: Any) -> ChildSpec:
         if self.start is None:
-            return ChildSpec(id, (start_function, (self._work(), args or {}, name), {}))
+            return ChildSpec(id, (start_function, (self._work(), args or {}), {"name": name}))
         target: Any = self.start.target
         named = {} if name is None else {"name": name}
         if callable(getattr(target, "child_spec", None)):

@@ -45,7 +45,8 @@ class UnknownKey(ValueError):
     def __init__(self, key: object, allowed: Iterable[str]) -> None:
         allowed = list(allowed)
         options = ", ".join(allowed)
-        super().__init__(f"unknown key {show(key)}; expected one of: {options}{did_you_mean(key, allowed)}")
+        hint = "; only a worker has a placement" if key == "placement" else did_you_mean(key, allowed)
+        super().__init__(f"unknown key {show(key)}; expected one of: {options}{hint}")
         self.key = key
 
 
