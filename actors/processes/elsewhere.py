@@ -1,7 +1,7 @@
 """The names of a tree that has this OS process as one of its children, and runs in another.
 
-A child under ``placement: process`` has an interpreter, and so names, of its own. Whoever misses a name there,
-or would make a second lock or registry of a name that the tree has, is told where that one is.
+A child under ``placement: process`` has an interpreter, and so names, of its own. Whoever misses a name
+there, or would make a second lock or registry of a name that the tree has, is told where that one is.
 """
 
 from __future__ import annotations

@@ -114,6 +114,7 @@ class NameInParent(NoProcess):
         super().__init__(name)
         self.name = name
         self.what = what
+        self.args = (str(self),)
 
     def __str__(self) -> str:
         return (

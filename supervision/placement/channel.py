@@ -356,6 +356,8 @@ class Channel:
                 reason, message, state = pickle.loads(frame.body)
                 self.ending = Ending(unpack_reason(reason), message, state)
                 self._tell_end()
+            case unknown:
+                raise ValueError(f"expected a frame from a child, got one of kind {unknown}")
 
     def _answer(self, call: Call, value: Any, error: Any) -> None:
         def answer() -> None:

@@ -270,6 +270,7 @@ class Child:
             self._deliver_waiting()
 
     def _deliver(self, frame: Frame, root: Any) -> None:
+        limit = root.bound.size if isinstance(root, BoundedMixin) else 0
         try:
             message = unpack(frame.body)
         except NotPicklable as error:
@@ -289,7 +290,7 @@ class Child:
             call.promise()
             call.add_done_callback(lambda done: self._answer(frame.number, done, exact=True))
             if not offer(root, call) and not call.done():
-                call.answer_error(MailboxFull(root, root.bound.size))
+                call.answer_error(MailboxFull(root, limit))
         elif frame.kind == frames.SYSTEM:
             what, args, levels = message
             logs.take_levels(levels)

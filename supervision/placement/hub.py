@@ -9,6 +9,7 @@ import socket
 import threading
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from ...actors.engine import lock
@@ -60,8 +61,9 @@ class Hub:
     def _hear(self, mask: int) -> None:
         assert self._bell is not None
         try:
-            while self._bell[0].recv(4096):
-                pass
+            while True:
+                if not self._bell[0].recv(4096):
+                    break
         except BlockingIOError:
             pass
 
@@ -72,8 +74,7 @@ class Hub:
             if not self._watched and self._ended():
                 return
             for key, mask in self.selector.select():
-                look = key.data
-                _safely(lambda look=look, mask=mask: look(mask))
+                _safely(partial(key.data, mask))
 
     def _ended(self) -> bool:
         with self._guard:

@@ -97,7 +97,9 @@ def _server_for(module: str) -> Any:
 def stop_servers() -> None:
     """Ends the fork servers, which otherwise end with this process; for tests, when no child is left."""
     with _one_start:
-        while _servers:
+        while True:
+            if not _servers:
+                break
             _servers.popitem()[1]._stop()
 
 
@@ -106,6 +108,8 @@ def _popen(process: Any, server: Any, needs_main: bool) -> Any:
 
     class Popen(popen_forkserver.Popen):
         """multiprocessing's, on a fork server of ours; the program is only imported if it is needed."""
+
+        _fds: list[int]
 
         def _launch(self, process_obj: Any) -> None:
             told = spawn.get_preparation_data(process_obj.name)
@@ -122,12 +126,17 @@ def _popen(process: Any, server: Any, needs_main: bool) -> Any:
             self.sentinel, writing = server.connect_to_new_process(self._fds)
             # The child knows by this end that its parent lives (multiprocessing.parent_process).
             kept = os.dup(writing)
-            self.finalizer = util.Finalize(self, util.close_fds, (kept, self.sentinel))
+            self.finalizer = util.Finalize(self, _close_all, (kept, self.sentinel))
             with open(writing, "wb", closefd=True) as pipe:
                 pipe.write(buffer.getbuffer())
             self.pid = forkserver.read_signed(self.sentinel)
 
     return Popen(process)
+
+
+def _close_all(*fds: int) -> None:
+    for fd in fds:
+        os.close(fd)
 
 
 def _forget_servers() -> None:

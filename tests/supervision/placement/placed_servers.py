@@ -147,7 +147,7 @@ def _log_error(server: Any, state: Any) -> Any:
 def _take(server: Any, state: Any, what: str, name: str) -> Any:
     """Uses a name that the parent's tree may have."""
     ways: dict[str, Any] = {
-        "lock": lambda: throttle.acquire(name, timeout=0),
+        "lock": lambda: ("held", str(throttle.acquire(name, timeout=1))),
         "new lock": lambda: str(throttle.new(name, 1)),
         "lookup": lambda: Registry.lookup(name, 1),
         "new registry": lambda: str(Registry.start_link(keys="unique", name=name)),
@@ -198,6 +198,18 @@ def works(path: str, then: str = "stay") -> None:
         raise LocalError(3, 4)
     if then == "stay":
         process.receive()
+
+
+class Writes(Traps):
+    """Writes a file when it begins, and how it ends."""
+
+    def init(self, arg: Any) -> Any:
+        Path(arg).write_text("")
+        return Ok(Path(arg))
+
+
+def writes(path: str) -> Any:
+    return Writes.start_link(path)
 
 
 def spin(count: int) -> int:

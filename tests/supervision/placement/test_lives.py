@@ -4,19 +4,32 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from placed_servers import Async, Echo, LocalError, Quick, Readies, Refuses, Stubborn, Traps
-from placed_servers import start_function, starts_nothing, works
+from placed_servers import (
+    Async,
+    Echo,
+    LocalError,
+    Quick,
+    Readies,
+    Refuses,
+    Stubborn,
+    Traps,
+    start_function,
+    starts_nothing,
+    works,
+)
 
 from resprout.actors import (
     BRUTAL_KILL,
     AlreadyStarted,
     ChildSpec,
+    ConfigError,
     Crash,
     Exited,
     GenServer,
@@ -29,7 +42,7 @@ from resprout.actors import (
     sys,
 )
 from resprout.registry import Registry, Via
-from resprout.supervision import DynamicSupervisor, NotReady, Supervisor
+from resprout.supervision import Application, DynamicSupervisor, NotReady, Supervisor
 
 from ...waiting import WATCHDOG, down_of, until
 from .conftest import os_pid, reason_after
@@ -330,3 +343,55 @@ def _runs(victim: int) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+def test_many_children_have_one_thread(supervised: Placed) -> None:
+    specs = [ChildSpec(n, (Echo.start_link, (n,)), placement="process") for n in range(20)]
+    pids = [child.pid for child in Supervisor.which_children(supervised(*specs))]
+    answers = [GenServer.send_request(pid, ("os",)) for pid in pids]
+    assert len({answer.result(WATCHDOG) for answer in answers}) == 20
+    assert sum("placement" in thread.name for thread in threading.enumerate()) == 1
+
+
+# In a tree file
+
+
+def test_a_tree_file_places_workers(tmp_path: Path) -> None:
+    tree = (
+        "children:\n"
+        "  - {worker: echo, start: 'placed_servers:Echo', name: 'echo{index}', args: {at: 5}, replicas: 2,\n"
+        "     placement: process}\n"
+        "  - {worker: work, run: 'placed_servers:works', args: {path: work}, name: work,\n"
+        "     placement: process}\n"
+    )
+    (tmp_path / "tree.yaml").write_text(tree.replace("path: work", f"path: {tmp_path / 'work'}"))
+    application = Application.load(tmp_path / "tree.yaml")
+    application.start()
+    assert len({os.getpid(), os_pid("echo0"), os_pid("echo1")}) == 3
+    assert sys.get_state("echo1") == {"at": 5}
+    assert process.whereis("work")
+    application.stop()
+
+
+@pytest.mark.parametrize(
+    ("child", "problem"),
+    [
+        ("{registry: keys, keys: unique, placement: process}", "only a worker has a placement"),
+        ("{throttle: lock, num_slots: 1, placement: process}", "only a worker has a placement"),
+        ("{supervisor: s, children: [], placement: process}", "only a worker has a placement"),
+        ("{dynamic_supervisor: s, placement: process}", "only a worker has a placement"),
+        ("{asgi: web, app: 'placed_servers:Echo', placement: process}", "only a worker has a placement"),
+        ("{producer: p, start: 'placed_servers:Echo', placement: process}", "only a worker has a placement"),
+        ("{worker: s, start: 'resprout:DynamicSupervisor', placement: process}", "place its workers"),
+        ("{worker: w, start: 'placed_servers:Echo', placement: far}", "local, process, got: 'far'"),
+    ],
+)
+def test_a_tree_file_with_a_wrong_placement_is_refused_where_it_stands(
+    tmp_path: Path, child: str, problem: str
+) -> None:
+    (tmp_path / "tree.yaml").write_text(f"children:\n  - {child}\n")
+    with pytest.raises(ConfigError) as raised:
+        Application.load(tmp_path / "tree.yaml")
+    column = child.index("placement") + 5
+    assert f"tree.yaml:2:{column}" in str(raised.value) or f"tree.yaml:2:{column + 11}" in str(raised.value)
+    assert problem in str(raised.value)

@@ -80,7 +80,7 @@ def test_logs_come_at_the_levels_of_the_parent(placed: Placed, caplog: pytest.Lo
     assert "LocalError: 1 and 2" in str(error.exc_text)
 
 
-def test_a_crash_is_reported_once_with_the_far_state(placed: Placed, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_crash_is_reported_once_with_far_state(placed: Placed, caplog: pytest.LogCaptureFixture) -> None:
     reports: list[Any] = []
     telemetry.attach("looks", ("resprout", "process", "crashed"), lambda *given: reports.append(given[2]))
     try:
