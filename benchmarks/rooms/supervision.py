@@ -6,6 +6,7 @@ import asyncio
 import gc
 import logging
 import os
+import signal
 import statistics
 import threading
 import time
@@ -13,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
-from resprout.actors import GenServer, NoProcess, NoReply, Reply, ServerExit, process, telemetry
+from resprout.actors import GenServer, NoProcess, NoReply, Placement, Reply, ServerExit, process, telemetry
 from resprout.supervision import ChildSpec, Supervisor, tree
 
 from ..rows import Bar, Effort, Measure, Peer, Room, Row, Section
@@ -59,6 +60,15 @@ class InC(GenServer):
     def handle_cast(self, message: Any, state: Any) -> Any:
         time.sleep(1.0)
         return NoReply(state)
+
+
+class Placed(GenServer):
+    """Runs in another OS process, or in this one beside it."""
+
+    def handle_call(self, message: Any, from_: Any, state: Any) -> Any:
+        if message == "process":
+            return Reply(os.getpid(), state)
+        return Reply(sum(number & 1 for number in range(message)), state)
 
 
 def throw_reports_away() -> None:
@@ -266,6 +276,50 @@ def steady(effort: Effort) -> Iterator[Mapping[str, Measure]]:
 
 OTP = Peer("beam", "crash", "a supervisor of OTP", 400)
 
+
+@contextmanager
+def placement(effort: Effort) -> Iterator[Mapping[str, Measure]]:
+    """A server in an OS process of its own: a call, its death, and two at work at once."""
+    throw_reports_away()
+
+    def spec(name: str, where: Placement) -> ChildSpec:
+        return ChildSpec(name, (Placed.start_link, (), {"name": name}), placement=where)
+
+    supervisor = Supervisor.start_link(
+        [spec("far", "process"), spec("other far", "process"), spec("near", "local"), spec("next", "local")],
+        strategy="one_for_one",
+        max_restarts=10**9,
+    )
+
+    def call() -> float:
+        return timed(lambda: GenServer.call("far", 0), effort(2_000))
+
+    def again() -> float:
+        victim = GenServer.call("far", "process")
+        elapsed = stopwatch("ms")
+        os.kill(victim, signal.SIGKILL)
+        while True:
+            try:
+                if GenServer.call("far", "process") != victim:
+                    return elapsed()
+            except (NoProcess, ServerExit):
+                process.sleep(0.0)
+
+    def at_once(*names: str) -> float:
+        elapsed = stopwatch("s")
+        for answer in [GenServer.send_request(name, effort(3_000_000)) for name in names]:
+            answer.result(60.0)
+        return elapsed()
+
+    yield {
+        "call": call,
+        "again": again,
+        "two OS processes": lambda: at_once("far", "other far"),
+        "one": lambda: at_once("near", "next"),
+    }
+    Supervisor.stop(supervisor)
+
+
 ROOM = Room(
     "supervision",
     "docs/supervision.md",
@@ -331,6 +385,23 @@ ROOM = Room(
                 ),
             ],
             repeats=3,
+        ),
+        Section(
+            "placement",
+            "Servers in OS processes of their own (`placement: process`).",
+            placement,
+            [
+                Row("call and reply, another OS process", "call", bar=Bar(best=200.0)),
+                Row("kill -9 to serving again", "again", bar=Bar(best=30.0), unit="ms"),
+                Row(
+                    "two servers at work on a processor each",
+                    "two OS processes",
+                    "one",
+                    Bar(ratio=0.75),
+                    "s",
+                ),
+            ],
+            repeats=5,
         ),
         Section(
             "steady",
