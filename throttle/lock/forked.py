@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 
 from ...actors import AlreadyStarted, LockNotFound, process
-from ...actors.engine import FORK_ADVICE
+from ...actors.engine import FORK_ADVICE, why_not_here
 from ..ledger.wait_queue import WaitQueue
 from .lock_core import LockCore
 from .settings import Settings
@@ -26,6 +26,8 @@ def renew(name: str) -> LockCore | None:
     settings = table.inherited.get(name)
     if settings is None:
         return None
+    if elsewhere := why_not_here(name):
+        raise LockNotFound(name, elsewhere)
     if not is_renewable(settings):
         raise LockNotFound(name, _why_not(settings))
     try:
