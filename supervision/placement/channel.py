@@ -312,7 +312,8 @@ class Channel:
                 self.ending = Ending(Crash(MainNotGuarded()))
             self._tell_end()
         self.popen.close()
-        self._pipe.close()
+        with self._turn:
+            self._pipe.close()
         if self._names.fileno() >= 0:
             hub.selector.unregister(self._names)
             self._names.close()

@@ -194,9 +194,15 @@ class Proxy(GenServer):
 
     def handle_call(self, message: Any, from_: Any, channel: Channel) -> Any:
         """Passes a call on."""
-        packed = message if message.__class__ is Packed else Packed(message, pack("message", message))
-        from_.message = packed.message
-        channel.send_call(frames.CALL, packed.data, from_)
+        if message.__class__ is not Packed:
+            # The future of somebody who went round `deliver`.
+            try:
+                message = Packed(message, pack("message", message))
+            except NotPicklable as error:
+                from_.answer_error(error)
+                return NoReply(channel)
+        from_.message = message.message
+        channel.send_call(frames.CALL, message.data, from_)
         return NoReply(channel)
 
     def handle_cast(self, message: Any, channel: Channel) -> Any:
@@ -218,6 +224,7 @@ class Proxy(GenServer):
                 message = Packed(message, pack("message", message))
             except NotPicklable as error:
                 logger.warning("%s: %s", self.pid, error)
+                channel.on_sent()
                 return NoReply(channel)
         channel.send(kind, message.data)
         return NoReply(channel)

@@ -41,6 +41,8 @@ class Echo(GenServer):
         return Ok(arg)
 
     def handle_call(self, message: Any, from_: Any, state: Any) -> Any:
+        if message == ("later",):
+            self.caller = from_
         if isinstance(message, tuple) and message and message[0] in DOES:
             return DOES[message[0]](self, state, *message[1:])
         return Reply(message, state)
@@ -118,6 +120,15 @@ def _raise(server: Any, state: Any, one: object) -> Any:
     raise LocalError(one, "that")
 
 
+def _later(server: Any, state: Any) -> Any:
+    """Is answered by a later cast; see `handle_call`."""
+    return NoReply(state)
+
+
+def _answer(server: Any, state: Any, value: object) -> None:
+    GenServer.reply(server.caller, value)
+
+
 def _flood(server: Any, state: Any, count: int) -> Any:
     for number in range(count):
         logging.getLogger("placed.flood").warning("%d", number)
@@ -158,6 +169,8 @@ def _take(server: Any, state: Any, what: str, name: str) -> Any:
 
 
 DOES: dict[str, Any] = {
+    "later": _later,
+    "answer": _answer,
     "os": lambda server, state: Reply(os.getpid(), state),
     "raise": _raise,
     "stop": lambda server, state, reason: Stop(reason, state, reply="stopping"),

@@ -90,6 +90,31 @@ def test_its_name_is_a_via_and_which_children_shows_it(supervised: Placed) -> No
     process.exit(process.whereis("placed_keys"), "shutdown")
 
 
+def test_it_may_answer_later(placed: Placed) -> None:
+    pid = placed(Echo)
+    answer = GenServer.send_request(pid, ("later",))
+    assert GenServer.call(pid, 1) == 1
+    assert not answer.done()
+    pid.cast(("answer", "late"))
+    assert answer.result(WATCHDOG) == "late"
+
+
+def test_what_is_called_back_may_wait_and_holds_up_nobody(placed: Placed) -> None:
+    pid = placed(Echo)
+    waits, seen = threading.Event(), threading.Event()
+
+    def called_back(answer: object) -> None:
+        seen.set()
+        waits.wait(WATCHDOG)
+
+    answer = GenServer.send_request(pid, ("later",))
+    answer.add_done_callback(called_back)
+    pid.cast(("answer", 1))
+    assert seen.wait(WATCHDOG)
+    assert os_pid(pid) != os.getpid()
+    waits.set()
+
+
 def test_a_caller_in_a_loop_awaits_it(placed: Placed) -> None:
     import asyncio
 
@@ -280,7 +305,7 @@ def test_it_is_asked_to_stop_and_terminates(supervised: Placed, tmp_path: Path) 
 
 def test_one_that_does_not_stop_in_its_time_is_killed(placed: Placed, tmp_path: Path) -> None:
     pid = placed(Stubborn, str(tmp_path / "asked"), shutdown=0.2)
-    victim, ref = os_pid(pid), process.monitor(pid)
+    victim, ref, channel = os_pid(pid), process.monitor(pid), _channel(pid)
     assert pid.parent is not None
     began = time.monotonic()
     Supervisor.terminate_child(pid.parent, "it")
@@ -288,15 +313,19 @@ def test_one_that_does_not_stop_in_its_time_is_killed(placed: Placed, tmp_path: 
     assert down_of(ref).reason == "killed"
     assert (tmp_path / "asked").read_text() == "asked"
     until(lambda: not _runs(victim))
+    until(channel.gone.is_set)
+    assert channel.popen.returncode == -signal.SIGTERM
 
 
 def test_one_that_is_stopped_by_a_signal_is_killed_when_its_time_is_over(placed: Placed) -> None:
     pid = placed(Traps, shutdown=0.2)
-    victim = os_pid(pid)
+    victim, channel = os_pid(pid), _channel(pid)
     os.kill(victim, signal.SIGSTOP)
     assert pid.parent is not None
     Supervisor.terminate_child(pid.parent, "it")
     until(lambda: not _runs(victim))
+    until(channel.gone.is_set)
+    assert channel.popen.returncode == -signal.SIGKILL
 
 
 def test_brutal_kill_does_not_ask(placed: Placed, tmp_path: Path) -> None:
@@ -335,6 +364,11 @@ def test_work_of_a_function_is_placed(supervised: Placed, tmp_path: Path) -> Non
     assert int(path.read_text()) != os.getpid()
     with pytest.raises(TypeError, match="answers no calls"):
         GenServer.call("placed", 1)
+
+
+def _channel(pid: Pid) -> Any:
+    """What a placed server's proxy has for a state."""
+    return pid.state  # type: ignore[attr-defined]
 
 
 def _runs(victim: int) -> bool:

@@ -165,7 +165,7 @@ class TestRightFiles:
     @pytest.mark.parametrize("name", ["work", "awork"])
     def test_run_takes_a_function_that_does_the_work(self, load, name: str) -> None:
         [spec] = load(f"children: [{{worker: w, run: 'treemod:{name}', name: n}}]").children
-        assert spec.start[1] == (getattr(sys.modules["treemod"], name), {}, "n")
+        assert spec.start[1:] == ((getattr(sys.modules["treemod"], name), {}), {"name": "n"})
 
     def test_every_option_of_a_child_can_be_said(self, load) -> None:
         [spec] = load(
