@@ -55,6 +55,8 @@ from .frames import Frame, FrameReader
 
 logger = logging.getLogger("resprout.supervision")
 PIECE = 1 << 18
+GROUP = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+"""The signals that a whole process group gets when somebody means the program."""
 
 
 @attrs.frozen
@@ -85,7 +87,7 @@ class _Told:
 
 def main(pipe: socket.socket, names: socket.socket, ticket: bytes) -> None:
     """Is a placed child, until that ends."""
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in GROUP:
         # A handler, and not SIG_IGN, which the programs that the child starts would inherit.
         signal.signal(number, _ignore)
     Child(pipe, names, pickle.loads(ticket)).run()

@@ -23,7 +23,7 @@ __all__ = ["TOLD", "far", "load"]
 
 def load() -> None:
     """Loads the modules; what one of them raises is told by the child that needs it."""
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in far.GROUP:
         signal.signal(number, signal.SIG_IGN)
     path, modules = json.loads(os.environ.pop(TOLD))
     # Before Python 3.12 the fork server leaves this to its children.

@@ -7,6 +7,7 @@ what cannot cross is an error of theirs.
 
 from __future__ import annotations
 
+import functools
 import logging
 import pickle
 from typing import Any, ClassVar
@@ -312,8 +313,12 @@ def _described(start: Any, args: tuple[Any, ...]) -> tuple[str, str, Any]:
 
 
 def _proxy_for(label: str, kind: Any) -> type[Proxy]:
-    mailbox = getattr(kind, "mailbox", None)
-    options: dict[str, Any] = {"far_traps": getattr(kind, "trap_exit", False)}
+    return _proxy_class(label, getattr(kind, "mailbox", None), getattr(kind, "trap_exit", False))
+
+
+@functools.lru_cache(maxsize=256)
+def _proxy_class(label: str, mailbox: Any, traps: bool) -> type[Proxy]:
+    options: dict[str, Any] = {"far_traps": traps}
     if isinstance(mailbox, Bounded):
         options["_way"] = BoundedPlacedPid
         options["mailbox"] = mailbox
@@ -324,7 +329,8 @@ def _owner_of(name: str) -> bytes:
     """Who has a name here, for a child that misses it or would take it, pickled."""
     pid = process.whereis(name)
     if pid is None:
-        return pickle.dumps(None)
+        # This one may be a placed child itself.
+        return pickle.dumps(names_elsewhere.in_parent(name))
     actor = pid.actor
     what = actor._what if isinstance(actor, LibraryServer) else f"a {pid.kind}"
     return pickle.dumps(names_elsewhere.Owner(what, getattr(actor, "_one_per_tree", False)))

@@ -26,7 +26,7 @@ from resprout.actors import (
     process,
 )
 from resprout.registry import Registry
-from resprout.supervision import ready
+from resprout.supervision import Supervisor, ready
 
 
 class LocalError(Exception):
@@ -73,6 +73,10 @@ class Small(Echo):
     """With a mailbox of few places."""
 
     mailbox = Bounded(3, on_full="reject")
+
+
+class Blocks(Echo):
+    mailbox = Bounded(3, on_full="block")
 
 
 class Newest(Echo):
@@ -170,6 +174,8 @@ def _take(server: Any, state: Any, what: str, name: str) -> Any:
 
 DOES: dict[str, Any] = {
     "later": _later,
+    "nest": lambda server, state, spec: Reply("ok" if Supervisor.start_link([spec]) else "", state),
+    "through": lambda server, state, name, message: Reply(GenServer.call(name, message, 20.0), state),
     "answer": _answer,
     "os": lambda server, state: Reply(os.getpid(), state),
     "raise": _raise,

@@ -11,7 +11,7 @@ from typing import Any
 
 import attrs
 import pytest
-from placed_servers import Echo, LocalError, Newest, NotLoaded, Small
+from placed_servers import Blocks, Echo, LocalError, Newest, NotLoaded, Small
 
 import resprout
 from resprout.actors import (
@@ -25,6 +25,7 @@ from resprout.actors import (
     ResproutError,
     Shutdown,
     StartError,
+    Task,
     process,
     sys,
 )
@@ -220,6 +221,24 @@ def _answers(pid: Pid) -> bool:
         return bool(GenServer.call(pid, "ok", WATCHDOG) == "ok")
     except MailboxFull:
         return False
+
+
+def test_a_sender_waits_for_a_place_where_the_class_says_so(placed: Placed) -> None:
+    pid = placed(Blocks)
+    sys.suspend(pid)
+    sent: list[int] = []
+
+    def send() -> None:
+        for number in range(30):
+            pid.cast((number, bytes(200_000)))
+            sent.append(number)
+
+    sender = Task.async_(send)
+    until(lambda: len(sent) >= 3 and pid.mailbox_length() >= 3)
+    assert len(sent) < 20
+    sys.resume(pid)
+    Task.await_(sender, WATCHDOG)
+    assert sys.get_state(pid)[0] == 29
 
 
 def test_the_oldest_that_wait_are_dropped_where_the_class_says_so(placed: Placed) -> None:

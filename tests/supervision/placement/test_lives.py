@@ -349,7 +349,7 @@ def test_kill_ends_one_that_hangs_and_its_successor_serves(placed: Placed) -> No
 def test_it_ignores_the_signals_of_the_process_group(placed: Placed) -> None:
     pid = placed(Echo)
     victim = os_pid(pid)
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         os.kill(victim, number)
     assert os_pid(pid) == victim
 

@@ -9,7 +9,7 @@ import pytest
 from placed_servers import Echo
 
 from resprout import throttle
-from resprout.actors import Agent, GenServer, Pid, process
+from resprout.actors import Agent, ChildSpec, GenServer, Pid, process
 from resprout.registry import Registry
 
 Placed = Callable[..., Pid]
@@ -63,6 +63,16 @@ def test_a_server_of_the_tree_is_an_error_that_says_where_it_is(placed: Placed) 
     # Its own of that name harm nobody.
     assert "placed_agent" in GenServer.call(pid, ("take", "agent", "placed_agent"))
     agent.stop()
+
+
+@pytest.mark.usefixtures("lock")
+def test_a_placed_child_of_a_placed_child_asks_through_it(placed: Placed) -> None:
+    pid = placed(Echo)
+    spec = ChildSpec("inner", (Echo.start_link, (), {"name": "inner"}), placement="process")
+    assert GenServer.call(pid, ("nest", spec), 30.0) == "ok"
+    kind, text = GenServer.call(pid, ("through", "inner", ("take", "lock", "placed_lock")), 30.0)
+    assert kind == "LockNotFound"
+    assert "the process of a lock of the tree" in text
 
 
 def test_names_that_nobody_has_are_free_and_unknown_as_anywhere(placed: Placed) -> None:
