@@ -44,12 +44,14 @@ if TYPE_CHECKING:
         LockNotFound,
         MailboxFull,
         MaxChildren,
+        NameInParent,
         NoProcess,
         NoReply,
         NotFound,
         NotHeld,
         NotOwned,
         NotOwner,
+        NotPicklable,
         Ok,
         Pid,
         ProcessExit,
@@ -151,12 +153,14 @@ __all__ = [
     "LockState",
     "MailboxFull",
     "MaxChildren",
+    "NameInParent",
     "NoProcess",
     "NoReply",
     "NotFound",
     "NotHeld",
     "NotOwned",
     "NotOwner",
+    "NotPicklable",
     "NotReady",
     "Ok",
     "PartitionSupervisor",
@@ -207,10 +211,10 @@ _NAMES = {
     "actors": """
         IGNORE NOTHING TIMEOUT Agent AlreadyPresent AlreadyRegistered AlreadySet AlreadyStarted BadReturn
         BlockingInLoop Bounded CallbackFailed CallCycle CallTimeout ConfigError Crash CrashReport Down
-        Exited Future GenServer Killed LockNotFound MailboxFull MaxChildren NoProcess NoReply NotFound
-        NotHeld NotOwned NotOwner Ok Pid ProcessExit QueueFull Ref Reply ResproutError Running SelfCall
-        ServerExit Shutdown StalePid StartError Stop Task TaskExit Unhandled UnknownMessage after_fork
-        process sys telemetry
+        Exited Future GenServer Killed LockNotFound MailboxFull MaxChildren NameInParent NoProcess NoReply
+        NotFound NotHeld NotOwned NotOwner NotPicklable Ok Pid ProcessExit QueueFull Ref Reply ResproutError
+        Running SelfCall ServerExit Shutdown StalePid StartError Stop Task TaskExit Unhandled UnknownMessage
+        after_fork process sys telemetry
     """,
     "registry": """
         EventsLost Registered Registry RegistryEvent UnknownRegistry Unregistered Via
