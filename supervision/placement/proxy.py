@@ -241,6 +241,9 @@ class Proxy(GenServer):
         channel.ask_to_stop(frames.EXIT, pickle.dumps((pack_reason(reason), sender)))
 
     def _told_to_stop(self, reason: object, state: Channel, by_parent: bool) -> Any:
+        if by_parent and not state.began.done():
+            # Who waits for its start has died, and the child, in its init, would not hear of it.
+            return Stop(reason, state)
         if by_parent:
             self._exit(reason, None, state)
         else:

@@ -96,6 +96,9 @@ class Refuses(GenServer):
     def init(self, arg: Any) -> Any:
         if arg == "raise":
             raise LocalError("this", "that")
+        if isinstance(arg, Path):
+            arg.write_text(str(os.getpid()))
+            threading.Event().wait()
         if arg == "exit":
             os._exit(7)
         return IGNORE if arg == "ignore" else Stop(arg)

@@ -38,6 +38,7 @@ from resprout.actors import (
     Shutdown,
     SpecError,
     StartError,
+    Task,
     process,
     sys,
 )
@@ -240,6 +241,27 @@ def test_an_init_that_ignores_is_no_process(supervised: Placed) -> None:
     assert process.whereis("placed") is None
 
 
+def test_the_death_of_its_supervisor_ends_a_child_that_hangs_in_its_init(tmp_path: Path) -> None:
+    supervisor = Supervisor.start_link([])
+    process.unlink(supervisor)
+    spec = ChildSpec("it", (Refuses.start_link, (tmp_path / "pid",)), placement="process")
+    starting = Task.async_(_outcome, lambda: Supervisor.start_child(supervisor, spec))
+    until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text())
+    victim = int((tmp_path / "pid").read_text())
+    process.exit(supervisor, "kill")
+    until(lambda: not _runs(victim))
+    assert isinstance(Task.await_(starting, WATCHDOG), ServerExit)
+
+
+def test_a_start_that_takes_too_long_is_a_start_error_and_leaves_nothing(
+    supervised: Placed, tmp_path: Path
+) -> None:
+    start = (Refuses.start_link, (tmp_path / "pid",), {"timeout": 0.2})
+    with pytest.raises(StartError, match="timeout"):
+        Supervisor.start_child(supervised(), ChildSpec("it", start, placement="process"))
+    until(lambda: not _runs(int((tmp_path / "pid").read_text())))
+
+
 def test_a_taken_name_starts_no_os_process(supervised: Placed, placed: Placed) -> None:
     pid = placed(Echo)
     spec = ChildSpec("it", (Echo.start_link, (), {"name": "placed"}), placement="process")
@@ -364,6 +386,13 @@ def test_work_of_a_function_is_placed(supervised: Placed, tmp_path: Path) -> Non
     assert int(path.read_text()) != os.getpid()
     with pytest.raises(TypeError, match="answers no calls"):
         GenServer.call("placed", 1)
+
+
+def _outcome(act: Callable[[], object]) -> object:
+    try:
+        return act()
+    except Exception as error:
+        return error
 
 
 def _channel(pid: Pid) -> Any:
