@@ -87,8 +87,8 @@ def test_a_child_that_ends_before_it_is_ready_has_failed_with_its_reason() -> No
 
 
 def test_nothing_is_kept_of_the_dead() -> None:
-    from resprout.supervision.supervisors.readiness import _waiting
+    from resprout.supervision.readying import waiting
 
     supervisor = Supervisor.start_link([late(ready)])
     Supervisor.stop(supervisor)
-    assert (_waiting._said, _waiting._listeners) == ({}, {})
+    assert (waiting._said, waiting._listeners) == ({}, {})
