@@ -232,7 +232,7 @@ class TestRightFiles:
         assert [spec.id for spec in specs] == ["parts", "c-0", "c-1", "d0x", "d1x"]
         assert specs[2].start[1] == ({"file": "part-1.json", "deep": [{"x": "1"}], "size": 4},)
         assert specs[2].start[2] == {"name": ("via", "parts", "1")}
-        assert specs[4].start[1][1:] == ({"url": "1"}, "n1")
+        assert (specs[4].start[1][1:], specs[4].start[2]) == (({"url": "1"},), {"name": "n1"})
 
     def test_no_replicas_is_no_child(self, load) -> None:
         assert (
