@@ -126,6 +126,13 @@ class Buffer:
             due = self._due()
         return Taken(events, due)
 
+    def recount(self) -> list[Any]:
+        """Count what is there, after a step that was cut off. Returns the messages that are due."""
+        messages = sum(entry.__class__ is _Message for entry in self._entries)
+        self._messages = messages
+        self._size = len(self._entries) - messages
+        return self._due()
+
     def _due(self) -> list[Any]:
         """Take the messages that stand in front."""
         due = []

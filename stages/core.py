@@ -5,6 +5,12 @@ sent what they returned, and returns a `Stop` if the stage is to end; so the sam
 are functions and those that are coroutine functions. What it sends, and whom it monitors, goes through
 `Outside`.
 
+An interrupt of the main thread may cut a step anywhere (see `cut`). So what a step notes, it notes in a row of
+assignments between which CPython does not look for signals, and what it sends waits in the outbox until it is
+sent: the record of each consumer says how much that wants, and the dispatcher is set by the records afterwards.
+What a step had in hand is lost; a message that was not taken yet is taken again, one that was is known by its
+mark.
+
 Semantics: gen_stage 1.3, GenStage, "Message protocol overview".
 """
 
@@ -37,8 +43,9 @@ from .messages import (
     Subscribe,
     SubscribeTo,
 )
-from .options import CancelMode, StageSettings, SubscriptionOptions, ends_consumer
-from .subscription import Batch, Inflow
+from .options import StageSettings, SubscriptionOptions, ends_consumer
+from .records import Arrived, ConsumerRecord, Dropped, Ended, ProducerRecord
+from .subscription import Inflow
 
 StageKind: TypeAlias = Literal["producer", "producer_consumer", "consumer"]
 ALREADY_SUBSCRIBED: Final = "already_subscribed"
@@ -87,43 +94,11 @@ class Outside(Protocol):
     def warn(self, text: str, *args: object) -> None:
         """Write a line to the log."""
 
+    def warn_of_demand(self, text: str) -> None:
+        """Write what a dispatcher says of its consumers to the log, which may be the same thing all the time."""
+
     def discarded(self, count: int) -> None:
         """So many events found no room and were dropped."""
-
-
-@attrs.define(eq=False)
-class _Producer:
-    """A producer that this stage is subscribed to; without an inflow, demand is sent by hand."""
-
-    from_: From
-    mine: From
-    """The same subscription, as the producer sees it."""
-    cancel: CancelMode
-    inflow: Inflow | None
-
-
-@attrs.define(eq=False)
-class _Consumer:
-    from_: From
-    mine: From
-    """The same subscription, as the consumer sees it."""
-    monitor: Ref
-
-
-@attrs.frozen
-class _Arrived:
-    """Events that wait until somebody wants what comes of them."""
-
-    producer: _Producer
-    events: list[Any]
-
-
-@attrs.frozen
-class _Ended:
-    """The end of a subscription, which waits behind events that came before it."""
-
-    producer: _Producer
-    why: Cancellation
 
 
 class Core:
@@ -147,19 +122,31 @@ class Core:
         """What callbacks want to continue with, in order."""
         self.buffer = Buffer(settings.buffer_size, settings.buffer_keep)
         self.dispatcher: Dispatcher = settings.dispatcher.make()
-        self.producers: dict[Ref, _Producer] = {}
+        self.producers: dict[Ref, ProducerRecord] = {}
+        self.was_cut = False
+        """Whether a step was cut by an interrupt, and what it left half done is to be mended."""
+        self._settings = settings
         self._actor = actor
         self._outside = outside
-        self._consumers: dict[Ref, _Consumer] = {}
-        self._monitors: dict[Ref, _Consumer] = {}
+        self._consumers: dict[Ref, ConsumerRecord] = {}
+        self._monitors: dict[Ref, ConsumerRecord] = {}
+        # What is to be sent, and was not for certain.
+        self._outbox: deque[tuple[Pid, Any]] = deque()
+        # A subscription that the producer may know of and this stage does not yet.
+        self._opening: From | None = None
+        self._dropped: Dropped | None = None
+        # How many of those that are requested the `handle_demand` that runs now was asked for.
+        self._asking = 0
         # How many events were asked for, of `handle_demand` or of the queue, and have not come.
         self._requested = 0
         # Of a producer: what is to be sent when demand is not accumulated any more; None while it is not.
         self._accumulated: list[Any] | None = None
         if kind == "producer" and settings.demand == "accumulate":
             self._accumulated = []
-        # Of a producer-consumer: what came and is not handled yet.
-        self._queue: deque[_Arrived | _Ended | PutBehind] = deque()
+        # What was accumulated and is being sent.
+        self._past: deque[Any] = deque()
+        # Of a consumer: what came and is not handled yet.
+        self._queue: deque[Arrived | Ended | PutBehind] = deque()
 
     # What stages say to each other ----------------------------------------------------------------
 
@@ -193,36 +180,51 @@ class Core:
         if self.kind == "consumer":
             self._no_producer(message)
             return None
-        if from_.tag in self._consumers:
+        consumer = self._consumers.get(from_.tag)
+        if consumer is None:
+            consumer = yield from self._enter(message)
+            if isinstance(consumer, Stop):
+                return consumer
+        elif consumer.mark is not message.mark:
             self._outside.warn("a second subscription with the same tag, from %s", from_.pid)
             self._tell_cancelled(from_, "duplicated_subscription")
             return None
-        former = None if message.replaces is None else self._consumers.get(message.replaces[0])
-        if former is not None and message.replaces is not None:
-            stop = yield from self._drop(former, Cancellation("cancel", message.replaces[1]))
-            if stop is not None:
-                return stop
-        mine = From(self._outside.me, from_.tag)
-        consumer = _Consumer(from_, mine, self._outside.monitor(from_.pid))
-        self._consumers[from_.tag] = consumer
-        self._monitors[consumer.monitor] = consumer
-        result = yield Invoke("handle_subscribe", ("consumer", message.options, from_, self.state))
-        if result.__class__ is Stop:
-            return self._stopping(result)
-        if result.__class__ is not Automatic:
-            raise BadReturn(
-                self._actor, "handle_subscribe", result, "Automatic(state) or Stop(reason, state)"
-            )
-        self.state = result.state
+        elif consumer.known:
+            return None
+        if not consumer.asked_callback:
+            consumer.asked_callback = True
+            result = yield Invoke("handle_subscribe", ("consumer", message.options, from_, self.state))
+            if result.__class__ is Stop:
+                return self._stopping(result)
+            if result.__class__ is not Automatic:
+                allowed = "Automatic(state) or Stop(reason, state)"
+                raise BadReturn(self._actor, "handle_subscribe", result, allowed)
+            self.state = result.state
         try:
             outcome = self.dispatcher.subscribe(message.options, from_)
         except (ValueError, TypeError) as error:
             self._outside.warn("%s is not subscribed: %s", from_.pid, error)
             already = isinstance(error, AlreadySubscribed)
             why = Cancellation("cancel", ALREADY_SUBSCRIBED if already else Crash(error))
-            return (yield from self._drop(consumer, why, known=False))
+            return (yield from self._drop(consumer, why))
+        consumer.known = True
         self._carry_out(outcome)
         return (yield from self._look())
+
+    def _enter(self, message: Subscribe) -> Generator[Invoke, Any, ConsumerRecord | Stop[Any]]:
+        """Note a new consumer, in the place of another subscription of the same process if it says so."""
+        from_ = message.from_
+        former = None if message.replaces is None else self._consumers.get(message.replaces[0])
+        if former is not None and former.from_.pid == from_.pid and message.replaces is not None:
+            stop = yield from self._drop(former, Cancellation("cancel", message.replaces[1]))
+            if stop is not None:
+                return stop
+        mine = From(self._outside.me, from_.tag)
+        monitor = self._outside.monitor(from_.pid)
+        consumer = ConsumerRecord(from_, mine, monitor, message.options, message.mark)
+        self._consumers[from_.tag] = consumer
+        self._monitors[monitor] = consumer
+        return consumer
 
     def _no_producer(self, message: Subscribe | Ask) -> None:
         self._outside.warn("it is a consumer, and got the message of one: %r", message)
@@ -240,7 +242,10 @@ class Core:
         if not isinstance(demand, int) or demand < 1:
             self._outside.warn("%s asked for %r events, which means nothing", message.from_.pid, demand)
             return None
-        self._carry_out(self.dispatcher.ask(demand, consumer.from_))
+        if consumer.read is not message.mark:
+            consumer.demand += demand
+            consumer.read = message.mark
+            self._carry_out(self.dispatcher.ask(demand, consumer.from_))
         return (yield from self._look())
 
     def _cancel(self, message: Cancel) -> Steps:
@@ -250,37 +255,50 @@ class Core:
             return None
         return (yield from self._drop(consumer, Cancellation("cancel", message.reason)))
 
-    def _drop(self, consumer: _Consumer, why: Cancellation, *, known: bool = True) -> Steps:
-        """End a subscription; `known` to the dispatcher or not."""
+    def _drop(self, consumer: ConsumerRecord, why: Cancellation) -> Steps:
+        """End a subscription."""
+        self._dropped = Dropped(consumer, why, consumer.known)
+        return (yield from self._drop_rest(self._dropped))
+
+    def _drop_rest(self, dropped: Dropped) -> Steps:
+        consumer, why = dropped.consumer, dropped.why
         from_ = consumer.from_
-        del self._consumers[from_.tag], self._monitors[consumer.monitor]
+        self._consumers.pop(from_.tag, None)
+        self._monitors.pop(consumer.monitor, None)
         self._outside.demonitor(consumer.monitor)
         if why.kind == "cancel":
             self._tell_cancelled(from_, why.reason)
-        if known:
+        if dropped.known:
             # Before the callback, so that events that come of it go to others.
             self._carry_out(self.dispatcher.cancel(from_))
+        self._dropped = None
         stop = yield from self._call("handle_cancel", why, from_)
-        if stop is not None or not known:
+        if stop is not None or not dropped.known:
             return stop
         # After the callback, which has to know of the end before more is wanted: the slowest may be gone.
         return (yield from self._look())
 
     def _tell_cancelled(self, from_: From, reason: object) -> None:
-        self._outside.send(from_.pid, Cancelled(From(self._outside.me, from_.tag), reason))
+        self._say(from_.pid, Cancelled(From(self._outside.me, from_.tag), reason))
 
     def _look(self) -> Steps:
         """Give out what is wanted: from the buffer first, then ask who makes events for the rest."""
+        if self.was_cut:
+            self._mend()
+            if self._dropped is not None:
+                stop = yield from self._drop_rest(self._dropped)
+                if stop is not None:
+                    return stop
+        self._give_past()
         self._from_buffer()
         if self._accumulated is None:
             more = self.dispatcher.wanted - self._requested
             if more > 0:
                 self._requested += more
                 if self.kind == "producer":
+                    self._asking = more
                     return (yield from self._call("handle_demand", more))
-        if self.kind == "producer_consumer":
-            return (yield from self._take_from_queue())
-        return None
+        return (yield from self._take_from_queue())
 
     def _from_buffer(self) -> None:
         """Invariant: while there are events in the buffer, nobody wants more. Else they would be
@@ -299,6 +317,12 @@ class Core:
     def emit(self, events: Iterable[Any]) -> None:
         """Send events, or keep those that nobody has asked for."""
         some = events if isinstance(events, list) else list(events)
+        requested = self._requested_after(some)
+        self._requested = requested
+        self._give(some)
+
+    def _give(self, some: list[Any]) -> None:
+        """Send events, or keep those that nobody has asked for. They are no longer among the requested ones."""
         if not some:
             return
         if self.kind == "consumer":
@@ -308,7 +332,6 @@ class Core:
             self._accumulated.append(some)
             return
         self._from_buffer()
-        self._requested = max(0, self._requested - len(some))
         still_wanted = max(0, self.dispatcher.wanted - len(some))
         leftover = self._dispatch(some)
         if leftover:
@@ -318,7 +341,25 @@ class Core:
             self._deliver_due(stored.due)
         elif self.dispatcher.wanted > max(still_wanted, self._requested):
             # It has dropped some. By a message, as there is no telling how often that goes on.
-            self._outside.send(self._outside.me, LookAgain())
+            self._say(self._outside.me, LookAgain())
+
+    def _requested_after(self, some: list[Any]) -> int:
+        """How many are requested when these have come."""
+        return self._requested if self._accumulated is not None else max(0, self._requested - len(some))
+
+    def _give_past(self) -> None:
+        """Send what was accumulated."""
+        past = self._past
+        while past:
+            each = past[0]
+            if isinstance(each, PutBehind):
+                del past[0]
+                self.put_behind(each.message)
+            else:
+                requested = self._requested_after(each)
+                self._requested = requested
+                del past[0]
+                self._give(each)
 
     def _dispatch(self, events: list[Any]) -> list[Any]:
         outcome = self.dispatcher.dispatch(events)
@@ -328,13 +369,33 @@ class Core:
     def _carry_out(self, outcome: Outcome) -> None:
         outside = self._outside
         for from_, events in outcome.deliveries:
-            outside.send(from_.pid, Events(self._consumers[from_.tag].mine, events))
+            consumer = self._consumers[from_.tag]
+            message: Any = Events(consumer.mine, events)
+            left = consumer.demand - len(events)
+            self._outbox += ((from_.pid, message),)
+            consumer.demand = left
+            self._send()
         for message in outcome.due:
-            outside.send(outside.me, message)
+            self._say(outside.me, message)
         for from_, demand in outcome.ask_again:
-            outside.send(outside.me, Ask(from_, demand))
+            consumer = self._consumers[from_.tag]
+            message = Ask(from_, demand)
+            self._outbox += ((outside.me, message),)
+            consumer.demand -= demand
+            self._send()
         if outcome.warning is not None:
-            outside.warn("%s", outcome.warning)
+            outside.warn_of_demand(outcome.warning)
+
+    def _say(self, pid: Pid, message: object) -> None:
+        self._outbox += ((pid, message),)
+        self._send()
+
+    def _send(self) -> None:
+        outbox = self._outbox
+        while outbox:
+            pid, message = outbox[0]
+            self._outside.send(pid, message)
+            del outbox[0]
 
     def _deliver_due(self, messages: Iterable[Any]) -> None:
         for message in messages:
@@ -343,13 +404,20 @@ class Core:
     def put_behind(self, message: object) -> None:
         """See `PutBehind`."""
         if self.kind == "consumer":
-            self._outside.send(self._outside.me, message)
+            self._say(self._outside.me, message)
         elif self._queue:
             self._queue.append(PutBehind(message))
         elif self._accumulated:
             self._accumulated.append(PutBehind(message))
         elif not self.buffer.put_behind(message):
             self._deliver_due((message,))
+
+    @property
+    def kept(self) -> int:
+        """How many events it keeps that might be sent: nobody has asked for them, or not those who get them."""
+        waiting = (*(self._accumulated or ()), *self._past)
+        accumulated = sum(len(each) for each in waiting if isinstance(each, list))
+        return self.buffer.size + accumulated + int(getattr(self.dispatcher, "kept", 0))
 
     @property
     def mode(self) -> Mode:
@@ -366,12 +434,8 @@ class Core:
             if self._accumulated is None:
                 self._accumulated = []
             return None
-        past, self._accumulated = self._accumulated or (), None
-        for each in past:
-            if isinstance(each, PutBehind):
-                self.put_behind(each.message)
-            else:
-                self.emit(each)
+        self._past += self._accumulated or ()
+        self._accumulated = None
         return (yield from self._look())
 
     # The side of a consumer -----------------------------------------------------------------------
@@ -395,9 +459,12 @@ class Core:
             if options.cancel == "temporary":
                 return None, None
             return UnknownProducer(request.to), Stop(NOPROC, self.state)
+        self._cancel_former(pid, request.replaces)
         from_ = From(pid, self._outside.monitor(pid))
         mine = From(self._outside.me, from_.tag)
-        self._outside.send(pid, Subscribe(mine, options.mapping, request.replaces))
+        subscribe = Subscribe(mine, options.mapping, request.replaces)
+        self._opening = from_
+        self._say(pid, subscribe)
         result = yield Invoke("handle_subscribe", ("producer", options.mapping, from_, self.state))
         kind = result.__class__
         if kind is Stop:
@@ -405,14 +472,24 @@ class Core:
         if kind is not Automatic and kind is not Manual:
             allowed = "Automatic(state), Manual(state) or Stop(reason, state)"
             raise BadReturn(self._actor, "handle_subscribe", result, allowed)
+        inflow = Inflow(options.max_demand, options.min_demand) if kind is Automatic else None
+        producer = ProducerRecord(from_, mine, options.cancel, inflow)
+        first = () if inflow is None else ((pid, Ask(mine, options.max_demand)),)
         self.state = result.state
-        inflow = None
-        if kind is Automatic:
-            inflow = Inflow(options.max_demand, options.min_demand)
-            self._outside.send(pid, Ask(mine, options.max_demand))
-        self.producers[from_.tag] = _Producer(from_, mine, options.cancel, inflow)
+        self.producers[from_.tag] = producer
+        self._outbox += first
+        self._opening = None
+        self._send()
         self._tell_producers()
         return from_, None
+
+    def _cancel_former(self, pid: Pid, replaces: tuple[Ref, object] | None) -> None:
+        """Cancel the subscription that another one replaces, where its producer is not the one that is told
+        of that.
+        """
+        former = None if replaces is None else self.producers.get(replaces[0])
+        if former is not None and former.from_.pid != pid and replaces is not None:
+            self._say(former.from_.pid, Cancel(former.mine, replaces[1]))
 
     def _tell_producers(self) -> None:
         self._outside.subscribed_to([producer.from_.pid for producer in self.producers.values()])
@@ -426,64 +503,145 @@ class Core:
             mine = From(self._outside.me, message.from_.tag)
             self._outside.send(message.from_.pid, Cancel(mine, UNKNOWN))
             return None
-        if self.kind == "producer_consumer":
-            self._queue.append(_Arrived(producer, message.events))
-            return (yield from self._take_from_queue())
-        return (yield from self._handle(producer, message.events))
+        if producer.read is not message.mark:
+            arrived = Arrived(producer, message.events)
+            self._queue += (arrived,)
+            producer.read = message.mark
+        return (yield from self._take_from_queue())
 
-    def _handle(self, producer: _Producer, events: list[Any]) -> Steps:
-        from_ = producer.from_
+    def _handle(self, arrived: Arrived) -> Steps:
+        """Handle the next batch of what came first."""
+        producer, events = arrived.producer, arrived.events
+        from_, start, total = producer.from_, arrived.start, len(arrived.events)
         inflow = producer.inflow
         if inflow is None or from_.tag not in self.producers:
-            batches = [Batch(events, 0)]
+            del self._queue[0]
+            return (yield from self._call("handle_events", events, from_))
+        if not start:
+            arrived.expected = inflow.pending
+            if total > inflow.pending:
+                excess = total - inflow.pending
+                self._outside.warn("it got %d events more than it asked for, from %s", excess, from_.pid)
+        step = inflow.max_demand - inflow.min_demand
+        end = min(total, start + step)
+        counted = min(end - start, arrived.expected)
+        if end < total:
+            arrived.start = end
         else:
-            arrival = inflow.receive(events)
-            batches = arrival.batches
-            if arrival.excess:
-                self._outside.warn(
-                    "it got %d events more than it asked for, from %s", arrival.excess, from_.pid
-                )
-        for batch in batches:
-            stop = yield from self._call("handle_events", batch.events, from_)
-            if stop is not None:
-                return stop
-            if batch.ask:
-                self._outside.send(from_.pid, Ask(producer.mine, batch.ask))
-        return None
+            del self._queue[0]
+        arrived.expected -= counted
+        inflow.pending -= counted
+        stop = yield from self._call("handle_events", events if total <= step else events[start:end], from_)
+        if stop is None:
+            self._ask_again(producer, inflow)
+        return stop
+
+    def _ask_again(self, producer: ProducerRecord, inflow: Inflow) -> None:
+        if inflow.pending <= inflow.min_demand:
+            more = Ask(producer.mine, inflow.max_demand - inflow.pending)
+            inflow.pending = inflow.max_demand
+            self._outbox += ((producer.from_.pid, more),)
+            self._send()
 
     def _unsubscribed(self, tag: Ref, why: Cancellation) -> Steps:
-        producer = self.producers.pop(tag, None)
+        producer = self.producers.get(tag)
         if producer is None:
             return None
+        ended = Ended(producer, why)
+        self._queue += (ended,)
+        del self.producers[tag]
         self._outside.demonitor(tag)
         self._tell_producers()
-        if self._queue:
-            self._queue.append(_Ended(producer, why))
-            return None
-        return (yield from self._ended(producer, why))
+        return (yield from self._take_from_queue())
 
-    def _ended(self, producer: _Producer, why: Cancellation) -> Steps:
-        stop = yield from self._call("handle_cancel", why, producer.from_)
-        reason = why.reason
-        if stop is not None or not ends_consumer(producer.cancel, reason):
-            return stop
-        already = isinstance(reason, str) and reason == ALREADY_SUBSCRIBED
-        return None if already else Stop(reason, self.state)
+    def _ended(self, ended: Ended) -> Steps:
+        producer, reason = ended.producer, ended.why.reason
+        stop = None
+        if not ended.told:
+            ended.told = True
+            stop = yield from self._call("handle_cancel", ended.why, producer.from_)
+        if stop is None and ends_consumer(producer.cancel, reason):
+            already = isinstance(reason, str) and reason == ALREADY_SUBSCRIBED
+            stop = None if already else Stop(reason, self.state)
+        del self._queue[0]
+        return stop
 
     def _take_from_queue(self) -> Steps:
         """Handle what came, as long as anybody wants what comes of it."""
-        while self._requested > 0 and self._queue:
-            entry = self._queue.popleft()
+        queue = self._queue
+        while queue:
+            entry = queue[0]
             stop = None
-            if isinstance(entry, _Arrived):
-                stop = yield from self._handle(entry.producer, entry.events)
-            elif isinstance(entry, _Ended):
-                stop = yield from self._ended(entry.producer, entry.why)
-            elif not self.buffer.put_behind(entry.message):
-                self._deliver_due((entry.message,))
+            if entry.__class__ is Arrived:
+                if self._requested <= 0 and not entry.start and self.kind == "producer_consumer":
+                    break
+                stop = yield from self._handle(entry)
+            elif entry.__class__ is Ended:
+                stop = yield from self._ended(entry)
+            else:
+                del queue[0]
+                if not self.buffer.put_behind(entry.message):
+                    self._deliver_due((entry.message,))
             if stop is not None:
                 return stop
         return None
+
+    # After an interrupt ---------------------------------------------------------------------------
+
+    def is_to_be_taken_again(self, message: Any) -> bool:
+        """Whether a message between stages that was cut off was not taken: nothing of it has been noted."""
+        match message:
+            case Ask():
+                consumer = self._consumers.get(message.from_.tag)
+                return consumer is None or consumer.read is not message.mark
+            case Events():
+                producer = self.producers.get(message.from_.tag)
+                return producer is None or producer.read is not message.mark
+            case Down(ref):
+                return ref in self.producers or ref in self._monitors
+            case _:
+                # They mean the same when they are taken twice.
+                return isinstance(message, (Subscribe, Cancel, Cancelled, SetDemand))
+
+    def _mend(self) -> None:
+        """Make what a step has left half done whole again. May itself be cut, and begun again."""
+        outside = self._outside
+        self._send()
+        if self._opening is not None:
+            opening = self._opening
+            outside.demonitor(opening.tag)
+            outside.send(opening.pid, Cancel(From(outside.me, opening.tag), "interrupted"))
+            self._opening = None
+        if self._asking:
+            requested = max(0, self._requested - self._asking)
+            self._requested = requested
+            self._asking = 0
+        if self.kind != "consumer":
+            if self._dropped is not None:
+                self._consumers.pop(self._dropped.consumer.from_.tag, None)
+                self._dropped.known = False
+            self._monitors = {each.monitor: each for each in self._consumers.values()}
+            self._restore_dispatcher()
+            self._deliver_due(self.buffer.recount())
+        self._tell_producers()
+        for producer in self.producers.values():
+            if producer.inflow is not None:
+                self._ask_again(producer, producer.inflow)
+        self.was_cut = False
+
+    def _restore_dispatcher(self) -> None:
+        """What each consumer wants stands in its record, so the dispatcher is set by these."""
+        known = [each for each in self._consumers.values() if each.known]
+        restore = getattr(self.dispatcher, "restore", None)
+        if restore is not None:
+            restore({each.from_: each.demand for each in known})
+            return
+        dispatcher = self._settings.dispatcher.make()
+        for each in known:
+            self._carry_out(dispatcher.subscribe(each.options, each.from_))
+            if each.demand:
+                self._carry_out(dispatcher.ask(each.demand, each.from_))
+        self.dispatcher = dispatcher
 
     # Callbacks ------------------------------------------------------------------------------------
 
@@ -508,15 +666,21 @@ class Core:
 
     def went_on(self, name: str, result: Any, with_events: bool) -> None:
         """Take the state, and send the events, of a result."""
-        self.state = result.state
-        self.timeout = result.timeout
-        if result.continue_with is not NOTHING:
-            self.tokens.append(result.continue_with)
+        some: list[Any] = []
         if with_events:
             events = result.more
             if isinstance(events, (str, bytes, Mapping)) or not isinstance(events, Iterable):
                 raise BadReturn(self._actor, name, result, "a list of events")
-            self.emit(events)
+            some = events if isinstance(events, list) else list(events)
+        requested = self._requested_after(some) if some else self._requested
+        self.state = result.state
+        self.timeout = result.timeout
+        self._asking = 0
+        self._requested = requested
+        if result.continue_with is not NOTHING:
+            self.tokens += (result.continue_with,)
+        if some:
+            self._give(some)
 
     def _stopping(self, stop: Stop[Any]) -> Stop[Any]:
         if stop.state is NOTHING:

@@ -37,6 +37,11 @@ class From:
         return f"From({self.pid}, {self.tag})"
 
 
+def _mark() -> Any:
+    """What tells a message from all others, so that one that comes twice is taken once."""
+    return attrs.field(init=False, factory=object, eq=False, repr=False)
+
+
 # To a producer ------------------------------------------------------------------------------------
 
 
@@ -49,6 +54,7 @@ class Subscribe(Notice):
     from_: From
     options: Mapping[str, Any]
     replaces: tuple[Ref, object] | None = None
+    mark: object = _mark()
 
 
 @attrs.frozen
@@ -57,6 +63,7 @@ class Ask(Notice):
 
     from_: From
     demand: int
+    mark: object = _mark()
 
 
 @attrs.frozen
@@ -76,6 +83,7 @@ class Events(Notice):
 
     from_: From
     events: list[Any]
+    mark: object = _mark()
 
 
 @attrs.frozen
@@ -124,7 +132,7 @@ class CountBuffered:
 
 @attrs.frozen
 class LookAgain(Notice):
-    """To itself: more is wanted, in the place of events that a dispatcher has dropped."""
+    """To itself: more is wanted, in the place of events that a dispatcher has dropped, or a step was cut."""
 
 
 # To and from callbacks ----------------------------------------------------------------------------

@@ -15,10 +15,10 @@ from typing import Any, ClassVar, Final
 import attrs
 
 from ..actors import NOTHING, BadReturn, NoReply, NotFound, Ok, Pid, Ref, Reply, Stop, process, telemetry
-from ..actors.engine import Bursts, OkWithOptions, ReplyWithEvents, kernel
+from ..actors.engine import Bursts, Cast, OkWithOptions, ReplyWithEvents, kernel
 from .core import Core, Invoke, StageKind
 from .errors import SubscriptionCycle
-from .messages import CountBuffered, GetDemand, PutBehind, SetDemand, SubscribeTo
+from .messages import CountBuffered, GetDemand, LookAgain, PutBehind, SetDemand, SubscribeTo
 from .options import StageSettings
 
 DISCARDED: Final = ("resprout", "stages", "discarded")
@@ -105,6 +105,12 @@ class Surroundings:
         """These are the producers now."""
         self.producers = tuple(pids)
 
+    def warn_of_demand(self, text: str) -> None:
+        """Write what a dispatcher says of its consumers to the log; the first of a burst, and how many more."""
+        held = self._bursts.tell("demand", kernel.clock.now())
+        if held is not None:
+            self.warn("%s%s", text, f" (and {held} times before)" if held else "")
+
     def warn(self, text: str, *args: object) -> None:
         """Write a line to the log."""
         logger.warning("stage %s: " + text, self.me, *args)
@@ -153,9 +159,14 @@ class Running:
 
     _kind: ClassVar[StageKind]
     _core: Core
+    _given: Any = None
+    """The state that the server has, as far as is known here."""
     _surroundings: Surroundings
     pid: Pid
     format_discarded: Any
+
+    def __init_subclass__(cls) -> None:
+        """Those of the stage are told of its own class, with its keywords, and not of the one in front."""
 
     # What the server calls ------------------------------------------------------------------------
 
@@ -173,6 +184,22 @@ class Running:
 
     def handle_continue(self, token: Any, state: Any) -> Any:
         return self._drive(self._continued(token, state))
+
+    def cut_off(self, item: Any) -> None:
+        """An interrupt has hit the handling of an item: what it left half done is mended before anything else
+        is done, and a message between stages that was not taken is taken again.
+        """
+        core = getattr(self, "_core", None)
+        if core is None:
+            return
+        core.was_cut = True
+        pid: Any = self.pid
+        if pid.state is self._given:
+            pid.state = self._given = core.state
+        first = pid._saved or pid.mailbox()
+        if core.is_to_be_taken_again(item.message if isinstance(item, Cast) else item):
+            first.appendleft(item)
+        first.appendleft(LookAgain())
 
     # Steps ----------------------------------------------------------------------------------------
 
@@ -215,12 +242,16 @@ class Running:
     def _ready(self, state: Any) -> Core:
         core = self._core
         core.state = state
+        self._given = state
         core.timeout = None
         core.tokens = []
         return core
 
     def _finish(self, stop: Stop[Any] | None) -> Stop[Any] | NoReply[Any]:
         core = self._core
+        # Here already, as what was sent belongs to this state: an interrupt may come before it is set from
+        # what is returned.
+        self.pid.state = self._given = core.state
         return NoReply(core.state, core.timeout, self._token()) if stop is None else stop
 
     def _token(self) -> Any:
@@ -282,7 +313,7 @@ class Running:
             case GetDemand() if self._kind == "producer":
                 return Reply(core.mode, core.state)
             case CountBuffered() if self._kind != "consumer":
-                return Reply(core.buffer.size, core.state)
+                return Reply(core.kept, core.state)
             case GetDemand() | CountBuffered():
                 from_.answer_error(TypeError(f"{self.pid} is a {self._kind}, which knows nothing of that"))
                 return NoReply(core.state)
@@ -295,6 +326,7 @@ class Running:
         kind = result.__class__
         if kind is Reply or kind is ReplyWithEvents:
             core.went_on("handle_call", result, kind is ReplyWithEvents)
+            self.pid.state = self._given = core.state
             return Reply(result.value, core.state, core.timeout, self._token())
         if kind is Stop:
             return result

@@ -39,7 +39,8 @@ class Interrupter:
     returned to one that had called it by its name, where CPython does not look.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, rooms: tuple[str, ...] = ROOMS) -> None:
+        self._rooms = rooms
         self._points: dict[CodeType, set[int]] = {}
         self._was_cut = False
 
@@ -64,7 +65,7 @@ class Interrupter:
             if event == "call" and exact and frame.f_back is not None:
                 if frame.f_code.co_name in frame.f_back.f_code.co_names:
                     called[frame.f_back] = frame.f_back.f_lasti
-            if "/tests/" in name or not any(room in name for room in ROOMS):
+            if "/tests/" in name or not any(room in name for room in self._rooms):
                 return None
             frame.f_trace_opcodes = True
             if event == "opcode" and frame.f_lasti in self._points_of(frame.f_code):

@@ -363,6 +363,10 @@ class ServerPid(Pid):
             # handled.
             if item.__class__ is Call:
                 item.answer_error(Interrupted(f"{self} was interrupted by Ctrl-C before it answered"))
+            cut_off = getattr(self.actor, "cut_off", None)
+            if cut_off is not None:
+                # A stage, which has more to mend than its state.
+                cut_off(item)
             return
         explain(self, error)
         reason = error.reason if isinstance(error, ExitRequest) else Crash(error)

@@ -95,6 +95,12 @@ class BroadcastDispatcher:
             ],
         )
 
+    def restore(self, demands: Mapping[Any, int]) -> None:
+        """Set who is subscribed and what each wants, after a step that was cut off."""
+        self._consumers = {from_: self._consumers[from_] for from_ in demands}
+        for from_, demand in demands.items():
+            self._consumers[from_].demand = demand
+
     def put_behind(self, message: object) -> Outcome:
         """Nothing is kept back here."""
         return Outcome(due=(message,))

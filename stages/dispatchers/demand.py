@@ -123,6 +123,12 @@ class DemandDispatcher:
         self.wanted -= start
         return Outcome(deliveries, events[start:])
 
+    def restore(self, demands: Mapping[Any, int]) -> None:
+        """Set who is subscribed and what each wants, after a step that was cut off."""
+        self._row_of = {from_: _Row(demand, from_) for from_, demand in demands.items()}
+        self._rows = sorted(self._row_of.values(), key=_biggest_first)
+        self.wanted = sum(demands.values())
+
     def put_behind(self, message: object) -> Outcome:
         """Nothing is kept back here."""
         return Outcome(due=(message,))

@@ -30,8 +30,9 @@ class Partition:
     """Each event goes to the one consumer that has subscribed with `partition=`, its partition.
 
     The partitions should get about as many events each: the stage is asked for what the consumers of all
-    partitions want, and keeps back what is for one that has not asked. What is kept for a partition whose
-    consumer has gone waits for the next one.
+    partitions want, less what it keeps back for one that has not asked. So it never keeps back more than all
+    together have asked for at once. What is kept for a partition whose consumer has gone waits for the next
+    one.
 
     Args:
         partitions: How many (named 0, 1, ...), or their names.
@@ -86,17 +87,25 @@ class _Lane:
 class PartitionDispatcher:
     """See `Partition`."""
 
-    __slots__ = ("_hash", "_lane_of", "_lanes", "_named_by_tuples", "wanted")
+    __slots__ = ("_hash", "_lane_of", "_lanes", "_named_by_tuples", "_wish", "kept")
 
     def __init__(self, partitions: Iterable[Any], hash: Callable[[Any], Any]) -> None:
         self._lanes = {name: _Lane() for name in partitions}
         self._lane_of: dict[Any, _Lane] = {}
         self._hash = hash
         self._named_by_tuples = any(isinstance(name, tuple) for name in self._lanes)
-        self.wanted = 0
-        """How many events may be given out, to whichever partition: as many as the consumers have asked for,
-        less those that were.
+        self._wish = 0
+        # What all have asked for and not got.
+        self.kept = 0
+        """How many events are in the queues."""
+
+    @property
+    def wanted(self) -> int:
+        """How many events may be given out, to whichever partition: as many as the consumers have asked for and
+        not got, less those that are kept back. (What one that has gone had asked for may have come for another
+        partition; so much is not asked for once more.)
         """
+        return max(0, self._wish - self.kept)
 
     def subscribe(self, options: Mapping[str, Any], from_: Any) -> Outcome:
         """There is a new consumer of one partition.
@@ -121,7 +130,7 @@ class PartitionDispatcher:
         """Its queue stays, for the next one."""
         lane = self._lane_of.pop(from_)
         lane.from_ = None
-        self.wanted = max(0, self.wanted - lane.demand)
+        self._wish -= lane.demand
         lane.demand = 0
         return Outcome()
 
@@ -139,7 +148,8 @@ class PartitionDispatcher:
         while lane.queue and lane.queue[0].__class__ is _Message:
             self._passed(lane.queue.popleft(), due)
         lane.demand += demand - len(events)
-        self.wanted += demand
+        self._wish += demand - len(events)
+        self.kept -= len(events)
         return Outcome([(from_, events)] if events else [], due=due)
 
     def dispatch(self, events: list[Any]) -> Outcome:
@@ -150,8 +160,9 @@ class PartitionDispatcher:
         """
         by_lane: dict[Any, list[Any]] = {}
         placed = looked_at = 0
+        wanted = self.wanted
         for event in events:
-            if placed == self.wanted:
+            if placed == wanted:
                 break
             looked_at += 1
             place = self._place(event)
@@ -159,7 +170,6 @@ class PartitionDispatcher:
                 name, event = place
                 by_lane.setdefault(name, []).append(event)
                 placed += 1
-        self.wanted -= placed
         deliveries = []
         for name, some in by_lane.items():
             lane = self._lanes[name]
@@ -167,8 +177,21 @@ class PartitionDispatcher:
             if now:
                 deliveries.append((lane.from_, now))
                 lane.demand -= len(now)
+                self._wish -= len(now)
             lane.queue += some[len(now) :]
+            self.kept += len(some) - len(now)
         return Outcome(deliveries, events[looked_at:])
+
+    def restore(self, demands: Mapping[Any, int]) -> None:
+        """Set who is subscribed and what each wants, after a step that was cut off. The queues stay."""
+        for lane in self._lanes.values():
+            lane.demand = demands.get(lane.from_, 0)
+            if lane.from_ not in demands:
+                lane.from_ = None
+        self._lane_of = {lane.from_: lane for lane in self._lanes.values() if lane.from_ is not None}
+        self._wish = sum(demands.values())
+        queues = [lane.queue for lane in self._lanes.values()]
+        self.kept = sum(entry.__class__ is not _Message for queue in queues for entry in queue)
 
     def put_behind(self, message: object) -> Outcome:
         """It is due when it has passed every queue that there is now."""

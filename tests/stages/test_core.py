@@ -67,6 +67,9 @@ class Nearby:
     def warn(self, text: str, *args: object) -> None:
         self.warnings.append(text % args)
 
+    def warn_of_demand(self, text: str) -> None:
+        self.warnings.append(text)
+
     def discarded(self, count: int) -> None:
         self.dropped += count
 
@@ -202,7 +205,7 @@ def test_events_that_come_of_an_end_go_to_others() -> None:
 def test_a_subscription_may_take_the_place_of_another() -> None:
     bench = Bench("producer")
     bench.receive(Subscribe(consumer(1), {}))
-    bench.receive(Subscribe(consumer(2), {}, ("tag 1", "renewed")))  # type: ignore[arg-type]
+    bench.receive(Subscribe(From("consumer 1", "tag 2"), {}, ("tag 1", "renewed")))  # type: ignore[arg-type]
     assert [name for name, *_ in bench.called] == ["handle_subscribe", "handle_cancel", "handle_subscribe"]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from resprout.stages.dispatchers.partition import Partition, PartitionDispatcher
 
@@ -143,6 +143,18 @@ def test_a_message_is_due_when_every_queue_has_passed_it() -> None:
     assert made.ask(1, B).due == ["later"]
 
 
+def test_what_was_made_for_a_consumer_that_has_gone_is_not_asked_for_again() -> None:
+    made = Partition(2, lambda event: 0).make()
+    for number in range(300):
+        sub = Sub("x", number)
+        made.subscribe({"partition": 1}, sub)
+        made.ask(10, sub)
+        if made.wanted:
+            made.dispatch([0] * made.wanted)
+        made.cancel(sub)
+    assert made.kept == 10
+
+
 class Model(RuleBasedStateMachine):
     """Each partition by itself, as a demand and a list."""
 
@@ -176,10 +188,14 @@ class Model(RuleBasedStateMachine):
         queue = self.queues[name]
         some = [queue.popleft() for _ in range(min(demand, len(queue)))]
         self.demands[name] += demand - len(some)
-        before = self.made.wanted
         outcome = self.made.ask(demand, self.subs[name])
         assert outcome.deliveries == ([(self.subs[name], some)] if some else [])
-        assert self.made.wanted == before + demand
+
+    @invariant()
+    def as_much_is_wanted_as_was_asked_for_less_what_is_kept(self) -> None:
+        kept = sum(map(len, self.queues.values()))
+        assert self.made.kept == kept
+        assert self.made.wanted == max(0, sum(self.demands.values()) - kept)
 
     @rule(events=st.lists(st.integers(0, 3), min_size=1, max_size=12))
     def dispatch(self, events: list[int]) -> None:
