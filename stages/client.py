@@ -122,10 +122,12 @@ def resubscribe(
 ) -> From | None:
     """Have a consumer subscribe in the place of a former subscription, which is cancelled with the reason.
 
-    A former subscription that is `"permanent"` takes the consumer along when it is cancelled, as under OTP.
+    A former subscription that is `"permanent"` takes the consumer along when it is cancelled, as under OTP. It
+    is cancelled at its own producer, whichever that is; if it is over, or another consumer's, nothing is.
 
     Semantics: GenStage.sync_resubscribe/5.
     """
+    _check_from(former)
     request = _request(to, max_demand, min_demand, cancel, others, (former.tag, reason))
     return cast("From | None", _call(consumer, request, timeout, "await stages.aresubscribe"))
 
@@ -143,6 +145,7 @@ async def aresubscribe(
     **others: Any,
 ) -> From | None:
     """The form of `resubscribe` for coroutines."""
+    _check_from(former)
     request = _request(to, max_demand, min_demand, cancel, others, (former.tag, reason))
     return cast("From | None", await GenServer.acall(consumer, request, timeout))
 
@@ -156,13 +159,20 @@ def ask(from_: From, demand: int) -> None:
 
     Raises:
         ValueError: It is no number, or negative.
+        TypeError: That is no subscription.
 
     Semantics: GenStage.ask/3.
     """
+    _check_from(from_)
     if not isinstance(demand, int) or isinstance(demand, bool) or demand < 0:
         raise ValueError(f"expected demand to be an integer >= 0, got: {demand!r}")
     if demand:
         from_.pid.send(Ask(From(process.current(), from_.tag), demand))
+
+
+def _check_from(from_: object) -> None:
+    if not isinstance(from_, From):
+        raise TypeError(f"expected from_ to be a subscription (a From), got: {from_!r}")
 
 
 def cancel(from_: From, reason: object) -> None:
@@ -172,8 +182,12 @@ def cancel(from_: From, reason: object) -> None:
         from_: The subscription, as the consumer's `handle_subscribe` or `subscribe` got it.
         reason: What both sides are told.
 
+    Raises:
+        TypeError: That is no subscription.
+
     Semantics: GenStage.cancel/3.
     """
+    _check_from(from_)
     from_.pid.send(Cancel(From(process.current(), from_.tag), reason))
 
 
@@ -209,7 +223,8 @@ async def ademand(stage: Any) -> Literal["forward", "accumulate"]:
 
 
 def estimate_buffered_count(stage: Any, timeout: float | None = 5.0) -> int:
-    """How many events a stage keeps because nobody has asked for them.
+    """How many events a stage has made and not sent: those that nobody has asked for, that it accumulates, or
+    that wait for the consumer of their partition.
 
     Raises:
         TypeError: It is a consumer.

@@ -5,11 +5,11 @@ sent what they returned, and returns a `Stop` if the stage is to end; so the sam
 are functions and those that are coroutine functions. What it sends, and whom it monitors, goes through
 `Outside`.
 
-An interrupt of the main thread may cut a step anywhere (see `cut`). So what a step notes, it notes in a row of
-assignments between which CPython does not look for signals, and what it sends waits in the outbox until it is
-sent: the record of each consumer says how much that wants, and the dispatcher is set by the records afterwards.
-What a step had in hand is lost; a message that was not taken yet is taken again, one that was is known by its
-mark.
+An interrupt of the main thread may cut a step off anywhere. So what a step notes, it notes in a row of
+assignments between which CPython does not look for signals, and what it sends waits in the outbox until it
+is sent. Afterwards `_mend` sends the rest, and sets the dispatcher by the records of the consumers, which say
+how much each wants. The events that a step had in hand are lost; a message that was not taken is taken again,
+and one that comes twice is known by its mark.
 
 Semantics: gen_stage 1.3, GenStage, "Message protocol overview".
 """
@@ -95,7 +95,7 @@ class Outside(Protocol):
         """Write a line to the log."""
 
     def warn_of_demand(self, text: str) -> None:
-        """Write what a dispatcher says of its consumers to the log, which may be the same thing all the time."""
+        """Write what a dispatcher says of its consumers to the log; it may say it all the time."""
 
     def discarded(self, count: int) -> None:
         """So many events found no room and were dropped."""
@@ -322,7 +322,7 @@ class Core:
         self._give(some)
 
     def _give(self, some: list[Any]) -> None:
-        """Send events, or keep those that nobody has asked for. They are no longer among the requested ones."""
+        """The same for events that are no longer counted among the requested ones."""
         if not some:
             return
         if self.kind == "consumer":
@@ -414,7 +414,7 @@ class Core:
 
     @property
     def kept(self) -> int:
-        """How many events it keeps that might be sent: nobody has asked for them, or not those who get them."""
+        """How many events it keeps that have been made and not sent."""
         waiting = (*(self._accumulated or ()), *self._past)
         accumulated = sum(len(each) for each in waiting if isinstance(each, list))
         return self.buffer.size + accumulated + int(getattr(self.dispatcher, "kept", 0))

@@ -16,7 +16,9 @@ from ..supervision.tree_kinds import (
     WorkerChild,
     above_zero,
     not_negative,
+    parameters_of,
     plain,
+    refused,
 )
 from .consumer_supervisor import ConsumerSupervisor
 from .dispatchers.partition import Partition
@@ -38,11 +40,26 @@ def _size(instance: object, attribute: attrs.Attribute[Any], value: int | str | 
         raise ValueError(f"expected {attribute.name} to be a whole number >= 0 or infinity, got: {value}")
 
 
-def _entries(owner: str, subscribe_to: Sequence[Any]) -> list[tuple[Any, dict[str, Any]]]:
+def _function(name: str, reference: object, common: Common) -> Any:
+    """The function that a file names.
+
+    Raises:
+        ValueError: It cannot be imported, or is none.
+    """
+    if not isinstance(reference, str):
+        raise ValueError(f'expected {name} to be "module:function", got: {reference!r}')
+    function = common.resolve(reference)
+    if not callable(function):
+        got = type(function).__name__
+        raise ValueError(f"expected {name} to name a function, got: {reference}, which is of type {got}")
+    return function
+
+
+def _entries(owner: str, subscribe_to: Sequence[Any], common: Common) -> list[tuple[Any, dict[str, Any]]]:
     """What `subscribe_to` of a file says: for each producer its name and the options.
 
     Raises:
-        SpecError: An entry is none, or an option is wrong.
+        SpecError: An entry is none, or an option is wrong. A selector is imported here.
     """
     entries = []
     for entry in plain(list(subscribe_to)):
@@ -53,6 +70,8 @@ def _entries(owner: str, subscribe_to: Sequence[Any]) -> list[tuple[Any, dict[st
             raise SpecError(owner, "subscribe_to", f"{wanted}, got: {entry!r}")
         try:
             SubscriptionOptions.of(options)
+            if "selector" in options:
+                options["selector"] = _function("selector", options["selector"], common)
         except ValueError as error:
             raise SpecError(owner, "subscribe_to", f"in the subscription to {to!r}: {error}") from None
         entries.append((to, options))
@@ -121,7 +140,7 @@ class _StageChild:
             problem = f"expected none, as {self.start.text} is a Producer, which subscribes to nobody"
             raise SpecError(self._called, "subscribe_to", problem)
         options = self._options(common)
-        entries = _entries(self._called, self.subscribe_to)
+        entries = _entries(self._called, self.subscribe_to, common)
         return [
             self._configured(spec, options, entries, index)
             for index, spec in enumerate(self._worker().child_specs(common))
@@ -179,6 +198,11 @@ class ProducerChild(_StageChild):
         return self.name or self.producer
 
     def _options(self, common: Common) -> dict[str, Any]:
+        if self.demand is not None and issubclass(self.start.target, ProducerConsumer):  # type: ignore[arg-type]  # a class, as was seen
+            problem = (
+                f"expected none, as {self.start.text} is a ProducerConsumer, which forwards what is wanted"
+            )
+            raise SpecError(self.producer, "demand", problem)
         said = {name: getattr(self, name) for name in _OPTIONS}
         options = {name: value for name, value in said.items() if value is not None}
         if self.dispatcher is not None:
@@ -195,7 +219,7 @@ class ProducerChild(_StageChild):
         if not {"partitions"} <= set(given) <= {"partitions", "hash"}:
             raise ValueError(f"expected demand, broadcast, or {{partitions: ..., hash: ...}}, got: {given!r}")
         hash = given.get("hash")
-        return Partition(given["partitions"], None if hash is None else common.resolve(hash))  # type: ignore[arg-type]  # what a file names
+        return Partition(given["partitions"], None if hash is None else _function("hash", hash, common))
 
 
 @attrs.frozen(kw_only=True)
@@ -263,7 +287,7 @@ class ConsumerSupervisorChild:
         """One spec for the supervisor."""
         name = common.id or self.consumer_supervisor
         options = {
-            "subscribe_to": _entries(self.consumer_supervisor, self.subscribe_to),
+            "subscribe_to": _entries(self.consumer_supervisor, self.subscribe_to, common),
             "max_restarts": self.max_restarts,
             "max_seconds": self.max_seconds,
             "name": self.name,
@@ -278,9 +302,12 @@ class ConsumerSupervisorChild:
             raise SpecError(name, "run", f"expected either run: or start:, got {got}")
         args = {} if self.args is None else plain(self.args)
         target: Any = called.target
+        call = getattr(target, "start_link", target) if self.run is None else target
+        problem = refused(call, ("the event",), args)
+        if problem is not None:
+            takes = f"{called.text} gets the event and takes: {parameters_of(call)}"
+            raise SpecError(name, "args" if args else "run" if self.run else "start", f"{problem}; {takes}")
         if self.run is not None:
             work = functools.partial(target, **args) if args else target
             return ChildSpec(name, (Task.start_link, (work,), {}), restart=self.child_restart)
-        return ChildSpec(
-            name, (getattr(target, "start_link", target), (), dict(args)), restart=self.child_restart
-        )
+        return ChildSpec(name, (call, (), dict(args)), restart=self.child_restart)

@@ -127,7 +127,7 @@ class GetDemand:
 
 @attrs.frozen
 class CountBuffered:
-    """Tell how many events a stage keeps because nobody has asked for them."""
+    """Tell how many events a stage has made and not sent."""
 
 
 @attrs.frozen

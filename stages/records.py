@@ -7,7 +7,7 @@ from typing import Any
 
 import attrs
 
-from ..actors import Pid, Ref
+from ..actors import Ref
 from .messages import Cancellation, From
 from .options import CancelMode
 from .subscription import Inflow

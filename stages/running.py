@@ -106,7 +106,7 @@ class Surroundings:
         self.producers = tuple(pids)
 
     def warn_of_demand(self, text: str) -> None:
-        """Write what a dispatcher says of its consumers to the log; the first of a burst, and how many more."""
+        """Write what a dispatcher says of its consumers to the log: the first of a burst, and how many."""
         held = self._bursts.tell("demand", kernel.clock.now())
         if held is not None:
             self.warn("%s%s", text, f" (and {held} times before)" if held else "")

@@ -109,8 +109,7 @@ class Producer(_Produces[State, Request, Answer], Generic[State, Request, Answer
         dispatcher: `Demand(...)` (the default), `Broadcast()` or `Partition(...)`.
         demand: `"forward"`, or `"accumulate"` until somebody calls `demand(producer, "forward")`.
         buffer_size: How many events are kept that nobody has asked for: 10,000, or `INFINITY`. What is
-        dropped
-            is counted and logged.
+            dropped is counted and logged.
         buffer_keep: Which are kept: `"last"`, or `"first"`.
 
     Example:

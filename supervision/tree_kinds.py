@@ -5,7 +5,7 @@ Apart from `engine`, since it loads what reads tree files.
 
 from .trees.durations import Seconds
 from .trees.kinds import Common, WorkerChild, above_zero, not_negative
-from .trees.references import Reference
+from .trees.references import Reference, parameters_of, refused
 from .trees.structuring import Arguments, plain
 
 __all__ = [
@@ -16,5 +16,7 @@ __all__ = [
     "WorkerChild",
     "above_zero",
     "not_negative",
+    "parameters_of",
     "plain",
+    "refused",
 ]

@@ -105,7 +105,7 @@ def take_plain(pid: Pid, matching: Callable[[Any], bool] | None) -> tuple[bool, 
 
     Plain are sends, Down, Exited; calls and casts stay for the server's own callbacks. Only the process
     itself may take: what it passes over goes to a list of its own, which is read first the next time, so the
-        order stays.
+    order stays.
     """
     saved = pid._saved
     while saved:

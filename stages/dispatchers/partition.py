@@ -41,7 +41,8 @@ class Partition:
             for events that have one and partitions that are numbers.
 
     Raises:
-        ValueError: There are no partitions, or they are not numbers and there is no hash.
+        ValueError: There are no partitions, or they are not numbers and there is no hash; or that is no
+            function.
 
     Semantics: GenStage.PartitionDispatcher.
     Differs from OTP: events of a partition whose consumer has gone are kept, and not dropped; a subscription
@@ -53,6 +54,8 @@ class Partition:
     hash: Callable[[Any], Any] | None = None
 
     def __attrs_post_init__(self) -> None:
+        if self.hash is not None and not callable(self.hash):
+            raise ValueError(f"expected hash to be a function of an event, got: {self.hash!r}")
         if self.hash is None and self.partitions != tuple(range(len(self.partitions))):
             raise ValueError(
                 f"expected a hash function beside partitions with names of their own, "
@@ -101,9 +104,9 @@ class PartitionDispatcher:
 
     @property
     def wanted(self) -> int:
-        """How many events may be given out, to whichever partition: as many as the consumers have asked for and
-        not got, less those that are kept back. (What one that has gone had asked for may have come for another
-        partition; so much is not asked for once more.)
+        """How many events may be given out, to whichever partition: as many as the consumers have asked for
+        and not got, less those that are kept back. (What one that has gone had asked for may have come for
+        another partition; so much is not asked for once more.)
         """
         return max(0, self._wish - self.kept)
 

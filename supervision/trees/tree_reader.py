@@ -334,7 +334,7 @@ class TreeReader:
         """Notes processes that a child needs and that the tree does not start before it."""
         # One that has mistakes of its own has an id instead.
         named = {
-            name: child.path
+            name: child
             for child in every_child(children)
             for name in (child.names if child.specs else (*child.names, *child.ids))
         }
@@ -347,8 +347,10 @@ class TreeReader:
                     there = f"; it has: {', '.join(names)}" if names else ""
                     near = did_you_mean(name, names)
                     self._note(where, f"the tree starts no process named {name!r}{there}{near}")
-                elif steps(named[name]) >= steps(child.path):
-                    late = "is this child" if named[name] == child.path else "starts after this child"
+                elif named[name].kind in ("consumer", "consumer_supervisor"):
+                    self._note(where, f"expected a producer, got: {name!r}, which is a {named[name].kind}")
+                elif steps(named[name].path) >= steps(child.path):
+                    late = "is this child" if named[name] is child else "starts after this child"
                     self._note(where, f"the process {name!r} {late}; put it in front of it")
 
     def _where(self, path: Path) -> str:

@@ -1,4 +1,4 @@
-"""Ctrl-C in the main thread while it runs quick stages: it costs what was in hand, and demand is right afterwards."""
+"""Ctrl-C while the main thread runs quick stages: it costs what was in hand, and demand is right afterwards."""
 
 from __future__ import annotations
 

@@ -252,3 +252,66 @@ def test_what_is_wrong_is_told_with_its_place(
         shop(text)
     assert f"{place}: " in str(raised.value)
     assert problem in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("children", "problem"),
+    [
+        (
+            """
+          - {producer: numbers, start: "shop:Numbers", dispatcher: broadcast}
+          - {consumer: c, start: "shop:Collector", subscribe_to: [{to: numbers, selector: "shop:nothing"}]}
+            """,
+            "no attribute 'nothing'|has no 'nothing'|nothing",
+        ),
+        (
+            """
+          - {producer: numbers, start: "shop:Numbers", dispatcher: broadcast}
+          - {consumer: c, start: "shop:Collector", subscribe_to: [{to: numbers, selector: "shop:seen"}]}
+            """,
+            "expected selector to name a function, got: .*:seen, which is of type dict",
+        ),
+        (
+            '- {producer: numbers, start: "shop:Numbers", dispatcher: {partitions: 2, hash: "shop:seen"}}',
+            "expected hash to name a function, got: .*:seen, which is of type dict",
+        ),
+        (
+            """
+          - {producer: numbers, start: "shop:Numbers"}
+          - {producer: doubled, start: "shop:Doubler", demand: accumulate, subscribe_to: [numbers]}
+            """,
+            "expected none, as .*:Doubler is a ProducerConsumer",
+        ),
+        (
+            """
+          - {consumer: c, name: c, start: "shop:Collector"}
+          - {consumer: d, start: "shop:Collector", subscribe_to: [c]}
+            """,
+            "expected a producer, got: 'c', which is a consumer",
+        ),
+        (
+            """
+          - {producer: numbers, start: "shop:Numbers"}
+          - {consumer_supervisor: m, run: "shop:mail", args: {bogus: 1}, subscribe_to: [numbers]}
+            """,
+            "gets the event and takes: event, key",
+        ),
+    ],
+)
+def test_what_cannot_work_is_found_when_the_file_is_read(shop: Any, children: str, problem: str) -> None:
+    with pytest.raises(ConfigError, match=problem):
+        shop(f"children:\n{textwrap.indent(textwrap.dedent(children), '  ')}")
+
+
+def test_a_selector_in_a_file_is_imported(shop: Any) -> None:
+    tree = shop("""
+        children:
+          - {producer: numbers, start: "shop:Numbers", dispatcher: broadcast}
+          - consumer: collector
+            start: "shop:Collector"
+            args: {key: chosen}
+            subscribe_to: [{to: numbers, selector: "shop:odd"}]
+    """)
+    tree.start()
+    assert take(shop, "chosen", 3) == [1, 3, 5]
+    tree.stop()
