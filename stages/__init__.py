@@ -17,7 +17,7 @@ from .client import (
 )
 from .consumer_supervisor import ConsumerSupervisor
 from .dispatchers.broadcast import Broadcast
-from .dispatchers.demand import Demand
+from .dispatchers.demand import Demand, DemandDispatcher
 from .dispatchers.dispatcher import AlreadySubscribed, Dispatcher, DispatcherSpec, Outcome
 from .dispatchers.partition import Partition
 from .errors import SubscriptionCycle, UnknownProducer
@@ -47,6 +47,7 @@ __all__ = [
     "Consumer",
     "ConsumerSupervisor",
     "Demand",
+    "DemandDispatcher",
     "Dispatcher",
     "DispatcherSpec",
     "Events",

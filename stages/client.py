@@ -122,8 +122,8 @@ def resubscribe(
 ) -> From | None:
     """Have a consumer subscribe in the place of a former subscription, which is cancelled with the reason.
 
-    A former subscription that is `"permanent"` takes the consumer along when it is cancelled, as under OTP. It
-    is cancelled at its own producer, whichever that is; if it is over, or another consumer's, nothing is.
+    A former subscription that is `"permanent"` takes the consumer along when it is cancelled, as under OTP.
+    It is cancelled at its own producer, whichever that is; if it is over, or another consumer's, nothing is.
 
     Semantics: GenStage.sync_resubscribe/5.
     """

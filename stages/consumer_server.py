@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import attrs
 
-from ..actors import ChildSpec, Exited, NoReply, Ok, Reply, SpecError, Stop
+from ..actors import ChildSpec, Exited, NoReply, Ok, Reply, SpecError, Stop, process
 from ..supervision import DynamicSpec
 from ..supervision.engine import DynamicSupervisorServer, Failed, Refused, Siblings, Started
 from .client import ask
@@ -17,6 +17,8 @@ from .options import MAX_DEMAND, SubscriptionOptions
 from .portion import Portion
 from .stage import Consumer
 
+SHORTEST, LONGEST = 0.05, 5.0
+"""Seconds before more events are asked for where not one of the last ones could be started, and at most."""
 logger = logging.getLogger("resprout.stages")
 
 
@@ -44,6 +46,13 @@ class StartWith:
     args: tuple[Any, ...]
 
 
+@attrs.frozen
+class AskLater:
+    """To itself: it is time to ask for events again."""
+
+    from_: From
+
+
 class ConsumerSupervisorServer(DynamicSupervisorServer, Consumer):
     """See the module. The state of the server is its `Siblings`, as of any supervisor."""
 
@@ -53,6 +62,8 @@ class ConsumerSupervisorServer(DynamicSupervisorServer, Consumer):
     portions: dict[From, Portion]
     events: dict[Hashable, From]
     """Of each child that runs for an event, where that came from."""
+    pause: float
+    """How long to wait where nothing can be started."""
 
     def begin(self, spec: Any) -> Ok | Stop:
         """Begins empty, and subscribes."""
@@ -62,6 +73,7 @@ class ConsumerSupervisorServer(DynamicSupervisorServer, Consumer):
         self.child = spec.child
         self.portions = {}
         self.events = {}
+        self.pause = SHORTEST
         begun = super().begin(spec.dynamic)
         pairs = [(to, options.mapping) for to, options in spec.subscribe_to]
         return begun if isinstance(begun, Stop) else Ok(begun.state, subscribe_to=pairs)
@@ -83,7 +95,9 @@ class ConsumerSupervisorServer(DynamicSupervisorServer, Consumer):
         return NoReply(state)
 
     def handle_events(self, events: list[Any], from_: From, state: Siblings) -> NoReply[Siblings]:
-        """Starts a child for each."""
+        """Starts a child for each. Where not one can be started it waits, longer each time, before it asks
+        for more: a start that always fails shall not go through all that there is at full speed.
+        """
         portion = self.portions.get(from_)
         if portion is not None:
             excess = portion.came(len(events))
@@ -91,23 +105,29 @@ class ConsumerSupervisorServer(DynamicSupervisorServer, Consumer):
                 logger.warning(
                     "%s got %d events more than it asked for, from %s", self.pid, excess, from_.pid
                 )
-        for event in events:
-            self._start_for(event, from_, state)
-        self._ask_again(from_)
+        failed = sum([self._fails_for(event, from_, state) for event in events])
+        if failed < len(events):
+            self.pause = SHORTEST
+            self._ask_again(from_)
+        else:
+            process.send_after(self.pid, AskLater(from_), self.pause)
+            self.pause = min(LONGEST, 2 * self.pause)
         return NoReply(state)
 
-    def _start_for(self, event: Any, from_: From, state: Siblings) -> None:
+    def _fails_for(self, event: Any, from_: From, state: Siblings) -> bool:
+        """Start a child for an event. Whether that failed."""
         child = state.add(next(self.numbers), self._with_arguments((event,)))
         outcome = self.start_process(child)
         if isinstance(outcome, Started):
             self.events[child.key] = from_
-            return
+            return False
         if isinstance(outcome, Failed):
             state.table.forget(child)
             self.reporter.child_failed("did not start", child.spec.id, outcome.reason, 0)
         portion = self.portions.get(from_)
         if portion is not None:
             portion.ended(1)
+        return isinstance(outcome, Failed)
 
     def _with_arguments(self, more: tuple[Any, ...]) -> ChildSpec:
         start, args, kwargs = self.child.start
@@ -130,6 +150,9 @@ class ConsumerSupervisorServer(DynamicSupervisorServer, Consumer):
 
     def handle_info(self, message: Any, state: Siblings) -> Any:
         """Also asks for more events when children have ended."""
+        if isinstance(message, AskLater):
+            self._ask_again(message.from_)
+            return NoReply(state)
         key = getattr(message, "key", None)
         if isinstance(message, Exited):
             child = state.table.by_pid(message.pid)

@@ -16,10 +16,11 @@ import attrs
 
 from ..actors import NOTHING, BadReturn, NoReply, NotFound, Ok, Pid, Ref, Reply, Stop, process, telemetry
 from ..actors.engine import Bursts, Cast, OkWithOptions, ReplyWithEvents, kernel
-from .core import Core, Invoke, StageKind
+from .core import Core
 from .errors import SubscriptionCycle
 from .messages import CountBuffered, GetDemand, LookAgain, PutBehind, SetDemand, SubscribeTo
 from .options import StageSettings
+from .outside import Invoke, StageKind
 
 DISCARDED: Final = ("resprout", "stages", "discarded")
 OVERRIDDEN: Final = frozenset({"init", "handle_call", "handle_cast", "handle_info", "handle_continue"})

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeAlias
 from typing_extensions import TypeVar
 
 from ..actors import GenServer, NoReply, Stop
-from .core import StageKind
 from .messages import Automatic, Cancellation, From, Manual
+from .outside import StageKind
 from .running import Running, running
 
 State = TypeVar("State", default=Any)

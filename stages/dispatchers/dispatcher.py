@@ -3,9 +3,9 @@
 A dispatcher keeps who is subscribed and what each has asked for. It sends nothing itself: each step answers
 with what the stage is to send, and `wanted` says how much the consumers want. A dispatcher of your own is an
 object with these; the `dispatcher` of a stage's `init` is something that makes one. It may have two things
-more: `kept`, how many events it keeps back itself, and `restore(demands)`, which a stage calls when an interrupt
-of the main thread has cut off a step: from now on exactly these consumers are subscribed, and want so many
-events. For one without that the stage makes a new one.
+more: `kept`, how many events it keeps back itself, and `restore(demands)`, which a stage calls when an
+interrupt of the main thread has cut off a step: from now on exactly these consumers are subscribed, and want
+so many events. For one without that the stage makes a new one.
 
 Semantics: GenStage.Dispatcher.
 """

@@ -309,3 +309,27 @@ def test_what_it_does_not_know_harms_nobody(work: Work) -> None:
     supervisor.send("what?")
     assert ConsumerSupervisor.which_children(supervisor) == []
     stop(supervisor, work)
+
+
+def fails(event: Any) -> Any:
+    raise ValueError(event)
+
+
+@pytest.mark.parametrize("pause", [0.01, 3600.0])
+def test_where_nothing_can_be_started_it_waits_before_it_asks_for_more(
+    started: Keep, monkeypatch: pytest.MonkeyPatch, pause: float
+) -> None:
+    monkeypatch.setattr(consumer_server, "SHORTEST", pause)
+    told: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    a = started(Pushed.start(told))
+    spec = ChildSpec("job", (fails, (), {}), restart="temporary")
+    supervisor = ConsumerSupervisor.start_link(spec, subscribe_to=[(a, {"max_demand": 2})])
+    assert told.get(timeout=PATIENCE) == 2
+    a.cast([1, 2])
+    sys.get_state(supervisor)
+    sys.get_state(a)
+    if pause < 1:
+        assert told.get(timeout=PATIENCE) == 2
+    else:
+        assert told.empty()
+    ConsumerSupervisor.stop(supervisor)

@@ -1,4 +1,4 @@
-"""Ctrl-C while the main thread runs quick stages: it costs what was in hand, and demand is right afterwards."""
+"""Ctrl-C while the main thread runs quick stages costs what was in hand, and demand is right afterwards."""
 
 from __future__ import annotations
 

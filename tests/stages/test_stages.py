@@ -928,3 +928,148 @@ def test_memory_is_flat_and_nothing_is_kept(started: Keep) -> None:
             break
     assert next(numbers) <= 50_000 + 201
     assert stages.estimate_buffered_count(source) <= 100
+
+
+class Leaving(Pushed):
+    """Tells of subscriptions that end, and sends an event for each."""
+
+    def handle_cancel(self, reason: Cancellation, from_: From, told: Any) -> Any:
+        told.put(reason)
+        return NoReply(told, events=["left"])
+
+
+def test_who_subscribes_to_another_in_the_place_of_one_has_left_that_one(started: Keep) -> None:
+    told: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    seen: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    a, b = started(Leaving.start(told)), started(Pushed.start(None))
+    c = started(Collector.start((seen, [])))
+    former = subscribe(c, to=a, max_demand=4, cancel="temporary")
+    assert former is not None
+    stages.resubscribe(c, former, "moved", to=b, cancel="temporary")
+    assert told.get(timeout=PATIENCE) == 4
+    assert told.get(timeout=PATIENCE) == ("cancel", "moved")
+    b.cast(["from b"])
+    assert seen.get(timeout=PATIENCE) == ["from b"]
+
+
+def test_who_takes_the_place_of_a_subscription_of_somebody_else_takes_nothing(started: Keep) -> None:
+    seen: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    a = started(Pushed.start((None, {"dispatcher": Broadcast()})))
+    c, d = started(Collector.start((seen, []))), started(Collector.start((seen, [])))
+    of_c = subscribe(c, to=a, cancel="temporary")
+    assert of_c is not None
+    stages.resubscribe(d, of_c, "stolen", to=a, cancel="temporary")
+    handled(d)
+    a.cast(["for both"])
+    assert [seen.get(timeout=PATIENCE) for _ in range(2)] == [["for both"]] * 2
+
+
+def test_what_is_kept_goes_before_what_comes_of_an_end(started: Keep) -> None:
+    seen: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    told: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    a = started(Leaving.start((told, {"dispatcher": Broadcast()})))
+    quick, slow = started(Collector.start((seen, []))), started(ManualCollector.start(None))
+    subscribe(quick, to=a, max_demand=10, cancel="temporary")
+    subscribe(slow, to=a, cancel="temporary")
+    a.cast(["kept"])
+    process.exit(slow, "kill")
+    assert [seen.get(timeout=PATIENCE) for _ in range(2)] == [["kept"], ["left"]]
+
+
+class ManualCollector(Consumer):
+    blocking = False
+
+    def handle_subscribe(self, kind: Any, options: Any, from_: From, state: Any) -> Any:
+        return Manual(state)
+
+
+def test_a_demand_that_is_too_big_again_and_again_is_told_of_once(
+    started: Keep, caplog: pytest.LogCaptureFixture
+) -> None:
+    a = started(Counter.start(0))
+    c = ManualCollector.start()
+    from_ = subscribe(started(c), to=a)
+    assert from_ is not None
+    mine = stages.Ask(From(c, from_.tag), 1)
+    a.send(mine)
+    with caplog.at_level(logging.WARNING):
+        for _ in range(100):
+            a.send(stages.Ask(From(c, from_.tag), 2))
+        handled(a)
+    assert [record.getMessage().count("expects consumers to ask for at most 1") for record in caplog.records] == [
+        1
+    ]
+
+
+def test_the_class_of_a_stage_is_told_once_of_a_subclass_with_its_keywords(started: Keep) -> None:
+    known: list[tuple[str, str]] = []
+
+    class Topical(Consumer):
+        topic = "none"
+
+        def __init_subclass__(cls, *, topic: str, **keywords: Any) -> None:
+            super().__init_subclass__(**keywords)
+            cls.topic = topic
+            known.append((cls.__name__, topic))
+
+        def handle_call(self, message: Any, from_: Any, state: Any) -> Any:
+            return Reply(self.topic, state)
+
+    class Orders(Topical, topic="orders"):
+        pass
+
+    assert started(Orders.start()).call("topic") == "orders"
+    assert known == [("Orders", "orders")]
+
+
+def test_what_is_accumulated_and_what_waits_for_a_partition_is_counted(started: Keep) -> None:
+    a = started(Pushed.start((None, {"demand": "accumulate"})))
+    a.cast([1, 2, 3])
+    assert stages.estimate_buffered_count(a) == 3
+    b = started(Pushed.start((None, {"dispatcher": Partition(2, hash=lambda event: 0)})))
+    c = started(Collector.start((queue.SimpleQueue(), [(b, {"partition": 1, "max_demand": 10})])))
+    b.cast([1, 2, 3])
+    handled(c)
+    assert stages.estimate_buffered_count(b) == 3
+
+
+def test_demand_for_what_is_no_subscription_is_refused() -> None:
+    with pytest.raises(TypeError, match="expected from_ to be a subscription .*, got: 'x'"):
+        stages.ask("x", 3)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="expected from_ to be a subscription .*, got: None"):
+        stages.cancel(None, "enough")  # type: ignore[arg-type]
+
+
+def test_a_producer_consumer_accumulates_nothing(started: Keep, caplog: pytest.LogCaptureFixture) -> None:
+    a = started(Counter.start(0))
+    b = started(Doubler.start([(a, {"max_demand": 2})]))
+    with caplog.at_level(logging.WARNING):
+        stages.demand(b, "accumulate")
+        handled(b)
+    assert "only a producer can accumulate demand" in caplog.text
+    assert list(itertools.islice(stages.stream([b]), 3)) == [0, 2, 4]
+
+
+def test_who_was_refused_as_a_circle_may_be_subscribed_to_later(started: Keep) -> None:
+    a, b = started(Doubler.start([])), started(Doubler.start([]))
+    from_ = subscribe(a, to=b, cancel="temporary")
+    assert from_ is not None
+    with pytest.raises(SubscriptionCycle):
+        subscribe(b, to=a)
+    stages.cancel(From(b, from_.tag), "enough")
+    handled(b)
+    handled(a)
+    assert subscribe(a, to=b, cancel="temporary") is not None
+
+
+def test_a_message_without_a_callback_ends_the_wait_that_a_callback_has_begun(started: Keep) -> None:
+    class Waiting(Pushed):
+        def handle_cast(self, message: Any, told: Any) -> Any:
+            return NoReply(told, timeout=3600.0)
+
+    a = started(Waiting.start(None))
+    a.cast("wait")
+    assert a._tick is not None  # type: ignore[attr-defined]
+    stages.demand(a, "forward")
+    handled(a)
+    assert a._tick is None  # type: ignore[attr-defined]

@@ -182,3 +182,18 @@ def test_who_dies_while_it_iterates_leaves_nothing_behind(started: Keep) -> None
     assert down.reason == "normal"
     with pytest.raises(NoProcess):
         GenServer.call(source, "what?")
+
+
+def test_the_consumer_of_a_stream_ends_with_whoever_iterates(started: Keep) -> None:
+    source = started(from_iterable(itertools.count(), link=False, blocking=False))
+    kept: list[Any] = []
+
+    def iterate() -> None:
+        kept.append(iter(stream([(source, {"max_demand": 2})])))
+        next(kept[0])
+
+    ref = process.spawn_monitor(iterate)[1]
+    process.receive(lambda message: getattr(message, "ref", None) is ref, timeout=PATIENCE)
+    # Through two mailboxes: that of the consumer, which hears of the death, and that of the producer.
+    until(lambda: not source.actor._core._consumers)
+    assert kept

@@ -152,3 +152,22 @@ def test_what_is_wrong_is_told_before_anything_starts(
 ) -> None:
     with pytest.raises(error, match=problem):
         from_iterable(**{"iterable": [], **options})
+
+
+@pytest.mark.parametrize("blocking", [True, False])
+def test_an_iterator_is_closed_when_its_producer_ends(blocking: bool) -> None:
+    closed = []
+
+    def numbers() -> Any:
+        try:
+            yield from range(1_000_000)
+        finally:
+            closed.append(True)
+
+    source = numbers()
+    pid = from_iterable(source, link=False, blocking=blocking)
+    events = iter(stages.stream([(pid, {"max_demand": 2})]))
+    assert next(events) == 0
+    GenServer.stop(pid)
+    assert closed == [True]
+    assert next(source, "closed") == "closed"
