@@ -148,7 +148,7 @@ class Consuming(Giving):
         """Handle what came, as long as anybody wants what comes of it."""
         queue = self._queue
         while queue:
-            entry = queue[0]
+            entry: Any = queue[0]
             stop = None
             if entry.__class__ is Arrived:
                 if self._requested <= 0 and not entry.start and self.kind == "producer_consumer":

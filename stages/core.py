@@ -83,9 +83,10 @@ class Core(Consuming):
             return None
         consumer = self._consumers.get(from_.tag)
         if consumer is None:
-            consumer = yield from self._enter(message)
-            if isinstance(consumer, Stop):
-                return consumer
+            entered = yield from self._enter(message)
+            if isinstance(entered, Stop):
+                return entered
+            consumer = entered
         elif consumer.mark is not message.mark:
             self._outside.warn("a second subscription with the same tag, from %s", from_.pid)
             self._tell_cancelled(from_, "duplicated_subscription")

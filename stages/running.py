@@ -250,10 +250,13 @@ class Running:
 
     def _finish(self, stop: Stop[Any] | None) -> Stop[Any] | NoReply[Any]:
         core = self._core
-        # Here already, as what was sent belongs to this state: an interrupt may come before it is set from
-        # what is returned.
-        self.pid.state = self._given = core.state
+        self._keep_state()
         return NoReply(core.state, core.timeout, self._token()) if stop is None else stop
+
+    def _keep_state(self) -> None:
+        # Before it is returned, as what was sent belongs to it: an interrupt may come in between.
+        pid: Any = self.pid
+        pid.state = self._given = self._core.state
 
     def _token(self) -> Any:
         tokens = self._core.tokens
@@ -327,7 +330,7 @@ class Running:
         kind = result.__class__
         if kind is Reply or kind is ReplyWithEvents:
             core.went_on("handle_call", result, kind is ReplyWithEvents)
-            self.pid.state = self._given = core.state
+            self._keep_state()
             return Reply(result.value, core.state, core.timeout, self._token())
         if kind is Stop:
             return result

@@ -28,7 +28,7 @@ from resprout import (
     stages,
     sys,
 )
-from resprout.stages import ConsumerSupervisor, Producer, from_iterable, subscribe
+from resprout.stages import ConsumerSupervisor, Producer, consumer_server, from_iterable, subscribe
 
 PATIENCE = 20.0
 Keep = Callable[[Any], Pid]

@@ -13,6 +13,8 @@ import pytest
 from resprout import GenServer, NoProcess, NoReply, Ok, Pid, ServerExit, Stop, process, stages, sys
 from resprout.stages import Producer, ProducerConsumer, from_iterable, stream
 
+from ..waiting import until
+
 PATIENCE = 20.0
 Keep = Callable[[Any], Pid]
 
