@@ -16,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from resprout.actors import BadReturn, Crash, Down, NoProcess, NoReply, Stop
 from resprout.stages.core import Core
 from resprout.stages.dispatchers.broadcast import Broadcast
-from resprout.stages.dispatchers.demand import Demand
+from resprout.stages.dispatchers.demand import Demand, DemandDispatcher
 from resprout.stages.dispatchers.partition import Partition
 from resprout.stages.messages import (
     Ask,
@@ -603,3 +603,23 @@ class AnyStage(RuleBasedStateMachine):
 
 TestAnyStage = AnyStage.TestCase
 TestAnyStage.settings = settings(max_examples=100, deadline=None)
+
+
+def test_a_dispatcher_that_cannot_be_set_is_made_anew_after_an_interrupt() -> None:
+    class Own(DemandDispatcher):
+        restore = None  # type: ignore[assignment]  # as one that knows nothing of it
+
+    @attrs.frozen
+    class Spec:
+        def make(self) -> Own:
+            return Own()
+
+    bench = Bench("producer", StageSettings(dispatcher=Spec()))
+    bench.receive(Subscribe(consumer(), {}))
+    bench.receive(Ask(consumer(), 3))
+    bench.core.emit([1])
+    bench.core.dispatcher.dispatch([2])
+    before, bench.core.was_cut = bench.core.dispatcher, True
+    bench.receive(LookAgain())
+    assert bench.core.dispatcher is not before
+    assert bench.core.dispatcher.wanted == 2
