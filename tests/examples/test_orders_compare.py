@@ -28,7 +28,7 @@ def small(folder: Path) -> Path:
         (topic / partition.name).write_bytes(b"".join(lines))
     tree = yaml.safe_load((EXAMPLE / "tree.yaml").read_text(encoding="utf-8"))
     tree["job"]["args"]["topic"] = str(topic)
-    tree["children"][-1]["children"][0]["args"]["topic"] = str(topic)
+    tree["children"][-1]["args"] = {"topic": str(topic)}
     path = folder / "tree.yaml"
     path.write_text(yaml.safe_dump(tree, sort_keys=False), encoding="utf-8")
     return path

@@ -10,23 +10,26 @@ PARTITIONS = 16
 
 
 class Consumers(Supervisor):
-    """Ends when the last consumer has stopped at the end of its partition."""
+    """Ends when the last consumer has stopped at the end of its partition.
 
-    def init(self, arg: object) -> object:
+    Its argument goes on to the consumers: `topic` is the folder to read from, if it is another one.
+    """
+
+    def init(self, arg: dict[str, str] | None) -> object:
         return Supervisor.init_spec(
-            [_consumer(str(number)) for number in range(PARTITIONS)],
+            [_consumer(str(number), arg or {}) for number in range(PARTITIONS)],
             strategy="one_for_one",
             auto_shutdown="all_significant",
             max_restarts=200,
         )
 
 
-def _consumer(partition: str) -> ChildSpec:
+def _consumer(partition: str, options: dict[str, str]) -> ChildSpec:
     return ChildSpec(
         f"consumer-{partition}",
         start=(
             PartitionConsumer.start_link,
-            ({"partition": partition},),
+            ({"partition": partition, **options},),
             {"name": Via("partitions", partition)},
         ),
         restart="transient",  # after a crash, not after the last message
