@@ -17,7 +17,7 @@ from sys import modules as _modules
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from . import actors, kafka, registry, stages, supervision, testing, throttle
+    from . import actors, cluster, kafka, registry, stages, supervision, testing, throttle
     from .actors import (
         IGNORE,
         NOTHING,
@@ -105,9 +105,11 @@ if TYPE_CHECKING:
         task_group,
     )
     from .throttle import (
+        EngineDown,
         Grant,
         Holder,
         LockInfo,
+        LockLost,
         LockState,
         Waiter,
     )
@@ -140,6 +142,7 @@ __all__ = [
     "Down",
     "DuplicateChild",
     "DynamicSupervisor",
+    "EngineDown",
     "EventsLost",
     "Exited",
     "FailedToStartChild",
@@ -149,6 +152,7 @@ __all__ = [
     "Holder",
     "Killed",
     "LockInfo",
+    "LockLost",
     "LockNotFound",
     "LockState",
     "MailboxFull",
@@ -193,6 +197,7 @@ __all__ = [
     "Waiter",
     "actors",
     "after_fork",
+    "cluster",
     "kafka",
     "lifespan",
     "process",
@@ -225,10 +230,10 @@ _NAMES = {
         task_group
     """,
     "throttle": """
-        Grant Holder LockInfo LockState Waiter
+        EngineDown Grant Holder LockInfo LockLost LockState Waiter
     """,
 }
-_ROOMS = ("actors", "kafka", "registry", "stages", "supervision", "testing", "throttle")
+_ROOMS = ("actors", "cluster", "kafka", "registry", "stages", "supervision", "testing", "throttle")
 _ROOM_OF = {name: room for room, names in _NAMES.items() for name in names.split()}
 _ROOM_OF |= {room: room for room in _ROOMS}
 

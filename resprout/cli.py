@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from .cluster.command import ClusterOptions, administer
 from .observer import (
     LEVELS,
     CheckOptions,
@@ -21,7 +22,7 @@ from .observer import (
     to_nobody_if_gone,
 )
 
-_COMMANDS = ("run", "check")
+_COMMANDS = ("run", "check", "cluster")
 _OPTIONS = (
     *("--set", "--report", "--plain", "--quiet", "--log-level", "--log-format", "--log-file"),
     *("--chaos", "--seed", "--chaos-spare", "--chaos-only"),
@@ -83,6 +84,22 @@ examples:
 """
 
 
+_CLUSTER_EPILOG = """\
+An engine makes what it needs when it first starts, if its role may. Where it may not, somebody who may runs
+install, and grants the role the schema with all that is in it.
+
+exit status:
+  0    it is done
+  2    the command line is wrong, or the server says no
+
+examples:
+  resprout cluster install postgresql://admin@db/app
+  resprout cluster install --print postgresql://admin@db/app | psql
+  resprout cluster status postgresql://app@db/app
+  resprout cluster remove postgresql://admin@db/app
+"""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command.
 
@@ -114,6 +131,8 @@ def _command(options: argparse.Namespace) -> int:
     match options.command:
         case "run":
             return run_tree(_run_options(options))
+        case "cluster":
+            return _administer(options)
         case _:
             return check_tree(CheckOptions(options.tree, dict(options.settings)))
 
@@ -122,12 +141,14 @@ def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
     """The arguments, or an exit that says what is wrong with them."""
     parser = _parser()
     if not arguments:
-        parser.error("expected a command, run or check; resprout --help says more")
+        parser.error("expected a command, run, check or cluster; resprout --help says more")
     command = arguments[0]
     if command.startswith("-"):
         if not any(option.startswith(command) for option in ("-h", "--help", "--version")):
             near = _meant(command, ("--help", "--version"))
-            parser.error(f"expected a command, run or check, in front of its options, got: {command}{near}")
+            parser.error(
+                f"expected a command, run, check or cluster, in front of its options, got: {command}{near}"
+            )
     elif command not in _COMMANDS:
         there = f"invalid choice: {command!r} (choose from {', '.join(_COMMANDS)})"
         parser.error(f"argument COMMAND: {there}{_meant(command, (*_COMMANDS, '--help', '--version'))}")
@@ -138,7 +159,8 @@ def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
         near = next((hint for word in unknown if (hint := _meant(word.partition("=")[0], _OPTIONS))), "")
         parser.error(f"unrecognized arguments: {' '.join(unknown)}{near}")
     if rest:
-        parser.error(f"expected one TREE.yaml, got: {' '.join([str(options.tree), *rest])}")
+        first, what = (options.url, "URL") if command == "cluster" else (str(options.tree), "TREE.yaml")
+        parser.error(f"expected one {what}, got: {' '.join([first, *rest])}")
     if options.command == "run" and options.chaos is None:
         given = [
             ("--seed", options.seed),
@@ -175,6 +197,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     _add_run(commands)
     _add_check(commands)
+    _add_cluster(commands)
     return parser
 
 
@@ -251,6 +274,33 @@ def _add_check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     _add_tree(check)
+
+
+def _add_cluster(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    cluster = commands.add_parser(
+        "cluster",
+        help="make, look at or end what an engine keeps on a server",
+        description="Looks after what engines, which share locks, keep on a server (docs/cluster.md).",
+        epilog=_CLUSTER_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    cluster.add_argument(
+        "action", metavar="ACTION", choices=("install", "status", "remove"), help="what to do"
+    )
+    cluster.add_argument("url", metavar="URL", help="of the server, as in postgresql://user@host/database")
+    cluster.add_argument(
+        "--schema", default="resprout", metavar="NAME", help="where it is kept (default: resprout)"
+    )
+    cluster.add_argument(
+        "--print", dest="only_print", action="store_true", help="write the statements, and run none"
+    )
+
+
+def _administer(options: argparse.Namespace) -> int:
+    asked = ClusterOptions(options.action, options.url, options.schema, options.only_print)
+    status, text = administer(asked)
+    print(text if status == 0 else f"resprout: {text}", file=sys.stdout if status == 0 else sys.stderr)
+    return status
 
 
 def _add_tree(parser: argparse.ArgumentParser) -> None:

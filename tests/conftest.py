@@ -56,6 +56,9 @@ SLOW = (
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--uvloop", action="store_true", help="have every event loop be one of uvloop's")
+    parser.addoption(
+        "--postgres", action="store_true", help="run the tests that start a PostgreSQL server, too"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -70,6 +73,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if config.getoption("--uvloop") and item.get_closest_marker("asyncio_loop"):
             item.add_marker(pytest.mark.skip(reason="of asyncio's own loop"))
+        if item.get_closest_marker("postgres") and not config.getoption("--postgres"):
+            item.add_marker(pytest.mark.skip(reason="needs a PostgreSQL server (--postgres)"))
         if any(f"tests/{part}" in item.nodeid for part in SLOW):
             item.add_marker(pytest.mark.slow)
 

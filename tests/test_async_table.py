@@ -38,11 +38,15 @@ from resprout import (
     Supervisor,
     Task,
     TaskSupervisor,
+    cluster,
     process,
     testing,
     throttle,
 )
 from resprout import sys as rsys
+from resprout.cluster.handle import Handle, handles
+from resprout.cluster.settings import EngineSettings
+from resprout.throttle.lock.engines import engines
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "async.md"
@@ -97,6 +101,20 @@ class World:
     pending: Future[int]
 
 
+def engine_without_a_server() -> Handle:
+    """An engine that can't be reached, and knows of nobody."""
+    handle = Handle(EngineSettings("nowhere", "postgresql://nowhere/x"))
+    handle.everywhere = lambda ledger: ([], [])  # type: ignore[method-assign]  # there is no server to be asked
+    return handle
+
+
+class Connection:
+    """A connection with which everything is well."""
+
+    async def execute(self, statement: object, values: object) -> None:
+        """Nothing to be told of."""
+
+
 async def make(tmp_path: Path) -> World:
     """Make a world; whatever is in it ends with the region of the test."""
     path = tmp_path / "tree.yaml"
@@ -107,6 +125,8 @@ async def make(tmp_path: Path) -> World:
     Registry.start_link(keys="unique", name="keys")
     Registry.register("keys", "me", 1)
     throttle.new("slots", 2)
+    handles["nowhere"] = engines["nowhere"] = engine_without_a_server()
+    throttle.new("far", 1, engine="nowhere")
     (info,) = await Supervisor.awhich_children(supervisor)
     one = await DynamicSupervisor.astart_child(dynamic, (Agent, dict))
     assert isinstance(info.pid, Pid)
@@ -593,6 +613,24 @@ CASES: dict[str, tuple[Blocks, Form, Any]] = {
         lambda w: throttle.arun("slots", later, 1),
         1,
     ),
+    "throttle.attempt": (lambda w: throttle.attempt("far"), lambda w: throttle.aattempt("far"), None),
+    **{
+        f"throttle.{each.__name__}": (
+            lambda w, each=each: each("far", everywhere=True),
+            lambda w, each=each: asyncio.to_thread(each, "far", everywhere=True),
+            nobody,
+        )
+        for each, nobody in (
+            (throttle.lock_state, throttle.LockState(0, 0, 0)),
+            (throttle.holders, []),
+            (throttle.waiters, []),
+        )
+    },
+    "cluster.assert_held": (
+        lambda w: cluster.assert_held(Connection(), throttle.Grant("far", 1, w.agent)),
+        lambda w: cluster.aassert_held(Connection(), throttle.Grant("far", 1, w.agent)),
+        None,
+    ),
     "throttle.drain": (
         lambda w: throttle.drain("slots"),
         lambda w: asyncio.to_thread(throttle.drain, "slots", 1.0),
@@ -721,6 +759,7 @@ async def stop(world: World) -> None:
     with contextlib.suppress(resprout.UnknownRegistry):
         await Registry.astop("keys")
     throttle.stop_lock("slots")
+    throttle.stop_lock("far")
     family = (world.supervisor, world.dynamic, world.partitions, world.tasks)
     for pid in (*family, world.agent, world.echo):
         with contextlib.suppress(resprout.NoProcess):
@@ -826,6 +865,7 @@ def asynchronous() -> Iterator[tuple[str, str]]:
         "": resprout,
         "process": process,
         "throttle": throttle,
+        "cluster": cluster,
         "testing": testing,
         "sys": rsys,
     }
@@ -876,7 +916,14 @@ PURE = [
         *("Task.yield_many", "Application.run", "Application.wait", "Application.stop"),
         *("TaskSupervisor.terminate_child", "ManualClock.advance", "testing.isolated"),
         # A task that is never started is nobody's.
-        *("throttle.drain", "testing.quiesce", "Registry.dispatch"),
+        *(
+            "throttle.lock_state",
+            "throttle.holders",
+            "throttle.waiters",
+            "throttle.drain",
+            "testing.quiesce",
+            "Registry.dispatch",
+        ),
     )
     and not name.startswith("sys.")
 ]

@@ -33,6 +33,7 @@ ROOMS = (
     "throttle",
     "stages",
     "connectors",
+    "cluster",
     "observer",
     "testing",
 )

@@ -37,6 +37,7 @@ from resprout import (
     TaskSupervisor,
     Via,
     actors,
+    cluster,
     process,
     registry,
     supervision,
@@ -60,6 +61,7 @@ NAMESPACES: tuple[ModuleType, ...] = (
     testing,
     throttle.ex_sleeplock,
     throttle.exporters,
+    cluster,
 )
 DUNDERS = ("__enter__", "__aenter__", "__await__")
 """What calls into resprout without a name."""
@@ -360,6 +362,18 @@ CALLS: Mapping[str, Call] = {
     "throttle.acquire": lambda w: throttle.acquire("none"),
     "throttle.aacquire": lambda w: throttle.aacquire("none"),
     "throttle.attempt": lambda w: throttle.attempt("none"),
+    "throttle.aattempt": lambda w: throttle.aattempt("none"),
+    "cluster.assert_held": lambda w: cluster.assert_held(None, w.grant),
+    "cluster.aassert_held": lambda w: cluster.aassert_held(None, w.grant),
+    **{
+        f"FarPid.{name}": lambda w, name=name: getattr(cluster.FarPid("node", "pid"), name)()
+        for name in (
+            *("ask", "call", "cast", "proxy", "register_name", "send", "stop", "tell"),
+            *("unregister_name", "whereis_name"),
+        )
+    },
+    "cluster.info": lambda w: cluster.info("none"),
+    "Engine.start_link": lambda w: cluster.Engine.start_link("x://", name="none"),
     "throttle.run": lambda w: throttle.run("none", print),
     "throttle.arun": lambda w: throttle.arun("none", print),  # type: ignore[arg-type]
     "throttle.execute": lambda w: throttle.execute("none", print),
@@ -368,7 +382,7 @@ CALLS: Mapping[str, Call] = {
     "throttle.limited": lambda w: throttle.limited("none"),
     "slot.__enter__": lambda w: throttle.slot("none").__enter__(),
     "slot.__aenter__": lambda w: throttle.slot("none").__aenter__(),
-    "Grant.assert_held": lambda w: w.grant.assert_held(),
+    "Hold.assert_held": lambda w: w.grant.assert_held(),
     "Hold.transfer": lambda w: w.grant.transfer(w.echo),
     "Grant.dropped": lambda w: w.grant.dropped(),
     "Grant.ignored": lambda w: w.grant.ignored(),
@@ -444,6 +458,7 @@ EXCEPTIONS: Mapping[str, str] = {
         """,
         VALUE: """
             resprout.task_group
+            Engine.child_spec
             actors.child_spec throttle.child_spec GenServer.child_spec Task.child_spec Supervisor.child_spec
             DynamicSupervisor.child_spec TaskSupervisor.child_spec PartitionSupervisor.child_spec
             Registry.child_spec Supervisor.init_spec DynamicSupervisor.init_spec Callbacks.is_async

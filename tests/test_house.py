@@ -32,6 +32,7 @@ ROOMS: dict[str, set[str]] = {
     "throttle": {"actors", "registry", "supervision"},
     "stages": {"actors", "supervision"},
     "connectors": {"actors", "registry", "supervision", "throttle", "stages"},
+    "cluster": {"actors", "registry", "supervision", "throttle"},
     "observer": {"actors", "registry", "supervision", "throttle"},
     "testing": {"actors", "registry", "supervision", "throttle"},
     "resprout": {
@@ -41,6 +42,7 @@ ROOMS: dict[str, set[str]] = {
         "throttle",
         "stages",
         "connectors",
+        "cluster",
         "observer",
         "testing",
     },
@@ -94,6 +96,7 @@ LEVELS = {
     "throttle": ["ledger", "lock", "", "__init__"],
     "stages": ["dispatchers", "", "__init__"],
     "connectors": ["kafka", "__init__"],
+    "cluster": ["operations", "ledger", "", "__init__"],
     "observer": ["__init__"],
     "testing": ["__init__"],
 }
@@ -111,6 +114,8 @@ CORES = [
     "throttle/ledger/adaptive_limits.py",
     "throttle/ledger/wait_queue.py",
     "observer/chaos.py",
+    "cluster/operations.py",
+    "cluster/ledger.py",
     "stages/buffer.py",
     "stages/subscription.py",
     "stages/portion.py",
@@ -205,6 +210,8 @@ SIDE_DOORS = {
     ("supervision", "engine"),
     ("supervision", "restarts"),
     ("supervision", "tree_kinds"),
+    ("throttle", "engine"),
+    ("cluster", "command"),
 }
 
 
@@ -410,7 +417,7 @@ def test_type_hints_are_announced() -> None:
     assert PYPROJECT["tool"]["setuptools"]["package-data"] == {"resprout": ["py.typed"]}
 
 
-@pytest.mark.parametrize("group", ["resprout.kinds", "console_scripts", "pytest11"])
+@pytest.mark.parametrize("group", ["resprout.kinds", "resprout.engines", "console_scripts", "pytest11"])
 def test_entry_points_lead_somewhere(group: str) -> None:
     project = PYPROJECT["project"]
     declared = project["scripts"] if group == "console_scripts" else project["entry-points"][group]

@@ -21,6 +21,7 @@ ROOMS = (
     "throttle",
     "stages",
     "connectors",
+    "cluster",
     "observer",
     "testing",
     "resprout",

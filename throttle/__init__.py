@@ -15,7 +15,7 @@ are what callers use, ``admin`` what operators use.
 """
 
 from . import ex_sleeplock, exporters
-from .acquire import aacquire, acquire, attempt, release
+from .acquire import aacquire, aattempt, acquire, attempt, release
 from .admin import (
     holders,
     lock_info,
@@ -32,6 +32,7 @@ from .blocks import arun, limited, run
 from .drain import DrainReport, drain
 from .execute import aexecute, execute
 from .ledger.adaptive import Aimd, Gradient
+from .ledger.lost import EngineDown, LockLost
 from .ledger.rate import Rate
 from .ledger.values import Grant, Holder, LockInfo, LockState, Waiter
 from .lock.server import child_spec
@@ -41,15 +42,18 @@ from .slot import slot
 __all__ = [
     "Aimd",
     "DrainReport",
+    "EngineDown",
     "Gradient",
     "Grant",
     "Holder",
     "LockInfo",
+    "LockLost",
     "LockOrderError",
     "LockState",
     "Rate",
     "Waiter",
     "aacquire",
+    "aattempt",
     "acquire",
     "aexecute",
     "arun",

@@ -6,7 +6,7 @@ from asyncio import _get_running_loop
 from sys import _getframe
 from typing import TYPE_CHECKING, Final
 
-from ..actors import NotHeld, forbid_loop
+from ..actors import CallTimeout, NotHeld, forbid_loop
 from ..actors.engine import (
     check_alive,
     check_timeout,
@@ -25,6 +25,8 @@ from .lock.table import cores, table
 from .lock.waiting import queue_up, queue_up_async
 
 if TYPE_CHECKING:
+    from types import CodeType
+
     from ..actors import Pid
     from .lock.lock_core import LockCore
 
@@ -132,13 +134,18 @@ async def aacquire(name: str, timeout: float | None = None, priority: int = 0, w
 def attempt(name: str, weight: int = 1) -> Grant | None:
     """Take a slot if one is free and nobody waits for it; never waits, so it may be used in event loops too.
 
+    A lock with an engine is asked once, and waited for as long as that takes: there ``aattempt`` is the form
+    for event loops.
+
     Returns:
         The grant, or None.
 
     Raises:
         LockNotFound, ValueError: as ``acquire``.
+        BlockingInLoop: the lock has an engine, and an event loop runs in this thread.
 
-    Semantics: ExSleeplock.attempt/1. While the lock process is being restarted, nothing is granted.
+    Semantics: ExSleeplock.attempt/1. While the lock process is being restarted, nothing is granted, nor while
+        an engine can't be reached.
     """
     if dead_but_running:
         check_alive()
@@ -149,6 +156,50 @@ def attempt(name: str, weight: int = 1) -> Grant | None:
     if _get_running_loop() is None and (hold := nest(core, me, weight, guests=False)) is not None:
         return hold
     hold = core.now_or_never(me, weight)
+    if hold is None and core.settings.engine is not None:
+        return _attempt_far(core, me, weight, frame.f_code, frame.f_lasti)
+    if hold is not None:
+        hold.code = frame.f_code
+        hold.lasti = frame.f_lasti
+    return hold
+
+
+def _attempt_far(core: LockCore, me: Pid, weight: int, code: CodeType, lasti: int) -> Grant | None:
+    """Ask an engine, once."""
+    if _get_running_loop() is not None:
+        forbid_loop("throttle.attempt() of a lock with an engine", "throttle.aattempt()")
+    try:
+        return queue_up(core, me, local.state, 0, 0, weight, False, code, lasti)
+    except CallTimeout:
+        return None
+
+
+async def aattempt(name: str, weight: int = 1) -> Grant | None:
+    """The same as ``attempt`` for coroutines: a lock with an engine is asked without blocking the event loop.
+
+    Returns:
+        The grant, or None.
+
+    Raises:
+        LockNotFound, ValueError: as ``acquire``.
+    """
+    if dead_but_running:
+        check_alive()
+    core = table.find(name)
+    me = current()
+    check_request(core, None, 0, weight)
+    frame = _getframe(1)
+    hold = core.now_or_never(me, weight)
+    if hold is None and core.settings.engine is not None:
+        claim = TaskCaller(name, me, 0, weight, False)
+        claim.core = core
+        claim.code = frame.f_code
+        claim.lasti = frame.f_lasti
+        del frame
+        try:
+            return await queue_up_async(core, me, claim, 0)
+        except CallTimeout:
+            return None
     if hold is not None:
         hold.code = frame.f_code
         hold.lasti = frame.f_lasti

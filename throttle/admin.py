@@ -6,16 +6,27 @@ from asyncio import _get_running_loop
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
-from ..actors import AlreadyStarted, GenServer, NotFound, Pid, ProcessExit, process
+from ..actors import AlreadyStarted, GenServer, NotFound, Pid, ProcessExit, forbid_loop, process
 from ..actors.engine import check_alive, first_use
 from ..supervision import DynamicSupervisor, Supervisor
 from .acquire import known
 from .ledger.adaptive import Adaptive
 from .ledger.rate import Rate
-from .ledger.values import Fairness, Fork, Holder, LockInfo, LockState, Waiter, check_positive
+from .ledger.values import (
+    Fairness,
+    Fork,
+    Holder,
+    LockInfo,
+    LockState,
+    OnLost,
+    OnUnreachable,
+    Waiter,
+    check_positive,
+)
 from .lock import events
+from .lock.engines import find_engine
 from .lock.forked import is_renewable
-from .lock.server import is_lock, settings_of
+from .lock.server import MOST_SLOTS, is_lock, settings_of
 from .lock.table import cores, table
 from .lock.tree import in_thread, start_home, stop_home
 
@@ -33,6 +44,9 @@ def new(
     adaptive: Adaptive | Literal["aimd", "gradient"] | Mapping[str, Any] | None = None,
     fork: Fork = "renew",
     paused: bool = False,
+    engine: str | None = None,
+    on_lost: OnLost = "exit",
+    on_unreachable: OnUnreachable = "wait",
 ) -> Pid:
     """Make a lock of the library's own tree, which needs no set-up.
 
@@ -54,6 +68,12 @@ def new(
             used there, since this is a declaration (holders, line and tokens are the parent's); ``"error"``:
             LockNotFound, which says that it was made before the fork.
         paused: it grants nothing until ``resume``.
+        engine: the name of an engine (``cluster.Engine``) that was started before: the slots are those of all
+            processes that have a lock of this name on it. None: of this process.
+        on_lost: with an engine: how a holder hears that its grant is void. ``"exit"``: by an exit signal, of
+            which the reason is ``LockLost(name, token)``; ``"tell"``: by that as a message.
+        on_unreachable: with an engine: what happens while it can't be reached. ``"wait"``: who waits goes on
+            waiting; ``"raise"``: who waits or comes gets EngineDown.
 
     Returns:
         The Pid of the lock process.
@@ -74,7 +94,12 @@ def new(
         adaptive=adaptive,
         fork=fork,
         paused=paused,
+        engine=engine,
+        on_lost=on_lost,
+        on_unreachable=on_unreachable,
     )
+    if settings.engine is not None:
+        find_engine(settings.engine).check(settings)
     core = cores.get(name)
     if core is not None and not core.ledger.closed and core.last is not None:
         # Also between a crash and the restart, when the name is free for a moment.
@@ -151,7 +176,10 @@ def resize(name: str, num_slots: int) -> None:
             f"expected num_slots to be a positive integer, got: 0; to let nobody in for a while, "
             f"use `throttle.pause({name!r})`"
         )
-    core.resize(check_positive("num_slots", num_slots))
+    slots = check_positive("num_slots", num_slots)
+    if slots > MOST_SLOTS and core.settings.engine is not None:
+        raise ValueError(f"expected num_slots to be at most {MOST_SLOTS} with an engine, got: {slots}")
+    core.resize(slots)
 
 
 def pause(name: str) -> None:
@@ -177,14 +205,32 @@ def resume(name: str) -> None:
     known(name).pause(False)
 
 
-def lock_state(name: str) -> LockState:
+def lock_state(name: str, *, everywhere: bool = False) -> LockState:
     """Count holders, waiters and used slots.
+
+    Args:
+        everywhere: of a lock with an engine: those of all processes, which takes one round trip. Otherwise
+            those of this process are counted.
 
     Raises:
         LockNotFound: no lock has that name.
+        EngineDown: everywhere, and the engine can't be reached.
+        BlockingInLoop: everywhere, and an event loop runs in this thread.
     """
     check_alive()
-    return known(name).state()
+    core = known(name)
+    if everywhere and core.settings.engine is not None:
+        there, waiting = _everywhere(core, "lock_state")
+        return LockState(len(there), len(waiting), sum(each.weight for each in there))
+    return core.state()
+
+
+def _everywhere(core: LockCore, what: str) -> tuple[list[Holder], list[Waiter]]:
+    """Ask the engine of a lock."""
+    call = f"throttle.{what}(..., everywhere=True)"
+    forbid_loop(call, f"asyncio.to_thread(throttle.{what}, name, everywhere=True)")
+    assert core.settings.engine is not None
+    return find_engine(core.settings.engine).everywhere(core.ledger)
 
 
 def lock_info(name: str) -> LockInfo:
@@ -197,24 +243,36 @@ def lock_info(name: str) -> LockInfo:
     return known(name).info()
 
 
-def holders(name: str) -> list[Holder]:
+def holders(name: str, *, everywhere: bool = False) -> list[Holder]:
     """List who holds a lock, oldest grant first. O(n).
 
+    Args:
+        everywhere: as of ``lock_state``; whoever is in another process has a ``cluster.FarPid`` for a pid.
+
     Raises:
-        LockNotFound: no lock has that name.
+        LockNotFound, EngineDown, BlockingInLoop: as ``lock_state``.
     """
     check_alive()
-    return known(name).list_holders()
+    core = known(name)
+    if everywhere and core.settings.engine is not None:
+        return _everywhere(core, "holders")[0]
+    return core.list_holders()
 
 
-def waiters(name: str) -> list[Waiter]:
+def waiters(name: str, *, everywhere: bool = False) -> list[Waiter]:
     """List who waits for a lock, next first. O(n).
 
+    Args:
+        everywhere: as of ``lock_state``; whoever is in another process has a ``cluster.FarPid`` for a pid.
+
     Raises:
-        LockNotFound: no lock has that name.
+        LockNotFound, EngineDown, BlockingInLoop: as ``lock_state``.
     """
     check_alive()
-    return known(name).list_waiters()
+    core = known(name)
+    if everywhere and core.settings.engine is not None:
+        return _everywhere(core, "waiters")[1]
+    return core.list_waiters()
 
 
 def locks() -> list[str]:

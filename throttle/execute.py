@@ -109,7 +109,10 @@ def execute(  # type: ignore[misc]  # timeout and priority are ours
     )
     if core.idle_workers and _at_once(core, job):
         return job.future
-    if timeout is not None:
+    if timeout == 0 and core.settings.engine is not None:
+        # One answer, however long that takes.
+        job.once = True
+    elif timeout is not None:
         kernel.ensure()
         clock = kernel.clock
         job.alarm = clock.at(clock.now() + timeout, partial(kernel.pool.submit, _Expire(job, timeout)))

@@ -11,6 +11,7 @@ from ..actors import ChildSpec
 from .ledger.adaptive import adaptive_of
 from .ledger.rate import Rate
 from .ledger.values import check_max_waiting, check_positive
+from .lock.engines import check_engine
 from .lock.server import child_spec
 from .lock.table import cores
 
@@ -44,6 +45,10 @@ def _rate(instance: object, attribute: attrs.Attribute[Any], value: str | float 
     Rate.of(value)
 
 
+def _engine(instance: object, attribute: attrs.Attribute[Any], value: str | None) -> None:
+    check_engine(value)
+
+
 @attrs.frozen
 class ThrottleChild:
     """``- {throttle: kafka_consumer_throttle, num_slots: 2}``; the options are those of ``throttle.new``."""
@@ -55,9 +60,17 @@ class ThrottleChild:
     rate: str | float | None = attrs.field(default=None, validator=_rate)
     adaptive: Literal["aimd", "gradient"] | Mapping[str, Mapping[str, Any]] | None = None
     paused: bool = False
+    engine: str | None = attrs.field(default=None, validator=_engine)
+    on_lost: Literal["exit", "tell"] = "exit"
+    on_unreachable: Literal["wait", "raise"] = "wait"
 
     def __attrs_post_init__(self) -> None:
         adaptive_of(self.adaptive, self.num_slots)
+
+    @property
+    def needs(self) -> tuple[tuple[str, str], ...]:
+        """The engine, which must have been started before."""
+        return () if self.engine is None else ((self.engine, "engine"),)
 
     def child_specs(self, common: CommonOptions) -> list[ChildSpec]:
         """The lock."""
@@ -70,6 +83,9 @@ class ThrottleChild:
                 rate=self.rate,
                 adaptive=self.adaptive,
                 paused=self.paused,
+                engine=self.engine,
+                on_lost=self.on_lost,
+                on_unreachable=self.on_unreachable,
                 id=common.id or self.throttle,
                 restart=common.restart or "permanent",
             )

@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ...actors import NotHeld
 from ...actors.engine import check_alive, counter
+from .lost import LockLost
 from .values import Grant, Outcome
 
 if TYPE_CHECKING:
     import weakref
+    from collections.abc import Callable
     from types import CodeType
 
     from ...actors import Pid
@@ -84,6 +86,11 @@ class Hold(Grant):
     outcome: Outcome = "success"
     """What an adaptive lock learns from it."""
 
+    lost: LockLost | None = None
+    """Of a lock that is kept by an engine: why this is over, if its holder did not end it."""
+    valid: Callable[[], bool] | None = None
+    """Of the same: whether the engine was heard of lately enough."""
+
     def _say(self, outcome: Outcome) -> None:
         check_alive()
         if self.depth <= 0:
@@ -100,7 +107,15 @@ class Hold(Grant):
 
     @property
     def held(self) -> bool:
-        return self.depth > 0
+        return self.depth > 0 and (self.valid is None or self.valid())
+
+    def assert_held(self) -> None:
+        check_alive()
+        if self.held:
+            return
+        if self.lost is None and self.depth > 0:
+            raise LockLost(self.name, self.token)
+        raise self.lost or NotHeld(self.name)
 
     def release(self) -> None:
         if self.depth <= 0:
@@ -144,6 +159,8 @@ class Claim(Hold):
     """What it was offered is the hold that its process got through another claim."""
     nudged: bool = False
     """It was woken to try for a free slot and has not tried yet."""
+    once: bool = False
+    """It does not wait for a slot, only for the answer of an engine."""
 
     def __init__(self, pid: Pid, key: int, weight: int = 1, priority: int = 0) -> None:
         self.pid = pid

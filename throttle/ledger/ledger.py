@@ -17,7 +17,7 @@ the safe side and put right by ``mend``:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from ...actors import LockNotFound, QueueFull
 from .adaptive_limits import Limit, judge
@@ -37,51 +37,11 @@ PATIENCE = 0.001
 """Seconds between two hand-overs to the head of the line, in a lock with ``fairness="eventual"``."""
 
 
-class Slots(Protocol):
-    """What a lock needs of a ledger; an engine that keeps locks in a database implements the same."""
-
-    name: str
-    num_slots: int
-
-    def take(self, pid: Pid, key: int, weight: int, now: float, release_on_kill: bool = False) -> Hold | None:
-        """Grant at once or not at all."""
-
-    def join(self, claim: Claim, now: float) -> None:
-        """Grant, or put into the line, or refuse; the claim is told."""
-
-    def release(self, hold: Hold, now: float) -> bool:
-        """Take a hold out and serve the next; False when it was out already."""
-
-    def withdraw(self, claim: Claim, now: float) -> bool:
-        """Take a claim out; False when it was out already."""
-
-    def holder_died(self, key: int, now: float) -> None:
-        """Its claims go; what it holds stays until it has left, unless it wanted otherwise."""
-
-    def holder_left(self, key: int, now: float) -> Hold | None:
-        """Free what it held, and return it."""
-
-    def resize(self, num_slots: int, now: float) -> None:
-        """Change the number of slots."""
-
-    def adopt(self, now: float) -> None:
-        """A new lock process answers for the ledger: put it right and go on granting."""
-
-    def pause(self, paused: bool, answered: bool, now: float) -> None:
-        """Grant nothing to anybody new until it is over; ``answered``: a lock process is there."""
-
-    def suspend(self) -> None:
-        """The lock process has died: nobody is granted until the next one adopts."""
-
-    def close(self) -> None:
-        """The lock is over: everybody who waits, now or later, is refused."""
-
-    def state(self) -> LockState:
-        """Count."""
-
-
 class Ledger(Shared):
-    """Slots of one lock in memory. See the module for the order of steps, and Slots for what each does."""
+    """Slots of one lock in memory. See the module for the order of steps."""
+
+    remote = False
+    """Somebody elsewhere decides who is next, so an answer takes its time."""
 
     __slots__ = (
         "ask_again",
@@ -389,7 +349,7 @@ class Ledger(Shared):
                 hold.outcome = outcome
 
     def release(self, hold: Hold, now: float) -> bool:
-        """Take a hold out and serve the next."""
+        """Take a hold out and serve the next; False when it was out already."""
         dropped = self.give_back(hold, now)
         self.pass_on(now)
         return dropped

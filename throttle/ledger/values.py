@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 Fairness = Literal["strict", "eventual"]
 Fork = Literal["renew", "error"]
 OnKill = Literal["hold", "release"]
+OnLost = Literal["exit", "tell"]
+OnUnreachable = Literal["wait", "raise"]
 Outcome = Literal["success", "dropped", "ignored"]
 """What became of the work that was done with a grant, for locks that adapt."""
 
@@ -49,6 +51,8 @@ class Grant:
 
         Raises:
             NotHeld: it is over.
+            LockLost: of a lock with an engine: it is void, or the engine has freed it (this is a NotHeld,
+            too).
         """
         check_alive()
         if not self.held:
@@ -137,6 +141,7 @@ class LockInfo:
 
     Attributes:
         paused: nobody is granted until ``resume``.
+        engine: the name of the engine that keeps it; None where that is this process alone.
     """
 
     name: str
@@ -144,6 +149,7 @@ class LockInfo:
     max_waiting: int | None
     fairness: Fairness
     paused: bool = False
+    engine: str | None = None
 
 
 @attrs.frozen
@@ -151,6 +157,7 @@ class Holder:
     """Somebody who works now.
 
     Attributes:
+        pid: who; of a holder in another process of an engine's (``everywhere=True``), a ``cluster.FarPid``.
         straggler: it was killed, and its handler goes on; the slot comes back when that has left.
     """
 
@@ -166,7 +173,8 @@ class Waiter:
     """Somebody in the queue, in the order in which they will be served.
 
     Attributes:
-        pid: who waits; of a job of ``execute``, who gave it.
+        pid: who waits; of a job of ``execute``, who gave it; in another process of an engine's
+            (``everywhere=True``), a ``cluster.FarPid``.
     """
 
     pid: Pid
@@ -214,6 +222,24 @@ def check_fork(fork: object) -> Fork:
             return fork
         case _:
             raise ValueError(f"expected fork to be 'renew' or 'error', got: {fork!r}")
+
+
+def check_on_lost(on_lost: object) -> OnLost:
+    """Return how a holder hears that its grant is void, or raise a ValueError with the choices."""
+    match on_lost:
+        case "exit" | "tell":
+            return on_lost
+        case _:
+            raise ValueError(f"expected on_lost to be 'exit' or 'tell', got: {on_lost!r}")
+
+
+def check_on_unreachable(on_unreachable: object) -> OnUnreachable:
+    """Return what acquires do without an engine, or raise the ValueError that lists what is allowed."""
+    match on_unreachable:
+        case "wait" | "raise":
+            return on_unreachable
+        case _:
+            raise ValueError(f"expected on_unreachable to be 'wait' or 'raise', got: {on_unreachable!r}")
 
 
 def check_paused(paused: object) -> bool:

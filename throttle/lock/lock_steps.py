@@ -12,11 +12,11 @@ from ..ledger.adaptive_limits import limit_of
 from ..ledger.attempt import Attempt
 from ..ledger.changes import Change, WaiterTimedOut
 from ..ledger.holds import Claim, Hold
-from ..ledger.ledger import Ledger
 from ..ledger.rate import Meter
 from ..ledger.values import Fairness, Holder, LockInfo, LockState, Waiter, heavier_than_held
 from . import events
 from .combiner import Combiner, ways_in
+from .engines import make_ledger
 from .outbox import Outbox
 from .settings import Settings
 
@@ -43,13 +43,7 @@ class LockSteps(Outbox):
     def __init__(self, settings: Settings, token: int) -> None:
         super().__init__()
         self.settings = settings
-        self.ledger = Ledger(
-            settings.name,
-            settings.num_slots,
-            max_waiting=settings.max_waiting,
-            fairness=settings.fairness,
-            token=token,
-        )
+        self.ledger = make_ledger(settings, self, token)
         self.ledger.paused = settings.paused
         self.ledger.core = self
         self.combiner = Combiner(self._mend, self._recover)
@@ -189,6 +183,15 @@ class LockSteps(Outbox):
             raise
         return value
 
+    def tell_ledger(self, step: Callable[[], object]) -> None:
+        """Have a step done from a place where no user code may run."""
+        self.combiner.submit(step)
+        self.flush_elsewhere()
+
+    def deadline(self, timeout: float) -> float | None:
+        """Say until when somebody waits; None where an answer is waited for, however long that takes."""
+        return None if timeout == 0 and self.ledger.remote else monotonic() + timeout
+
     def _recover(self) -> None:
         """After an exception: do what is left here, and have told what steps have left to be told."""
         try:
@@ -275,7 +278,8 @@ class LockSteps(Outbox):
         """Say what the lock is."""
         ledger = self.ledger
         fairness: Fairness = "strict" if ledger.strict else "eventual"
-        return LockInfo(ledger.name, ledger.num_slots, ledger.max_waiting, fairness, ledger.paused)
+        engine = self.settings.engine
+        return LockInfo(ledger.name, ledger.num_slots, ledger.max_waiting, fairness, ledger.paused, engine)
 
     def list_holders(self) -> list[Holder]:
         """List who works, oldest grant first."""

@@ -49,7 +49,8 @@ def forsake(hold: Hold, times: int) -> None:
     heir.key = hold.key
     heir.weight = hold.weight
     heir.since = hold.since
-    heir.ticket = 0
+    heir.ticket = hold.ticket
+    heir.valid = hold.valid
     heir.code = None
     if hold.of_a_block:
         heir.outer = hold.outer

@@ -26,19 +26,27 @@ from ..ledger.rate import Rate
 from ..ledger.values import (
     Fairness,
     Fork,
+    OnLost,
+    OnUnreachable,
     check_fairness,
     check_fork,
     check_max_waiting,
     check_name,
+    check_on_lost,
+    check_on_unreachable,
     check_paused,
     check_positive,
 )
 from . import events
+from .engines import check_engine
 from .lock_core import LockCore
 from .settings import Settings
 from .table import cores, table
 
 logger = logging.getLogger("resprout.throttle")
+LONGEST_NAME = 200
+MOST_SLOTS = 2**31 - 1
+"""What an engine can count."""
 _OPTIONS = frozenset(field.name for field in attrs.fields(Settings)) - {
     "name",
     "num_slots",
@@ -109,6 +117,9 @@ def settings_of(
     adaptive: object = None,
     fork: Fork = "renew",
     paused: bool = False,
+    engine: str | None = None,
+    on_lost: OnLost = "exit",
+    on_unreachable: OnUnreachable = "wait",
     home: bool = False,
 ) -> Settings:
     """Check what a lock is made from.
@@ -117,7 +128,7 @@ def settings_of(
         ValueError: which names what was expected, and what was got.
     """
     slots = check_positive("num_slots", num_slots)
-    return Settings(
+    settings = Settings(
         check_name(name),
         slots,
         check_max_waiting(max_waiting),
@@ -127,7 +138,38 @@ def settings_of(
         home=home,
         fork=check_fork(fork),
         paused=check_paused(paused),
+        engine=check_engine(engine),
+        on_lost=check_on_lost(on_lost),
+        on_unreachable=check_on_unreachable(on_unreachable),
     )
+    if engine is not None:
+        _check_shared(settings)
+    return settings
+
+
+def _check_shared(settings: Settings) -> None:
+    """Refuse what a lock with an engine can't have."""
+    name = settings.name
+    if settings.adaptive is not None:
+        raise ValueError(
+            f"expected lock {name!r} without adaptive, as it has an engine: it would need every hold in one "
+            f"place"
+        )
+    if settings.rate is not None:
+        raise ValueError(f"expected lock {name!r} without rate, as it has an engine, which counts slots only")
+    if settings.fairness != "strict":
+        raise ValueError(
+            f"expected lock {name!r} with fairness 'strict', as it has an engine, got: 'eventual'"
+        )
+    if len(name) > LONGEST_NAME or "\0" in name or not name.isprintable():
+        raise ValueError(
+            f"expected the name of a lock with an engine to be printable and at most {LONGEST_NAME} "
+            f"characters long, got {len(name)} characters: {name[:40]!r}..."
+        )
+    if settings.num_slots > MOST_SLOTS:
+        raise ValueError(
+            f"expected num_slots to be at most {MOST_SLOTS} with an engine, got: {settings.num_slots}"
+        )
 
 
 def start_lock(settings: Settings) -> Pid | None:

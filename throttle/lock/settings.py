@@ -6,7 +6,7 @@ import attrs
 
 from ..ledger.adaptive import Adaptive
 from ..ledger.rate import Rate
-from ..ledger.values import Fairness, Fork
+from ..ledger.values import Fairness, Fork, OnLost, OnUnreachable
 
 
 @attrs.define(eq=False)
@@ -24,6 +24,9 @@ class Settings:
         home: it is a lock of the library's own tree, which restores it.
         fork: what a forked child finds under its name: the same lock anew, or an error.
         paused: it grants nothing at first.
+        engine: the name of the engine that keeps it, for several processes; None for this one alone.
+        on_lost: how a holder hears that its grant is void, by an exit signal or a message.
+        on_unreachable: what an acquire does while the engine can't be reached.
     """
 
     name: str
@@ -35,4 +38,7 @@ class Settings:
     home: bool = False
     fork: Fork = "renew"
     paused: bool = False
+    engine: str | None = None
+    on_lost: OnLost = "exit"
+    on_unreachable: OnUnreachable = "wait"
     life: Life = attrs.field(factory=Life, eq=False, repr=False)

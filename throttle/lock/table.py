@@ -54,6 +54,10 @@ class Table:
     def open(self, settings: Settings) -> LockCore:
         """Return the core that a new lock process is to adopt: that of its former life, else a new one."""
         core = cores.get(settings.name)
+        if core is not None and core.ledger.closed and core.settings.engine != settings.engine:
+            # Another lock of the same name: who holds the former one gives it back to that.
+            self.forget(core)
+            core = None
         if core is None:
             # Whoever is first; a second lock process of that name does not come this far.
             core = cores.setdefault(settings.name, LockCore(settings, self))

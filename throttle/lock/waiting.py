@@ -54,6 +54,8 @@ def queue_up(
     claim.lasti = lasti
     # The thread's own is used again and again, so who rings late for a wait before rings this one.
     claim.sleeper = sleeper = me.sleeper
+    if timeout == 0:
+        claim.once = True
     try:
         core.join(claim)
         if (
@@ -91,7 +93,7 @@ def queue_up(
 def _wait(
     core: LockCore, claim: ThreadCaller, timeout: float | None, look: Callable[[], Hold | None] | None
 ) -> Hold:
-    deadline = None if timeout is None else monotonic() + timeout
+    deadline = None if timeout is None else core.deadline(timeout)
     nap = FIRST_LOOK
     while True:
         if claim.answer is None:
@@ -120,8 +122,10 @@ async def queue_up_async(core: LockCore, me: Pid, claim: TaskCaller, timeout: fl
     """
     try:
         if not claim.ticket and claim.answer is None:
+            if timeout == 0:
+                claim.once = True
             core.join(claim)
-        deadline = None if timeout is None else monotonic() + timeout
+        deadline = None if timeout is None else core.deadline(timeout)
         while True:
             if claim.answer is None:
                 await claim.rung(None if deadline is None else max(0.0, deadline - monotonic()))

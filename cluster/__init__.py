@@ -1,0 +1,34 @@
+"""The same locks for several processes and machines, on a server that you have. No lease stops a paused
+client; tokens do.
+
+::
+
+    from resprout import cluster, throttle
+
+    cluster.Engine.start_link("postgresql://app@db/app", name="shared")
+    throttle.new("warehouse_api", 10, engine="shared")
+    with throttle.slot("warehouse_api") as grant: ...
+
+How it is built: ``ledger`` decides what is granted here (pure), and one row a claim lives in the engine. A
+``gate`` is one lock as its engine sees it, a ``handle`` an engine as its locks see it, ``link`` talks to the
+server in ``operations``, and ``postgres`` is what they become there.
+"""
+
+from ..throttle import EngineDown, LockLost
+from .engine import Engine, EngineInfo, info
+from .errors import EngineRefused, NotHere
+from .far_pid import FarPid
+from .fencing import aassert_held, assert_held
+
+__all__ = [
+    "Engine",
+    "EngineDown",
+    "EngineInfo",
+    "EngineRefused",
+    "FarPid",
+    "LockLost",
+    "NotHere",
+    "aassert_held",
+    "assert_held",
+    "info",
+]

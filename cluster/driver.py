@@ -1,0 +1,177 @@
+"""What a kind of engine offers: a connection that has said hello, and asks and answers for many locks at
+once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import entry_points
+from typing import Any, Protocol
+
+import attrs
+
+from .errors import EngineRefused
+from .operations import Answer, Granted, Operation, Row
+from .settings import EngineSettings
+
+GROUP = "resprout.engines"
+EXTRAS = {
+    "postgresql": "postgres",
+    "postgres": "postgres",
+    "redis": "redis",
+    "rediss": "redis",
+    "valkey": "redis",
+}
+
+
+@attrs.define
+class Request:
+    """What one lock asks.
+
+    Attributes:
+        poll: it wants to hear what it was granted, and whether others have died meanwhile.
+    """
+
+    lock: str
+    num_slots: int
+    operations: Sequence[Operation]
+    poll: bool
+
+
+@attrs.frozen
+class Greeting:
+    """What the engine says when a session begins.
+
+    Attributes:
+        session: its number there.
+        server: which server it is, for people.
+        quiet: for so many seconds it grants nothing, and takes the word of those who hold: it may have lost
+            what it had.
+        rows: what it has of this process, by lock and ticket.
+    """
+
+    session: int
+    server: str
+    quiet: float
+    rows: Mapping[str, Mapping[int, Row]]
+
+
+@attrs.frozen
+class Claimant:
+    """A claim of anybody."""
+
+    member: int
+    ref: int
+    node: str
+    who: str
+    token: int | None
+    weight: int
+    priority: int
+    seconds: float
+
+
+class ConnectionLost(Exception):
+    """The engine did not answer, or not in time."""
+
+
+class Connection(Protocol):
+    """A session. Used by one thread."""
+
+    greeting: Greeting
+
+    def fileno(self) -> int:
+        """What is readable when there is something to be read."""
+
+    def step(self, requests: Sequence[Request], timeout: float) -> list[Answer]:
+        """Ask for several locks, in the order of their names; none at all is a sign of life.
+
+        Raises:
+            ConnectionLost: there is no answer, and maybe it was done, maybe not.
+        """
+
+    def notified(self) -> list[Granted]:
+        """What has come in without being asked for. Never blocks.
+
+        Raises:
+            ConnectionLost: nothing will come any more.
+        """
+
+    def claimants(self, lock: str, timeout: float) -> list[Claimant]:
+        """Who has claims on a lock: holders by token, then waiters in their order.
+
+        Raises:
+            ConnectionLost: there is no answer.
+        """
+
+    def warnings(self, timeout: float) -> list[str]:
+        """What of the server is bad for locks.
+
+        Raises:
+            ConnectionLost: there is no answer.
+        """
+
+    def interrupt(self) -> None:
+        """Have whoever waits for an answer meet ConnectionLost; from another thread."""
+
+    def close(self) -> None:
+        """End the session."""
+
+
+Connect = Callable[[EngineSettings, int, bool, float], Connection]
+"""Begin a session: with what settings, of which member, whether it had one before, within how many seconds.
+
+Raises ConnectionLost, or EngineRefused where trying again would not help.
+"""
+
+
+class Administrator(Protocol):
+    """Makes, looks at and ends what a kind of engine keeps on a server."""
+
+    def statements(self, settings: EngineSettings, action: str) -> str:
+        """What would be run, for somebody who may."""
+
+    def perform(self, settings: EngineSettings, action: str) -> str:
+        """Do it; what came of that, for people.
+
+        Raises:
+            ConnectionLost, EngineRefused: it can't be done.
+        """
+
+
+def find_driver(settings: EngineSettings) -> Connect:
+    """Return what connects to engines of a URL's scheme.
+
+    Raises:
+        EngineRefused: there is none, or its extra is not installed.
+    """
+    connect: Connect = _load(settings, GROUP)
+    return connect
+
+
+def find_administrator(settings: EngineSettings) -> Administrator:
+    """Return what looks after engines of a URL's scheme.
+
+    Raises:
+        EngineRefused: as find_driver.
+    """
+    administrator: Administrator = _load(settings, f"{GROUP}.administrators")
+    return administrator
+
+
+def _load(settings: EngineSettings, group: str) -> Any:
+    points = {point.name: point for point in entry_points(group=group)}
+    scheme = settings.scheme
+    if scheme not in points:
+        later = ", which is not there yet" if EXTRAS.get(scheme) == "redis" else ""
+        known = ", ".join(f"{name}://" for name in sorted(points))
+        raise EngineRefused(
+            settings.name, f"expected the URL of an engine to begin with {known}, got: {scheme}://{later}"
+        )
+    try:
+        return points[scheme].load()
+    except ImportError as error:
+        extra = EXTRAS.get(scheme, scheme)
+        raise EngineRefused(
+            settings.name,
+            f"{scheme}:// needs an extra that is not installed ({error}): pip install 'resprout[{extra}]'",
+        ) from None

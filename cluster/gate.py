@@ -1,0 +1,194 @@
+"""One lock as its engine sees it: what that says goes through the lock's combiner, as every step does."""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from ..actors import CallTimeout, ProcessExit, process
+from ..throttle.engine import LockLost, Settings, Steps
+from . import events
+from .driver import Request
+from .ledger import SharedLedger
+from .operations import LASTING, Answer, Leave, Operation, Row
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from ..throttle.engine import Hold
+
+logger = logging.getLogger("resprout.cluster")
+
+WATCHING = 0.1
+WAITING = 1.0
+"""Seconds between two looks at a lock that somebody here waits for: where this process is to look after those
+who hold it, and where others do."""
+MOST_OPERATIONS = 1000
+"""In one request."""
+
+
+class Gate:
+    """See the module.
+
+    Args:
+        core: of the lock.
+        number: no other gate of this process has it; it is in all tickets of the ledger.
+        wake: told that there is something to be sent; safe anywhere.
+        valid: tells whether the engine was heard of lately enough.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        core: Steps,
+        number: int,
+        token: int,
+        wake: Callable[[Gate], object],
+        valid: Callable[[], bool],
+    ) -> None:
+        assert settings.engine is not None
+        self.core = core
+        self.name = settings.name
+        self.engine = settings.engine
+        self.number = number
+        self.next_look = 0.0
+        self._watch = True
+        self._tells = settings.on_lost == "tell"
+        self.ledger = SharedLedger(
+            settings.name,
+            settings.num_slots,
+            engine=settings.engine,
+            first=number << 32,
+            wake=lambda ledger: wake(self),
+            valid=valid,
+            raises=settings.on_unreachable == "raise",
+            max_waiting=settings.max_waiting,
+            token=token,
+        )
+        self.ledger.paused = settings.paused
+
+    # What follows runs in the thread that talks to the engine.
+
+    @property
+    def looks(self) -> bool:
+        """Whether the engine is to be asked now and then, though there is nothing new to tell it."""
+        return self.ledger.waits or bool(self.ledger.locked)
+
+    def begin_looking(self, now: float) -> None:
+        """Somebody waits, and nobody did before."""
+        self._watch = True
+        self.next_look = now + WATCHING
+
+    def request(self, now: float) -> Request | None:
+        """Collect what is to be said; None where there is nothing."""
+        ledger = self.ledger
+        operations: list[Operation] = []
+        while ledger.outgoing and len(operations) < MOST_OPERATIONS:
+            operations.append(ledger.outgoing.popleft())
+        poll = now >= self.next_look and self.looks
+        if poll:
+            self.next_look = now + (WATCHING if self._watch else WAITING)
+            for ref in list(ledger.locked):
+                ledger.locked.discard(ref)
+                operations.append(Leave(ref))
+        if not (operations or poll):
+            return None
+        return Request(self.name, ledger.num_slots, operations, poll)
+
+    def put_back(self, operations: list[Operation]) -> None:
+        """Nobody has answered. What comes from tickets will be made anew from them."""
+        self.core.decide(partial(self._put_back, [each for each in operations if isinstance(each, LASTING)]))
+
+    def _put_back(self, operations: list[Operation]) -> bool:
+        outgoing = self.ledger.outgoing
+        for each in reversed(operations):
+            if not any(other is each for other in outgoing):
+                outgoing.appendleft(each)
+        return True
+
+    def tell(self, answer: Answer, until: float, now: float) -> None:
+        """Have the ledger take note of an answer, if it is not too late for it by then."""
+        if answer.watch is not None:
+            self._watch = answer.watch
+        if answer.again is not None:
+            self.next_look = min(self.next_look, now + answer.again)
+        self.core.tell_ledger(partial(self._answered, answer, until))
+
+    def _answered(self, answer: Answer, until: float) -> None:
+        ledger = self.ledger
+        if monotonic() >= until:
+            # All grants are void by now; what it says will be asked for anew.
+            return
+        locked = len(ledger.locked)
+        lost = ledger.answered(answer, monotonic())
+        if lost:
+            self.core.later(partial(process.spawn, self.lose, lost))
+        if len(ledger.locked) > locked:
+            self.core.later(self._warn_locked)
+        if ledger.redeclared is not None:
+            self.core.later(partial(self._warn_redeclared, ledger.redeclared, ledger.num_slots))
+            ledger.redeclared = None
+        for reaped in ledger.reaped:
+            self.core.later(partial(self._tell_reaped, reaped.node, reaped.claims))
+        ledger.reaped.clear()
+
+    def reassert(self, rows: Mapping[int, Row], trusting: bool) -> int:
+        """Say again what there is here; returns how many grants are lost."""
+        self.next_look = 0.0
+        lost = self.core.decide(partial(self.ledger.reassert, rows, trusting))
+        if lost:
+            process.spawn(self.lose, lost)
+        return len(lost or ())
+
+    def gone(self) -> None:
+        """The engine is away."""
+        self.core.tell_ledger(lambda: self.ledger.gone(monotonic()))
+
+    # What follows runs in processes of its own, or in threads of the pool.
+
+    def void(self) -> int:
+        """It was away for too long; returns how many grants that costs."""
+        holds = self.core.decide(self.ledger.void)
+        if holds:
+            process.spawn(self.lose, holds)
+        return len(holds or ())
+
+    def lose(self, holds: list[Hold]) -> None:
+        """Have grants end, and their holders know."""
+        jobs = [hold for hold in holds if hold.job is not None]
+        for hold in jobs:
+            # First, or its future would get a result from whoever goes on without the slot.
+            if hold.job is not None:
+                hold.job.worker_died(hold.pid, LockLost(self.name, hold.token))
+        workers = {hold.pid for hold in jobs}
+        for pid, lost in self.core.decide(partial(self.ledger.lose, holds, monotonic())) or ():
+            logger.warning("%s has lost %s", pid, lost)
+            try:
+                if self._tells and pid not in workers:
+                    process.send(pid, lost)
+                else:
+                    process.exit(pid, lost)
+            except (ProcessExit, CallTimeout):
+                # It has ended by itself.
+                continue
+
+    def _warn_redeclared(self, before: int, now: int) -> None:
+        logger.warning(
+            "lock %r: the start before declared %d slots, this one declares %d, which it has from now on, in "
+            "all processes",
+            self.name,
+            before,
+            now,
+        )
+
+    def _warn_locked(self) -> None:
+        logger.warning(
+            "lock %r: a slot was given back inside a transaction that has asserted it; it is free when that "
+            "ends: commit first, then release",
+            self.name,
+        )
+
+    def _tell_reaped(self, node: str, claims: int) -> None:
+        events.tell(events.REAPED, self.engine, {"claims": claims}, node=node, name=self.name)

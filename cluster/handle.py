@@ -1,0 +1,267 @@
+"""An engine as the locks of this process know it. It outlives the process that talks to the server, as a
+ledger outlives its lock process: what is to be said waits here, and a restart says again what there is.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import random
+from collections import deque
+from collections.abc import Callable
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+import attrs
+
+from ..actors import CallTimeout, Future, process
+from ..actors.engine import Alarm, Worker, kernel
+from ..throttle import Holder, Waiter
+from ..throttle.engine import EngineDown, Ledger, Settings, Steps, engines
+from . import events
+from .driver import Claimant, Connection, Greeting
+from .far_pid import FarPid
+from .gate import Gate
+from .ledger import SharedLedger
+from .operations import Row
+from .settings import HELD_SHARE, EngineSettings, this_node
+
+if TYPE_CHECKING:
+    from ..actors import Pid
+
+T = TypeVar("T")
+
+
+class Talker(Protocol):
+    """Who talks to the server."""
+
+    def ring(self) -> None:
+        """There is something to be said; safe anywhere."""
+
+
+class Handle:
+    """See the module. To the locks it is an Engine (see throttle.engine).
+
+    Attributes:
+        member: tells this process from all others, for as long as it runs.
+        dirty: gates that have something to say.
+        asks: what is to be looked up.
+        proven: it was connected once, so what it was started with is right.
+    """
+
+    def __init__(self, settings: EngineSettings) -> None:
+        self.settings = settings
+        self.link: Talker | None = None
+        self.greeting: Greeting | None = None
+        self.reconnects = 0
+        self.proven = False
+        self.start_here: Callable[[EngineSettings], object] | None = None
+        """In a forked child: starts the process that talks, when it is first needed."""
+        self._begin()
+
+    def _begin(self) -> None:
+        self.member = random.SystemRandom().getrandbits(62)
+        self.gates: dict[int, Gate] = {}
+        self.dirty: dict[Gate, None] = {}
+        self.asks: deque[Ask] = deque()
+        self.connected = False
+        self.why_not: str | None = None
+        self.valid_until = 0.0
+        self._alarm: Alarm | None = None
+
+    # -- for locks -------------------------------------------------------------
+
+    def check(self, settings: Settings) -> None:
+        """Refuse what it can't do: nothing that was not refused before it came here."""
+
+    def make_ledger(self, settings: Settings, core: Steps, token: int) -> Ledger:
+        """Make the ledger of a lock."""
+        gate = Gate(settings, core, next(_numbers), token, self._wake, self.valid)
+        gate.ledger.down = not self.connected
+        start = self.start_here
+        if start is not None:
+            self.start_here = None
+            start(self.settings)
+        return gate.ledger
+
+    def _wake(self, gate: Gate) -> None:
+        self.gates[gate.number] = gate
+        self.dirty[gate] = None
+        link = self.link
+        if link is not None:
+            link.ring()
+
+    def everywhere(self, ledger: Any) -> tuple[list[Holder], list[Waiter]]:
+        """List who holds and who waits, in all processes. One round trip.
+
+        Raises:
+            EngineDown: it can't be reached.
+        """
+        assert isinstance(ledger, SharedLedger)
+        timeout = self.settings.ttl
+        claimants = self.ask(lambda connection: connection.claimants(ledger.name, timeout))
+        holders, waiters = [], []
+        for each in claimants:
+            pid: Any = self._pid_of(each, ledger)
+            if each.token is None:
+                waiters.append(Waiter(pid, each.priority, each.weight, each.seconds))
+            else:
+                ticket = ledger.tickets.get(each.ref) if each.member == self.member else None
+                straggler = ticket is not None and ticket.hold is not None and ticket.hold.straggler
+                holders.append(Holder(pid, each.token, each.weight, each.seconds, straggler))
+        return holders, waiters
+
+    def _pid_of(self, claimant: Claimant, ledger: SharedLedger) -> Pid | FarPid:
+        ticket = ledger.tickets.get(claimant.ref) if claimant.member == self.member else None
+        if ticket is None:
+            return FarPid(claimant.node, claimant.who)
+        return (ticket.hold or ticket.claim).pid
+
+    def ask(self, look: Callable[[Connection], T]) -> T:
+        """Have something looked up by whoever talks to the server, and wait for that.
+
+        Raises:
+            EngineDown: it can't be reached.
+        """
+        ask = Ask(look)
+        if not self.connected:
+            raise self.away()
+        self.asks.append(ask)
+        link = self.link
+        if link is not None:
+            link.ring()
+        if not self.connected:
+            ask.answer.try_set_exception(self.away())
+        try:
+            found: T = ask.answer.result(2 * self.settings.ttl)
+            return found
+        except CallTimeout:
+            raise self.away() from None
+
+    def away(self) -> EngineDown:
+        """Make the error for what needs a connection."""
+        return EngineDown(self.settings.name, self.why_not)
+
+    # -- for whoever talks to the server -----------------------------------------
+
+    def valid(self) -> bool:
+        """Whether the server was heard of lately enough for grants to be good."""
+        return monotonic() < self.valid_until
+
+    def heard(self, sent: float) -> float:
+        """A request was answered; returns until when that makes grants good.
+
+        Args:
+            sent: when the request was.
+        """
+        until = sent + HELD_SHARE * self.settings.ttl
+        self.valid_until = max(self.valid_until, until)
+        if self._alarm is None:
+            self._alarm = kernel.at(self.valid_until, self._look_at_time)
+        return until
+
+    def _look_at_time(self) -> None:
+        # In the kernel thread, which no socket blocks, and which runs no user code.
+        self._alarm = None
+        if self.valid():
+            self._alarm = kernel.at(self.valid_until, self._look_at_time)
+        else:
+            kernel.pool.submit(_Void(self))
+
+    def void(self) -> None:
+        """It was not heard of for too long: all grants are over."""
+        grants = sum(gate.void() for gate in list(self.gates.values()))
+        if grants:
+            events.tell(events.VOID, self.settings.name, {"grants": grants})
+
+    def greeted(self, greeting: Greeting) -> int:
+        """A session begins; returns how many grants are lost."""
+        self.greeting = greeting
+        self.proven = True
+        self.connected = True
+        self.why_not = None
+        nothing: dict[int, Row] = {}
+        lost = 0
+        for gate in list(self.gates.values()):
+            rows = greeting.rows.get(gate.name, nothing)
+            mine = {ref: row for ref, row in rows.items() if ref >> 32 == gate.number}
+            lost += gate.reassert(mine, greeting.quiet > 0)
+        return lost
+
+    def gone(self, why: str) -> None:
+        """The session is over."""
+        self.connected = False
+        self.why_not = why
+        while self.asks:
+            try:
+                self.asks.popleft().answer.try_set_exception(self.away())
+            except IndexError:
+                break
+        for gate in list(self.gates.values()):
+            gate.gone()
+
+    def begin_anew(self) -> None:
+        """After a fork, in the child: the session, and whatever was said in it, is the parent's."""
+        # Not closed, which would end it; it is kept for as long as this runs.
+        _inherited.append(self.link)
+        self.link = None
+        self.greeting = None
+        if not self.settings.named:
+            self.settings = attrs.evolve(self.settings, node=this_node())
+        self._begin()
+
+
+class Ask:
+    """Something to be looked up."""
+
+    def __init__(self, look: Callable[[Connection], T]) -> None:
+        self._look = look
+        self.answer: Future[Any] = Future()
+
+    def run(self, connection: Connection) -> None:
+        """Do it."""
+        self.answer.try_set(self._look(connection))
+
+
+class _Void:
+    """A task of the pool."""
+
+    __slots__ = ("_handle",)
+
+    def __init__(self, handle: Handle) -> None:
+        self._handle = handle
+
+    def run(self, worker: Worker) -> None:
+        # It tells observers, who may take their time.
+        process.spawn(self._handle.void)
+
+
+_numbers = itertools.count(1)
+handles: dict[str, Handle] = {}
+_inherited: list[object] = []
+
+
+def open_handle(settings: EngineSettings) -> Handle:
+    """Return the engine that a process is to talk for: that of its former life, else a new one."""
+    handle = handles.get(settings.name)
+    if handle is None:
+        handle = handles.setdefault(settings.name, Handle(settings))
+    if handle.settings != settings:
+        handle.settings = settings
+        handle.proven = False
+    engines[settings.name] = handle
+    return handle
+
+
+def _begin_anew() -> None:
+    for handle in handles.values():
+        handle.begin_anew()
+        if handle.proven and start_in_child:
+            handle.start_here = start_in_child[0]
+
+
+start_in_child: list[Callable[[EngineSettings], object]] = []
+"""How a forked child starts the process that talks to the server."""
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_anew)

@@ -1,0 +1,255 @@
+"""Talks to the server: one connection and one thread, of one process of an engine's.
+
+Locks leave what they have to say and ring; all that has gathered is said in one request. While nothing is
+held or waited for, there is only a sign of life every third of the ttl.
+"""
+
+from __future__ import annotations
+
+import logging
+import selectors
+import threading
+from collections.abc import Callable
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from . import events
+from .bell import Bell
+from .driver import Connect, Connection, ConnectionLost, Request
+from .errors import EngineRefused
+from .gate import Gate
+from .operations import Answer
+from .settings import without_secrets
+
+if TYPE_CHECKING:
+    from .handle import Handle
+
+logger = logging.getLogger("resprout.cluster")
+
+FIRST_PAUSE = 0.02
+LONGEST_PAUSE = 1.0
+"""Seconds between two tries to connect anew; the first, and the longest. The very first comes at once."""
+CONNECT_SECONDS = 5.0
+END_SECONDS = 5.0
+"""How long the end waits for the thread."""
+
+
+class Link:
+    """See the module.
+
+    Args:
+        connect: begins a session.
+        failed: told of an exception that should not have come.
+    """
+
+    def __init__(self, handle: Handle, connect: Connect, failed: Callable[[BaseException], object]) -> None:
+        self._handle = handle
+        self._settings = handle.settings
+        self._connect = connect
+        self._failed = failed
+        self._bell = Bell()
+        self._sleeping = False
+        self._stopping = False
+        self._connection: Connection | None = None
+        self._polling: dict[Gate, None] = {}
+        self._next_beat = 0.0
+        self._down_since: float | None = None
+        self._told_of = ""
+        self._thread = threading.Thread(
+            target=self._main, name=f"resprout-engine-{self._settings.name}", daemon=True
+        )
+
+    def start(self) -> None:
+        """Begin. The first connection of all is made here and now, so that what is wrong is told at once.
+
+        Raises:
+            EngineRefused, ConnectionLost: there is none.
+        """
+        self._handle.link = self
+        if not self._handle.proven:
+            self._open()
+        self._thread.start()
+
+    def ring(self) -> None:
+        """There is something to be said. Never blocks; safe anywhere."""
+        if self._sleeping:
+            self._bell.ring()
+
+    def stop(self) -> None:
+        """End the session."""
+        self._stopping = True
+        self._bell.ring()
+        connection = self._connection
+        if connection is not None and self._thread.is_alive():
+            # It may be in the middle of a request to a server that does not answer.
+            self._thread.join(0.2)
+            if self._thread.is_alive():
+                connection.interrupt()
+        if self._thread.ident is not None:
+            self._thread.join(END_SECONDS)
+        elif connection is not None:
+            self._close("its process has ended")
+
+    # -- the thread --------------------------------------------------------------
+
+    def _main(self) -> None:
+        try:
+            self._run()
+        except BaseException as error:
+            logger.exception("engine %r: its link has crashed, and is started again", self._settings.name)
+            self._failed(error)
+        finally:
+            self._close("its process has ended")
+            if self._handle.link is self:
+                self._handle.link = None
+
+    def _run(self) -> None:
+        pause = 0.0
+        while not self._stopping:
+            try:
+                if self._connection is None:
+                    self._open()
+                pause = 0.0
+                self._talk()
+            except (ConnectionLost, EngineRefused) as error:
+                self._close(self._shown(error))
+            if not self._stopping and pause:
+                self._rest(pause)
+            pause = min(max(FIRST_PAUSE, 2 * pause), LONGEST_PAUSE)
+
+    def _rest(self, seconds: float) -> None:
+        until = monotonic() + seconds
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._bell, selectors.EVENT_READ)
+            while True:
+                left = until - monotonic()
+                if self._stopping or left <= 0:
+                    break
+                selector.select(left)
+                self._bell.quieten()
+
+    def _shown(self, error: Exception) -> str:
+        text = error.why if isinstance(error, EngineRefused) else str(error)
+        return without_secrets(text, self._settings.url)
+
+    def _open(self) -> None:
+        handle, settings = self._handle, self._settings
+        began = monotonic()
+        again = handle.proven
+        connection = self._connect(settings, handle.member, again, min(CONNECT_SECONDS, settings.ttl))
+        if self._stopping or handle.link is not self:
+            connection.close()
+            raise ConnectionLost("its process has ended")
+        first = not handle.proven
+        self._connection = connection
+        # Said before the answer came, so good for a ttl from then on.
+        handle.heard(began)
+        lost = handle.greeted(connection.greeting)
+        self._polling = dict.fromkeys(handle.gates.values())
+        self._next_beat = 0.0
+        since, self._down_since = self._down_since, None
+        self._told_of = ""
+        if first:
+            events.tell(events.CONNECTED, settings.name, {"seconds": monotonic() - began})
+        else:
+            handle.reconnects += 1
+            away = 0.0 if since is None else monotonic() - since
+            logger.warning(
+                "engine %r: connected again after %.2f s; %d grants are lost", settings.name, away, lost
+            )
+            events.tell(events.RECONNECTED, settings.name, {"seconds": away, "lost": lost})
+
+    def _close(self, why: str) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+            self._down_since = monotonic()
+        if self._handle.link is self:
+            self._handle.gone(why)
+        if why == self._told_of or self._stopping:
+            return
+        self._told_of = why
+        logger.warning("engine %r is not reached: %s", self._settings.name, why)
+        events.tell(events.LOST, self._settings.name, {"value": 1}, reason=why)
+
+    def _talk(self) -> None:
+        connection = self._connection
+        assert connection is not None
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._bell, selectors.EVENT_READ)
+            selector.register(connection, selectors.EVENT_READ)
+            while True:
+                if self._stopping:
+                    break
+                now = monotonic()
+                gates = self._gates_with_something_to_say(now)
+                if gates or now >= self._next_beat:
+                    self._say(connection, gates, now)
+                elif self._handle.asks:
+                    self._look_up(connection)
+                else:
+                    self._sleep(selector, now)
+                self._hear(connection)
+
+    def _gates_with_something_to_say(self, now: float) -> list[tuple[Gate, Request]]:
+        dirty = self._handle.dirty
+        gates: dict[Gate, None] = {}
+        while dirty:
+            # Taken out before it is looked at, so that what comes later is seen later.
+            gates[dirty.popitem()[0]] = None
+        gates.update((gate, None) for gate in self._polling if now >= gate.next_look)
+        found = [(gate, request) for gate in gates if (request := gate.request(now)) is not None]
+        for gate in gates:
+            if gate.ledger.outgoing:
+                dirty[gate] = None
+            elif gate.ledger.done:
+                self._handle.gates.pop(gate.number, None)
+        # Each lock is taken over there in this order, by everybody.
+        return sorted(found, key=lambda each: each[0].name)
+
+    def _say(self, connection: Connection, gates: list[tuple[Gate, Request]], now: float) -> None:
+        requests = [request for _, request in gates]
+        try:
+            answers = connection.step(requests, self._settings.ttl)
+        except BaseException:
+            for gate, request in gates:
+                gate.put_back(list(request.operations))
+            raise
+        until = self._handle.heard(now)
+        self._next_beat = now + self._settings.ttl / 3
+        for (gate, _), answer in zip(gates, answers, strict=True):
+            gate.tell(answer, until, now)
+            if gate.looks:
+                if gate not in self._polling:
+                    gate.begin_looking(now)
+                self._polling[gate] = None
+            else:
+                self._polling.pop(gate, None)
+        operations = sum(len(request.operations) for request in requests)
+        events.tell(
+            events.TICK, self._settings.name, {"seconds": monotonic() - now, "operations": operations}
+        )
+
+    def _look_up(self, connection: Connection) -> None:
+        asks = self._handle.asks
+        while asks:
+            # Answered, then taken out: if the connection is lost, whoever asked is told so.
+            asks[0].run(connection)
+            asks.popleft()
+
+    def _hear(self, connection: Connection) -> None:
+        granted = connection.notified()
+        until = self._handle.valid_until
+        for each in granted:
+            gate = self._handle.gates.get(each.ref >> 32)
+            if gate is not None:
+                gate.tell(Answer(gate.ledger.num_slots, gate.ledger.paused, (each,)), until, monotonic())
+
+    def _sleep(self, selector: selectors.BaseSelector, now: float) -> None:
+        until = min([self._next_beat, *[gate.next_look for gate in self._polling]])
+        self._sleeping = True
+        # Whoever has left something before this does not ring.
+        if not (self._handle.dirty or self._handle.asks or self._stopping):
+            selector.select(max(0.0, until - now))
+        self._sleeping = False
+        self._bell.quieten()

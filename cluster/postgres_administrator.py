@@ -1,0 +1,42 @@
+"""Makes, looks at and ends what engines keep in PostgreSQL."""
+
+from __future__ import annotations
+
+from contextlib import closing
+
+from .errors import EngineRefused
+from .postgres import connected, install
+from .postgres_schema import VERSION, install_sql, remove_sql, status_sql
+from .postgres_wire import SqlError, Wire
+from .settings import EngineSettings, shown
+
+SECONDS = 10.0
+
+
+def statements(settings: EngineSettings, action: str) -> str:
+    """What would be run (see driver.Administrator)."""
+    make = {"install": install_sql, "remove": remove_sql, "status": status_sql}[action]
+    return make(settings.schema)
+
+
+def perform(settings: EngineSettings, action: str) -> str:
+    """Do it (see driver.Administrator)."""
+    connection, server = connected(settings, SECONDS)
+    with closing(connection):
+        wire = Wire(connection.pgconn)
+        what = f"schema {settings.schema!r}, {server}"
+        try:
+            if action == "install":
+                made = install(wire, settings.schema)
+                return f"{what}: {f'version {VERSION} is installed' if made else 'it is there already'}"
+            if action == "remove":
+                wire.run(remove_sql(settings.schema), SECONDS)
+                return f"{what}: it is removed, if it was there"
+            return f"{what}\n{_status(wire, settings.schema)}"
+        except SqlError as error:
+            raise EngineRefused(settings.name, f"{shown(settings.url)} says: {error}") from None
+
+
+def _status(wire: Wire, schema: str) -> str:
+    rows = wire.run(status_sql(schema), SECONDS)
+    return "\n".join("  ".join(value or "" for value in row) for row in rows)

@@ -1,0 +1,155 @@
+"""An engine in memory, as plain as can be: what PostgreSQL does for locks, without its ways to fail."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+
+import attrs
+
+from resprout.cluster.operations import (
+    Answer,
+    Declare,
+    Fact,
+    Granted,
+    Join,
+    Keep,
+    Leave,
+    Lost,
+    Operation,
+    Pause,
+    Queued,
+    Redeclared,
+    Refused,
+    Resize,
+    Row,
+)
+
+
+@attrs.define
+class Held:
+    """A claim."""
+
+    member: int
+    ref: int
+    weight: int
+    rank: int
+    place: int
+    token: int | None
+
+
+@attrs.define
+class ModelEngine:
+    """One lock of an engine.
+
+    Attributes:
+        notices: grants to members that did not ask just now.
+        quiet: it grants nothing, and takes the word of those who hold.
+        clock: tokens are at least this, as they are at least the time with a real one.
+    """
+
+    num_slots: int
+    declared: int
+    paused: bool = False
+    token: int = 0
+    places: int = 0
+    clock: int = 0
+    quiet: bool = False
+    claims: dict[tuple[int, int], Held] = attrs.field(factory=dict)
+    notices: list[tuple[int, Granted]] = attrs.field(factory=list)
+
+    @property
+    def used(self) -> int:
+        return sum(each.weight for each in self.claims.values() if each.token is not None)
+
+    @property
+    def line(self) -> list[Held]:
+        waiting = [each for each in self.claims.values() if each.token is None]
+        return sorted(waiting, key=lambda each: (each.rank, each.place))
+
+    def snapshot(self) -> ModelEngine:
+        return copy.deepcopy(self)
+
+    def rows(self, member: int) -> dict[int, Row]:
+        return {
+            each.ref: Row(each.token, each.place) for each in self.claims.values() if each.member == member
+        }
+
+    def step(self, member: int, operations: Sequence[Operation], poll: bool) -> Answer:
+        facts: list[Fact] = []
+        for operation in operations:
+            fact = self._do(member, operation)
+            if fact is not None:
+                facts.append(fact)
+        facts += self._serve(member)
+        if poll:
+            mine = [each for each in self.claims.values() if each.member == member]
+            facts += [Granted(each.ref, each.token) for each in mine if each.token is not None]
+        return Answer(self.num_slots, self.paused, tuple(facts), True if poll else None)
+
+    def reap(self, member: int) -> None:
+        for key in [key for key in self.claims if key[0] == member]:
+            del self.claims[key]
+
+    def _next_token(self) -> int:
+        self.clock += 1
+        self.token = max(self.token + 1, self.clock)
+        return self.token
+
+    def _do(self, member: int, operation: Operation) -> Fact | None:
+        match operation:
+            case Join():
+                return self._join(member, operation)
+            case Leave(ref):
+                self.claims.pop((member, ref), None)
+            case Keep(ref, token, weight, priority, _):
+                there = self.claims.get((member, ref))
+                if self.quiet and (there is None or there.token is None):
+                    self.claims[member, ref] = Held(member, ref, weight, -priority, 0, token)
+                    self.token = max(self.token, token)
+                elif there is None or there.token != token:
+                    return Lost(ref)
+            case Declare(num_slots, _) if num_slots != self.declared:
+                before, self.declared, self.num_slots = self.declared, num_slots, num_slots
+                return Redeclared(before)
+            case Resize(num_slots):
+                self.num_slots = num_slots
+            case Pause(paused):
+                self.paused = paused
+        return None
+
+    def _join(self, member: int, join: Join) -> Fact:
+        there = self.claims.get((member, join.ref))
+        if there is not None:
+            return Queued(join.ref, there.place) if there.token is None else Granted(join.ref, there.token)
+        rank = -join.priority
+        free = self.used + join.weight <= self.num_slots
+        if join.weight > self.num_slots:
+            return Refused(join.ref, "heavy")
+        if free and not (self.quiet or self.paused) and all(each.rank > rank for each in self.line):
+            token = self._next_token()
+            self.claims[member, join.ref] = Held(member, join.ref, join.weight, rank, 0, token)
+            return Granted(join.ref, token)
+        if join.once:
+            return Refused(join.ref, "busy")
+        if join.max_waiting is not None and len(self.line) >= join.max_waiting:
+            return Refused(join.ref, "full")
+        if join.place is None:
+            self.places += 1
+        place = self.places if join.place is None else join.place
+        self.claims[member, join.ref] = Held(member, join.ref, join.weight, rank, place, None)
+        return Queued(join.ref, place)
+
+    def _serve(self, member: int) -> list[Fact]:
+        facts: list[Fact] = []
+        while not (self.quiet or self.paused) and (line := self.line):
+            head = line[0]
+            if self.used + head.weight > self.num_slots:
+                break
+            head.token = self._next_token()
+            granted = Granted(head.ref, head.token)
+            if head.member == member:
+                facts.append(granted)
+            else:
+                self.notices.append((head.member, granted))
+        return facts

@@ -1,0 +1,399 @@
+"""Locks on PostgreSQL while everything fails: judged by what the holders say, and by what the engine has
+done.
+"""
+
+from __future__ import annotations
+
+import random
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from resprout import StartError, Supervisor, cluster, process, throttle
+
+from ..waiting import until
+from .judging import intervals, keep_history, most_at_work, most_by_history
+from .peer import Peer, PeerError
+from .postgres_server import PostgresServer, bin_folder, free_port
+
+pytestmark = [pytest.mark.postgres, pytest.mark.slow]
+SLOTS = 3
+THREADS = 8
+
+
+class Crowd:
+    """OS processes that fight for a lock."""
+
+    def __init__(self, url: str, folder: Path, *, ttl: float = 3.0, hold: float = 0.01) -> None:
+        self._url = url
+        self.folder = folder
+        self._arguments = [str(THREADS), str(SLOTS), str(ttl), str(hold)]
+        self.ended: dict[str, float] = {}
+        self.running: dict[str, subprocess.Popen[str]] = {}
+        self._count = 0
+
+    def start(self) -> str:
+        self._count += 1
+        name = f"crowd-{self._count}"
+        program = subprocess.Popen(
+            [
+                sys.executable,
+                "-W",
+                "ignore",
+                str(Path(__file__).with_name("crowd_program.py")),
+                self._url,
+                str(self.folder / name),
+                *self._arguments,
+            ],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        assert program.stdout is not None
+        assert program.stdout.readline() == "ready\n"
+        self.running[name] = program
+        return name
+
+    def kill(self, name: str) -> float:
+        program = self.running.pop(name)
+        program.kill()
+        at = self.ended[name] = time.monotonic()
+        program.wait()
+        for stream in (program.stdin, program.stdout):
+            assert stream is not None
+            stream.close()
+        return at
+
+    def stop(self) -> float:
+        at = time.monotonic()
+        for name in list(self.running):
+            self.kill(name)
+        return at
+
+    def grants(self) -> int:
+        return sum(file.read_bytes().count(b"begin") for file in self.folder.iterdir())
+
+    def most_at_work(self) -> int:
+        return most_at_work(intervals(self.folder.iterdir(), self.ended, time.monotonic()))
+
+    def await_more(self, number: int = 20) -> None:
+        before = self.grants()
+        until(lambda: self.grants() >= before + number or time.sleep(0.01))
+
+
+@pytest.fixture
+def crowd(url: str, tmp_path: Path) -> Iterator[Crowd]:
+    folder = tmp_path / "crowd"
+    folder.mkdir()
+    many = Crowd(url, folder)
+    yield many
+    many.stop()
+
+
+def lock_here(url: str, *, ttl: float = 1.0, grace: float = 0.15) -> Peer:
+    """A process with a lock `db` of one slot."""
+    peer = Peer(url, ttl=ttl, grace=grace)
+    peer.do("throttle.new('db', 1, engine='shared') and None")
+    return peer
+
+
+def test_processes_that_are_killed_free_what_they_held_and_nobody_else_is_let_in(
+    url: str, crowd: Crowd
+) -> None:
+    for _ in range(4):
+        crowd.start()
+    keep_history(url)
+    for _ in range(6):
+        crowd.await_more()
+        crowd.kill(random.choice(list(crowd.running)))
+        crowd.start()
+    crowd.await_more(100)
+    crowd.stop()
+    assert crowd.most_at_work() == SLOTS
+    assert most_by_history(url) == SLOTS
+
+
+def test_a_killed_holder_and_the_head_of_the_line_with_it_are_seen_within_three_tenths_of_a_second(
+    url: str,
+) -> None:
+    seconds = []
+    with lock_here(url) as waiter:
+        for _ in range(4):
+            with lock_here(url) as holder:
+                holder.do("throttle.acquire('db') and None")
+                # It is the head of the line, too.
+                holder.later("throttle.run('db', int)")
+                until(lambda: waiter.do("throttle.lock_state('db', everywhere=True).waiting") == 1)
+                number = waiter.later("throttle.run('db', time.monotonic)")
+                until(lambda: waiter.do("throttle.lock_state('db', everywhere=True).waiting") == 2)
+                killed = time.monotonic()
+                holder.kill()
+                seconds.append(waiter.result(number) - killed)
+    assert statistics.median(seconds) <= 0.3
+    assert max(seconds) <= 0.6
+
+
+def test_a_process_that_was_stopped_is_told_when_it_wakes_and_its_late_write_is_refused(url: str) -> None:
+    with lock_here(url) as stopped, lock_here(url) as waiter:
+        stopped.do("grants.append(throttle.acquire('db'))")
+        number = waiter.later("[throttle.acquire('db').token, time.monotonic()]")
+        until(lambda: waiter.do("throttle.lock_state('db', everywhere=True).waiting") == 1)
+        stopped.freeze()
+        began = time.monotonic()
+        token, granted = waiter.result(number)
+        assert 0.6 <= granted - began <= 1.0 + 0.8
+        time.sleep(max(0.0, began + 2.0 - time.monotonic()))  # two ttl
+        stopped.thaw()
+        assert stopped.do("grants[0].held") is False
+        with pytest.raises(PeerError) as raised:
+            stopped.do("grants[0].assert_held()")
+        assert raised.value.kind in ("LockLost", "ServerExit")
+        stopped.do("import psycopg")
+        late = f"cluster.assert_held(psycopg.connect({url!r}), grants[0])"
+        until(lambda: not refused(stopped, late, "ServerExit"))
+        assert refused(stopped, late, "LockLost")
+        assert token > stopped.do("grants[0].token")
+
+
+def refused(peer: Peer, code: str, kind: str) -> bool:
+    try:
+        peer.do(code)
+    except PeerError as error:
+        return error.kind == kind
+    return False
+
+
+PROXY = """
+import selectors, socket, sys
+server = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+print("ready", flush=True)
+selector = selectors.DefaultSelector()
+selector.register(server, selectors.EVENT_READ, None)
+while True:
+    for key, _ in selector.select():
+        if key.data is None:
+            inside, _ = server.accept()
+            outside = socket.create_connection(("127.0.0.1", int(sys.argv[2])))
+            selector.register(inside, selectors.EVENT_READ, outside)
+            selector.register(outside, selectors.EVENT_READ, inside)
+            continue
+        try:
+            data = key.fileobj.recv(65536)
+        except OSError:
+            data = b""
+        if data:
+            key.data.sendall(data)
+            continue
+        for each in (key.fileobj, key.data):
+            selector.unregister(each)
+            each.close()
+        break
+"""
+
+
+@pytest.fixture
+def proxy(server: PostgresServer) -> Iterator[tuple[int, subprocess.Popen[str]]]:
+    port = free_port()
+    program = subprocess.Popen(
+        [sys.executable, "-c", PROXY, str(port), str(server.port)], stdout=subprocess.PIPE, text=True
+    )
+    assert program.stdout is not None
+    program.stdout.readline()
+    yield port, program
+    program.kill()
+    program.wait()
+    program.stdout.close()
+
+
+def test_when_the_network_swallows_everything_the_holder_knows_before_anybody_else_is_let_in(
+    url: str, server: PostgresServer, proxy: tuple[int, subprocess.Popen[str]]
+) -> None:
+    port, program = proxy
+    with lock_here(url.replace(str(server.port), str(port))) as far, lock_here(url) as near:
+        far.do(
+            "def hold():\n"
+            "    grant = throttle.acquire('db')\n"
+            "    while grant.held: time.sleep(0.001)\n"
+            "    return time.monotonic()\n"
+        )
+        told = far.later("hold()")
+        until(lambda: near.do("throttle.lock_state('db', everywhere=True).running") == 1)
+        number = near.later("throttle.run('db', time.monotonic)")
+        until(lambda: near.do("throttle.lock_state('db', everywhere=True).waiting") == 1)
+        program.send_signal(signal.SIGSTOP)
+        assert far.result(told) < near.result(number)
+        assert far.do("throttle.attempt('db')") is None
+        program.send_signal(signal.SIGCONT)
+        until(lambda: far.do("cluster.info('shared').connected"))
+        assert far.do("throttle.run('db', int)") == 0
+
+
+def test_a_connection_that_is_cut_costs_no_grant_and_no_place_in_the_line(
+    url: str, server: PostgresServer
+) -> None:
+    # With more grace than a machine needs that has nothing else to do.
+    with ExitStack() as peers:
+        holder, first, second = (peers.enter_context(lock_here(url, ttl=3.0, grace=0.9)) for _ in range(3))
+        holder.do("grants.append(throttle.acquire('db'))")
+        numbers = []
+        for waiter in (first, second):
+            numbers.append(waiter.later("throttle.run('db', time.monotonic)"))
+            until(lambda: holder.do("throttle.lock_state('db', everywhere=True).waiting") == len(numbers))
+        cuts = 0
+        while cuts < 28:
+            cuts += server.cut()
+            for peer in (holder, first, second):
+                until(lambda: peer.do("cluster.info('shared').connected"))  # noqa: B023  # at once
+        assert holder.do("grants[0].held")
+        holder.do("grants[0].release()")
+        assert first.result(numbers[0]) < second.result(numbers[1])
+
+
+def test_short_holds_go_on_while_connections_are_cut_and_nobody_else_is_let_in(
+    url: str, crowd: Crowd, server: PostgresServer
+) -> None:
+    for _ in range(4):
+        crowd.start()
+    keep_history(url)
+    for _ in range(7):
+        crowd.await_more(30)
+        assert server.cut() >= 3
+    crowd.await_more(30)
+    crowd.stop()
+    assert crowd.most_at_work() == SLOTS
+    assert most_by_history(url) == SLOTS
+
+
+def test_a_server_that_crashes_and_comes_back_lets_nobody_in_twice(tmp_path: Path) -> None:
+    folder = bin_folder()
+    assert folder is not None
+    server = PostgresServer(folder)
+    many = Crowd(server.url, tmp_path, ttl=1.0)
+    try:
+        for _ in range(4):
+            many.start()
+        for _ in range(3):
+            many.await_more()
+            server.crash()
+            server.start()
+            back = time.monotonic()
+            many.await_more(1)
+            assert time.monotonic() - back <= 2.0 + 0.5
+        many.await_more(50)
+        many.stop()
+        found = intervals(tmp_path.iterdir(), many.ended, time.monotonic())
+        assert most_at_work(found) == SLOTS
+        tokens = [each.token for each in sorted(found, key=lambda each: each.begin)]
+        assert len(set(tokens)) == len(tokens)
+    finally:
+        many.stop()
+        server.remove()
+
+
+def test_processes_of_locks_and_engines_and_supervisors_are_killed_and_nothing_is_left_behind(
+    url: str,
+) -> None:
+    engine = cluster.Engine.child_spec(url, name="shared", ttl=3.0)
+    lock = throttle.child_spec("db", SLOTS, engine="shared")
+    intensity = {"max_restarts": 10_000, "max_seconds": 1.0}
+    inner = {
+        "id": "inner",
+        "start": (
+            Supervisor.start_link,
+            ([engine, lock],),
+            {"strategy": "one_for_one", "name": "inner", **intensity},
+        ),
+        "type": "supervisor",
+    }
+    top = Supervisor.start_link([inner], strategy="one_for_one", **intensity)  # type: ignore[arg-type]  # a float
+    at_work = [0]
+    most = [0]
+    turn = threading.Lock()
+    done = threading.Event()
+    counts = [0] * THREADS
+
+    def work(number: int) -> None:
+        while not done.is_set():
+            with throttle.slot("db"):
+                with turn:
+                    at_work[0] += 1
+                    most[0] = max(most[0], at_work[0])
+                time.sleep(0.001)
+                with turn:
+                    at_work[0] -= 1
+            counts[number] += 1
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(THREADS)]
+    until(lambda: process.whereis("db") is not None)
+    for thread in threads:
+        thread.start()
+    try:
+        for number in range(200):
+            name = "inner" if number % 20 == 19 else random.choice(["db", "db", "shared"])
+            pid = process.whereis(name)
+            if pid is not None:
+                process.exit(pid, "kill")
+            until(lambda: process.whereis(name) not in (None, pid))  # noqa: B023  # at once
+            if number % 4 == 0:
+                before = sum(counts)
+                until(lambda: sum(counts) > before)  # noqa: B023  # at once
+    finally:
+        done.set()
+        for thread in threads:
+            thread.join(20)
+    assert not any(thread.is_alive() for thread in threads), "somebody hangs"
+    assert min(counts) > 0
+    assert most[0] == SLOTS
+    until(lambda: throttle.lock_state("db", everywhere=True) == throttle.LockState(0, 0, 0))
+    with closing(psycopg.connect(url)) as connection:
+        assert connection.execute("select count(*) from resprout.claims").fetchone() == (0,)
+    Supervisor.stop(top)
+
+
+def test_a_server_that_takes_no_more_connections_or_another_password_is_tried_until_it_does(
+    url: str, server: PostgresServer
+) -> None:
+    with lock_here(url) as peer:
+        database = url.rpartition("/")[2]
+        with closing(server.connect()) as connection:
+            connection.execute(f"alter database {database} allow_connections false")
+            server.cut()
+            until(lambda: "not currently accepting" in (peer.do("cluster.info('shared').why_not") or ""))
+            number = peer.later("throttle.run('db', int)")
+            with pytest.raises(PeerError, match="EngineDown"):
+                peer.do("throttle.holders('db', everywhere=True)")
+            connection.execute(f"alter database {database} allow_connections true")
+        assert peer.result(number) == 0
+
+
+def test_a_schema_that_somebody_removes_is_made_anew_and_nobody_is_let_in_beside_the_holder(url: str) -> None:
+    with lock_here(url) as holder, lock_here(url) as waiter:
+        holder.do("grants.append(throttle.acquire('db'))")
+        number = waiter.later("throttle.acquire('db').token")
+        until(lambda: holder.do("throttle.lock_state('db', everywhere=True).waiting") == 1)
+        with closing(psycopg.connect(url, autocommit=True)) as connection:
+            connection.execute("drop schema resprout cascade")
+        for peer in (holder, waiter):
+            until(lambda: peer.do("cluster.info('shared').reconnects"))  # noqa: B023  # at once
+        assert holder.do("grants[0].held")
+        token = holder.do("grants[0].release() or grants[0].token")
+        assert waiter.result(number) > token
+
+
+def test_a_free_port_is_no_server_and_the_start_says_so() -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+        with pytest.raises(StartError, match=r"is not reached.*(refused|Is the server running)"):
+            cluster.Engine.start_link(f"postgresql://me:secret@127.0.0.1:{port}/x", name="nobody")

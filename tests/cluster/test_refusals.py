@@ -1,0 +1,240 @@
+"""What an engine, and a lock with an engine, is refused for; before anything runs wherever that can be."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import logging
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from resprout import AlreadyStarted, GenServer, StartError, cluster, process, throttle
+from resprout.actors import ConfigError
+from resprout.cluster.command import ClusterOptions, administer
+from resprout.cluster.settings import secrets_of, shown, without_secrets
+from resprout.supervision.trees.application import Application
+
+from .postgres_server import PostgresServer
+
+URL = "postgresql://app:hunter2@db.example/app"
+SPEC = cluster.Engine.child_spec
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({"ttl": 0.5}, "ttl to be at least 1 s, got: 0.5"),
+        ({"ttl": float("nan")}, "ttl to be a positive number of seconds"),
+        ({"ttl": True}, "ttl to be a positive number of seconds"),
+        ({"grace": 0}, "grace to be a positive number"),
+        ({"grace": 1.0, "ttl": 3.0}, r"grace to be less than a third of ttl \(1 s\)"),
+        ({"schema": "Robert'); drop"}, "schema to be a name"),
+        ({"node": ""}, "node to be a printable text"),
+        ({"url": "db.example"}, "url to be a URL such as"),
+        ({"name": ""}, "name to be a non-empty string"),
+    ],
+)
+def test_an_engine_is_refused_what_makes_no_sense(options: dict[str, Any], why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        SPEC(options.pop("url", URL), **{"name": "shared", **options})
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({"engine": "nope"}, "the name of an engine that was started before, got: 'nope'"),
+        ({"engine": URL}, "got a URL .postgresql://....; declare it"),
+        ({"engine": "shared", "adaptive": "aimd"}, "without adaptive, as it has an engine"),
+        ({"engine": "shared", "rate": "3/s"}, "without rate, as it has an engine"),
+        ({"engine": "shared", "fairness": "eventual"}, "fairness 'strict', as it has an engine"),
+        ({"engine": "shared", "on_lost": "ignore"}, "on_lost to be 'exit' or 'tell'"),
+        ({"engine": "shared", "on_unreachable": "x"}, "on_unreachable to be 'wait' or 'raise'"),
+        ({"engine": ""}, "engine to be the name of an engine, or None"),
+        ({"engine": "shared", "name": "x" * 201}, "at most 200 characters"),
+        ({"engine": "shared", "name": "a\0b"}, "printable"),
+    ],
+)
+def test_a_lock_with_an_engine_is_refused_what_is_not_there(options: dict[str, Any], why: str) -> None:
+    with pytest.raises(ValueError, match=why) as raised:
+        throttle.new(options.pop("name", "lock"), 1, **options)
+    assert "hunter2" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("redis://db/0", "redis://, which is not there yet"),
+        ("mysql://db/0", "begin with postgres://, postgresql://, got: mysql://"),
+    ],
+)
+def test_a_scheme_that_no_engine_has_is_refused(url: str, why: str) -> None:
+    with pytest.raises(cluster.EngineRefused, match=why):
+        cluster.Engine.start_link(url, name="shared")
+
+
+def test_a_scheme_without_its_extra_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    for name in list(sys.modules):
+        if name.startswith("resprout.cluster.postgres"):
+            monkeypatch.delitem(sys.modules, name)
+    assert importlib.metadata.entry_points(group="resprout.engines")
+    with pytest.raises(cluster.EngineRefused, match=r"pip install 'resprout\[postgres\]'"):
+        cluster.Engine.start_link(URL, name="shared")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        URL,
+        "postgresql://app:hunter2%2Fx@db/app",
+        "postgresql://db/app?user=app&password=hunter2",
+        "postgresql://app:hunter2:hunter2@db/app",
+        "postgresql://app:hunter2@[db/app",
+    ],
+)
+def test_nobody_sees_a_password(url: str) -> None:
+    assert "hunter2" not in shown(url)
+    assert "hunter2" not in repr(SPEC(url, name="shared"))
+    assert "hunter2" not in without_secrets(f"no way to {url}", url)
+    assert secrets_of("postgresql://app@db/app") == []
+
+
+def tree(tmp_path: Path, *children: str) -> Path:
+    file = tmp_path / "tree.yaml"
+    file.write_text(
+        "name: small\nchildren:\n" + "".join(f"  - {child}\n" for child in children), encoding="utf-8"
+    )
+    return file
+
+
+ENGINE = f'{{engine: shared, url: "{URL}", ttl: 10s}}'
+LOCK = "{throttle: db, num_slots: 2, engine: shared, on_lost: tell}"
+
+
+def test_a_tree_file_has_engines_in_front_of_the_locks_that_use_them(tmp_path: Path) -> None:
+    Application.load(tree(tmp_path, ENGINE, LOCK))
+
+
+@pytest.mark.parametrize(
+    ("children", "why"),
+    [
+        ([ENGINE, LOCK.replace("shared", "shred")], "did you mean 'shared'"),
+        ([LOCK, ENGINE], "'shared' starts after this child; put it in front of it"),
+        ([LOCK], "starts no process named 'shared'"),
+        ([ENGINE, LOCK.replace("shared", "'postgresql://x'")], "declare it"),
+        ([ENGINE.replace("10s", "500ms")], "ttl to be at least 1 s"),
+        ([ENGINE, ENGINE], "shared"),
+        ([ENGINE, LOCK.replace("tell", "cry")], "on_lost"),
+    ],
+)
+def test_what_a_tree_file_says_of_engines_is_checked(tmp_path: Path, children: list[str], why: str) -> None:
+    with pytest.raises(ConfigError, match=why) as raised:
+        Application.load(tree(tmp_path, *children))
+    assert "hunter2" not in str(raised.value)
+
+
+def test_the_command_shows_no_password_and_fails_with_two() -> None:
+    status, text = administer(ClusterOptions("status", "postgresql://app:hunter2@127.0.0.1:1/app"))
+    assert status == 2
+    assert "hunter2" not in text
+    assert administer(ClusterOptions("install", URL, only_print=True))[1].startswith("create schema")
+    assert administer(ClusterOptions("install", "nowhere"))[0] == 2
+
+
+# On a server
+
+
+def start(url: str, **options: Any) -> StartError:
+    with pytest.raises(StartError) as raised:
+        cluster.Engine.start_link(url, name="shared", **options)
+    assert process.whereis("shared") is None
+    return raised.value
+
+
+@pytest.mark.postgres
+def test_the_command_installs_shows_and_removes(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    def run(*words: str) -> tuple[int, str]:
+        done = subprocess.run(
+            [sys.executable, "-m", "resprout", "cluster", *words, url],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return done.returncode, done.stdout + done.stderr
+
+    assert run("status")[0] == 2
+    assert "version 1 is installed" in run("install")[1]
+    assert "it is there already" in run("install")[1]
+    assert "version 1" in run("status")[1]
+    assert run("remove")[0] == 0
+    assert run("status")[0] == 2
+
+
+@pytest.mark.postgres
+def test_a_schema_that_is_newer_is_refused(url: str) -> None:
+    administer(ClusterOptions("install", url))
+    with closing(psycopg.connect(url, autocommit=True)) as connection:
+        connection.execute("update resprout.server set version = 99")
+    assert "version 1, got: 99; update resprout here" in str(start(url))
+
+
+@pytest.mark.postgres
+def test_a_role_that_may_not_make_the_schema_is_told_what_to_run(url: str, server: PostgresServer) -> None:
+    with closing(server.connect()) as connection:
+        connection.execute("create role poor login")
+    error = start(url.replace("resprout@", "poor@"))
+    assert "resprout cluster install URL" in str(error)
+    assert "create table resprout.claims" in str(error)
+
+
+@pytest.mark.postgres
+def test_a_role_whose_transactions_only_read_is_refused(url: str, server: PostgresServer) -> None:
+    administer(ClusterOptions("install", url))
+    with closing(server.connect()) as connection:
+        connection.execute("create role reader login")
+        connection.execute("alter role reader set default_transaction_read_only = on")
+    assert "read-only" in str(start(url.replace("resprout@", "reader@")))
+
+
+@pytest.mark.postgres
+def test_a_database_that_is_not_there_is_told_of_without_the_password(url: str) -> None:
+    error = start(url.replace("resprout@", "resprout:hunter2@") + "_none")
+    assert "does not exist" in str(error)
+    assert "hunter2" not in str(error)
+
+
+@pytest.mark.postgres
+def test_two_engines_of_one_name_are_refused(engine: str, url: str) -> None:
+    with pytest.raises(AlreadyStarted):
+        cluster.Engine.start_link(url, name=engine)
+
+
+@pytest.mark.postgres
+def test_a_url_of_sqlalchemy_is_understood_and_info_shows_no_password(
+    url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.DEBUG):
+        given = url.replace("postgresql://resprout@", "postgresql+psycopg://resprout:hunter2@")
+        pid = cluster.Engine.start_link(given, name="shared", ttl=3.0)
+        info = cluster.info("shared")
+        assert info.connected
+        assert "hunter2" not in f"{info} {process.info(pid)}"
+        GenServer.stop(pid)
+    assert "hunter2" not in caplog.text
+
+
+@pytest.mark.postgres
+def test_a_transaction_that_holds_the_horizon_back_is_warned_about(
+    engine: str, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("resprout.cluster.postgres.OLD_TRANSACTION", 0.0)
+    with closing(psycopg.connect(url)) as connection:
+        connection.execute("select txid_current(), pg_sleep(0.01)")
+        connection.execute("declare c cursor for select 1")
+        (warning,) = cluster.info(engine).warnings
+        assert str(connection.info.backend_pid) in warning
