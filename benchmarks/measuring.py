@@ -88,6 +88,8 @@ def installed(peer: str) -> bool:
 
 def can_be_measured(row: Row) -> bool:
     """Whether both sides are there, or ours says something by itself."""
+    if row.needs is not None and not row.needs():
+        return False
     return not isinstance(row.against, Peer) or installed(row.against.module) or row.stands_alone
 
 

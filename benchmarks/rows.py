@@ -89,6 +89,7 @@ class Row:
         unit: Of both sides.
         beside: More figures of our side that are shown, with their units.
         label: How the other side is called, where its name does not say it.
+        needs: Tells whether what it runs on is there.
     """
 
     name: str
@@ -98,6 +99,7 @@ class Row:
     unit: str = "us"
     beside: Mapping[str, str] = attrs.field(factory=dict)
     label: str | None = None
+    needs: Callable[[], bool] | None = None
 
     @property
     def other(self) -> str:

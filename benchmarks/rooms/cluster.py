@@ -1,0 +1,176 @@
+"""What a lock on PostgreSQL costs, in round trips of the same driver.
+
+Needs a server of which RESPROUT_POSTGRES has the URL, and the extra postgres; without them it is left out.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+
+from resprout import GenServer, cluster, process, throttle
+
+from ..rows import Bar, Effort, Figures, Measure, Room, Row, Section
+from ..timing import each
+
+NAME = "bench"
+PROCESSES = 4
+
+
+def url() -> str:
+    """Where the server is."""
+    return os.environ["RESPROUT_POSTGRES"]
+
+
+def is_there() -> bool:
+    """Whether there is one."""
+    return "RESPROUT_POSTGRES" in os.environ and importlib.util.find_spec("psycopg") is not None
+
+
+@contextmanager
+def engine(slots: int) -> Iterator[None]:
+    """A lock on the server, while it is used."""
+    pid = cluster.Engine.start_link(url(), name="bench_engine")
+    throttle.new(NAME, slots, engine="bench_engine")
+    throttle.run(NAME, int)
+    yield
+    throttle.stop_lock(NAME)
+    process.unlink(pid)
+    GenServer.stop(pid)
+
+
+@contextmanager
+def one_thread(effort: Effort) -> Iterator[Mapping[str, Measure]]:
+    """Acquire and release a free slot."""
+    import psycopg
+
+    times = effort(500)
+    with psycopg.connect(url(), autocommit=True) as connection, engine(2):
+        connection.execute("set synchronous_commit = off")
+        connection.execute("create temporary table one (n bigint)")
+        connection.execute("insert into one values (0)")
+
+        def update() -> None:
+            connection.execute("update one set n = n + 1")
+
+        def block() -> None:
+            with throttle.slot(NAME):
+                pass
+
+        def job() -> None:
+            throttle.execute(NAME, int).result()
+
+        yield {
+            "block": each(times, block),
+            "execute": each(times, job),
+            "committing one UPDATE": each(times, update),
+        }
+
+
+CROWD = """
+import sys, threading, time
+from resprout import cluster, throttle
+
+url, slots, threads, seconds = sys.argv[1], *map(int, sys.argv[2:4]), float(sys.argv[4])
+cluster.Engine.start_link(url, name="bench_engine")
+throttle.new("bench_crowd", slots, engine="bench_engine")
+throttle.run("bench_crowd", int)
+print("ready", flush=True)
+sys.stdin.readline()
+end = time.monotonic() + seconds
+counts = [0] * threads
+
+def work(number):
+    while time.monotonic() < end:
+        with throttle.slot("bench_crowd"):
+            counts[number] += 1
+
+crowd = [threading.Thread(target=work, args=(number,)) for number in range(threads)]
+for thread in crowd:
+    thread.start()
+for thread in crowd:
+    thread.join()
+print(sum(counts), flush=True)
+"""
+
+
+def fight(slots: int, threads: int, seconds: float) -> Figures:
+    """Processes of threads that do nothing with what they are granted."""
+    arguments = [url(), str(slots), str(threads), str(seconds)]
+    crowd = [
+        subprocess.Popen(
+            [sys.executable, "-c", CROWD, *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(PROCESSES)
+    ]
+    for program in crowd:
+        assert program.stdout is not None
+        program.stdout.readline()
+    for program in crowd:
+        # All of them begin before the first is waited for.
+        assert program.stdin is not None
+        program.stdin.write("go\n")
+        program.stdin.flush()
+    counts = [int(program.communicate()[0]) for program in crowd]
+    return {
+        "us a grant": seconds * 1e6 / max(1, sum(counts)),
+        "share of the slowest": min(counts) / max(1.0, sum(counts) / PROCESSES),
+    }
+
+
+@contextmanager
+def crowds(slots: int, threads: int, effort: Effort) -> Iterator[Mapping[str, Measure]]:
+    """Several processes that fight for slots."""
+    seconds = 0.2 if effort.quick else 3.0
+    yield {"crowd": lambda: fight(slots, threads, seconds)}
+
+
+row = partial(Row, needs=is_there)
+
+ROOM = Room(
+    "cluster",
+    "docs/cluster.md",
+    (
+        Section(
+            "one thread",
+            "A free slot on PostgreSQL, one thread.",
+            one_thread,
+            (
+                row("acquire and release", "block", "committing one UPDATE", Bar(ratio=6)),
+                row("a job of execute", "execute", "committing one UPDATE", Bar(ratio=15)),
+            ),
+            repeats=5,
+        ),
+        Section(
+            "few slots",
+            "A grant, 4 processes of 8 threads on 4 slots (the share of the slowest process beside it).",
+            partial(crowds, 4, 8),
+            (
+                row(
+                    "4 slots",
+                    "crowd: us a grant",
+                    bar=Bar(figure=500),
+                    beside={"crowd: share of the slowest": ""},
+                ),
+            ),
+            repeats=3,
+            warm_up=0,
+        ),
+        Section(
+            "many slots",
+            "A grant, 4 processes of 16 threads on 64 slots.",
+            partial(crowds, 64, 16),
+            (row("64 slots", "crowd: us a grant", bar=Bar(figure=200)),),
+            repeats=3,
+            warm_up=0,
+        ),
+    ),
+)
