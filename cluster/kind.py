@@ -8,7 +8,9 @@ import attrs
 
 from ..actors import ChildSpec
 from ..supervision.tree_kinds import Seconds
+from .driver import find_driver
 from .engine import Engine
+from .errors import EngineRefused
 from .settings import engine_settings
 
 TTL = Seconds(10.0)
@@ -35,9 +37,13 @@ class EngineChild:
     node: str | None = None
 
     def __attrs_post_init__(self) -> None:
-        engine_settings(
+        settings = engine_settings(
             self.url, name=self.engine, ttl=self.ttl, grace=self.grace, schema=self.schema, node=self.node
         )
+        try:
+            find_driver(settings)
+        except EngineRefused as refused:
+            raise ValueError(refused.why) from None
 
     def child_specs(self, common: CommonOptions) -> list[ChildSpec]:
         """The engine."""

@@ -110,11 +110,8 @@ class Wire:
         return rows
 
     def _wait(self, until: float, writing: bool = False) -> None:
-        fd = self._connection.socket
-        poller = select.poll()
-        poller.register(fd, select.POLLIN | (select.POLLOUT if writing else 0))
         left = until - monotonic()
-        if left <= 0 or not poller.poll(left * 1000):
+        if left <= 0 or not _ready(self._connection.socket, left, writing):
             raise ConnectionLost("the server did not answer in time")
 
     def notified(self) -> list[str]:
@@ -135,6 +132,16 @@ class Wire:
         except psycopg.Error as error:
             raise ConnectionLost(str(error).strip()) from None
         return said
+
+
+def _ready(fd: int, seconds: float, writing: bool) -> bool:
+    """Wait until a socket can be read, or written if that is wanted, too."""
+    if not hasattr(select, "poll"):
+        # Windows
+        return any(select.select([fd], [fd] if writing else [], [], seconds))
+    poller = select.poll()
+    poller.register(fd, select.POLLIN | (select.POLLOUT if writing else 0))
+    return bool(poller.poll(seconds * 1000))
 
 
 def _problem_of(result: pq.abc.PGresult) -> SqlError:

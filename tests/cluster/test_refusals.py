@@ -129,6 +129,7 @@ def test_a_tree_file_has_engines_in_front_of_the_locks_that_use_them(tmp_path: P
         ([ENGINE, LOCK.replace("shared", "'postgresql://x'")], "declare it"),
         ([ENGINE.replace("10s", "500ms")], "ttl to be at least 1 s"),
         ([ENGINE, ENGINE], "shared"),
+        ([ENGINE.replace("postgresql", "redis")], "which is not there yet"),
         ([ENGINE, LOCK.replace("tell", "cry")], "on_lost"),
     ],
 )
