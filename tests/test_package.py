@@ -20,7 +20,17 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-ROOMS = ["actors", "registry", "supervision", "throttle", "stages", "connectors", "observer", "testing"]
+ROOMS = [
+    "actors",
+    "registry",
+    "supervision",
+    "throttle",
+    "stages",
+    "connectors",
+    "cluster",
+    "observer",
+    "testing",
+]
 LINK = re.compile(r"\]\((?P<target>[^)\s]+)\)")
 FENCE = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
 NOT_COPIED = shutil.ignore_patterns(
