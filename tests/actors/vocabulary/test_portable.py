@@ -86,6 +86,7 @@ def sample(cls: type[BaseException], pid: Pid) -> BaseException:
         "size": 7,
         "spec": "worker",
         "target": pid,
+        "token": 42,
         "value": 3,
         "what": ("key", 1),
         "why": "lock 'boks' is being drained",

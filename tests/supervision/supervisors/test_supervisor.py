@@ -217,7 +217,7 @@ def test_a_start_that_returns_none_leaves_the_child_listed_without_a_process(sta
 
 def test_a_start_that_returns_something_odd_is_an_error_that_names_the_spec(log: list[Any]) -> None:
     process.trap_exit(True)
-    with pytest.raises(StartError, match=r"'a', 'start', .*got: 42"):
+    with pytest.raises(StartError, match=r"'a', field 'start': .*got: 42"):
         Supervisor.start_link([ChildSpec("a", lambda: 42)])
     process.trap_exit(False)
 
@@ -231,7 +231,7 @@ def test_a_start_that_returns_a_sibling_is_an_error(log: list[Any]) -> None:
             made.append(Worker.start_link(("a", log)))
         return made[0]
 
-    with pytest.raises(StartError, match="'b', 'start', "):
+    with pytest.raises(StartError, match="'b', field 'start': "):
         Supervisor.start_link([ChildSpec("a", once), ChildSpec("b", once)])
     assert not made[0].alive
     process.trap_exit(False)
