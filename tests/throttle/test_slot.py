@@ -105,7 +105,7 @@ async def double(number: int) -> int:
 
 
 def test_run_refuses_a_coroutine_function_and_names_arun(lock: Lock) -> None:
-    with pytest.raises(TypeError, match="use `await arun`"):
+    with pytest.raises(TypeError, match=r"use `await throttle\.arun\("):
         throttle.run(lock(1), double, 2)
 
 
