@@ -64,7 +64,7 @@ create function $schema$.hello(
 returns jsonb language plpgsql as $$
 declare
     v_server $schema$.server;
-    v_session integer := nextval('$schema$.session_numbers');
+    v_session integer;
     v_identity text := pg_postmaster_start_time()::text
         || ' ' || left(pg_walfile_name(pg_current_wal_lsn()), 8)
         || ' ' || coalesce((select stats_reset::text from pg_stat_archiver), '');
@@ -78,7 +78,11 @@ begin
                 greatest(p_ttl, (select max(ttl) from $schema$.sessions))) end
         returning * into v_server;
     end if;
-    perform pg_advisory_lock($class$, v_session);
+    -- A number may be that of a session which lives on from a schema that was removed.
+    loop
+        v_session := nextval('$schema$.session_numbers');
+        exit when pg_try_advisory_lock($class$, v_session);
+    end loop;
     perform 1 from $schema$.locks where name in (select lock from $schema$.claims where member = p_member)
         order by name for no key update;
     update $schema$.claims set session = v_session where member = p_member;
@@ -91,6 +95,16 @@ begin
         from $schema$.claims where member = p_member;
     return jsonb_build_array(v_session,
         greatest(0, extract(epoch from v_server.quiet_until - clock_timestamp())), v_rows);
+end $$;
+
+-- Whoever goes on here as if nothing had been has to begin anew: its claims went with the schema that was removed.
+create function $schema$.check_session(p_session integer, p_member bigint) returns void language plpgsql as $$
+begin
+    perform 1 from $schema$.sessions where session = p_session and member = p_member;
+    if not found then
+        raise exception 'the session % is not known here; the schema was made anew', p_session
+            using errcode = 'RS002';
+    end if;
 end $$;
 
 -- Takes out the claims on a lock of sessions that have ended; when to look again, and whose they were.
@@ -171,6 +185,7 @@ declare
     v_reap jsonb;
     op jsonb;
 begin
+    perform $schema$.check_session(p_session, p_member);
     loop
         if jsonb_array_length(p_ops) = 0 then
             select * into l from $schema$.locks where name = p_lock for no key update;
@@ -338,6 +353,7 @@ declare
     v_request jsonb;
     v_answers jsonb := '[]';
 begin
+    perform $schema$.check_session(p_session, p_member);
     if jsonb_array_length(p_requests) > 1 then
         perform 1 from $schema$.locks where name in (select value->>0 from jsonb_array_elements(p_requests))
             order by name for no key update;
