@@ -97,7 +97,7 @@ begin
         greatest(0, extract(epoch from v_server.quiet_until - clock_timestamp())), v_rows);
 end $$;
 
--- Whoever goes on here as if nothing had been has to begin anew: its claims went with the schema that was removed.
+-- Whoever goes on as if nothing had been has to begin anew: its claims went with the schema that was removed.
 create function $schema$.check_session(p_session integer, p_member bigint) returns void language plpgsql as $$
 begin
     perform 1 from $schema$.sessions where session = p_session and member = p_member;
