@@ -747,4 +747,4 @@ def test_the_report_of_a_task_that_crashes_shows_on_whose_behalf_it_worked(crash
     reason_of(outer)
     report = next(each for each in crashes() if each.callers == (outer, me))
     # By their numbers: a process that has left has no label any more.
-    assert re.search(rf"callers: <0\.{outer.id}\b[^>]*>, <0\.{me.id}\b[^>]*>", str(report))
+    assert re.search(rf"callers: <0\.{outer.id}\b.*>, <0\.{me.id}\b", str(report))
