@@ -32,6 +32,7 @@ def main(url: str, file: str, threads: str, slots: str, ttl: str, hold: str) -> 
                 token = grant.token
                 note("begin", token)
                 try:
+                    # The work itself, which is to take so long; it waits for nothing.
                     time.sleep(float(hold))
                 finally:
                     note("end" if grant.held else "lost", token)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
+import select
 import shutil
 import signal
 import socket
 import subprocess
 import tempfile
-import time
 from pathlib import Path
 
 import psycopg
@@ -97,9 +97,13 @@ class PostgresServer:
 
     def crash(self) -> None:
         """Have it end as in a power cut, as far as that is possible: nothing is flushed."""
-        os.kill(self.pid, signal.SIGQUIT)
-        while (self._data / "postmaster.pid").exists():
-            time.sleep(0.01)
+        pid = self.pid
+        ended = os.pidfd_open(pid)
+        try:
+            os.kill(pid, signal.SIGQUIT)
+            select.select([ended], [], [])
+        finally:
+            os.close(ended)
 
     def remove(self) -> None:
         if (self._data / "postmaster.pid").exists():

@@ -89,6 +89,7 @@ class Crowd:
 
     def await_more(self, number: int = 20) -> None:
         before = self.grants()
+        # Other programs write there, and tell nobody; between two looks they have the processors.
         until(lambda: self.grants() >= before + number or time.sleep(0.01))
 
 
@@ -153,7 +154,8 @@ def test_a_process_that_was_stopped_is_told_when_it_wakes_and_its_late_write_is_
         began = time.monotonic()
         token, granted = waiter.result(number)
         assert 0.6 <= granted - began <= 1.0 + 0.8
-        time.sleep(max(0.0, began + 2.0 - time.monotonic()))  # two ttl
+        # It stays stopped for two ttl: that they pass is what is tried, and nothing happens at their end.
+        time.sleep(max(0.0, began + 2.0 - time.monotonic()))
         stopped.thaw()
         assert stopped.do("grants[0].held") is False
         with pytest.raises(PeerError) as raised:
@@ -221,6 +223,7 @@ def test_when_the_network_swallows_everything_the_holder_knows_before_anybody_el
 ) -> None:
     port, program = proxy
     with lock_here(url.replace(str(server.port), str(port))) as far, lock_here(url) as near:
+        # What `held` says, and when: the exit signal, which could be awaited, comes behind it.
         far.do(
             "def hold():\n"
             "    grant = throttle.acquire('db')\n"
@@ -329,6 +332,7 @@ def test_processes_of_locks_and_engines_and_supervisors_are_killed_and_nothing_i
                 with turn:
                     at_work[0] += 1
                     most[0] = max(most[0], at_work[0])
+                # The work itself, long enough for somebody else to come in beside it.
                 time.sleep(0.001)
                 with turn:
                     at_work[0] -= 1

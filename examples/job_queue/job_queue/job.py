@@ -100,8 +100,9 @@ class Worker:
 
         Raises:
             Exception: It failed; it is tried again, if it was not the last attempt.
+            LookupError: The program has no such worker, as an older or newer one may have had.
         """
-        raise NotImplementedError(f"there is no worker {job.worker!r} that performs jobs")
+        raise LookupError(f"there is no worker {job.worker!r} that performs jobs")
 
     def backoff(self, attempt: int) -> float:
         """Seconds to wait after a failed attempt."""

@@ -7,7 +7,6 @@ import os
 import signal
 import sys
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -189,7 +188,6 @@ DOES: dict[str, Any] = {
     "lambda": lambda server, state: Reply({"f": [lambda: 1]}, state),
     "lock": lambda server, state: Reply(threading.Lock(), state),
     "pid": lambda server, state: Reply({"me": server.pid}, state),
-    "sleep": lambda server, state, seconds: Reply(time.sleep(seconds), state),
     "hang": lambda server, state: Reply(threading.Event().wait(), state),
     "flood": _flood,
     "log": _log,
