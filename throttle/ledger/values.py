@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import attrs
 
@@ -208,38 +208,33 @@ def check_max_waiting(number: object) -> int | None:
 
 def check_fairness(fairness: object) -> Fairness:
     """Return a fairness, or raise the ValueError that lists what is allowed."""
-    match fairness:
-        case "strict" | "eventual":
-            return fairness
-        case _:
-            raise ValueError(f"expected fairness to be 'strict' or 'eventual', got: {fairness!r}")
+    choice: Fairness = _one_of("fairness", fairness, get_args(Fairness))
+    return choice
 
 
 def check_fork(fork: object) -> Fork:
     """Return what becomes of a lock in a forked child, or raise the ValueError that lists what is allowed."""
-    match fork:
-        case "renew" | "error":
-            return fork
-        case _:
-            raise ValueError(f"expected fork to be 'renew' or 'error', got: {fork!r}")
+    choice: Fork = _one_of("fork", fork, get_args(Fork))
+    return choice
 
 
 def check_on_lost(on_lost: object) -> OnLost:
     """Return how a holder hears that its grant is void, or raise a ValueError with the choices."""
-    match on_lost:
-        case "exit" | "tell":
-            return on_lost
-        case _:
-            raise ValueError(f"expected on_lost to be 'exit' or 'tell', got: {on_lost!r}")
+    choice: OnLost = _one_of("on_lost", on_lost, get_args(OnLost))
+    return choice
 
 
 def check_on_unreachable(on_unreachable: object) -> OnUnreachable:
     """Return what acquires do without an engine, or raise the ValueError that lists what is allowed."""
-    match on_unreachable:
-        case "wait" | "raise":
-            return on_unreachable
-        case _:
-            raise ValueError(f"expected on_unreachable to be 'wait' or 'raise', got: {on_unreachable!r}")
+    choice: OnUnreachable = _one_of("on_unreachable", on_unreachable, get_args(OnUnreachable))
+    return choice
+
+
+def _one_of(what: str, value: object, choices: tuple[Any, ...]) -> Any:
+    """Return one of two choices, or raise the ValueError that lists them."""
+    if isinstance(value, str) and value in choices:
+        return value
+    raise ValueError(f"expected {what} to be {' or '.join(map(repr, choices))}, got: {value!r}")
 
 
 def check_paused(paused: object) -> bool:
@@ -251,11 +246,7 @@ def check_paused(paused: object) -> bool:
 
 def check_on_kill(on_kill: object) -> bool:
     """Return whether a killed holder's slot comes back at once; a ValueError lists the choices."""
-    if on_kill == "hold":
-        return False
-    if on_kill == "release":
-        return True
-    raise ValueError(f"expected on_kill to be 'hold' or 'release', got: {on_kill!r}")
+    return bool(_one_of("on_kill", on_kill, get_args(OnKill)) == "release")
 
 
 def check_priority(priority: object) -> int:
