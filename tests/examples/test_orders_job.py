@@ -6,7 +6,7 @@ import attrs
 import pytest
 
 from orders import store
-from orders.job import OrdersJob, Result, summarise
+from orders.job import NotExact, OrdersJob, Result, summarise
 from orders.topic import Message
 
 DONE = Result(
@@ -108,4 +108,11 @@ def test_the_job_counts_what_the_database_holds_and_finds_what_should_not_be_the
     assert report["handled_this_run"] == 1
     assert report["dead_letters"] == 1
     assert report["mismatches"] == 0
-    assert job.report()["mismatches"] == 1
+    assert job.result().mismatches == 1
+    with pytest.raises(NotExact, match=r"^1 orders and dead letters are not as the topic says$"):
+        job.report()
+
+
+def test_a_run_with_more_at_work_than_slots_has_failed() -> None:
+    with pytest.raises(NotExact, match=r"^3 handlers were at work at once, on 2 slots$"):
+        attrs.evolve(DONE, max_running=3).check()

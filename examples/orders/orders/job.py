@@ -13,6 +13,10 @@ from .check import expected
 from .topic import FOLDER, read_topic
 
 
+class NotExact(Exception):
+    """The proof has failed; so the run fails."""
+
+
 @attrs.frozen
 class Result:
     """What came of a run.
@@ -58,6 +62,17 @@ class Result:
     api_wait_max_ms: float | None
     api_found_none: int
     api_wait_errors: int
+
+    def check(self) -> None:
+        """Holds it against what must be so whatever crashes.
+
+        Raises:
+            NotExact: It is not.
+        """
+        if self.mismatches:
+            raise NotExact(f"{self.mismatches} orders and dead letters are not as the topic says")
+        if self.num_slots is not None and self.max_running > self.num_slots:
+            raise NotExact(f"{self.max_running} handlers were at work at once, on {self.num_slots} slots")
 
 
 class OrdersJob:
@@ -109,8 +124,14 @@ class OrdersJob:
         )
 
     def report(self) -> dict[str, object]:
-        """The result as `--report` writes it."""
-        return attrs.asdict(self.result())
+        """The result as `--report` writes it.
+
+        Raises:
+            NotExact: It is not as it must be.
+        """
+        result = self.result()
+        result.check()
+        return attrs.asdict(result)
 
     def summary(self) -> str:
         """The result for people."""
