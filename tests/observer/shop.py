@@ -23,6 +23,7 @@ SHOP = '''
 
 import logging
 import os
+import sys
 from pathlib import Path
 
 import setup  # what a module of users does to logging when it is imported
@@ -60,7 +61,8 @@ class Steady(GenServer):
         return Ok(arg)
 
     def handle_cast(self, message, arg):
-        print("ready", flush=True)
+        sys.stdout.write("ready\\n")  # in one piece, whoever else writes
+        sys.stdout.flush()
         return NoReply(arg)
 
 
