@@ -21,6 +21,7 @@ EXTRAS = {
     "redis": "redis",
     "rediss": "redis",
     "valkey": "redis",
+    "valkeys": "redis",
 }
 
 
@@ -162,10 +163,9 @@ def _load(settings: EngineSettings, group: str) -> Any:
     points = {point.name: point for point in entry_points(group=group)}
     scheme = settings.scheme
     if scheme not in points:
-        later = ", which is not there yet" if EXTRAS.get(scheme) == "redis" else ""
         known = ", ".join(f"{name}://" for name in sorted(points))
         raise EngineRefused(
-            settings.name, f"expected the URL of an engine to begin with {known}, got: {scheme}://{later}"
+            settings.name, f"expected the URL of an engine to begin with {known}, got: {scheme}://"
         )
     try:
         return points[scheme].load()

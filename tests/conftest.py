@@ -59,6 +59,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--postgres", action="store_true", help="run the tests that start a PostgreSQL server, too"
     )
+    parser.addoption("--redis", action="store_true", help="run the tests that start a Redis server, too")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -75,6 +76,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.skip(reason="of asyncio's own loop"))
         if item.get_closest_marker("postgres") and not config.getoption("--postgres"):
             item.add_marker(pytest.mark.skip(reason="needs a PostgreSQL server (--postgres)"))
+        if item.get_closest_marker("redis") and not config.getoption("--redis"):
+            item.add_marker(pytest.mark.skip(reason="needs a Redis server (--redis)"))
         if any(f"tests/{part}" in item.nodeid for part in SLOW):
             item.add_marker(pytest.mark.slow)
 

@@ -1,4 +1,6 @@
-"""A server for the tests that are marked `postgres`, a database of its own for each, and an engine on it."""
+"""Servers for the tests that are marked `postgres` and `redis`, a database of its own for each test, and an
+engine on it.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +15,16 @@ import pytest
 from resprout import GenServer, cluster, process, throttle
 
 if TYPE_CHECKING:
+    from .databases import Database
+    from .postgres_database import PostgresDatabase
     from .postgres_server import PostgresServer
+    from .redis_server import RedisDatabase, RedisServer
 
+collect_ignore = []
 if importlib.util.find_spec("psycopg") is None:
-    collect_ignore = ["test_locks.py", "test_failures.py", "test_poolers.py", "test_refusals.py"]
+    collect_ignore += ["test_fencing.py", "test_poolers.py", "test_refusals.py"]
+if importlib.util.find_spec("redis") is None:
+    collect_ignore += ["test_redis.py"]
 _numbers = itertools.count(1)
 
 
@@ -32,13 +40,50 @@ def server() -> Iterator[PostgresServer]:
     started.remove()
 
 
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[RedisServer]:
+    from .redis_server import RedisServer, find_program
+
+    program = find_program()
+    if program is None:
+        pytest.skip("no redis-server here")
+    started = RedisServer(program)
+    yield started
+    started.remove()
+
+
 @pytest.fixture
-def url(server: PostgresServer) -> str:
-    """Of an empty database."""
+def kind() -> str:
+    """Of the engine. A file of tests for both has a fixture of this name that says so."""
+    return "postgres"
+
+
+@pytest.fixture
+def database(kind: str, request: pytest.FixtureRequest) -> Database:
+    """An empty one, on the server of a kind."""
+    found: Database = request.getfixturevalue(f"{kind}_database")
+    return found
+
+
+@pytest.fixture
+def postgres_database(server: PostgresServer) -> PostgresDatabase:
+    from .postgres_database import PostgresDatabase
+
     name = f"test_{next(_numbers)}"
     with closing(server.connect()) as connection:
         connection.execute(f"create database {name}")
-    return server.url_of(name)
+    return PostgresDatabase(server, name)
+
+
+@pytest.fixture
+def redis_database(redis_server: RedisServer) -> RedisDatabase:
+    return redis_server.database()
+
+
+@pytest.fixture
+def url(database: Database) -> str:
+    """Of an empty database."""
+    return database.url
 
 
 @pytest.fixture

@@ -1,51 +1,11 @@
-"""Whether a lock let too many in: by what its holders say, and by what the engine has done."""
+"""Whether a lock let too many in, by what its holders say; a database says it by what the engine did."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from contextlib import closing
 from pathlib import Path
 
 import attrs
-import psycopg
-
-HISTORY = """
-create table history (
-    number bigserial primary key, at timestamptz not null default clock_timestamp(), grants integer, token
-    bigint);
-create function note() returns trigger language plpgsql as $$
-begin
-    if tg_op <> 'DELETE' and not new.waiting and (tg_op = 'INSERT' or old.waiting) then
-        insert into history (grants, token) values (new.weight, new.token);
-    elsif tg_op = 'DELETE' and not old.waiting then
-        insert into history (grants, token) values (-old.weight, old.token);
-    end if;
-    return null;
-end $$;
-lock table resprout.claims in share mode;
-insert into history (grants, token) select weight, token from resprout.claims where not waiting order by
-token; create trigger note after insert or update or delete on resprout.claims for each row execute function
-note();
-"""
-
-
-def keep_history(url: str) -> None:
-    """Have the engine note each grant and each end of one, in the order in which they happen."""
-    with closing(psycopg.connect(url, autocommit=True)) as connection:
-        connection.execute(HISTORY)
-
-
-def most_by_history(url: str) -> int:
-    """How many slots were taken at once; no token is given twice, and they rise."""
-    with closing(psycopg.connect(url, autocommit=True)) as connection:
-        rows = connection.execute("select grants, token from history order by number").fetchall()
-    tokens = [token for grants, token in rows if grants > 0]
-    assert tokens == sorted(set(tokens))
-    used = most = 0
-    for grants, _ in rows:
-        used += grants
-        most = max(most, used)
-    return most
 
 
 @attrs.frozen

@@ -1,4 +1,4 @@
-"""Locks on PostgreSQL: what every call means there, with another OS process on the same engine."""
+"""Locks on each kind of engine: what every call means there, with another OS process on the same engine."""
 
 from __future__ import annotations
 
@@ -8,10 +8,8 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from typing import Any
 
-import psycopg
 import pytest
 
 from resprout import (
@@ -33,10 +31,14 @@ from resprout import (
 from resprout.cluster.handle import handles
 
 from ..waiting import until
+from .databases import Database
+from .kinds import KINDS
 from .peer import Peer, PeerError
-from .postgres_server import PostgresServer
 
-pytestmark = pytest.mark.postgres
+
+@pytest.fixture(params=KINDS)
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
 
 @pytest.fixture
@@ -57,11 +59,6 @@ def waiting(number: int) -> None:
     until(lambda: throttle.lock_state("db", everywhere=True).waiting == number)
 
 
-def rows(url: str, what: str = "select count(*) from resprout.claims") -> Any:
-    with closing(psycopg.connect(url, autocommit=True)) as connection:
-        return connection.execute(what).fetchone()[0]  # type: ignore[index]  # there is one
-
-
 def test_one_slot_is_one_slot_in_both_processes_and_goes_to_who_came_first(both: Peer) -> None:
     grant = throttle.acquire("db")
     first = both.later("throttle.acquire('db').token")
@@ -75,13 +72,13 @@ def test_one_slot_is_one_slot_in_both_processes_and_goes_to_who_came_first(both:
     assert mine.result(5) == "mine"
 
 
-def test_a_nested_acquire_asks_no_engine(both: Peer) -> None:
+def test_a_nested_acquire_asks_no_engine(both: Peer, database: Database) -> None:
     with throttle.slot("db") as outer:
         cluster.info("shared")
         both.do("throttle.lock_info('db').num_slots")
         with throttle.slot("db") as inner:
             assert inner is outer
-    assert rows(handles["shared"].settings.url) in (0, 1)
+    assert database.claims() in (0, 1)
 
 
 def test_a_timeout_of_zero_gets_one_answer(both: Peer) -> None:
@@ -158,18 +155,18 @@ def test_nobody_overtakes_a_heavy_head_of_another_process(engine: str, peer: Pee
 
 
 def test_num_slots_is_the_engines_and_a_start_changes_it_only_if_it_declares_another_number(
-    both: Peer, url: str, caplog: pytest.LogCaptureFixture
+    both: Peer, database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
     throttle.resize("db", 3)
-    until(lambda: rows(url, "select num_slots from resprout.locks") == 3)
-    with Peer(url) as third:
+    until(lambda: database.num_slots() == 3)
+    with Peer(database.url) as third:
         # The last start declared one as well, so what was changed by hand stays.
         third.do("throttle.new('db', 1, engine='shared') and None")
         until(lambda: third.do("throttle.lock_info('db').num_slots") == 3)
     throttle.stop_lock("db")
     with caplog.at_level(logging.WARNING):
         throttle.new("db", 2, engine="shared")
-        until(lambda: rows(url, "select num_slots from resprout.locks") == 2)
+        until(lambda: database.num_slots() == 2)
         until(lambda: "declared 1 slots, this one declares 2" in caplog.text)
     both.do("throttle.run('db', int)")
     assert both.do("throttle.lock_info('db').num_slots") == 2
@@ -317,12 +314,12 @@ def test_the_process_of_the_engine_may_die_and_nothing_is_lost(both: Peer) -> No
     assert both.result(number) == 0
 
 
-def test_telemetry_tells_the_local_events_and_those_of_the_engine(both: Peer, server: PostgresServer) -> None:
+def test_telemetry_tells_the_local_events_and_those_of_the_engine(both: Peer, database: Database) -> None:
     heard: list[tuple[str, ...]] = []
     telemetry.attach("test", ("resprout",), lambda event, measured, metadata: heard.append(event))
     try:
         throttle.run("db", int)
-        assert server.cut() == 2
+        assert database.cut() == 2
         until(lambda: ("resprout", "cluster", "reconnected") in heard)
         throttle.run("db", int)
     finally:
@@ -336,19 +333,10 @@ def test_telemetry_tells_the_local_events_and_those_of_the_engine(both: Peer, se
 # -- grants that are lost --------------------------------------------------------------------------
 
 
-def lose_everything(url: str) -> None:
-    """As after an engine has reaped this process: its session and its claims are gone."""
-    with closing(psycopg.connect(url, autocommit=True)) as connection:
-        connection.execute("delete from resprout.claims")
-        connection.execute(
-            "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'resprout here'"
-        )
-
-
-def test_a_thread_that_has_lost_its_grant_meets_that_at_its_next_call(both: Peer, url: str) -> None:
+def test_a_thread_that_has_lost_its_grant_meets_that_at_its_next_call(both: Peer, database: Database) -> None:
     def work() -> tuple[bool, str]:
         grant = throttle.acquire("db")
-        lose_everything(url)
+        database.lose_everything()
         until(lambda: not grant.held)
         with pytest.raises(ServerExit) as raised:
             while True:
@@ -365,11 +353,11 @@ def test_a_thread_that_has_lost_its_grant_meets_that_at_its_next_call(both: Peer
     assert both.do("throttle.attempt('db') is not None")
 
 
-def test_a_task_that_has_lost_its_grant_is_cancelled(both: Peer, url: str) -> None:
+def test_a_task_that_has_lost_its_grant_is_cancelled(both: Peer, database: Database) -> None:
     async def main() -> None:
         async def hold() -> None:
             async with throttle.slot("db"):
-                await asyncio.to_thread(lose_everything, url)
+                await asyncio.to_thread(database.lose_everything)
                 await asyncio.get_running_loop().create_future()
 
         with pytest.raises(asyncio.CancelledError):
@@ -379,7 +367,7 @@ def test_a_task_that_has_lost_its_grant_is_cancelled(both: Peer, url: str) -> No
 
 
 def test_an_actor_that_has_lost_its_grant_exits_and_with_tell_it_gets_a_message(
-    engine: str, url: str
+    engine: str, database: Database
 ) -> None:
     heard: list[object] = []
     got = threading.Event()
@@ -400,7 +388,7 @@ def test_an_actor_that_has_lost_its_grant_exits_and_with_tell_it_gets_a_message(
     assert exits is not None
     assert tells is not None
     tokens = {name: throttle.holders(name)[0].token for name in ("exits", "tells")}
-    lose_everything(url)
+    database.lose_everything()
     until(lambda: not exits.alive)
     assert exits.exit_reason == LockLost("exits", tokens["exits"])
     assert got.wait(5)
@@ -409,7 +397,7 @@ def test_an_actor_that_has_lost_its_grant_exits_and_with_tell_it_gets_a_message(
     GenServer.stop(tells)
 
 
-def test_a_job_that_has_lost_its_grant_does_not_succeed(both: Peer, url: str) -> None:
+def test_a_job_that_has_lost_its_grant_does_not_succeed(both: Peer, database: Database) -> None:
     began, go_on = threading.Event(), threading.Event()
 
     def work() -> str:
@@ -419,83 +407,12 @@ def test_a_job_that_has_lost_its_grant_does_not_succeed(both: Peer, url: str) ->
 
     future = throttle.execute("db", work)
     assert began.wait(5)
-    lose_everything(url)
+    database.lose_everything()
     with pytest.raises(ServerExit) as raised:
         future.result(10)
     assert isinstance(raised.value.reason, LockLost)
     go_on.set()
     assert throttle.run("db", int) == 0
-
-
-# -- fencing ---------------------------------------------------------------------------------------
-
-
-def test_a_transaction_that_asserts_its_grant_keeps_the_slots_until_it_ends(
-    both: Peer, url: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    grant = throttle.acquire("db")
-    number = both.later("throttle.acquire('db').token")
-    waiting(1)
-    with closing(psycopg.connect(url)) as connection:
-        cluster.assert_held(connection, grant)
-        with caplog.at_level(logging.WARNING):
-            grant.release()
-            until(lambda: "commit first, then release" in caplog.text)
-        assert rows(url, "select count(*) from resprout.claims where not waiting") == 1
-        connection.commit()
-    assert both.result(number) > grant.token
-    with closing(psycopg.connect(url)) as connection, pytest.raises(LockLost):
-        cluster.assert_held(connection, grant)
-
-
-def test_a_stale_token_is_refused_by_sqlalchemy_and_asynchronous_connections_as_well(
-    both: Peer, url: str
-) -> None:
-    sqlalchemy = pytest.importorskip("sqlalchemy")
-    try:
-        from sqlalchemy.ext.asyncio import create_async_engine
-    except ImportError:
-        # It needs greenlet, which is not there.
-        create_async_engine = None
-
-    pool = sqlalchemy.create_engine(url.replace("postgresql", "postgresql+psycopg"))
-    grant = throttle.acquire("db")
-    with pool.begin() as connection:
-        cluster.assert_held(connection, grant)
-
-    async def main(stale: bool) -> None:
-        async with await psycopg.AsyncConnection.connect(url) as connection:
-            if stale:
-                with pytest.raises(LockLost):
-                    await cluster.aassert_held(connection, grant)
-            else:
-                await cluster.aassert_held(connection, grant)
-        if create_async_engine is None:
-            return
-        other = create_async_engine(url.replace("postgresql", "postgresql+psycopg"))
-        async with other.connect() as connection:
-            if stale:
-                with pytest.raises(LockLost):
-                    await cluster.aassert_held(connection, grant)
-            else:
-                await cluster.aassert_held(connection, grant)
-        await other.dispose()
-
-    asyncio.run(main(stale=False))
-    grant.release()
-    until(lambda: rows(url) == 0)
-    asyncio.run(main(stale=True))
-    with pytest.raises(LockLost), pool.begin() as connection:
-        cluster.assert_held(connection, grant)
-    pool.dispose()
-
-
-def test_a_grant_of_a_lock_without_an_engine_can_not_be_asserted_in_a_database(url: str) -> None:
-    throttle.new("own", 1)
-    with throttle.slot("own") as grant, closing(psycopg.connect(url)) as connection:
-        with pytest.raises(ValueError, match="a lock with an engine"):
-            cluster.assert_held(connection, grant)
-    throttle.stop_lock("own")
 
 
 def test_locks_with_and_without_engines_stand_side_by_side(both: Peer) -> None:

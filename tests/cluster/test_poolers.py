@@ -1,4 +1,4 @@
-"""Connections that are none to PostgreSQL itself, as an engine has to have one."""
+"""Connections that are none to PostgreSQL itself, as an engine has to have one, or that it does not take."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import socket
 import struct
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 
 from resprout import StartError, cluster
 
 from ..waiting import until
-from .peer import Peer
+from .peer import Peer, PeerError
 from .postgres_server import PostgresServer, bin_folder
 
 pytestmark = pytest.mark.postgres
@@ -84,3 +85,21 @@ def test_a_hot_standby_is_refused_and_after_a_failover_all_say_what_they_hold_be
         assert holder.do("grants[0].held")
         holder.do("grants[0].release()")
         assert waiter.result(number) > token
+
+
+@pytest.mark.slow
+def test_a_server_that_takes_no_more_connections_or_another_password_is_tried_until_it_does(
+    url: str, server: PostgresServer
+) -> None:
+    with Peer(url, ttl=1.0) as peer:
+        peer.do("throttle.new('db', 1, engine='shared') and None")
+        database = url.rpartition("/")[2]
+        with closing(server.connect()) as connection:
+            connection.execute(f"alter database {database} allow_connections false")
+            server.cut()
+            until(lambda: "not currently accepting" in (peer.do("cluster.info('shared').why_not") or ""))
+            number = peer.later("throttle.run('db', int)")
+            with pytest.raises(PeerError, match="EngineDown"):
+                peer.do("throttle.holders('db', everywhere=True)")
+            connection.execute(f"alter database {database} allow_connections true")
+        assert peer.result(number) == 0
