@@ -23,6 +23,9 @@ class Database(Protocol):
     def forget(self) -> None:
         """Remove all that the engine keeps, while it runs."""
 
+    def sessions(self) -> int:
+        """How many engines are connected."""
+
     def cut(self) -> int:
         """End all connections of engines; how many sessions had them."""
 

@@ -57,6 +57,11 @@ class PostgresDatabase:
         with closing(psycopg.connect(self.url, autocommit=True)) as connection:
             connection.execute("drop schema resprout cascade")
 
+    def sessions(self) -> int:
+        return int(
+            self.one("select count(*) from pg_stat_activity where application_name like 'resprout %'")
+        )
+
     def cut(self) -> int:
         return self._server.cut()
 

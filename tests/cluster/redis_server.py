@@ -127,6 +127,10 @@ class RedisDatabase:
         with self.client() as client:
             client.flushdb()
 
+    def sessions(self) -> int:
+        with self.client() as client:
+            return sum(each["name"].startswith("resprout:") for each in client.client_list()) // 2
+
     def cut(self) -> int:
         return self._cut("resprout:") // 2
 
@@ -135,7 +139,9 @@ class RedisDatabase:
         with self.client() as client:
             for each in client.client_list():
                 if each["name"].startswith(name):
-                    cut += client.client_kill_filter(_id=each["id"])
+                    # The engine ends the one itself, when it has lost the other.
+                    client.client_kill_filter(_id=each["id"])
+                    cut += 1
         return cut
 
     def keep_history(self) -> None:
@@ -178,7 +184,7 @@ class History:
             ready.set()
             while True:
                 command = monitor.next_command()
-                words = [*command["command"].split(" ", 3), ""]
+                words = [*command["command"].split(" ", 3), "", ""]
                 if words[:2] == ["PING", "enough"]:
                     break
                 if command["client_type"] != "lua":

@@ -316,7 +316,8 @@ def test_short_holds_go_on_while_connections_are_cut_and_nobody_else_is_let_in(
     database.keep_history()
     for _ in range(7):
         crowd.await_more(30)
-        assert database.cut() >= 3
+        until(lambda: database.sessions() == 4)
+        assert database.cut() == 4
     crowd.await_more(30)
     crowd.stop()
     assert crowd.most_at_work() == SLOTS
