@@ -11,7 +11,7 @@ client; tokens do.
 
 How it is built: ``ledger`` decides what is granted here (pure), and one row a claim lives in the engine. A
 ``gate`` is one lock as its engine sees it, a ``handle`` an engine as its locks see it, ``link`` talks to the
-server in ``operations``, and ``postgres`` is what they become there.
+server in ``operations``, and ``postgres`` and ``redis`` are what they become there.
 """
 
 from ..throttle import EngineDown, LockLost

@@ -20,7 +20,7 @@ MAX_RESTARTS = 1000
 
 
 class Engine:
-    """A server of yours (PostgreSQL) that keeps locks for all the processes that have an engine on it.
+    """A server of yours (PostgreSQL, Redis) that keeps locks for all the processes that have an engine on it.
 
     A lock that is started with ``engine="shared"`` has its slots in common with the locks of the same name of
     all other processes. Use it where several processes or machines must not do the same thing at once. Inside
@@ -51,12 +51,12 @@ class Engine:
         anew for as long as it takes.
 
         Args:
-            url: ``postgresql://user@host/database``.
+            url: ``postgresql://user@host/database``, ``redis://user@host/0``, ``rediss://`` (with TLS).
             name: what locks call it.
             ttl: seconds after which the server gives what a process held to others when it does not hear of
                 that; at least 1. Here, grants are void after 0.8 of it.
             grace: seconds that a session whose connection is gone has to come back; less than a third of ttl.
-            schema: where in the database it keeps things.
+            schema: where in the database it keeps things; in Redis, what its keys begin with.
             node: what people are shown of this process; by default the host and the OS process.
 
         Raises:

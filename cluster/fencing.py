@@ -11,6 +11,7 @@ from ..actors import forbid_loop
 from ..actors.engine import check_alive
 from ..throttle import Grant, LockLost
 from ..throttle.engine import Hold, cores
+from .driver import EXTRAS
 from .engine import handle_of
 
 STALE = "RS001"
@@ -18,7 +19,7 @@ STALE = "RS001"
 
 
 def assert_held(connection: Any, grant: Grant) -> None:
-    """Assert a grant in a transaction of your own, in the database that keeps the lock.
+    """Assert a grant in a transaction of your own, in the PostgreSQL database that keeps the lock.
 
     Until that transaction ends nobody else is granted these slots, whatever happens to this process; so what
     it writes is written by the holder, or not at all. Commit before you release.
@@ -29,7 +30,7 @@ def assert_held(connection: Any, grant: Grant) -> None:
 
     Raises:
         LockLost: the grant is void; roll back.
-        ValueError: the lock has no engine.
+        ValueError: the lock has no engine, or one on Redis, which takes part in no transaction of a database.
         BlockingInLoop: an event loop runs in this thread; see ``aassert_held``.
     """
     check_alive()
@@ -72,7 +73,15 @@ def _schema_of(grant: Grant) -> str:
             f"expected a grant of a lock with an engine, got one of {grant.name!r}, which this process "
             f"keeps itself"
         )
-    return handle_of(engine).settings.schema
+    settings = handle_of(engine).settings
+    if EXTRAS.get(settings.scheme) != "postgres":
+        raise ValueError(
+            f"expected a grant of a lock with an engine on PostgreSQL, got one of {grant.name!r}, whose "
+            f"engine is on {settings.scheme}://, which takes part in no transaction of a database; have what "
+            f"you write refuse tokens below the highest that it has seen (with num_slots: 1), or keep this "
+            f"lock on PostgreSQL"
+        )
+    return settings.schema
 
 
 def _told(error: Exception, grant: Grant) -> Exception:

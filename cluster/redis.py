@@ -33,7 +33,8 @@ from .operations import (
     Resize,
     Row,
 )
-from .redis_scripts import BEAT, CLAIMANTS, HELLO, STEP, Script
+from .redis_scripts import BEAT, CLAIMANTS, HELLO, Script
+from .redis_step import STEP
 from .redis_wire import RedisError, Wire, Word
 from .settings import EngineSettings, shown, without_secrets
 

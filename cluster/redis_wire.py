@@ -37,23 +37,6 @@ class RedisError(ConnectionLost):
         self.kind = message.partition(" ")[0]
 
 
-class _WithSocket:
-    """Gives away the socket of a connection of the library's, which stays its owner."""
-
-    _sock: socket.socket
-
-    def socket(self) -> socket.socket:
-        return self._sock
-
-
-class _Plain(_WithSocket, Connection):
-    pass
-
-
-class _Secure(_WithSocket, SSLConnection):
-    pass
-
-
 class Wire:
     """See the module.
 
@@ -69,8 +52,9 @@ class Wire:
     """
 
     def __init__(self, url: str, name: str, timeout: float) -> None:
-        given = {key: value for key, value in parse_url(url).items() if key not in _OURS}
-        make: Any = _Secure if url.startswith("rediss:") else _Plain
+        parse: Any = parse_url
+        given = {key: value for key, value in parse(url).items() if key not in _OURS}
+        make: Any = SSLConnection if url.startswith("rediss:") else Connection
         try:
             self._owner = make(
                 **{"socket_connect_timeout": timeout, **given},
@@ -83,11 +67,15 @@ class Wire:
             raise ValueError(f"it has an option that is not known ({error})") from None
         try:
             self._owner.connect()
+        except redis.exceptions.NoPermissionError as error:
+            # The library has taken the first word for itself.
+            raise RedisError(f"NOPERM {error}") from None
         except redis.ResponseError as error:
             raise RedisError(str(error)) from None
         except redis.RedisError as error:
             raise ConnectionLost(str(error)) from None
-        self._socket: socket.socket = self._owner.socket()
+        # There is no other way to it. The connection of the library stays its owner.
+        self._socket: socket.socket = self._owner._sock
         self._socket.setblocking(False)
         self._reader = hiredis.Reader(notEnoughData=_NOTHING)
 
@@ -102,8 +90,10 @@ class Wire:
             ConnectionLost: there is no answer in time.
         """
         until = monotonic() + timeout
+        # Typed for tuples of one.
+        pack: Any = hiredis.pack_command
         try:
-            self._send(b"".join(hiredis.pack_command(tuple(command)) for command in commands), until)
+            self._send(b"".join([pack(tuple(command)) for command in commands]), until)
             return [self._answer(until) for _ in commands]
         except OSError as error:
             raise ConnectionLost(str(error)) from None

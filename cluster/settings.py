@@ -13,7 +13,7 @@ import attrs
 SHORTEST_TTL = 1.0
 HELD_SHARE = 0.8
 """The share of the ttl after which grants are void here, counted from the last answered request's sending."""
-_SECRETS = ("password", "sslpassword", "passfile")
+_SECRETS = ("password", "sslpassword", "ssl_password", "passfile")
 
 
 @attrs.frozen

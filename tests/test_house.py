@@ -56,6 +56,8 @@ OPTIONAL = {
     "opentelemetry",
     "prometheus_client",
     "psycopg",
+    "redis",
+    "hiredis",
     "anyio",
     "fastapi",
     "django",

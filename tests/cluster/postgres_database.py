@@ -58,9 +58,7 @@ class PostgresDatabase:
             connection.execute("drop schema resprout cascade")
 
     def sessions(self) -> int:
-        return int(
-            self.one("select count(*) from pg_stat_activity where application_name like 'resprout %'")
-        )
+        return int(self.one("select count(*) from pg_stat_activity where application_name like 'resprout %'"))
 
     def cut(self) -> int:
         return self._server.cut()

@@ -7,6 +7,7 @@ import queue
 import shutil
 import socket
 import subprocess
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -39,6 +40,7 @@ class RedisServer:
     """
 
     def __init__(self, program: Path, *options: str) -> None:
+        self.folder = tempfile.mkdtemp(prefix="resprout-redis-")
         self.port = free_port()
         self._numbers = itertools.count()
         self._command = [
@@ -48,7 +50,7 @@ class RedisServer:
         self.start()
 
     def start(self) -> None:
-        self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL, cwd="/tmp")
+        self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL, cwd=self.folder)
         while True:
             try:
                 with self.client() as client:
@@ -65,6 +67,7 @@ class RedisServer:
 
     def remove(self) -> None:
         self.crash()
+        shutil.rmtree(self.folder)
 
     @property
     def url(self) -> str:

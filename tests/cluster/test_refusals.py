@@ -68,8 +68,7 @@ def test_a_lock_with_an_engine_is_refused_what_is_not_there(options: dict[str, A
 @pytest.mark.parametrize(
     ("url", "why"),
     [
-        ("redis://db/0", "redis://, which is not there yet"),
-        ("mysql://db/0", "begin with postgres://, postgresql://, got: mysql://"),
+        ("mysql://db/0", "begin with postgres://, postgresql://, redis://, rediss://, .*got: mysql://"),
     ],
 )
 def test_a_scheme_that_no_engine_has_is_refused(url: str, why: str) -> None:
@@ -77,14 +76,20 @@ def test_a_scheme_that_no_engine_has_is_refused(url: str, why: str) -> None:
         cluster.Engine.start_link(url, name="shared")
 
 
-def test_a_scheme_without_its_extra_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "psycopg", None)
+@pytest.mark.parametrize(
+    ("scheme", "extra", "library"),
+    [("postgresql", "postgres", "psycopg"), ("redis", "redis", "redis"), ("rediss", "redis", "hiredis")],
+)
+def test_a_scheme_without_its_extra_says_what_to_install(
+    scheme: str, extra: str, library: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, library, None)
     for name in list(sys.modules):
-        if name.startswith("resprout.cluster.postgres"):
+        if name.startswith(f"resprout.cluster.{extra}"):
             monkeypatch.delitem(sys.modules, name)
     assert importlib.metadata.entry_points(group="resprout.engines")
-    with pytest.raises(cluster.EngineRefused, match=r"pip install 'resprout\[postgres\]'"):
-        cluster.Engine.start_link(URL, name="shared")
+    with pytest.raises(cluster.EngineRefused, match=rf"pip install 'resprout\[{extra}\]'"):
+        cluster.Engine.start_link(URL.replace("postgresql", scheme), name="shared")
 
 
 @pytest.mark.parametrize(
@@ -95,6 +100,9 @@ def test_a_scheme_without_its_extra_says_what_to_install(monkeypatch: pytest.Mon
         "postgresql://db/app?user=app&password=hunter2",
         "postgresql://app:hunter2:hunter2@db/app",
         "postgresql://app:hunter2@[db/app",
+        "rediss://:hunter2@db:6379/0",
+        "rediss://db/0?password=hunter2",
+        "rediss://db/0?ssl_password=hunter2",
     ],
 )
 def test_nobody_sees_a_password(url: str) -> None:
@@ -129,7 +137,7 @@ def test_a_tree_file_has_engines_in_front_of_the_locks_that_use_them(tmp_path: P
         ([ENGINE, LOCK.replace("shared", "'postgresql://x'")], "declare it"),
         ([ENGINE.replace("10s", "500ms")], "ttl to be at least 1 s"),
         ([ENGINE, ENGINE], "shared"),
-        ([ENGINE.replace("postgresql", "redis")], "which is not there yet"),
+        ([ENGINE.replace("postgresql", "mysql")], "got: mysql://"),
         ([ENGINE, LOCK.replace("tell", "cry")], "on_lost"),
     ],
 )
