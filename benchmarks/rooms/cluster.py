@@ -1,6 +1,7 @@
-"""What a lock on PostgreSQL costs, in round trips of the same driver.
+"""What a lock on PostgreSQL or on Redis costs, in round trips of the same driver.
 
-Needs a server of which RESPROUT_POSTGRES has the URL, and the extra postgres; without them it is left out.
+Needs servers of which RESPROUT_POSTGRES and RESPROUT_REDIS have the URLs, and the extras postgres and redis;
+what is not there is left out.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import importlib.util
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 
@@ -22,20 +23,24 @@ NAME = "bench"
 PROCESSES = 4
 
 
-def url() -> str:
-    """Where the server is."""
-    return os.environ["RESPROUT_POSTGRES"]
+POSTGRES = "RESPROUT_POSTGRES"
+REDIS = "RESPROUT_REDIS"
 
 
-def is_there() -> bool:
+def url(server: str = POSTGRES) -> str:
+    """Where a server is."""
+    return os.environ[server]
+
+
+def is_there(server: str = POSTGRES, library: str = "psycopg") -> bool:
     """Whether there is one."""
-    return "RESPROUT_POSTGRES" in os.environ and importlib.util.find_spec("psycopg") is not None
+    return server in os.environ and importlib.util.find_spec(library) is not None
 
 
 @contextmanager
-def engine(slots: int) -> Iterator[None]:
-    """A lock on the server, while it is used."""
-    pid = cluster.Engine.start_link(url(), name="bench_engine")
+def engine(slots: int, server: str = POSTGRES) -> Iterator[None]:
+    """A lock on a server, while it is used."""
+    pid = cluster.Engine.start_link(url(server), name="bench_engine")
     throttle.new(NAME, slots, engine="bench_engine")
     throttle.run(NAME, int)
     yield
@@ -58,18 +63,35 @@ def one_thread(effort: Effort) -> Iterator[Mapping[str, Measure]]:
         def update() -> None:
             connection.execute("update one set n = n + 1")
 
-        def block() -> None:
-            with throttle.slot(NAME):
-                pass
+        yield {**sides(times), "committing one UPDATE": each(times, update)}
 
-        def job() -> None:
-            throttle.execute(NAME, int).result()
 
-        yield {
-            "block": each(times, block),
-            "execute": each(times, job),
-            "committing one UPDATE": each(times, update),
-        }
+@contextmanager
+def one_thread_on_redis(effort: Effort) -> Iterator[Mapping[str, Measure]]:
+    """Acquire and release a free slot."""
+    import redis
+
+    times = effort(1000)
+    with redis.Redis.from_url(url(REDIS)) as client, engine(2, REDIS):
+        ping: Callable[[], object] = client.ping
+
+        def one() -> None:
+            ping()
+
+        yield {**sides(times), "a PING": each(times, one)}
+
+
+def sides(times: int) -> Mapping[str, Measure]:
+    """What is done with a slot."""
+
+    def block() -> None:
+        with throttle.slot(NAME):
+            pass
+
+    def job() -> None:
+        throttle.execute(NAME, int).result()
+
+    return {"block": each(times, block), "execute": each(times, job)}
 
 
 CROWD = """
@@ -99,9 +121,9 @@ print(sum(counts), flush=True)
 """
 
 
-def fight(slots: int, threads: int, seconds: float) -> Figures:
+def fight(server: str, slots: int, threads: int, seconds: float) -> Figures:
     """Processes of threads that do nothing with what they are granted."""
-    arguments = [url(), str(slots), str(threads), str(seconds)]
+    arguments = [url(server), str(slots), str(threads), str(seconds)]
     crowd = [
         subprocess.Popen(
             [sys.executable, "-c", CROWD, *arguments],
@@ -127,13 +149,14 @@ def fight(slots: int, threads: int, seconds: float) -> Figures:
 
 
 @contextmanager
-def crowds(slots: int, threads: int, effort: Effort) -> Iterator[Mapping[str, Measure]]:
+def crowds(server: str, slots: int, threads: int, effort: Effort) -> Iterator[Mapping[str, Measure]]:
     """Several processes that fight for slots."""
     seconds = 0.2 if effort.quick else 3.0
-    yield {"crowd": lambda: fight(slots, threads, seconds)}
+    yield {"crowd": lambda: fight(server, slots, threads, seconds)}
 
 
 row = partial(Row, needs=is_there)
+redis_row = partial(Row, needs=partial(is_there, REDIS, "redis"))
 
 ROOM = Room(
     "cluster",
@@ -151,8 +174,8 @@ ROOM = Room(
         ),
         Section(
             "few slots",
-            "A grant, 4 processes of 8 threads on 4 slots (the share of the slowest process beside it).",
-            partial(crowds, 4, 8),
+            "A grant on PostgreSQL, 4 processes of 8 threads on 4 slots (and the share of the slowest).",
+            partial(crowds, POSTGRES, 4, 8),
             (
                 row(
                     "4 slots",
@@ -166,9 +189,42 @@ ROOM = Room(
         ),
         Section(
             "many slots",
-            "A grant, 4 processes of 16 threads on 64 slots.",
-            partial(crowds, 64, 16),
+            "A grant on PostgreSQL, 4 processes of 16 threads on 64 slots.",
+            partial(crowds, POSTGRES, 64, 16),
             (row("64 slots", "crowd: us a grant", bar=Bar(figure=200)),),
+            repeats=3,
+            warm_up=0,
+        ),
+        Section(
+            "one thread on Redis",
+            "A free slot on Redis, one thread.",
+            one_thread_on_redis,
+            (
+                redis_row("acquire and release", "block", "a PING", Bar(ratio=15)),
+                redis_row("a job of execute", "execute", "a PING", Bar(ratio=37.5)),
+            ),
+            repeats=5,
+        ),
+        Section(
+            "few slots on Redis",
+            "A grant on Redis, 4 processes of 8 threads on 4 slots (and the share of the slowest).",
+            partial(crowds, REDIS, 4, 8),
+            (
+                redis_row(
+                    "4 slots on Redis",
+                    "crowd: us a grant",
+                    bar=Bar(figure=200),
+                    beside={"crowd: share of the slowest": ""},
+                ),
+            ),
+            repeats=3,
+            warm_up=0,
+        ),
+        Section(
+            "many slots on Redis",
+            "A grant on Redis, 4 processes of 16 threads on 64 slots.",
+            partial(crowds, REDIS, 64, 16),
+            (redis_row("64 slots on Redis", "crowd: us a grant", bar=Bar(figure=1e6 / 15_000)),),
             repeats=3,
             warm_up=0,
         ),
