@@ -122,10 +122,12 @@ local since = tonumber(found[3] or 0)
 local longest = math.max(ttl, tonumber(found[4] or 0))
 local quiet = quiet_until()
 if found[1] ~= identity then
-    -- Another server, or this one without its data: what was granted before may be unknown. Only where nobody
-    -- can have been here a ttl ago, and nobody has stayed, there is nothing to wait for.
+    -- Another server, or this one without its data: what was granted before may be unknown. There is nothing
+    -- to wait for only where there has been nobody: not before a start, which is long ago, nor with a primary
+    -- that this one was a replica of; and nobody is here.
     local up = tonumber(string.match(about, 'uptime_in_seconds:(%d+)')) * 1000000
     local is_new = not found[1] and not again and up > ttl + 1000000
+        and string.find(redis.call('INFO', 'replication'), 'second_repl_offset:-1', 1, true)
         and #redis.call('PUBSUB', 'CHANNELS', channel .. '*') == 1
     since = is_new and 0 or now
     quiet = is_new and 0 or now + longest
