@@ -33,7 +33,7 @@ from .operations import (
     Resize,
     Row,
 )
-from .redis_scripts import BEAT, CLAIMANTS, HELLO, Script
+from .redis_scripts import BEAT, CLAIMANTS, HELLO, VERSION, Script
 from .redis_step import STEP
 from .redis_wire import RedisError, Wire, Word
 from .settings import EngineSettings, shown, without_secrets
@@ -137,6 +137,12 @@ def _refusal(settings: EngineSettings, error: RedisError) -> EngineRefused | Non
             settings.name,
             f"this user may not do at {where} what an engine does ({error}); it needs "
             f"`~{settings.schema}:* &{settings.schema}@* +@all -@dangerous +info`",
+        )
+    if error.kind == "VERSION":
+        version = str(error).partition(" ")[2]
+        newer = "update resprout here" if int(version) > VERSION else "run `resprout cluster remove URL`"
+        return EngineRefused(
+            settings.name, f"expected keys {settings.schema}:* of version {VERSION}, got: {version}; {newer}"
         )
     if error.kind == "ELSEWHERE":
         return EngineRefused(

@@ -5,10 +5,12 @@ All keys begin with the schema. The claims of a process are a hash of its own fo
 its own is found at once, and goes at once when it has ended::
 
     SCHEMA:server                   identity (run_id of the server that was here last), quiet (nothing is
-                                    granted, nobody reaped until then), since (when that began), longest (ttl)
+                                    granted, nobody reaped until then), since (when that began), longest
+                                    (ttl), version (of all this)
     SCHEMA:members                  set: the processes that have said hello
     SCHEMA:member:MEMBER            session ("" when it was reaped), node, ttl, grace, beat, free (since
-                                    when nobody listens to its channel), silent (since when it does not beat)
+                                    when nobody listens to its channel), silent (since when it does not
+                                    beat), anew (1: it has to begin anew)
     SCHEMA:locks:MEMBER             set: the locks that it has claims on
     SCHEMA:{LOCK}:lock              slots, declared, paused, token, place (the last ones), used
     SCHEMA:{LOCK}:line              sorted set of who waits: "PLACE:MEMBER:REF" by the negated priority, so
@@ -24,6 +26,9 @@ Lua's numbers are doubles, which are exact below 2^53 but shown with 14 digits: 
 from __future__ import annotations
 
 import hashlib
+
+VERSION = 1
+"""Of what is kept there."""
 
 
 class Script:
@@ -117,7 +122,10 @@ if redis.call('PUBSUB', 'NUMSUB', channel .. session)[2] == 0 then
 end
 local about = redis.call('INFO', 'server')
 local identity = string.match(about, 'run_id:(%w+)')
-local found = redis.call('HMGET', server, 'identity', 'quiet', 'since', 'longest')
+local found = redis.call('HMGET', server, 'identity', 'quiet', 'since', 'longest', 'version')
+if found[5] and found[5] ~= '$version$' then
+    return redis.error_reply('VERSION ' .. found[5])
+end
 local since = tonumber(found[3] or 0)
 local longest = math.max(ttl, tonumber(found[4] or 0))
 local quiet = quiet_until()
@@ -137,9 +145,10 @@ if again and since ~= 0 and since <= now and since + ttl > now then
     quiet = math.max(quiet, since + ttl)
 end
 redis.call('HSET', server, 'identity', identity, 'quiet', text(quiet), 'since', text(since),
-    'longest', text(longest))
+    'longest', text(longest), 'version', $version$)
 if quiet <= now then
-    for _, other in ipairs(redis.call('SMEMBERS', prefix .. ':members')) do
+    -- Some of those who have ended without a claim, so that they do not gather.
+    for _, other in ipairs(redis.call('SRANDMEMBER', prefix .. ':members', 20)) do
         if other ~= member and look_at(other) == 'ended'
                 and redis.call('EXISTS', prefix .. ':locks:' .. other) == 0 then
             redis.call('DEL', prefix .. ':member:' .. other)
@@ -149,7 +158,7 @@ if quiet <= now then
 end
 redis.call('SADD', prefix .. ':members', member)
 redis.call('HSET', me, 'session', session, 'node', ARGV[5], 'ttl', text(ttl), 'grace', text(grace),
-    'beat', text(now), 'free', 0, 'silent', 0)
+    'beat', text(now), 'free', 0, 'silent', 0, 'anew', 0)
 local answer = {seconds(math.max(0, quiet - now))}
 for _, name in ipairs(redis.call('SMEMBERS', prefix .. ':locks:' .. member)) do
     local rows = redis.call('HGETALL', prefix .. ':{' .. name .. '}:claims:' .. member)
@@ -170,8 +179,8 @@ return answer
 # beat that is still young is not written anew: so a process is given up after 0.9 of a ttl without a sign,
 # and has given up its grants itself after 0.8.
 ENTER = """
-local known = redis.call('HMGET', me, 'session', 'ttl', 'beat', 'free', 'silent')
-if known[1] ~= session then
+local known = redis.call('HMGET', me, 'session', 'ttl', 'beat', 'free', 'silent', 'anew')
+if known[1] ~= session or known[6] == '1' then
     return redis.error_reply('UNKNOWN the session ' .. session .. ' is over here')
 end
 local age = now - known[3]
@@ -195,6 +204,6 @@ return found
 """
 
 
-HELLO = Script(_HELLO)
+HELLO = Script(_HELLO.replace("$version$", str(VERSION)))
 BEAT = Script(ENTER + "return 'OK'\n")
 CLAIMANTS = Script(_CLAIMANTS)

@@ -127,19 +127,36 @@ local function leave(ref)
     end
 end
 
--- The weight of what was granted after a token: of whoever was granted the slots that it had, if it has lost
--- them before the server lost anything.
-local function granted_since(kept)
-    local found = 0
+-- Takes out the oldest grants that are too many: of those who had lost their slots before the server lost
+-- anything, and do not know that yet. True if the claim with this ticket is one of them.
+local function drop_oldest(ref)
+    local held, dropped = {}, false
     for _, other in ipairs(redis.call('SMEMBERS', members)) do
-        for _, record in ipairs(redis.call('HVALS', base .. other)) do
-            local weight, _, _, held = parse(record)
-            if held > kept then
-                found = found + weight
+        local rows = redis.call('HGETALL', base .. other)
+        for i = 1, #rows, 2 do
+            local weight, _, _, its_token = parse(rows[i + 1])
+            if its_token > 0 then
+                held[#held + 1] = {token = its_token, weight = weight, member = other, ref = rows[i]}
             end
         end
     end
-    return found
+    table.sort(held, function(a, b) return a.token < b.token end)
+    for _, each in ipairs(held) do
+        if used <= slots then
+            break
+        end
+        used = used - each.weight
+        redis.call('HDEL', base .. each.member, each.ref)
+        if each.member ~= member then
+            -- It hears of that when it begins anew, at its next step.
+            redis.call('HSET', prefix .. ':member:' .. each.member, 'anew', 1)
+        elseif each.ref == ref then
+            dropped = true
+        else
+            tell('lost', each.ref)
+        end
+    end
+    return dropped
 end
 
 local function keep(ref, kept, weight, priority, who)
@@ -149,12 +166,15 @@ local function keep(ref, kept, weight, priority, who)
         local _
         _, _, place, held = parse(there)
     end
-    if quiet and held == 0 and granted_since(kept) + weight <= slots then
+    if quiet and held == 0 then
         if place then
             redis.call('ZREM', line, entry(tonumber(place), member, ref))
         end
         enter(ref, packed(weight, 0 - priority, '0', kept, who))
         used, token, held = used + weight, math.max(token, kept), kept
+        if used > slots and drop_oldest(ref) then
+            held = 0
+        end
     end
     if held ~= kept then
         tell('lost', ref)
@@ -294,7 +314,11 @@ end
 if operations or created or token ~= tonumber(l[4]) or used ~= tonumber(l[6]) then
     redis.call('HSET', lock_key, 'slots', text(slots), 'declared', text(declared), 'paused',
         paused and 1 or 0, 'token', text(token), 'place', text(last_place), 'used', text(used))
-    redis.call('EXPIRE', lock_key, $kept$)
+    if redis.call('EXISTS', members) == 1 then
+        redis.call('PERSIST', lock_key)
+    else
+        redis.call('EXPIRE', lock_key, $kept$)
+    end
 end
 if poll then
     local rows = redis.call('HGETALL', mine)

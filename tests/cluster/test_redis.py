@@ -228,6 +228,8 @@ def test_what_nobody_uses_leaves_little_behind(two: list[Session], redis_databas
         assert str(here.member) not in client.smembers("resprout:members")
         assert not [key for key in left if ":claims:" in key or key.endswith(("line", "}:members"))]
         assert client.ttl("resprout:{db}:lock") > 29 * 24 * 3600
+        there.do(join(3))
+        assert client.ttl("resprout:{db}:lock") == -1
 
 
 def time_to_notice(session: Session) -> None:
@@ -388,6 +390,53 @@ def test_who_lost_its_slot_before_a_failover_gets_it_back_from_nobody(
     here.back()
     assert here.quiet > 0
     assert here.do(Keep(1, token, 1, 0, "me")) == (Lost(1),)
+
+
+@pytest.mark.parametrize("first", ["older", "newer"])
+def test_of_two_who_hold_one_slot_after_a_failover_that_knows_neither_the_newer_keeps_it(
+    two: list[Session], redis_database: RedisDatabase, first: str
+) -> None:
+    here, there = two
+    older = token_of(here.do(join(1)))
+    there.do(join(2))
+    here.connection.close()
+    facts: list[object] = []
+    until(lambda: facts.extend(there.do(poll=True)) or facts)
+    newer = token_of(there.do(poll=True))
+    redis_database.forget()
+    here.back()
+    there.back()
+    assert here.quiet > 0
+    if first == "older":
+        assert here.do(Keep(1, older, 1, 0, "older")) == ()
+        assert there.do(Keep(2, newer, 1, 0, "newer")) == ()
+        with pytest.raises(ConnectionLost, match="is over here"):
+            here.beat()
+        assert here.back() == {}
+    else:
+        assert there.do(Keep(2, newer, 1, 0, "newer")) == ()
+    assert here.do(Keep(1, older, 1, 0, "older")) == (Lost(1),)
+    there.beat()
+    assert [each.token for each in here.connection.claimants("db", 5.0)] == [newer]
+
+
+def test_all_that_one_process_holds_is_entered_again(url: str, redis_database: RedisDatabase) -> None:
+    with sessions(url, 1) as (here,):
+        facts = here.do(Declare(3, False), join(1), join(2, weight=2), slots=3)
+        kept = [Keep(each.ref, each.token, each.ref, 0, "x") for each in facts if isinstance(each, Granted)]
+        redis_database.forget()
+        here.back()
+        assert here.do(*kept, slots=3) == ()
+        # As if somebody had made it smaller, of which the server has forgotten nothing else.
+        redis_database.forget()
+        here.back()
+        assert here.do(*kept, slots=2) == (Lost(1),)
+
+
+def test_keys_of_another_version_are_refused(redis_database: RedisDatabase) -> None:
+    with redis_database.client() as client:
+        client.hset("resprout:server", "version", 99)
+    assert "of version 1, got: 99; update resprout here" in str(start(redis_database.url))
 
 
 def test_a_grant_that_a_failover_lost_is_entered_again_with_its_token(
