@@ -1,0 +1,114 @@
+"""Each kind of engine answers as the one in memory does: the same steps of three processes, on each."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+
+import pytest
+
+from resprout.cluster.driver import Connection, Request, find_driver
+from resprout.cluster.operations import (
+    Declare,
+    Fact,
+    Granted,
+    Join,
+    Leave,
+    Operation,
+    Pause,
+    Queued,
+    Redeclared,
+    Resize,
+)
+from resprout.cluster.settings import engine_settings
+
+from ..waiting import until
+from .kinds import KINDS
+from .model_engine import ModelEngine
+
+MEMBERS = 3
+STEPS = 60
+
+
+@pytest.fixture(params=KINDS)
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def connections(url: str) -> Iterator[list[Connection]]:
+    settings = engine_settings(url, name="e", ttl=9.0, grace=0.15, schema="resprout", node="n")
+    connect = find_driver(settings)
+    found = [connect(settings, member, False, 5.0) for member in range(1, MEMBERS + 1)]
+    yield found
+    for each in found:
+        each.close()
+
+
+def some_operation(chosen: random.Random, asked: list[int]) -> Operation:
+    kind = chosen.choices(["join", "leave", "again", "resize", "declare", "pause"], [8, 7, 1, 1, 1, 1])[0]
+    if kind == "join" or not asked:
+        asked.append(len(asked) + 1)
+        once, most = chosen.random() < 0.2, chosen.choice([None, None, 3])
+        return Join(asked[-1], chosen.choice([1, 1, 2]), chosen.choice([0, 0, 0, 5, -5]), once, most, "w")
+    if kind == "leave":
+        return Leave(chosen.choice(asked))
+    if kind == "again":
+        # What was asked for, and is over maybe: as where an answer was lost.
+        return Join(chosen.choice(asked), 1, 0, False, None, "w")
+    if kind == "resize":
+        return Resize(chosen.randint(2, 4))
+    if kind == "declare":
+        return Declare(chosen.randint(2, 4), False)
+    return Pause(chosen.random() < 0.5)
+
+
+class Numbers:
+    """Tokens and places of two engines, of which only the order is the same."""
+
+    def __init__(self) -> None:
+        self._pairs: dict[tuple[str, int], int] = {}
+
+    def same(self, what: str, model: int, real: int) -> bool:
+        return self._pairs.setdefault((what, model), real) == real
+
+    def rise(self) -> bool:
+        tokens = [real for (what, _), real in sorted(self._pairs.items()) if what == "token"]
+        return tokens == sorted(set(tokens))
+
+
+def agree(numbers: Numbers, expected: Fact, got: Fact) -> bool:
+    match expected, got:
+        case Granted(ref, token), Granted(its_ref, its_token):
+            return ref == its_ref and numbers.same("token", token, its_token)
+        case Queued(ref, place), Queued(its_ref, its_place):
+            return ref == its_ref and numbers.same("place", place, its_place)
+        case _:
+            return expected == got
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_each_step_is_answered_as_by_the_engine_in_memory(connections: list[Connection], seed: int) -> None:
+    chosen = random.Random(seed)
+    model = ModelEngine(2, 2)
+    numbers = Numbers()
+    asked: list[list[int]] = [[] for _ in connections]
+    for _ in range(STEPS):
+        at = chosen.randrange(MEMBERS)
+        # One lock asks for what it wants in the order of its tickets.
+        operations = [some_operation(chosen, asked[at]) for _ in range(chosen.randint(1, 4))]
+        expected = model.step(at, operations, False)
+        (got,) = connections[at].step([Request("db", 2, operations, False)], 5.0)
+        assert (got.num_slots, got.paused) == (expected.num_slots, expected.paused)
+        assert len(got.facts) == len(expected.facts), (operations, expected.facts, got.facts)
+        for one, other in zip(expected.facts, got.facts, strict=True):
+            assert agree(numbers, one, other), (operations, expected.facts, got.facts)
+        for member, connection in enumerate(connections):
+            told = [notice for to, notice in model.notices if to == member]
+            heard: list[Granted] = []
+            until(lambda: heard.extend(connection.notified()) or len(heard) >= len(told))  # noqa: B023  # at once
+            assert len(heard) == len(told)
+            assert all(agree(numbers, one, other) for one, other in zip(told, heard, strict=True))
+        model.notices.clear()
+    assert numbers.rise()
+    assert any(isinstance(fact, Redeclared) for fact in model.step(0, [Declare(7, False)], False).facts)
