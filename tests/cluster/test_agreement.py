@@ -93,6 +93,7 @@ def test_each_step_is_answered_as_by_the_engine_in_memory(connections: list[Conn
     model = ModelEngine(2, 2)
     numbers = Numbers()
     asked: list[list[int]] = [[] for _ in connections]
+    connections[0].step([Request("db", 2, [Declare(2, False)], False)], 5.0)
     for _ in range(STEPS):
         at = chosen.randrange(MEMBERS)
         # One lock asks for what it wants in the order of its tickets.
