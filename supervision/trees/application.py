@@ -36,6 +36,7 @@ from ..supervisors.snapshot import StartingChild, starting_under
 from ..supervisors.values import failed_start
 from .application_master import Life
 from .limits import DEFAULTS, Limits
+from .overlays import Overlays
 from .tree_file import Tree, load_tree
 
 T = TypeVar("T")
@@ -121,6 +122,7 @@ class Application:
         path: str | os.PathLike[str],
         settings: Mapping[str, str] | None = None,
         *,
+        overlays: Overlays = (),
         limits: Limits = DEFAULTS,
     ) -> Application:
         """Reads a tree file; nothing is started.
@@ -129,16 +131,20 @@ class Application:
             path: The file, or `-` for standard input. Its folder (of `-` the current one) goes in front of
                 `sys.path`; the modules that it names are imported.
             settings: Values of the `${name}` in the file.
-            limits: How large the file may be: its bytes, keys and values, levels, replicas. See `Limits`.
+            overlays: What is laid over it, one or several, later ones over earlier ones: `"production"` is
+                `tree.production.yaml` beside a `tree.yaml`; what has a separator of folders, or ends in
+                `.yaml` or `.yml`, is a path.
+            limits: How large the file may be, with what it includes and what is laid over it: bytes, keys and
+                values, levels, replicas. See `Limits`.
 
         Returns:
             The application, not started.
 
         Raises:
-            InvalidTree: The file has mistakes; this `ConfigError` lists all of them with their places.
+            InvalidTree: The files have mistakes; this `ConfigError` lists all of them with their places.
         """
         check_alive()
-        return cls(load_tree(path, settings, limits=limits))
+        return cls(load_tree(path, settings, limits=limits, overlays=overlays))
 
     @property
     def name(self) -> str:

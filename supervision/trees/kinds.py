@@ -35,6 +35,7 @@ from .references import (
     refused,
     resolve,
 )
+from .secrets import Secret
 from .structuring import Arguments, at_attribute, options_of, plain
 
 _INDEX: Final = "{index}"
@@ -456,13 +457,18 @@ def _takes_one(target: Any) -> bool:
 def _numbered(value: Any, index: int | None) -> Any:
     """A value with the number of a replica in all its texts."""
     if index is None or isinstance(value, str):
-        return value if index is None else value.replace(_INDEX, str(index))
+        return value if index is None else _put(value, str(index))
     return nested(_with_number(value, str(index)))
+
+
+def _put(text: str, number: str) -> str:
+    numbered = text.replace(_INDEX, number)
+    return Secret(numbered) if isinstance(text, Secret) else numbered
 
 
 def _with_number(value: Any, number: str) -> Generator[Any, Any, Any]:
     if isinstance(value, str):
-        return value.replace(_INDEX, number)
+        return _put(value, number)
     if isinstance(value, (list, tuple)):
         items = []
         for item in value:

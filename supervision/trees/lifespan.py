@@ -12,7 +12,7 @@ import logging
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any, Final, TypeAlias
@@ -33,6 +33,7 @@ from ..supervisors.values import failed_start
 from .application import Application
 from .limits import DEFAULTS, Limits
 from .mistakes import InvalidTree
+from .overlays import OverlayName, Overlays, absolute
 
 logger: Final = logging.getLogger("resprout.application")
 
@@ -50,6 +51,7 @@ def lifespan(
     path: str | os.PathLike[str],
     settings: Mapping[str, str] | None = None,
     *,
+    overlays: Overlays = (),
     limits: Limits = DEFAULTS,
 ) -> Lifespan:
     """Have a tree run as long as a web application serves:
@@ -67,7 +69,8 @@ def lifespan(
         path: The tree file; a relative one is looked for in what is the current folder at this call, so
             rather write ``Path(__file__).with_name("tree.yaml")``. Standard input cannot be, since each
             worker reads the file.
-        settings, limits: As for `Application.load`.
+        settings, overlays, limits: As for `Application.load`; the relative path of an overlay is made
+            absolute likewise.
 
     Returns:
         What Starlette and FastAPI take for ``lifespan=``. The application is in ``request.state.resprout``.
@@ -79,10 +82,11 @@ def lifespan(
         ValueError: It is `-`.
     """
     file = _file(path)
+    laid_over = absolute(overlays)
 
     @asynccontextmanager
     async def run(app: object) -> AsyncIterator[Mapping[str, Application]]:
-        application = await _started(file, settings, limits)
+        application = await _started(file, settings, laid_over, limits)
         _serving[application] = file
         watching = asyncio.ensure_future(_watch(application))
         try:
@@ -151,7 +155,9 @@ def _file(path: str | os.PathLike[str]) -> Path:
     return Path(path).absolute()
 
 
-async def _started(file: Path, settings: Mapping[str, str] | None, limits: Limits) -> Application:
+async def _started(
+    file: Path, settings: Mapping[str, str] | None, overlays: Sequence[OverlayName], limits: Limits
+) -> Application:
     """Start the tree; what is wrong is raised without our own frames, since servers print all of them."""
     try:
         asyncio.get_running_loop()
@@ -161,7 +167,7 @@ async def _started(file: Path, settings: Mapping[str, str] | None, limits: Limit
             f"got none: servers with another kind of loop, such as trio's, cannot run a tree"
         ) from None
     try:
-        application = Application.load(file, settings, limits=limits)
+        application = Application.load(file, settings, overlays=overlays, limits=limits)
         await application.astart()
     except InvalidTree as error:
         raise error.with_traceback(None) from None

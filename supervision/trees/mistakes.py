@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 import attrs
 
@@ -24,12 +24,17 @@ _STEPS: Final = 8
 """Of the beginning and of the end of a path."""
 
 
-@attrs.frozen(order=True)
-class Position:
-    """A place in a text; lines and columns count from 1, columns in characters."""
+class Position(NamedTuple):
+    """A place in a text; lines and columns count from 1, columns in characters.
+
+    Attributes:
+        line, column: Where; 0 for a file as a whole.
+        file: What to call the file, if it is another than the one that was asked for.
+    """
 
     line: int
     column: int
+    file: str = ""
 
 
 NOWHERE = Position(0, 0)
@@ -72,23 +77,26 @@ class InvalidTree(ConfigError):
 
 
 def invalid_tree(file: str, mistakes: Iterable[Mistake], most: int = DEFAULTS.mistakes_shown) -> InvalidTree:
-    """The error for the mistakes of one file, sorted by their places; what an alias repeats is told once.
+    """The error for the mistakes of one tree, sorted by their places; what an alias repeats is told once.
 
     Args:
-        file: What to call the file.
+        file: What to call the file that was asked for; its mistakes come first.
         mistakes: At least one.
         most: How many of them to tell; of the others their number.
     """
-    told: dict[tuple[int, int, str], Mistake] = {}
+    told: dict[tuple[str, int, int, str], Mistake] = {}
     for mistake in sorted(mistakes, key=_order):
         told.setdefault((*_order(mistake), mistake.reason), mistake)
     shown = list(told.values())[:most]
-    problems = [ConfigError(file, *_place(mistake), _bounded(mistake.reason, _REASON)) for mistake in shown]
+    problems = [
+        ConfigError(mistake.position.file or file, *_place(mistake), _bounded(mistake.reason, _REASON))
+        for mistake in shown
+    ]
     return InvalidTree(problems, len(told) - len(shown))
 
 
-def _order(mistake: Mistake) -> tuple[int, int]:
-    return mistake.position.line, mistake.position.column
+def _order(mistake: Mistake) -> tuple[str, int, int]:
+    return mistake.position.file, mistake.position.line, mistake.position.column
 
 
 def _place(mistake: Mistake) -> tuple[int, int, str]:

@@ -16,6 +16,7 @@ import yaml
 
 from .limits import DEFAULTS, Limits, TooMuch
 from .mistakes import NOWHERE, Mistake, Path, Position, shortened, show
+from .secrets import Secret
 from .variables import Filled, Variables
 from .yaml_nodes import CYCLE, Mapping, Node, Scalar, Sequence, compose
 
@@ -72,29 +73,50 @@ class Document:
 
 
 def read_document(text: str, variables: Variables, limits: Limits = DEFAULTS) -> Document:
-    """Reads a YAML text.
+    """Reads a YAML text; see `nodes_of` and `read_nodes`.
 
     Args:
-        text: One YAML document. Anchors, aliases and merge keys are allowed, tags of one's own are not.
+        text: One YAML document.
         variables: What stands in for `${name}` in scalars; which of them were used is noted there.
         limits: How much may be in it; beyond that there is one mistake and nothing else.
 
     Returns:
         The document. It never raises: the mistakes are in it.
-
-    Semantics: YAML 1.1 as PyYAML's safe loader has it, except that a key that comes twice is a mistake.
     """
-    reader = _Reader(variables, limits)
+    root = nodes_of(text, limits)
+    if isinstance(root, Mistake):
+        return Document(UNREADABLE, {}, {}, (root,))
+    return read_nodes(root, variables, limits)
+
+
+def nodes_of(text: str, limits: Limits, file: str = "") -> Node | Mistake:
+    """Takes a YAML text apart.
+
+    Args:
+        text: One YAML document. Anchors, aliases and merge keys are allowed, tags of one's own are not.
+        limits: How much may be in it.
+        file: What the positions call the file.
+
+    Returns:
+        Its top node, or what is wrong with the text as a whole.
+
+    Semantics: YAML 1.1 as PyYAML's safe loader has it.
+    """
     try:
-        root = compose(text, limits)
-        value = reader.read(root) if root is not None else UNREADABLE
+        root = compose(text, limits, file)
     except yaml.YAMLError as error:
-        return Document(UNREADABLE, {}, {}, (_syntax_mistake(text, error),))
+        return _syntax_mistake(text, error, file)
     except TooMuch as error:
-        at = Position(error.line, error.column)
-        return Document(UNREADABLE, {}, {}, (Mistake((), at, error.reason),))
+        return Mistake((), Position(error.line, error.column, file), error.reason)
     if root is None:
-        reader.mistakes.append(Mistake((), Position(1, 1), "the file is empty; expected children:"))
+        return Mistake((), Position(1, 1, file), "the file is empty; expected children:")
+    return root
+
+
+def read_nodes(root: Node, variables: Variables, limits: Limits = DEFAULTS) -> Document:
+    """Reads nodes, which may come from several files; a key that comes twice is a mistake."""
+    reader = _Reader(variables, limits)
+    value = reader.read(root)
     return Document(value, reader.values, reader.keys, tuple(reader.mistakes))
 
 
@@ -176,11 +198,11 @@ class _Reader:
         if "${" not in node.value:
             return self._construct(node, path)
         try:
-            text = self.variables.fill(node.value)
+            text = self.variables.fill(node.value, node.position.file)
         except ValueError as error:
             return self._wrong(node, path, str(error))
         names = self.variables.names_in(node.value)
-        if not node.plain:
+        if not node.plain or isinstance(text, Secret):
             return Filled(text, text, names)
         tag = self.loader.resolve(yaml.ScalarNode, text, (True, False))  # type: ignore[no-untyped-call]
         # What looks like a number or a date and is none (2001-99-99) stays the text that was put in.
@@ -254,25 +276,21 @@ def nested(task: Generator[Any, Any, _T]) -> _T:
     return cast("_T", result)
 
 
-def _position(mark: Any) -> Position:
-    return Position(mark.line + 1, mark.column + 1)
-
-
 def _short(tag: str) -> str:
     return f"!!{tag.removeprefix(_TAG)}" if tag.startswith(_TAG) else shortened(tag)
 
 
-def _syntax_mistake(text: str, error: yaml.YAMLError) -> Mistake:
+def _syntax_mistake(text: str, error: yaml.YAMLError, file: str) -> Mistake:
     if isinstance(error, yaml.reader.ReaderError):
         before = text[: error.position]
-        at = Position(before.count("\n") + 1, error.position - before.rfind("\n"))
+        at = Position(before.count("\n") + 1, error.position - before.rfind("\n"), file)
         return Mistake((), at, f"a text file has no character {error.character:#04x}")
     if not isinstance(error, yaml.MarkedYAMLError):
-        return Mistake((), NOWHERE, f"not YAML: {error}")
+        return Mistake((), Position(0, 0, file), f"not YAML: {error}")
     mark = error.problem_mark or error.context_mark
     if mark is None:
-        return Mistake((), NOWHERE, f"not YAML: {error.problem}")
-    return Mistake((), _position(mark), "; ".join(_explain(text, error, mark)))
+        return Mistake((), Position(0, 0, file), f"not YAML: {error.problem}")
+    return Mistake((), Position(mark.line + 1, mark.column + 1, file), "; ".join(_explain(text, error, mark)))
 
 
 def _explain(text: str, error: yaml.MarkedYAMLError, mark: Any) -> Iterator[str]:

@@ -47,11 +47,13 @@ class Source:
         label: What mistakes call it.
         folder: What `${here}` means, and where its modules are.
         text: The text.
+        path: The path that was read; `-` for standard input.
     """
 
     label: str
     folder: Path
     text: str
+    path: str
 
 
 def label_of(path: str) -> str:
@@ -80,7 +82,7 @@ def read_source(path: str, limits: Limits) -> Source:
         raise Unreadable(f"it cannot be read: {error}") from None
     if len(raw) > limits.size:
         raise Unreadable(f"it has more than {limits.size:,} bytes, which is the limit for a tree file")
-    return Source(label_of(path), folder, _decoded(raw))
+    return Source(label_of(path), folder, _decoded(raw), path)
 
 
 def _from_file(path: str, most: int) -> bytes:

@@ -39,13 +39,21 @@ _TYPES: Final[Mapping[type, Mapping[str, Any]]] = {
 }
 
 
+_MISPLACED: Final = {
+    "placement": "only a worker has a placement",
+    "include": "the top and a supervisor include, and an entry of children: that is {include: FILE}",
+    "remove": "only an overlay, or what includes a file, removes",
+}
+
+
 class UnknownKey(ValueError):
     """A mapping has a key that it may not have."""
 
     def __init__(self, key: object, allowed: Iterable[str]) -> None:
         allowed = list(allowed)
         options = ", ".join(allowed)
-        hint = "; only a worker has a placement" if key == "placement" else did_you_mean(key, allowed)
+        hint = _MISPLACED.get(key) if isinstance(key, str) else None
+        hint = did_you_mean(key, allowed) if hint is None else f"; {hint}"
         super().__init__(f"unknown key {show(key)}; expected one of: {options}{hint}")
         self.key = key
 

@@ -19,11 +19,15 @@ from ..supervisors.options import AutoShutdown, Strategy
 from .kinds import Child, closers_of, every_child, installed_kinds, specs_of
 from .limits import DEFAULTS, Limits
 from .mistakes import NOWHERE, Mistake, few_hints, invalid_tree
-from .positions import UNREADABLE, read_document
+from .overlays import Overlays, read_overlays
+from .positions import UNREADABLE, Document, read_nodes
+from .secrets import hidden
 from .sources import Unreadable, label_of, read_source
 from .tree_reader import Job, TreeReader
+from .tree_sources import TreeSources
 from .variables import Variables
 
+_NO_DOCUMENT: Final = Document(UNREADABLE, {}, {}, ())
 _HINTS: Final = 10
 """For each mistake that is told, as what is read first need not stand first in the file."""
 
@@ -68,7 +72,8 @@ class Tree:
         entry = self.entry(path)
         if entry is None or entry.position is NOWHERE:
             return self.label
-        return f"{self.label}:{entry.position.line}:{entry.position.column}"
+        at = entry.position
+        return f"{at.file or self.label}:{at.line}:{at.column}"
 
     def entry(self, path: Sequence[Any]) -> Child | None:
         """What the file says of a child, or of who is above it; None where it says nothing."""
@@ -92,22 +97,26 @@ def load_tree(
     environment: Mapping[str, str] | None = None,
     kinds: Mapping[str, Callable[[], type]] | None = None,
     limits: Limits = DEFAULTS,
+    overlays: Overlays = (),
 ) -> Tree:
-    """Reads a tree file.
+    """Reads a tree file, with what it includes and what is laid over it.
 
     Args:
         path: The file, or `-` for standard input. Its folder goes in front of `sys.path`.
         settings: Values of `${name}` variables.
         environment: What stands in for variables without a setting; by default the environment variables.
         kinds: The kinds of children, by default all that are installed.
-        limits: How large the file may be, and what is in it.
+        limits: How large the files may be, and what is in them.
+        overlays: Files that are laid over it in this order: `production` is `tree.production.yaml` beside a
+            `tree.yaml`; what has a separator of folders, or ends in `.yaml` or `.yml`, is a path.
 
     Returns:
         The tree.
 
     Raises:
-        InvalidTree: The file has mistakes; it lists all of them.
+        InvalidTree: The files have mistakes; it lists all of them.
     """
+    kinds = installed_kinds() if kinds is None else kinds
     try:
         source = read_source(os.fspath(path), limits)
     except Unreadable as error:
@@ -119,16 +128,19 @@ def load_tree(
         {"here": str(folder)},
     )
     _put_on_path(str(folder))
-    document = read_document(source.text, variables, limits)
-    reader = TreeReader(document, installed_kinds() if kinds is None else kinds, limits)
     with few_hints(_HINTS * limits.mistakes_shown):
+        files = TreeSources(variables, limits, kinds)
+        top = files.read(source, read_overlays(source, overlays, limits))
+        document = _NO_DOCUMENT if top is None else read_nodes(top, variables, limits)
+        reader = TreeReader(document, kinds, limits, source.label)
         root = reader.read()
-    mistakes = [*document.mistakes, *reader.mistakes]
+    mistakes = [*files.mistakes, *document.mistakes, *reader.mistakes]
     # A file that is no YAML has told none of its variables.
-    if document.value is not UNREADABLE:
+    if files.complete and document.value is not UNREADABLE:
         mistakes += [Mistake((f"--set {name}",), NOWHERE, reason) for name, reason in variables.unused()]
     if mistakes or root is None:
-        raise invalid_tree(source.label, mistakes, limits.mistakes_shown)
+        told = [attrs.evolve(each, reason=hidden(each.reason, variables.secrets)) for each in mistakes]
+        raise invalid_tree(source.label, told, limits.mistakes_shown)
     return Tree(
         name=root.name or folder.name,
         strategy=root.strategy,

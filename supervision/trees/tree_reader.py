@@ -82,12 +82,18 @@ class TreeReader:
         document: What a file says.
         kinds: The kinds of children by name; each is loaded when it is needed.
         limits: Its `replicas` is looked at.
+        label: What people call the file whose positions name none.
     """
 
     def __init__(
-        self, document: Document, kinds: Mapping[str, Callable[[], type]], limits: Limits = DEFAULTS
+        self,
+        document: Document,
+        kinds: Mapping[str, Callable[[], type]],
+        limits: Limits = DEFAULTS,
+        label: str = "the tree file",
     ) -> None:
         self.document = document
+        self.label = label
         self.limits = limits
         self.replicas = 0
         self.children: dict[int, Child] = {}
@@ -305,7 +311,9 @@ class TreeReader:
             for id in child.ids:
                 first = taken.setdefault(id, child.path)
                 if first != child.path:
-                    self._note_at(child.path, "id", f"the id {id!r} is taken by {self._where(first)}")
+                    self._note_at(
+                        child.path, "id", f"the id {id!r} is taken by {self._where(first, child.path)}"
+                    )
             self._check_significance(child, parent, values)
 
     def _check_significance(self, child: Child, parent: Block, values: Mapping[str, Any]) -> None:
@@ -324,7 +332,7 @@ class TreeReader:
             for name, times in Counter(map(repr, child.names)).items():
                 first = taken.setdefault(name, child.path)
                 if first != child.path:
-                    self._note(child.path, f"the name {name} is taken by {self._where(first)}")
+                    self._note(child.path, f"the name {name} is taken by {self._where(first, child.path)}")
                 elif times > 1:
                     self._note(
                         child.path, f"the name {name} is the same for all replicas; add {{index}} to it"
@@ -353,8 +361,10 @@ class TreeReader:
                     late = "is this child" if named[name] is child else "starts after this child"
                     self._note(where, f"the process {name!r} {late}; put it in front of it")
 
-    def _where(self, path: Path) -> str:
-        return f"{show_path(path)} in line {self.document.place(path).line}"
+    def _where(self, path: Path, seen_from: Path) -> str:
+        at, here = self.document.place(path), self.document.place(seen_from)
+        of = "" if at.file == here.file else f" of {at.file or self.label}"
+        return f"{show_path(path)} in line {at.line}{of}"
 
     def _note(self, path: Path, reason: str, *, of_key: bool = False) -> None:
         self.mistakes.append(Mistake(path, self.document.place(path, of_key=of_key), reason))

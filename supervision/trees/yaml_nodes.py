@@ -92,12 +92,13 @@ class Mapping:
 Node: TypeAlias = "Scalar | Sequence | Mapping"
 
 
-def compose(text: str, limits: Limits) -> Node | None:
+def compose(text: str, limits: Limits, file: str = "") -> Node | None:
     """Makes nodes of a YAML text.
 
     Args:
         text: One YAML document.
         limits: Its `values` and `depth` are looked at.
+        file: What the positions of the nodes call the file.
 
     Returns:
         The top node; `None` if there is nothing in the text.
@@ -107,8 +108,8 @@ def compose(text: str, limits: Limits) -> Node | None:
         TooMuch: It exceeds a limit.
     """
     if _FAST is None:
-        return _Composer(limits).compose(_events(yaml.SafeLoader(text)))
-    composer = _Composer(limits)
+        return _Composer(limits, file).compose(_events(yaml.SafeLoader(text)))
+    composer = _Composer(limits, file)
     try:
         return composer.compose(_events(_FAST(text)))
     except yaml.composer.ComposerError:
@@ -120,7 +121,7 @@ def compose(text: str, limits: Limits) -> Node | None:
         far = composer.seen > _AGAIN or (mark is not None and mark.index > 10 * _AGAIN)
         if far and not nested and isinstance(error, yaml.YAMLError):
             raise
-    return _Composer(limits).compose(_events(yaml.SafeLoader(text)))
+    return _Composer(limits, file).compose(_events(yaml.SafeLoader(text)))
 
 
 def _events(parser: Any) -> Iterator[yaml.Event]:
@@ -136,8 +137,9 @@ def _events(parser: Any) -> Iterator[yaml.Event]:
 class _Composer:
     """Takes the events of one text."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, file: str) -> None:
         self.limits = limits
+        self.file = file
         self.resolver = yaml.resolver.Resolver()
         self.seen = 0
         self.values = 0
@@ -170,13 +172,13 @@ class _Composer:
         tag = event.tag
         if tag is None or tag == "!":
             tag = self.resolver.resolve(yaml.ScalarNode, event.value, event.implicit)  # type: ignore[no-untyped-call]
-        return Scalar(tag, event.value, _position(event), not event.style)
+        return Scalar(tag, event.value, self._position(event), not event.style)
 
     def _begin(self, event: Any) -> None:
         is_list = isinstance(event, yaml.SequenceStartEvent)
         given = None if event.tag == "!" else event.tag
         default = self.resolver.DEFAULT_SEQUENCE_TAG if is_list else self.resolver.DEFAULT_MAPPING_TAG
-        made = (Sequence if is_list else Mapping)(given or default, _position(event))
+        made = (Sequence if is_list else Mapping)(given or default, self._position(event))
         self._add(made, event)
         self.open.append(made)
 
@@ -213,13 +215,13 @@ class _Composer:
     def _check_limits(self, depth: int, event: Any) -> None:
         limits = self.limits
         if depth > limits.depth:
-            at = _position(event)
+            at = self._position(event)
             reason = (
                 f"it is nested too deeply: more than {limits.depth:,} lists and mappings inside each other"
             )
             raise TooMuch(at.line, at.column, reason)
         if self.values + self.steps // LEVELS_OF_A_VALUE > limits.values:
-            at = _position(event)
+            at = self._position(event)
             reason = f"it has more than {limits.values:,} values (aliases count each time that they are used)"
             raise TooMuch(at.line, at.column, reason)
 
@@ -231,7 +233,6 @@ class _Composer:
     def _refuse(self, context: str | None, first: Any, problem: str, event: Any) -> None:
         raise yaml.composer.ComposerError(context, first, problem, event.start_mark)
 
-
-def _position(event: Any) -> Position:
-    mark = event.start_mark
-    return Position(mark.line + 1, mark.column + 1)
+    def _position(self, event: Any) -> Position:
+        mark = event.start_mark
+        return Position(mark.line + 1, mark.column + 1, self.file)
