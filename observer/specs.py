@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Iterable, Iterator, Sequence
 
 import attrs
 
-from ..supervision import ChildSpec
+from ..supervision import ChildSpec, DynamicSpec
 from .chaos import Rules
 from .snapshot import stem
 
@@ -43,7 +44,7 @@ def unknown_names(rules: Rules, specs: Sequence[ChildSpec]) -> list[str]:
     A tree with a supervisor whose children nobody knows beforehand may have any name, so there is none wrong.
     """
     found = list(walk_specs(specs))
-    if any(spec.type == "supervisor" and not _under(spec) for _, spec in found):
+    if any(spec.type == "supervisor" and (not _under(spec) or _is_dynamic(spec)) for _, spec in found):
         return []
     known = {
         name for path, _ in found for name in (path[-1], stem(path[-1]), "/".join(path), stem("/".join(path)))
@@ -72,8 +73,17 @@ def _under(spec: ChildSpec) -> list[ChildSpec]:
     """The children that a supervisor is started with: they are in the arguments of its start."""
     if spec.type != "supervisor":
         return []
-    listed = [argument for argument in spec.start[1] if isinstance(argument, (list, tuple))]
+    _, positional, keywords = spec.start
+    if isinstance(partition := keywords.get("child_spec"), ChildSpec):
+        count = keywords.get("partitions") or os.cpu_count() or 1
+        return [attrs.evolve(partition, id=number) for number in range(count)]
+    arguments = [each.children if isinstance(each, DynamicSpec) else each for each in positional]
+    listed = [argument for argument in arguments if isinstance(argument, (list, tuple))]
     return [item for items in listed for item in items if isinstance(item, ChildSpec)]
+
+
+def _is_dynamic(spec: ChildSpec) -> bool:
+    return any(isinstance(argument, DynamicSpec) for argument in spec.start[1])
 
 
 def _nobody(name: str, known: Iterable[str]) -> str:

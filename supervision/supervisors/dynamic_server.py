@@ -9,14 +9,16 @@ from typing import Any
 
 from typing_extensions import assert_never
 
-from ...actors import ChildSpec, MaxChildren, Ok, SpecError, Stop
+from ...actors import ChildSpec, MaxChildren, Ok, Shutdown, SpecError, Stop
 from .options import DynamicSpec, refuse_significance
 from .restart_intensity import RestartWindow
 from .server import SupervisorServer, child_info
+from .starting import Failed
 from .strategy import Siblings
 from .values import (
     CountChildren,
     DeleteChild,
+    FailedToStartChild,
     GetChildSpec,
     Refused,
     Request,
@@ -36,7 +38,7 @@ class DynamicSupervisorServer(SupervisorServer):
     numbers: Iterator[int]
 
     def begin(self, spec: Any) -> Ok | Stop:
-        """Begins empty."""
+        """Starts the children that are there from the beginning; if one fails, stops those before it."""
         if not isinstance(spec, DynamicSpec):
             problem = f"expected init to return DynamicSupervisor.init_spec(...) or IGNORE, got: {spec!r}"
             raise SpecError(self.origin.module.__name__, "init", problem)
@@ -45,6 +47,13 @@ class DynamicSupervisorServer(SupervisorServer):
         self.extra_arguments = spec.extra_arguments
         self.max_children = spec.max_children
         self.numbers = itertools.count(1)
+        for child_spec in spec.children:
+            child = self.siblings.add(next(self.numbers), child_spec)
+            outcome = self.start_process(child)
+            if isinstance(outcome, Failed):
+                self.reporter.child_failed("did not start", child_spec.id, outcome.reason, 0)
+                self.stop_at_once(self.siblings.table.snapshot())
+                return Stop(Shutdown(FailedToStartChild(child_spec.id, outcome.reason)))
         return Ok(self.siblings)
 
     def terminate(self, reason: object, state: Siblings) -> None:

@@ -30,7 +30,8 @@ class DynamicSupervisor(SupervisorClient):
 
     For children whose number is not known beforehand: connections, sessions, jobs. Not for a fixed set of
     children that depend on each other: that is what a `Supervisor` is for. It is empty when it starts, also
-    when it is itself restarted, and forgets children that are not restarted. Any operation on a child costs
+    when it is itself restarted (but for the `children` of a `DynamicSpec`), and forgets children that are not
+    restarted. Any operation on a child costs
     the same for any number of children.
 
         ```python

@@ -112,6 +112,8 @@ class DynamicSpec:
         max_restarts: The restart intensity: how many restarts are fine ...
         max_seconds: ... within so many seconds. One more, and the supervisor gives up.
         extra_arguments: Put before the arguments of each child's start.
+        children: Beyond OTP: children that are there from its start on, in start order; whenever it is
+            started again, so are they.
 
     Raises:
         SpecError: An option is wrong; the message names it.
@@ -124,10 +126,16 @@ class DynamicSpec:
     max_restarts: int = 3
     max_seconds: float = 5.0
     extra_arguments: tuple[Any, ...] = attrs.field(default=(), converter=tuple)
+    children: tuple[ChildSpec, ...] = attrs.field(converter=_read_children, default=())
 
     def __attrs_post_init__(self) -> None:
         owner = "dynamic supervisor"
         one_of(owner, "strategy", self.strategy, ("one_for_one",))
         if self.max_children is not None:
             whole_number(owner, "max_children", self.max_children)
+            if len(self.children) > self.max_children:
+                wanted = f"expected at most {self.max_children}, which is its max_children"
+                raise SpecError(owner, "children", f"{wanted}, got: {len(self.children)}")
         _check_intensity(owner, self.max_restarts, self.max_seconds)
+        for child in self.children:
+            refuse_significance(child)

@@ -18,7 +18,7 @@ from cattrs.errors import ClassValidationError
 from ...actors import Backoff, ChildSpec, NotPicklable, Placement, SpecError, child_spec
 from ..placement.crossing import pack
 from ..supervisors.dynamic_supervisor import DynamicSupervisor
-from ..supervisors.options import AutoShutdown, Strategy
+from ..supervisors.options import AutoShutdown, DynamicSpec, Strategy
 from ..supervisors.supervisor import Supervisor
 from .arguments import typed_arguments
 from .durations import Seconds, Shutdown
@@ -152,6 +152,7 @@ class Child:
         close: What to call when the tree has ended for good, if its kind has such a method.
         obstacle: What tells why it could not start here and now, if its kind has such a method.
         children: The entries of its own `children:`.
+        default_named: Whether the name that it takes is not said.
         position: Where its entry begins.
         variables: The names of the `${name}` anywhere in its own entry.
     """
@@ -165,6 +166,7 @@ class Child:
     close: Callable[[], object] | None = None
     obstacle: Callable[[], str | None] | None = None
     children: tuple[Child, ...] = ()
+    default_named: bool = False
     position: Position = NOWHERE
     variables: tuple[str, ...] = ()
 
@@ -236,10 +238,12 @@ class SupervisorChild:
 class DynamicSupervisorChild:
     """`dynamic_supervisor: id`: a supervisor whose children are started by the program while it runs.
 
-    It is registered under `name`, by default its id, since somebody has to find it.
+    Those under `children` are there from each of its starts on, and forgotten like others when they end. It
+    is registered under `name`, by default its id, since somebody has to find it.
     """
 
     dynamic_supervisor: str
+    children: tuple[Child, ...] = ()
     strategy: Literal["one_for_one"] = "one_for_one"
     max_children: int | None = attrs.field(default=None, validator=not_negative)
     max_restarts: int = attrs.field(default=3, validator=not_negative)
@@ -251,12 +255,27 @@ class DynamicSupervisorChild:
         """The names that it takes."""
         return (self.name or self.dynamic_supervisor,)
 
+    @property
+    def default_named(self) -> bool:
+        """Whether the file does not say its name."""
+        return self.name is None
+
     def child_specs(self, common: Common) -> list[ChildSpec]:
         """One spec for the supervisor."""
-        options = attrs.asdict(self, filter=attrs.filters.exclude("dynamic_supervisor"))
-        options["name"] = self.name or self.dynamic_supervisor
-        start = (DynamicSupervisor.start_link, (), options)
+        own = attrs.filters.exclude("dynamic_supervisor", "children", "name")
+        options = attrs.asdict(self, recurse=False, filter=own)
+        name = self.name or self.dynamic_supervisor
+        start: Any = (DynamicSupervisor.start_link, (), {**options, "name": name})
+        if self.children:
+            spec = self._with_children(options)
+            start = (DynamicSupervisor.start_link, (spec,), {"name": name})
         return [ChildSpec(common.id or self.dynamic_supervisor, start, type="supervisor")]
+
+    def _with_children(self, options: Mapping[str, Any]) -> DynamicSpec:
+        try:
+            return DynamicSpec(**options, children=tuple(specs_of(self.children)))
+        except SpecError as error:
+            raise SpecError(self.dynamic_supervisor, error.field, error.problem) from None
 
 
 def _can_be_key(instance: object, attribute: attrs.Attribute[Any], value: tuple[str, object] | None) -> None:
@@ -297,7 +316,7 @@ class WorkerChild:
     def registers(self) -> tuple[object, ...]:
         """The names that it takes; those in a registry together with the registry."""
         names = [name for name in (self.name, self.via) if name is not None]
-        return tuple(_numbered(name, index) for index in self._indices() for name in names)
+        return tuple(numbered(name, index) for index in self._indices() for name in names)
 
     def child_specs(self, common: Common) -> list[ChildSpec]:
         """A spec for each replica."""
@@ -311,7 +330,7 @@ class WorkerChild:
         for index in [] if errors else self._indices():
             try:
                 name = self._name(common, index)
-                spec = self._spec(self._id(common, index), _numbered(args, index), name)
+                spec = self._spec(self._id(common, index), numbered(args, index), name)
                 # The other replicas differ in their number only, so they would say the same.
                 if not specs:
                     self._check_call(spec, name)
@@ -363,13 +382,13 @@ class WorkerChild:
         name = common.id or self.worker
         if index is None:
             return name
-        return str(_numbered(name, index)) if _INDEX in name else f"{name}-{index}"
+        return str(numbered(name, index)) if _INDEX in name else f"{name}-{index}"
 
     def _name(self, common: Common, index: int | None) -> Any:
         if self.via is None:
-            return _numbered(self.name, index)
+            return numbered(self.name, index)
         try:
-            return common.via(self.via[0], _numbered(self.via[1], index))
+            return common.via(self.via[0], numbered(self.via[1], index))
         except ValueError as error:
             raise SpecError(self.worker, "via", str(error)) from None
 
@@ -454,8 +473,8 @@ def _takes_one(target: Any) -> bool:
     return callable(getattr(target, "child_spec", None)) or callable(getattr(target, "start_link", None))
 
 
-def _numbered(value: Any, index: int | None) -> Any:
-    """A value with the number of a replica in all its texts."""
+def numbered(value: Any, index: int | None) -> Any:
+    """A value with the number of a replica, or partition, in all its texts."""
     if index is None or isinstance(value, str):
         return value if index is None else _put(value, str(index))
     return nested(_with_number(value, str(index)))
@@ -480,4 +499,8 @@ def _with_number(value: Any, number: str) -> Generator[Any, Any, Any]:
         for key, item in value.items():
             entries[key] = yield _with_number(item, number)
         return entries
+    if isinstance(value, functools.partial):
+        args = yield _with_number(value.args, number)
+        keywords = yield _with_number(value.keywords, number)
+        return functools.partial(value.func, *args, **keywords)
     return value

@@ -199,7 +199,8 @@ class TreeReader:
             specs=tuple(specs),
             close=getattr(instance, "close", None),
             obstacle=getattr(instance, "obstacle", None),
-            children=values.get("children", ()),
+            children=values.get("children", ()) if instance is None else _below(instance),
+            default_named=getattr(instance, "default_named", False),
             position=self.document.place(block.path),
             variables=tuple(dict.fromkeys(_variables_in(block))),
         )
@@ -385,6 +386,13 @@ class TreeReader:
                 self._note_at(where, named[1], reason)
             else:
                 self._note(where, reason, of_key=of_key)
+
+
+def _below(instance: Any) -> tuple[Child, ...]:
+    """The entries of a child's own children, as its kind lists them."""
+    below = getattr(instance, "listed", getattr(instance, "children", ()))
+    found = below if isinstance(below, tuple) else ()
+    return tuple(each for each in found if isinstance(each, Child))
 
 
 @attrs.frozen
