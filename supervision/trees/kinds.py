@@ -35,6 +35,7 @@ from .references import (
     refused,
     resolve,
 )
+from .schedules import Schedule, start_schedule
 from .secrets import Secret
 from .structuring import Arguments, at_attribute, options_of, plain
 
@@ -301,6 +302,9 @@ class WorkerChild:
         via: `[registry, key]` to register it under instead.
         replicas: How many of it; `{index}` in args, id, name and via is the number of each, from 0.
         placement: `process` runs it in an OS process of its own.
+        every: With `run`: it is called again and again, each time so long after the last time that was due.
+        first: How long after its start it is called first; by default as `every`.
+        jitter: Each call is up to so much later.
     """
 
     worker: str
@@ -311,6 +315,9 @@ class WorkerChild:
     via: tuple[str, object] | None = attrs.field(default=None, validator=_can_be_key)
     replicas: int | None = attrs.field(default=None, validator=not_negative)
     placement: Placement = "local"
+    every: Seconds | None = attrs.field(default=None, validator=above_zero)
+    first: Seconds | None = None
+    jitter: Seconds | None = None
 
     @property
     def registers(self) -> tuple[object, ...]:
@@ -320,7 +327,7 @@ class WorkerChild:
 
     def child_specs(self, common: Common) -> list[ChildSpec]:
         """A spec for each replica."""
-        errors: list[Exception] = list(self._mistakes())
+        errors: list[Exception] = list(self._mistakes(common))
         specs: list[ChildSpec] = []
         args: Any = None
         try:
@@ -359,13 +366,26 @@ class WorkerChild:
             raise SpecError(self.worker, "args" if self.args else "placement", str(error)) from None
         return attrs.evolve(spec, placement=self.placement)
 
-    def _mistakes(self) -> list[SpecError]:
+    def _mistakes(self, common: Common) -> list[SpecError]:
         wrong = []
         if (self.start is None) == (self.run is None):
             got = "neither" if self.start is None else "both"
             wrong.append(("start", f"expected either start: or run:, got {got}"))
         if self.name is not None and self.via is not None:
             wrong.append(("via", "expected either name: or via:, got both"))
+        if self.every is None:
+            unused = (key for key in ("first", "jitter") if getattr(self, key) is not None)
+            wrong += [(key, "expected it only together with every:") for key in unused]
+        elif self.run is None and self.start is not None:
+            wrong.append(
+                ("every", "expected it only together with run:, as what has a start: runs by itself")
+            )
+        elif self.jitter is not None and self.jitter >= self.every:
+            wrong.append(("jitter", f"expected less than every, {self.every:g} s, got: {self.jitter:g} s"))
+        elif common.ready_timeout is not None:
+            wrong.append(
+                ("ready_timeout", "expected none beside every:, as it is ready before its first run")
+            )
         return [SpecError(self.worker, field, problem) for field, problem in wrong]
 
     def _arguments(self, args: Arguments) -> Any:
@@ -394,7 +414,7 @@ class WorkerChild:
 
     def _spec(self, id: str, args: Any, name: Any) -> ChildSpec:
         if self.start is None:
-            return ChildSpec(id, (start_function, (self._work(), args or {}), {"name": name}))
+            return ChildSpec(id, self._start_of_run(args or {}, name))
         target: Any = self.start.target
         named = {} if name is None else {"name": name}
         if callable(getattr(target, "child_spec", None)):
@@ -406,6 +426,13 @@ class WorkerChild:
         self._check_start(id, target)
         self._check_keys(self.start, args)
         return ChildSpec(id, (target, (), {**(args or {}), **named}))
+
+    def _start_of_run(self, args: Mapping[str, Any], name: Any) -> Any:
+        if self.every is None:
+            return start_function, (self._work(), args), {"name": name}
+        first = self.every if self.first is None else self.first
+        schedule = Schedule(self.every, first, self.jitter or 0.0)
+        return start_schedule, (self._work(), args, schedule), {"name": name}
 
     def _work(self) -> Any:
         """What `run` names, if it is a function that does the work."""

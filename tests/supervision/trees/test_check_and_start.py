@@ -167,6 +167,9 @@ WORKER = st.builds(
             st.sampled_from(["books", "books", "heaps", "none"]), st.sampled_from(["k", 1, "{index}", None])
         ).map(list),
         replicas=st.integers(0, 3),
+        every=TIMES,
+        first=TIMES,
+        jitter=TIMES,
     ),
     COMMON,
 )
@@ -176,6 +179,25 @@ OTHERS = st.one_of(
         lambda name, slots: {"throttle": f"throttle {name}", "num_slots": slots}, NAMES, st.integers(0, 9)
     ),
     st.builds(lambda keys: {"registry": "heaps", "keys": keys}, st.sampled_from(["unique", "duplicate"])),
+    st.builds(lambda name, more: {"task_supervisor": name, **more}, NAMES, COMMON),
+    st.builds(lambda name, more: {"agent": name, "value": [1], **more}, NAMES, COMMON),
+    st.builds(
+        lambda name, child, more: {
+            "partition_supervisor": name,
+            "partitions": 2,
+            "children": [child],
+            **more,
+        },
+        NAMES,
+        WORKER | st.builds(lambda name: {"dynamic_supervisor": name}, NAMES),
+        COMMON,
+    ),
+    st.builds(
+        lambda name, children, more: {"dynamic_supervisor": name, "children": children, **more},
+        NAMES,
+        st.lists(WORKER, max_size=2),
+        COMMON,
+    ),
 )
 CHILDREN = st.recursive(
     st.lists(WORKER | OTHERS, max_size=3),
