@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, TypedDict
 
 from .child_spec import Backoff, BrutalKill, ChildType, Infinity, OnExhausted, Placement, RestartType
@@ -23,6 +23,7 @@ class ChildFields(TypedDict, total=False):
     on_exhausted: OnExhausted
     ready_timeout: float | None
     placement: Placement
+    env: Mapping[str, str] | None
 
 
 class NamedChildFields(ChildFields, total=False):

@@ -284,6 +284,7 @@ class ChildSpec:
             takes longer than this many seconds. Off by default.
         placement: Beyond OTP: `"process"` runs it in an OS process of its own, and its Pid stands for it
             here; see docs/placement.md. Not for a supervisor. By default `"local"`.
+        env: With `placement="process"`: environment variables of that OS process, over those of this one.
 
     Raises:
         SpecError: A field is wrong; the message names the spec and the field.
@@ -304,6 +305,7 @@ class ChildSpec:
     on_exhausted: OnExhausted = "escalate"
     ready_timeout: float | None = None
     placement: Placement = "local"
+    env: Mapping[str, str] | None = None
 
     def __attrs_post_init__(self) -> None:
         try:
@@ -331,6 +333,8 @@ class ChildSpec:
                 raise SpecError(self.id, "max_seconds", "expected it only together with max_restarts")
         if self.ready_timeout is not None:
             seconds(self.id, "ready_timeout", self.ready_timeout, above_zero=True)
+        if self.env is not None:
+            self._check_env(self.env)
         if self.placement != "local":
             one_of(self.id, "placement", self.placement, ("local", "process"))
             if self.type == "supervisor":
@@ -339,6 +343,20 @@ class ChildSpec:
                     (("type", self.type), ("placement", self.placement)),
                     "a tree is of one OS process: place its workers",
                 )
+
+    def _check_env(self, env: object) -> None:
+        if self.placement == "local":
+            problem = 'expected it only together with placement="process": others share that of this program'
+            raise SpecError(self.id, "env", problem)
+        if not isinstance(env, Mapping):
+            raise SpecError(self.id, "env", f"expected names with their texts, got: {env!r}")
+        for name, text in env.items():
+            if not isinstance(name, str) or not name or "=" in name or "\0" in name:
+                raise SpecError(
+                    self.id, "env", f"expected the name of an environment variable, got: {name!r}"
+                )
+            if not isinstance(text, str) or "\0" in text:
+                raise SpecError(self.id, "env", f"expected {name} to be a text, got: {text!r}")
 
 
 FIELDS: Final = tuple(field.name for field in attrs.fields(ChildSpec))

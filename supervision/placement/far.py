@@ -68,12 +68,14 @@ class Ticket:
         label: What it is called.
         patience: Seconds that its end may take when its parent has died; None for any time.
         levels: What is logged.
+        env: Environment variables over those of the parent.
     """
 
     start: bytes
     label: str
     patience: float | None
     levels: tuple[int, dict[str, int]]
+    env: dict[str, str] = attrs.field(factory=dict, repr=False)
 
 
 class _Told:
@@ -115,6 +117,7 @@ class Child:
 
     def run(self) -> None:
         """Starts the server, waits for its end, and ends the OS process."""
+        os.environ.update(self._ticket.env)
         logs.take_levels(self._ticket.levels)
         logging.root.handlers[:] = [logs.Forwarding(self._forward, self._is_told_otherwise)]
         elsewhere.ask[:] = [self._ask_name]

@@ -279,7 +279,8 @@ def place(spec: ChildSpec, extra: tuple[Any, ...] = ()) -> Pid | None:
     data = pack("start of a child", (start, (*extra, *args), named))
     label, module, kind = _described(start, (*extra, *args))
     patience = 0.0 if spec.shutdown is BRUTAL_KILL else spec.shutdown
-    ticket = Ticket(data, label, patience if isinstance(patience, float) else None, logs.levels())
+    limit = patience if isinstance(patience, float) else None
+    ticket = Ticket(data, label, limit, logs.levels(), dict(spec.env or ()))
     begin = launching(pickle.dumps(ticket), module, b"__main__" in data)
     channel = Channel(begin, _owner_of, label)
     pid = _proxy_for(label, kind).start_link(channel, name=name)

@@ -302,6 +302,7 @@ class WorkerChild:
         via: `[registry, key]` to register it under instead.
         replicas: How many of it; `{index}` in args, id, name and via is the number of each, from 0.
         placement: `process` runs it in an OS process of its own.
+        env: With that: environment variables of the OS process, over those of this one.
         every: With `run`: it is called again and again, each time so long after the last time that was due.
         first: How long after its start it is called first; by default as `every`.
         jitter: Each call is up to so much later.
@@ -315,6 +316,7 @@ class WorkerChild:
     via: tuple[str, object] | None = attrs.field(default=None, validator=_can_be_key)
     replicas: int | None = attrs.field(default=None, validator=not_negative)
     placement: Placement = "local"
+    env: Mapping[str, str] | None = None
     every: Seconds | None = attrs.field(default=None, validator=above_zero)
     first: Seconds | None = None
     jitter: Seconds | None = None
@@ -344,6 +346,8 @@ class WorkerChild:
                     spec = self._placed(spec)
                 elif self.placement != "local":
                     spec = attrs.evolve(spec, placement=self.placement)
+                if self.env is not None:
+                    spec = attrs.evolve(spec, env=numbered(dict(self.env), index))
             except SpecError as error:
                 errors.append(error)
                 break
