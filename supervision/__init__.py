@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from .trees.application import STOP_SIGNALS, Application
     from .trees.kinds import Common
     from .trees.lifespan import lifespan, server
+    from .trees.schema import tree_schema
 
 __all__ = [
     "BRUTAL_KILL",
@@ -86,6 +87,7 @@ __all__ = [
     "server",
     "task_group",
     "tree",
+    "tree_schema",
 ]
 
 # What reads tree files stands on PyYAML, cattrs and importlib.metadata, and is loaded when it is first used.
@@ -95,6 +97,7 @@ _LATER = {
     "Common": "trees.kinds",
     "lifespan": "trees.lifespan",
     "server": "trees.lifespan",
+    "tree_schema": "trees.schema",
 }
 
 if not TYPE_CHECKING:  # a type checker would take any name at all for one of ours

@@ -61,6 +61,18 @@ class Common:
     `variables` has the names of the `${name}` in the value of each key of the child.
 
     All but `id` are laid over the child specs that the kind makes, so a kind need not look at them.
+
+    Args:
+        id: Tells it from its siblings; by default the value of the key of its kind.
+        restart: Whether it is started again: always, after a crash, or never.
+        shutdown: The time to end after it was told to, before it is killed.
+        significant: Its end may end its supervisor, see auto_shutdown there.
+        backoff: Waits before it is started again.
+        max_restarts: A restart budget of its own: so many restarts are fine ...
+        max_seconds: ... within this time.
+        on_exhausted: What a spent budget means: its supervisor gives up, or it stays down.
+        ready_timeout: Its start is over when it has called ready(), and failed after this time.
+        path, tables, variables: Given by who reads the file.
     """
 
     id: str | None = None

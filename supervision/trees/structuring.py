@@ -136,6 +136,11 @@ def options_of(cls: type) -> dict[str, attrs.Attribute[Any]]:
     return {option.alias or option.name: option for option in options}
 
 
+def option_type(cls: type, option: attrs.Attribute[Any]) -> Any:
+    """The type of an option as a file has it."""
+    return _TYPES.get(cls, {}).get(option.name, option.type)
+
+
 def read_options(
     block: Block, cls: type, converter: Converter, leave_out: Container[str] = ()
 ) -> tuple[dict[str, Any], list[Exception]]:
@@ -155,7 +160,7 @@ def read_options(
     for name, option in options_of(cls).items():
         if name in leave_out:
             continue
-        kind = _TYPES.get(cls, {}).get(option.name, option.type)
+        kind = option_type(cls, option)
         try:
             if name in block:
                 values[name] = converter.structure(block[name], kind)
