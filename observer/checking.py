@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TextIO
 
@@ -30,10 +30,12 @@ class CheckOptions:
     Args:
         tree: The tree file.
         settings: Values of the variables in it.
+        overlays: What is laid over it.
     """
 
     tree: Path
     settings: Mapping[str, str] = attrs.field(factory=dict)
+    overlays: Sequence[str] = ()
 
     @property
     def label(self) -> str:
@@ -62,7 +64,7 @@ def check_tree(options: CheckOptions, out: TextIO | None = None) -> int:
 
 def _checked(options: CheckOptions) -> tuple[int, str]:
     try:
-        application = Application.load(options.tree, options.settings)
+        application = Application.load(options.tree, options.settings, overlays=options.overlays)
     except ConfigError as error:
         return INVALID, str(error)
     mistake = job_mistake(application)

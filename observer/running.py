@@ -6,7 +6,7 @@ import logging
 import random
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from time import monotonic
@@ -54,6 +54,7 @@ class RunOptions:
         rules: Who may be a victim.
         look: How the run is shown.
         log: What of the log is shown, and where else it goes.
+        overlays: What is laid over the tree file.
     """
 
     tree: Path
@@ -64,6 +65,7 @@ class RunOptions:
     rules: Rules = attrs.field(factory=Rules)
     look: Look = "auto"
     log: LogOptions = attrs.field(factory=LogOptions)
+    overlays: Sequence[str] = ()
 
 
 def run_tree(options: RunOptions) -> int:
@@ -79,7 +81,7 @@ def run_tree(options: RunOptions) -> int:
 
 def _load_and_run(options: RunOptions) -> int:
     try:
-        application = Application.load(options.tree, options.settings)
+        application = Application.load(options.tree, options.settings, overlays=options.overlays)
     except ConfigError as error:
         return _refuse(str(error))
     wrong = _mistakes(options, application)

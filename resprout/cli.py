@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import json
 import sys
 from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -21,13 +22,15 @@ from .observer import (
     run_tree,
     to_nobody_if_gone,
 )
+from .supervision import tree_schema
 
-_COMMANDS = ("run", "check", "cluster")
+_COMMANDS = ("run", "check", "schema", "cluster")
 _OPTIONS = (
-    *("--set", "--report", "--plain", "--quiet", "--log-level", "--log-format", "--log-file"),
+    *("--overlay", "--set", "--report", "--plain", "--quiet", "--log-level", "--log-format", "--log-file"),
     *("--chaos", "--seed", "--chaos-spare", "--chaos-only"),
 )
 
+UNWRITABLE = 2  # as if the command line were wrong
 INTERRUPTED = 130  # what a shell reports of a program that SIGINT ended
 
 _DESCRIPTION = "Runs supervision trees that are written in YAML."
@@ -81,6 +84,22 @@ exit status:
 examples:
   resprout check tree.yaml
   resprout check tree.yaml --set port=8081
+  resprout check tree.yaml --overlay production
+"""
+
+_SCHEMA_EPILOG = """\
+It has the kinds of children that are installed here. An editor with the YAML language server completes and
+checks a tree by it, if the first line of that is
+
+  # yaml-language-server: $schema=tree.schema.json
+
+exit status:
+  0    it is written
+  2    the command line is wrong, or the file cannot be written
+
+examples:
+  resprout schema --output tree.schema.json
+  resprout schema --for-overlays --output overlay.schema.json
 """
 
 
@@ -133,22 +152,23 @@ def _command(options: argparse.Namespace) -> int:
             return run_tree(_run_options(options))
         case "cluster":
             return _administer(options)
+        case "schema":
+            return _write_schema(options.output, overlay=options.for_overlays)
         case _:
-            return check_tree(CheckOptions(options.tree, dict(options.settings)))
+            return check_tree(CheckOptions(options.tree, dict(options.settings), options.overlays))
 
 
 def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
     """The arguments, or an exit that says what is wrong with them."""
     parser = _parser()
     if not arguments:
-        parser.error("expected a command, run, check or cluster; resprout --help says more")
+        parser.error("expected a command, run, check, schema or cluster; resprout --help says more")
     command = arguments[0]
     if command.startswith("-"):
         if not any(option.startswith(command) for option in ("-h", "--help", "--version")):
             near = _meant(command, ("--help", "--version"))
-            parser.error(
-                f"expected a command, run, check or cluster, in front of its options, got: {command}{near}"
-            )
+            there = "expected a command, run, check, schema or cluster, in front of its options"
+            parser.error(f"{there}, got: {command}{near}")
     elif command not in _COMMANDS:
         there = f"invalid choice: {command!r} (choose from {', '.join(_COMMANDS)})"
         parser.error(f"argument COMMAND: {there}{_meant(command, (*_COMMANDS, '--help', '--version'))}")
@@ -159,6 +179,8 @@ def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
         near = next((hint for word in unknown if (hint := _meant(word.partition("=")[0], _OPTIONS))), "")
         parser.error(f"unrecognized arguments: {' '.join(unknown)}{near}")
     if rest:
+        if command == "schema":
+            parser.error(f"expected no file in front of --output FILE, got: {' '.join(rest)}")
         first, what = (options.url, "URL") if command == "cluster" else (str(options.tree), "TREE.yaml")
         parser.error(f"expected one {what}, got: {' '.join([first, *rest])}")
     if options.command == "run" and options.chaos is None:
@@ -183,6 +205,7 @@ def _run_options(options: argparse.Namespace) -> RunOptions:
         rules=Rules(frozenset(options.chaos_spare), frozenset(options.chaos_only)),
         look=options.look,
         log=LogOptions(options.log_level, options.log_format, options.log_file),
+        overlays=options.overlays,
     )
 
 
@@ -197,6 +220,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     _add_run(commands)
     _add_check(commands)
+    _add_schema(commands)
     _add_cluster(commands)
     return parser
 
@@ -276,6 +300,32 @@ def _add_check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     _add_tree(check)
 
 
+def _add_schema(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    schema = commands.add_parser(
+        "schema",
+        help="write the JSON Schema of tree files, for editors",
+        description="Writes the JSON Schema of tree files, by which editors complete and check them.",
+        epilog=_SCHEMA_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    schema.add_argument("--output", metavar="FILE", type=Path, help="where to (default: standard output)")
+    schema.add_argument("--for-overlays", action="store_true", help="that of overlays, which say a part")
+
+
+def _write_schema(output: Path | None, *, overlay: bool) -> int:
+    text = json.dumps(tree_schema(overlay=overlay), indent=2) + "\n"
+    if output is None:
+        with to_nobody_if_gone(sys.stdout):
+            print(text, end="", flush=True)
+        return 0
+    try:
+        output.write_text(text, encoding="utf-8")
+    except (OSError, ValueError) as error:
+        print(f"resprout: {output} cannot be written: {error}", file=sys.stderr)
+        return UNWRITABLE
+    return 0
+
+
 def _add_cluster(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     cluster = commands.add_parser(
         "cluster",
@@ -306,6 +356,14 @@ def _administer(options: argparse.Namespace) -> int:
 def _add_tree(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "tree", metavar="TREE.yaml", type=Path, help="the tree file; - reads it from standard input"
+    )
+    parser.add_argument(
+        "--overlay",
+        dest="overlays",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="lay tree.NAME.yaml, or the file of a path, over the tree file; may be repeated",
     )
     parser.add_argument(
         "--set",
