@@ -462,7 +462,7 @@ EXCEPTIONS: Mapping[str, str] = {
             actors.child_spec throttle.child_spec GenServer.child_spec Task.child_spec Supervisor.child_spec
             DynamicSupervisor.child_spec TaskSupervisor.child_spec PartitionSupervisor.child_spec
             Registry.child_spec Supervisor.init_spec DynamicSupervisor.init_spec Callbacks.is_async
-            actors.is_orderly Backoff.delay Rate.of resprout.lifespan resprout.server
+            actors.is_orderly Backoff.delay Rate.of resprout.lifespan resprout.server supervision.tree_schema
             ManualClock.now
             Common.laid_over Common.resolve Common.via Snapshot.page Snapshot.pages TreeNode.walk
         """,
