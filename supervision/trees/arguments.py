@@ -47,13 +47,12 @@ def typed_arguments(arguments: Mapping[Any, object], target: Callable[..., Any])
     Raises:
         ClassValidationError: Texts with variables that are not what the annotation says, each at its key.
     """
-    signature = signature_of(target)
     converter = _converter()
     read: dict[Any, Any] = {}
     wrong: list[Exception] = []
     for name, value in arguments.items():
         try:
-            read[name] = nested(_followed(value, _annotation(signature, target, name), converter))
+            read[name] = nested(_followed(value, _annotation(target, name), converter))
         except Exception as error:
             wrong.append(at_attribute(error, name))
     if wrong:
@@ -64,8 +63,17 @@ def typed_arguments(arguments: Mapping[Any, object], target: Callable[..., Any])
 _converter: Final = lru_cache(maxsize=1)(new_converter)
 
 
-def _annotation(signature: inspect.Signature | None, target: Callable[..., Any], name: object) -> Any:
+def _annotation(target: Callable[..., Any], name: object) -> Any:
     """What a parameter is annotated with; `object` where nobody knows."""
+    try:
+        return _found_annotation(target, name)
+    except TypeError:  # It cannot be hashed.
+        return _found_annotation.__wrapped__(target, name)
+
+
+@lru_cache(maxsize=256)
+def _found_annotation(target: Callable[..., Any], name: object) -> Any:
+    signature = signature_of(target)
     if signature is None or not isinstance(name, str):
         return object
     parameter = signature.parameters.get(name)

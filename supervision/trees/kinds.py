@@ -41,6 +41,7 @@ from .structuring import Arguments, at_attribute, options_of, plain
 
 _INDEX: Final = "{index}"
 _GIVEN: Final = {"option": False}
+_FIELDS: Final = tuple(field.name for field in attrs.fields(ChildSpec))
 
 
 class NameTable(Protocol):
@@ -124,9 +125,16 @@ class Common:
         Raises:
             SpecError: Two options contradict each other.
         """
-        said = {name: getattr(self, name) for name in options_of(Common) if name != "id" and name not in own}
-        given = {name: value for name, value in said.items() if value is not None}
-        return attrs.evolve(spec, **given) if given else spec
+        given = {
+            name: value
+            for name in _LAID_OVER
+            if (value := getattr(self, name)) is not None and name not in own
+        }
+        # As attrs.evolve does it, which takes several times as long.
+        return ChildSpec(**{**{name: getattr(spec, name) for name in _FIELDS}, **given}) if given else spec
+
+
+_LAID_OVER: Final = tuple(name for name in options_of(Common) if name != "id")
 
 
 def steps(path: Path) -> tuple[int, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Final, NamedTuple, TypeAlias
@@ -76,20 +76,28 @@ class InvalidTree(ConfigError):
         return "\n".join(lines)
 
 
-def invalid_tree(file: str, mistakes: Iterable[Mistake], most: int = DEFAULTS.mistakes_shown) -> InvalidTree:
+def invalid_tree(
+    file: str,
+    mistakes: Iterable[Mistake],
+    most: int = DEFAULTS.mistakes_shown,
+    hidden: Callable[[str], str] = str,
+) -> InvalidTree:
     """The error for the mistakes of one tree, sorted by their places; what an alias repeats is told once.
 
     Args:
         file: What to call the file that was asked for; its mistakes come first.
         mistakes: At least one.
         most: How many of them to tell; of the others their number.
+        hidden: What a reason becomes without the secrets that are in it.
     """
     told: dict[tuple[str, int, int, str], Mistake] = {}
     for mistake in sorted(mistakes, key=_order):
         told.setdefault((*_order(mistake), mistake.reason), mistake)
     shown = list(told.values())[:most]
     problems = [
-        ConfigError(mistake.position.file or file, *_place(mistake), _bounded(mistake.reason, _REASON))
+        ConfigError(
+            mistake.position.file or file, *_place(mistake), _bounded(hidden(mistake.reason), _REASON)
+        )
         for mistake in shown
     ]
     return InvalidTree(problems, len(told) - len(shown))
@@ -168,6 +176,15 @@ def did_you_mean(word: object, allowed: Iterable[str]) -> str:
         hints.left -= 1
     near = difflib.get_close_matches(word, close, 1, _CLOSE)
     return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def may_hint() -> bool:
+    """Whether one more hint may take time; counts it."""
+    hints = _hints.get()
+    if hints is None:
+        return True
+    hints.left -= 1
+    return hints.left >= 0
 
 
 def _shared(letters: set[str], word: str) -> int:

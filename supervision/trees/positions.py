@@ -164,7 +164,8 @@ class _Reader:
                     self._wrong(key_node, here, f"the key {show(key)} is here twice, first in line {first}")
                 else:
                     self.keys[here] = key_node.position
-                    block[key] = yield self._node(value_node, here)
+                    value = self._node(value_node, here)
+                    block[key] = (yield value) if type(value) is GeneratorType else value
         for source in merged:
             yield self._merge(block, source)
         return block

@@ -91,6 +91,14 @@ def is_generator(target: Callable[..., Any]) -> bool:
 
 
 def _is(asks: Callable[[Any], bool], target: Any) -> bool:
+    try:
+        return _answer(asks, target)
+    except TypeError:  # It cannot be hashed.
+        return _answer.__wrapped__(asks, target)
+
+
+@lru_cache(maxsize=256)
+def _answer(asks: Callable[[Any], bool], target: Any) -> bool:
     return asks(target) or (not isinstance(target, type) and asks(inspect.getattr_static(target, "__call__")))
 
 

@@ -8,12 +8,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
-from .mistakes import did_you_mean
+from .sources import near_file
 
 MASK: Final = "(secret)"
 """What is shown in place of a secret."""
 
-_LONGEST: Final = 1 << 20
+_LONGEST: Final = 1 << 16
 _SHORTEST: Final = 4
 """Characters; what is shorter would be found, and hidden, in every other word."""
 _CUT: Final = 8
@@ -48,7 +48,7 @@ def read_secret(path: Path) -> str:
     try:
         text = _read(path).decode()
     except OSError as error:
-        raise ValueError(f"it cannot be read: {error.strerror or error}{_near(path)}") from None
+        raise ValueError(f"it cannot be read: {error.strerror or error}{near_file(path)}") from None
     except UnicodeDecodeError:
         raise ValueError("it is not UTF-8, and a secret is text") from None
     return text.removesuffix("\n").removesuffix("\r")
@@ -62,8 +62,9 @@ def hidden(text: str, secrets: Iterable[str]) -> str:
     for each in wanted:
         text = text.replace(each, MASK)
     for each in wanted:
-        for length in range(len(each) - 1, _CUT - 1, -1):
-            text = text.replace(each[:length], MASK)
+        if each[:_CUT] in text:
+            for length in range(len(each) - 1, _CUT - 1, -1):
+                text = text.replace(each[:length], MASK)
     return text
 
 
@@ -87,10 +88,3 @@ def _read(path: Path) -> bytes:
         return b"".join(parts)
     finally:
         os.close(handle)
-
-
-def _near(path: Path) -> str:
-    try:
-        return did_you_mean(path.name, os.listdir(path.parent))
-    except (OSError, ValueError):
-        return ""

@@ -9,17 +9,20 @@ import os
 import stat
 import sys
 from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
 import attrs
 
 from .limits import Limits
-from .mistakes import NOWHERE, Mistake, Position, did_you_mean
+from .mistakes import NOWHERE, Mistake, Position, did_you_mean, may_hint
 
 STDIN: Final = "-"
 """What stands for standard input instead of a file's path."""
 
+_LOOKED_AT: Final = 1_000
+"""Files of a folder among which the nearest is looked for."""
 _PIPED: Final = "give its text on standard input instead, with - as the file"
 _OTHERS: Final[tuple[tuple[Callable[[int], bool], str], ...]] = (
     (stat.S_ISDIR, "it is a folder; expected a file in it, such as {path}/tree.yaml"),
@@ -75,7 +78,7 @@ def read_source(path: str, limits: Limits) -> Source:
         raw = _from_stdin(limits.size + 1) if path == STDIN else _from_file(path, limits.size + 1)
         folder = Path.cwd() if path == STDIN else Path(path).resolve().parent
     except OSError as error:
-        near = "" if path == STDIN else _near(Path(path))
+        near = "" if path == STDIN else near_file(Path(path))
         raise Unreadable(f"it cannot be read: {error.strerror or error}{near}") from None
     # A null character in a path, or links that lead in a circle.
     except (ValueError, RuntimeError) as error:
@@ -117,9 +120,13 @@ def _check_kind(path: str, mode: int) -> None:
         raise Unreadable(f"it cannot be read: {what}")
 
 
-def _near(path: Path) -> str:
+def near_file(path: Path) -> str:
+    """A question about the file in the same folder whose name is nearest, or nothing."""
+    if not may_hint():
+        return ""
     try:
-        return did_you_mean(path.name, os.listdir(path.parent))
+        with os.scandir(path.parent) as entries:
+            return did_you_mean(path.name, [entry.name for entry in islice(entries, _LOOKED_AT)])
     except (OSError, ValueError):
         return ""
 

@@ -72,26 +72,26 @@ def plain(value: object) -> Any:
     Raises:
         AlreadyReported: It, or something in it, could not be read.
     """
-    return nested(_plain(value))
+    return nested(_plain(value)) if isinstance(value, (list, dict)) else _plain_scalar(value)
 
 
-def _plain(value: object) -> Generator[Any, Any, Any]:
-    if value is UNREADABLE:
-        raise AlreadyReported
-    if isinstance(value, Filled):
-        return value.value
+def _plain(value: list[object] | dict[object, object]) -> Generator[Any, Any, Any]:
     if isinstance(value, list):
         items = []
         for item in value:
-            plain_item = yield _plain(item)
+            plain_item = (yield _plain(item)) if isinstance(item, (list, dict)) else _plain_scalar(item)
             items.append(plain_item)
         return items
-    if isinstance(value, dict):
-        entries = {}
-        for key, item in value.items():
-            entries[key] = yield _plain(item)
-        return entries
-    return value
+    entries = {}
+    for key, item in value.items():
+        entries[key] = (yield _plain(item)) if isinstance(item, (list, dict)) else _plain_scalar(item)
+    return entries
+
+
+def _plain_scalar(value: object) -> object:
+    if value is UNREADABLE:
+        raise AlreadyReported
+    return value.value if isinstance(value, Filled) else value
 
 
 def new_converter() -> Converter:
@@ -160,12 +160,12 @@ def read_options(
     for name, option in options_of(cls).items():
         if name in leave_out:
             continue
-        kind = option_type(cls, option)
+        if name not in block:
+            if option.default is attrs.NOTHING:
+                errors.append(at_attribute(ValueError("it is missing"), name))
+            continue
         try:
-            if name in block:
-                values[name] = converter.structure(block[name], kind)
-            elif option.default is attrs.NOTHING:
-                raise ValueError("it is missing")
+            values[name] = converter.structure(block[name], option_type(cls, option))
         except Exception as error:
             errors.append(at_attribute(error, name))
     return values, errors

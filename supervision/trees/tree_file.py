@@ -6,10 +6,12 @@ front of `sys.path`, as Python does for a script.
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Final
 
 import attrs
@@ -128,7 +130,7 @@ def load_tree(
         {"here": str(folder)},
     )
     _put_on_path(str(folder))
-    with few_hints(_HINTS * limits.mistakes_shown):
+    with _no_collections(), few_hints(_HINTS * limits.mistakes_shown):
         files = TreeSources(variables, limits, kinds)
         top = files.read(source, read_overlays(source, overlays, limits))
         document = _NO_DOCUMENT if top is None else read_nodes(top, variables, limits)
@@ -139,8 +141,8 @@ def load_tree(
     if files.complete and document.value is not UNREADABLE:
         mistakes += [Mistake((f"--set {name}",), NOWHERE, reason) for name, reason in variables.unused()]
     if mistakes or root is None:
-        told = [attrs.evolve(each, reason=hidden(each.reason, variables.secrets)) for each in mistakes]
-        raise invalid_tree(source.label, told, limits.mistakes_shown)
+        told = limits.mistakes_shown
+        raise invalid_tree(source.label, mistakes, told, lambda text: hidden(text, variables.secrets))
     return Tree(
         name=root.name or folder.name,
         strategy=root.strategy,
@@ -154,6 +156,20 @@ def load_tree(
         label=source.label,
         entries=root.children,
     )
+
+
+@contextmanager
+def _no_collections() -> Iterator[None]:
+    """Has the garbage collector wait: all that is made while a tree is read is kept, in bounds that its
+    limits set, and would be looked through again and again.
+    """
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def _put_on_path(folder: str) -> None:

@@ -26,6 +26,7 @@ from .yaml_nodes import Sequence as ListNode
 _INCLUDE: Final = "include"
 _DEEPEST: Final = 16
 """Files that may include one another in a chain."""
+_MOST_FILES: Final = 1_000
 _CHILDREN: Final = ("children",)
 
 _Work = Generator[Any, Any, Any]
@@ -72,6 +73,7 @@ class TreeSources:
         self.mistakes: list[Mistake] = []
         self.complete = True
         self._read: dict[str, TreeSource] = {}
+        self._tried = 0
         self._size = 0
         self._values = 0
         self._steps = 0
@@ -228,6 +230,12 @@ class TreeSources:
             raise ValueError(f"files include one another more than {_DEEPEST} deep: {way}")
         if real in self._read:
             return self._read[real]
+        self._tried += 1
+        if self._tried > _MOST_FILES:
+            self.complete = False
+            raise ValueError(
+                f"{show(label)} cannot be included: the tree has more than {_MOST_FILES:,} files"
+            )
         try:
             source = read_source(str(path), self.limits)
         except Unreadable as error:

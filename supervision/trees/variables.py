@@ -14,6 +14,7 @@ from .secrets import Secret, read_secret
 
 _VARIABLE: Final = re.compile(r"\$\$\{|\$\{([^{}]*)(\})?")
 _FILE: Final = "file:"
+_MOST_FILES: Final = 1_000
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 
 
@@ -57,6 +58,7 @@ class Variables:
     names: set[str] = attrs.field(factory=set, init=False)
     folders: dict[str, Path] = attrs.field(factory=dict, init=False)
     secrets: set[str] = attrs.field(factory=set, init=False, repr=False)
+    _files: set[str] = attrs.field(factory=set, init=False)
 
     def fill(self, text: str, file: str = "") -> str:
         """Replaces the variables of a text.
@@ -129,6 +131,9 @@ class Variables:
         where = self.folder(file) / path
         if default is not None and not where.exists():
             return default
+        self._files.add(str(where))
+        if len(self._files) > _MOST_FILES:
+            raise ValueError(f"the tree has more than {_MOST_FILES:,} files of ${{file:PATH}}")
         try:
             secret = read_secret(where)
         except ValueError as error:

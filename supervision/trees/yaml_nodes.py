@@ -20,6 +20,8 @@ _FAST: Final[Any] = getattr(yaml, "CSafeLoader", None)
 """libyaml's parser, if PyYAML has it: the same events in a twentieth of the time."""
 CYCLE: Final = "resprout:cycle"
 """The tag of what stands for an alias inside its own anchor, so that no node contains itself."""
+_SHORT: Final = 64
+"""Characters of a scalar whose tag is remembered."""
 _AGAIN: Final = 50_000
 """Events (or ten characters each) up to which a text that libyaml refuses is read again, for the words of
 PyYAML's own parser.
@@ -141,6 +143,7 @@ class _Composer:
         self.limits = limits
         self.file = file
         self.resolver = yaml.resolver.Resolver()
+        self.tags: dict[tuple[str, tuple[bool, bool]], str] = {}
         self.seen = 0
         self.values = 0
         self.steps = 0
@@ -151,9 +154,10 @@ class _Composer:
     def compose(self, events: Iterable[yaml.Event]) -> Node | None:
         for event in events:
             self.seen += 1
+            if type(event) is yaml.ScalarEvent:  # Most are.
+                self._add_scalar(event)
+                continue
             match event:
-                case yaml.ScalarEvent():
-                    self._add(self._scalar(event), event)
                 case yaml.SequenceStartEvent() | yaml.MappingStartEvent():
                     self._begin(event)
                 case yaml.SequenceEndEvent() | yaml.MappingEndEvent():
@@ -168,10 +172,33 @@ class _Composer:
                     pass  # The ends of the document and of the text.
         return self.root
 
+    def _add_scalar(self, event: Any) -> None:
+        """Does what `_add` does, for a scalar in a list or mapping."""
+        node = self._scalar(event)
+        if event.anchor is not None or not self.open:
+            self._add(node, event)
+            return
+        depth, around = len(self.open), self.open[-1]
+        self.values += 1
+        self.steps += depth
+        if self.values + self.steps // LEVELS_OF_A_VALUE > self.limits.values:
+            self._check_limits(depth, event)
+        around.items.append(node)
+        weight = around.weight
+        weight.values += 1
+        weight.steps += 1
+        weight.height = weight.height or 1
+
     def _scalar(self, event: Any) -> Scalar:
         tag = event.tag
         if tag is None or tag == "!":
-            tag = self.resolver.resolve(yaml.ScalarNode, event.value, event.implicit)  # type: ignore[no-untyped-call]
+            # Keys come again and again, and looking for the tag of one takes regular expressions.
+            text = (event.value, event.implicit)
+            tag = self.tags.get(text)
+            if tag is None:
+                tag = self.resolver.resolve(yaml.ScalarNode, *text)  # type: ignore[no-untyped-call]
+                if len(event.value) <= _SHORT:
+                    self.tags[text] = tag
         return Scalar(tag, event.value, self._position(event), not event.style)
 
     def _begin(self, event: Any) -> None:
@@ -235,4 +262,5 @@ class _Composer:
 
     def _position(self, event: Any) -> Position:
         mark = event.start_mark
-        return Position(mark.line + 1, mark.column + 1, self.file)
+        # Without the detour over its own __new__, as there is one for each value.
+        return tuple.__new__(Position, (mark.line + 1, mark.column + 1, self.file))

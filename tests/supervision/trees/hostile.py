@@ -119,7 +119,8 @@ KEYS = [
     "wrker",
     "é",
 ]
-KEYS += ["", "\x07"]
+KEYS += ["include", "remove", "every", "jitter", "env", "agent", "value", "init"]
+KEYS += ["task_supervisor", "partition_supervisor", "", "\x07"]
 SCALARS = [
     "~",
     "yes",
@@ -152,6 +153,7 @@ SCALARS = [
     '"\\ud800"',
     '"\\e[31m\\a"',
 ]
+SCALARS += ["tree.yaml", "./nasty.py", "${file:tree.yaml}", "${file:nasty}"]
 SCALARS += ["", "!!binary 3", "!!python/name:os.system x", "!!int ''", "'\u202e'", "x\x85y"]
 
 

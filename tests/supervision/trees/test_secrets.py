@@ -151,7 +151,7 @@ def test_a_mistake_does_not_show_it(child: str, expected: str) -> None:
         (lambda path: os.mkfifo(path), "it cannot be read: expected a regular file"),
         (lambda path: path.symlink_to("/dev/zero"), "it cannot be read: expected a regular file"),
         (lambda path: path.write_bytes(b"secret\xff"), "it is not UTF-8, and a secret is text"),
-        (lambda path: path.write_bytes(b"x" * ((1 << 20) + 1)), "it has more than 1,048,576 bytes"),
+        (lambda path: path.write_bytes(b"x" * ((1 << 16) + 1)), "it has more than 65,536 bytes"),
     ],
     ids=["missing", "folder", "pipe", "device", "bytes", "large"],
 )

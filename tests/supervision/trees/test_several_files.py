@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from resprout.supervision import Application, Limits
+from resprout import Agent
+from resprout.supervision import Application, Limits, lifespan
 from resprout.supervision.trees.mistakes import InvalidTree
 from resprout.supervision.trees.tree_file import Tree
 
@@ -234,6 +236,14 @@ class TestIncludes:
         lines = mistakes({"tree.yaml": "children: [{include: f0.yaml}]", **chain, "f14.yaml": "[]"})
         assert "the tree has more than 250,000 values with it, each include counted by itself" in lines[0]
 
+    def test_no_more_than_a_thousand_files_are_looked_for(self) -> None:
+        names = ", ".join(f"f{n}.yaml" for n in range(1_002))
+        lines = mistakes({"tree.yaml": f"children: [{{include: [{names}]}}]"})
+        assert lines[-1] == "tree.yaml: 1,002 mistakes; these are the first 100"
+        write({f"f{n}.yaml": "[]" for n in range(1_002)})
+        [line, _] = mistakes({})
+        assert "'f1000.yaml' cannot be included: the tree has more than 1,000 files" in line
+
     def test_the_bytes_of_all_files_count_together(self) -> None:
         text = "# " + "x" * 600 + "\nchildren: [{include: s.yaml}]"
         write({"tree.yaml": text, "s.yaml": "# " + "x" * 600 + "\n[]"})
@@ -397,3 +407,77 @@ class TestOverlays:
         write({"tree.yaml": BASE})
         with pytest.raises(TypeError, match="expected overlays to be a name, a path, or several"):
             Application.load("tree.yaml", overlays=3)  # type: ignore[arg-type]
+
+
+APP = """
+async def app(scope, receive, send): ...
+"""
+STAGES = """
+from resprout.stages import Consumer, Producer
+
+class Numbers(Producer):
+    def handle_demand(self, demand, state): ...
+
+class Store(Consumer):
+    def handle_events(self, events, from_, state): ...
+"""
+
+
+def test_every_kind_comes_through_includes_and_overlays_alike() -> None:
+    """What a child needs may stand in another file, in front of it."""
+    pytest.importorskip("confluent_kafka")
+    files = {
+        "webapp.py": APP,
+        "flow.py": STAGES,
+        "tree.yaml": "children: [{include: [names.yaml, users.yaml]}, {supervisor: web, include: web.yaml}]",
+        "names.yaml": (
+            "- {registry: parts}\n- {throttle: lock, num_slots: 1}\n"
+            "- {producer: numbers, start: 'flow:Numbers'}\n"
+            "- {engine: shared, url: 'postgresql://${file:user}@db/x'}\n- {agent: flags, value: {a: 1}}\n"
+        ),
+        "user": "me\n",
+        "users.yaml": (
+            "- {worker: w, run: 'jobs:work', via: [parts, '{index}'], replicas: 2}\n"
+            "- {consumer: store, start: 'flow:Store', subscribe_to: [numbers]}\n"
+            "- {kafka: k, topics: [a], group: g, handler: 'builtins:print', throttle: lock}\n"
+            "- {throttle: far, num_slots: 1, engine: shared}\n"
+            "- {dynamic_supervisor: rooms, children: [{include: rooms.yaml}]}\n"
+            "- {partition_supervisor: p, children: [{task_supervisor: t}]}\n"
+        ),
+        "rooms.yaml": "- {worker: lobby, run: 'jobs:work', every: 5m}",
+        "web.yaml": "children: [{asgi: api, app: 'webapp:app', port: 0}]",
+        "tree.o.yaml": (
+            "children:\n- {registry: parts, partitions: 2}\n- {throttle: lock, num_slots: 3}\n"
+            "- {consumer: store, subscribe_to: [{to: numbers, max_demand: 7}]}\n"
+            "- {agent: flags, value: {b: 2}}\n"
+            "- {kafka: k, config: {client.id: me}, topics: [b]}\n"
+            "- {dynamic_supervisor: rooms, children: [{worker: lobby, every: 1m}]}\n"
+            "- {supervisor: web, children: [{asgi: api, host: 127.0.0.2}]}\n"
+        ),
+    }
+    try:
+        tree = load(files, "o")
+        tree.close()
+    finally:
+        for module in ("webapp", "flow"):
+            sys.modules.pop(module, None)
+    assert [child.kind for child in tree.entries] == [
+        *("registry", "throttle", "producer", "engine", "agent", "worker", "consumer", "kafka", "throttle"),
+        *("dynamic_supervisor", "partition_supervisor", "supervisor"),
+    ]
+    [lobby] = tree.entry(("rooms", "lobby")).specs  # type: ignore[union-attr]
+    assert lobby.start[1][2].every == 60.0
+    assert tree.place(("web", "api")) == "web.yaml:1:12"
+
+
+def test_a_lifespan_has_overlays_too(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write({"tree.yaml": "children: [{agent: a, value: 1}]", "over.yaml": "children: [{agent: a, value: 2}]"})
+    run = lifespan("tree.yaml", overlays="./over.yaml")
+    monkeypatch.chdir("/")
+
+    async def enter() -> int:
+        async with run(None):
+            state: int = await Agent.aget("a", lambda state: state)
+            return state
+
+    assert asyncio.run(enter()) == 2
