@@ -16,17 +16,18 @@ from typing import Any
 
 import attrs
 
-from ...actors import Crash, Future
-from ...actors.engine import Call, LoopBell, Waiter, counter, lock
+from ...actors import Crash, Future, Pid
+from ...actors.engine import Call, LoopBell, Waiter, counter
 from . import frames, logs
 from .crossing import unpack, unpack_reason
 from .frames import Frame, FrameReader
 from .hub import hub
 from .launching import UNGUARDED, MainNotGuarded, launch
 from .serial import Serial
+from .services import Sessions
+from .writing import PIECE, Writer
 
 logger = logging.getLogger("resprout.supervision")
-PIECE = 1 << 18
 RECORDS = 10_000
 """Log records of all children that may wait to be told."""
 EXITING = "exit"
@@ -109,44 +110,45 @@ class Channel:
         self.on_end: Callable[[Ending], object] = lambda ending: None
         self.on_sent: Callable[[], object] = lambda: None
         self._urgent: deque[bytes] = deque()
-        self._turn = lock()
-        self._part: memoryview | None = None
-        self._blocked = False
         self._paused = False
         self._numbers = counter(1)
         self._reader = FrameReader()
-        self._open = False
         self._pipe: Any = None
-        self._names: Any = None
+        self._writer: Writer | None = None
+        self._sessions: Sessions | None = None
 
     def __repr__(self) -> str:
         pid = getattr(self.popen, "pid", None)
         return f"<OS process {pid} of {self.label}>"
 
-    def launch(self) -> None:
+    def launch(self, owner: Pid) -> None:
         """Starts the OS process.
+
+        Args:
+            owner: The process that stands for it.
 
         Raises:
             OSError: There is no room for another one.
         """
         pipe, far_pipe = socket.socketpair()
-        names, far_names = socket.socketpair()
+        services, far_services = socket.socketpair()
         try:
-            self.popen = self._launching(far_pipe, far_names)
+            self.popen = self._launching(far_pipe, far_services)
         except BaseException:
             pipe.close()
-            names.close()
+            services.close()
             raise
         finally:
             far_pipe.close()
-            far_names.close()
-        pipe.setblocking(False)
-        names.setblocking(False)
-        self._pipe, self._names = pipe, names
-        self._open = True
+            far_services.close()
+        self._pipe = pipe
+        self._writer = Writer(pipe, self._has_output, self._next_frame, self._look)
+        self._sessions = Sessions(services, self._name_owner)
+        self._sessions.pipe.owner = owner
         channels.add(self)
         hub.enter()
         hub.post(self._watch)
+        self._sessions.pipe.begin()
 
     # Sending --------------------------------------------------------------------------------------
 
@@ -174,49 +176,17 @@ class Channel:
         self._flush()
 
     def _has_output(self) -> bool:
-        if self._blocked or not self._open:
-            return False
-        return bool(self._part is not None or self._urgent or (self.outbox and not self._paused))
+        return bool(self._urgent or (self.outbox and not self._paused))
 
     def _flush(self) -> None:
-        # An interrupt in the middle of a write would tear a frame apart, and only the main thread has them.
-        if threading.current_thread() is threading.main_thread():
-            hub.post(self._write_out)
-        else:
-            self._write_out()
+        if self._writer is not None:
+            self._writer.flush()
 
-    def _write_out(self) -> None:
-        while True:
-            if not self._has_output():
-                break
-            # Who finds it taken leaves: who has it looks again afterwards.
-            if not self._turn.acquire(False):
-                break
-            try:
-                self._write()
-            except BlockingIOError:
-                self._blocked = True
-                hub.post(self._await_room)
-            except OSError:
-                # The other end is gone. Its death is told by the hub, and ends all calls.
-                self._open = False
-            finally:
-                self._turn.release()
-
-    def _write(self) -> None:
-        while True:
-            if self._part is None and not self._next_part():
-                break
-            assert self._part is not None
-            sent = self._pipe.send(self._part)
-            self._part = self._part[sent:] if sent < len(self._part) else None
-
-    def _next_part(self) -> bool:
+    def _next_frame(self) -> bytes | None:
         if self._urgent:
-            self._part = memoryview(self._urgent.popleft())
-            return True
+            return self._urgent.popleft()
         if self._paused:
-            return False
+            return None
         while self.outbox:
             try:
                 entry = self.outbox.popleft()
@@ -225,30 +195,23 @@ class Channel:
             if entry.counted:
                 self.on_sent()
             if entry.call is None or not entry.call.done():
-                self._part = memoryview(entry.data)
-                return True
-        return False
+                return entry.data
+        return None
 
     # On the thread of the hub ---------------------------------------------------------------------
 
     def _watch(self) -> None:
-        hub.selector.register(self._pipe, selectors.EVENT_READ, self._look)
-        hub.selector.register(self._names, selectors.EVENT_READ, self._look_at_names)
+        assert self._writer is not None
+        self._writer.watch()
         if os.name == "posix":
             hub.selector.register(self.popen.sentinel, selectors.EVENT_READ, self._look_at_end)
 
-    def _await_room(self) -> None:
-        if self._open:
-            hub.selector.modify(self._pipe, selectors.EVENT_READ | selectors.EVENT_WRITE, self._look)
-
     def _look(self, mask: int) -> None:
+        assert self._writer is not None
         if mask & selectors.EVENT_WRITE:
-            hub.selector.modify(self._pipe, selectors.EVENT_READ, self._look)
-            self._blocked = False
-            self._write_out()
+            self._writer.room()
         if mask & selectors.EVENT_READ and not self._read():
-            hub.selector.unregister(self._pipe)
-            self._open = False
+            self._writer.unwatch()
             if os.name != "posix":
                 self._end(self.popen.wait(5.0))
 
@@ -267,29 +230,35 @@ class Channel:
                 logger.exception("a message of %r could not be read", self)
         return bool(piece)
 
-    def _look_at_names(self, mask: int) -> None:
-        try:
-            asked = self._names.recv(65536)
-            if asked:
-                self._names.send(self._name_owner(asked.decode("utf-8", "surrogatepass")))
-                return
-        except BlockingIOError:
-            return
-        except OSError:
-            pass
-        hub.selector.unregister(self._names)
-        self._names.close()
-
     def _look_at_end(self, mask: int) -> None:
         code = self.popen.poll()
         if code is None:
             return
+        hub.selector.unregister(self.popen.sentinel)
+        if code == 255 and self._goes_on():
+            return
+        self._gone(code)
+
+    def _goes_on(self) -> bool:
+        """Of a fork server that was killed: nobody knows of its children. This one is ended, and awaited."""
+        self.kill()
+        try:
+            watch = os.pidfd_open(self.popen.pid)
+        except (AttributeError, OSError):
+            # Gone by now, or there is no such thing to wait for.
+            return False
+        hub.selector.register(watch, selectors.EVENT_READ, lambda mask: self._ended_at_last(watch))
+        return True
+
+    def _ended_at_last(self, watch: int) -> None:
+        hub.selector.unregister(watch)
+        os.close(watch)
+        self._gone(255)
+
+    def _gone(self, code: int) -> None:
         if self._pipe.fileno() in hub.selector.get_map():
-            self._pipe.setblocking(False)
             while self._more_to_read():
                 pass
-            hub.selector.unregister(self._pipe)
-        hub.selector.unregister(self.popen.sentinel)
         self._end(code)
 
     def _more_to_read(self) -> bool:
@@ -302,21 +271,18 @@ class Channel:
         return self._read()
 
     def _end(self, code: Any) -> None:
-        if code == 255:
-            # Of a fork server that was killed: nobody knows of its children.
-            self.kill()
-        self._open = False
+        assert self._writer is not None
+        assert self._sessions is not None
+        self._writer.unwatch()
+        # What it had here is free before anybody comes in its place.
+        self._sessions.end()
         if self.ending is None:
             self.ending = Ending((EXITING, code))
             if code == UNGUARDED and not self.began.done():
                 self.ending = Ending(Crash(MainNotGuarded()))
             self._tell_end()
         self.popen.close()
-        with self._turn:
-            self._pipe.close()
-        if self._names.fileno() >= 0:
-            hub.selector.unregister(self._names)
-            self._names.close()
+        self._writer.close()
         self.gone.set()
         hub.leave()
 
@@ -342,7 +308,7 @@ class Channel:
                 self._paused = True
             case frames.RESUME:
                 self._paused = False
-                self._write_out()
+                self._flush()
             case frames.READY:
                 self.later.add(self.on_ready)
             case frames.STARTED:
@@ -397,6 +363,14 @@ class Channel:
         if self.poll() is None:
             self.gone.wait(timeout)
 
+    def leave_to_parent(self) -> None:
+        """In a forked process: the child is the parent's, and ends when that does."""
+        if self._writer is not None:
+            self._writer.open = False
+            self._pipe.close()
+        if self._sessions is not None:
+            self._sessions.pipe.leave_to_parent()
+
     def _signal(self, number: int) -> None:
         if self.poll() is not None:
             return
@@ -407,18 +381,15 @@ class Channel:
 
 
 def _leave_to_parent() -> None:
-    """In a forked child: the children are the parent's, and end when it does."""
+    """In a forked process: the children are the parent's, and end when it does."""
     for channel in list(channels):
-        for each in (channel._pipe, channel._names):
-            if each is not None:
-                each.close()
-        channel._open = False
+        channel.leave_to_parent()
     channels.clear()
 
 
 def launching(ticket: bytes, module: str, needs_main: bool) -> Callable[[Any, Any], Any]:
     """What starts the OS process of a channel; see `launching.launch`."""
-    return lambda pipe, names: launch((pipe, names), ticket, module, needs_main)
+    return lambda *pipes: launch(pipes, ticket, module, needs_main)
 
 
 if hasattr(os, "register_at_fork"):

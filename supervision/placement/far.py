@@ -52,9 +52,10 @@ from ..readying import BecameReady, waiting
 from . import frames, logs
 from .crossing import pack, pack_reason, unpack, unpack_reason
 from .frames import Frame, FrameReader
+from .services import NAMES, ServicePipe, ask_parent, parents
+from .writing import PIECE
 
 logger = logging.getLogger("resprout.supervision")
-PIECE = 1 << 18
 GROUP = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 """The signals that a whole process group gets when somebody means the program."""
 
@@ -87,12 +88,13 @@ class _Told:
         self.frame = frame
 
 
-def main(pipe: socket.socket, names: socket.socket, ticket: bytes) -> None:
+def main(pipe: socket.socket, services: socket.socket, ticket: bytes) -> None:
     """Is a placed child, until that ends."""
     for number in GROUP:
         # A handler, and not SIG_IGN, which the programs that the child starts would inherit.
         signal.signal(number, _ignore)
-    Child(pipe, names, pickle.loads(ticket)).run()
+    parents[:] = [ServicePipe(services)]
+    Child(pipe, pickle.loads(ticket)).run()
 
 
 def _ignore(number: int, frame: object) -> None:
@@ -102,12 +104,10 @@ def _ignore(number: int, frame: object) -> None:
 class Child:
     """See the module."""
 
-    def __init__(self, pipe: socket.socket, names: socket.socket, ticket: Any) -> None:
+    def __init__(self, pipe: socket.socket, ticket: Any) -> None:
         self._pipe = pipe
-        self._names = names
         self._ticket = ticket
         self._writing = lock()
-        self._asking = lock()
         self._delivering = lock()
         self._waiting: deque[Frame] = deque()
         self._paused = False
@@ -120,7 +120,7 @@ class Child:
         os.environ.update(self._ticket.env)
         logs.take_levels(self._ticket.levels)
         logging.root.handlers[:] = [logs.Forwarding(self._forward, self._is_told_otherwise)]
-        elsewhere.ask[:] = [self._ask_name]
+        elsewhere.ask[:] = [_ask_name]
         telemetry.attach("resprout.placement", ("resprout", "process", "crashed"), self._note_crash)
         process.trap_exit(True)
         threading.Thread(target=self._read, name="resprout-placed", daemon=True).start()
@@ -335,16 +335,6 @@ class Child:
     def _forward(self, record: bytes) -> None:
         self._send(frames.LOG, 0, record)
 
-    def _ask_name(self, name: str) -> Any:
-        """Asks the parent who has a name there."""
-        try:
-            with self._asking:
-                self._names.sendall(name.encode("utf-8", "surrogatepass"))
-                answer = self._names.recv(65536)
-        except OSError:
-            return None
-        return pickle.loads(answer) if answer else None
-
     # Crash reports --------------------------------------------------------------------------------
 
     def _note_crash(self, event: object, measurements: object, metadata: Any) -> None:
@@ -368,6 +358,12 @@ class _Later:
 
     def run(self, worker: object) -> None:
         self._step()
+
+
+def _ask_name(name: str) -> Any:
+    """Asks the parent who has a name there."""
+    answer = ask_parent(NAMES, name.encode("utf-8", "surrogatepass"))
+    return None if answer is None else pickle.loads(answer)
 
 
 def _exit_after(seconds: float) -> None:

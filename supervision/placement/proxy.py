@@ -189,7 +189,7 @@ class Proxy(GenServer):
         channel.on_ready = lambda: ready(pid)
         if isinstance(pid, BoundedPlacedPid):
             channel.on_sent = pid.sent
-        channel.launch()
+        channel.launch(pid)
         process.own(channel)
         return Ok(channel)
 
