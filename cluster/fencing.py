@@ -13,6 +13,7 @@ from ..throttle import Grant, LockLost
 from ..throttle.engine import Hold, cores
 from .driver import EXTRAS
 from .engine import handle_of
+from .pipe_lock import ParentLock
 
 STALE = "RS001"
 """The SQLSTATE of an error that the function in the database raises."""
@@ -67,6 +68,8 @@ def _statement(connection: Any, grant: Grant) -> tuple[Any, dict[str, object]]:
 
 def _schema_of(grant: Grant) -> str:
     core = grant.core if isinstance(grant, Hold) else cores.get(grant.name)
+    if isinstance(core, ParentLock) and core.schema is not None:
+        return core.schema
     engine = None if core is None else core.settings.engine
     if engine is None:
         raise ValueError(

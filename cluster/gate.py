@@ -7,11 +7,12 @@ from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from ..actors import CallTimeout, ProcessExit, process
-from ..throttle.engine import LockLost, Settings, Steps
+from ..actors import process
+from ..throttle.engine import Settings, Steps
 from . import events
 from .driver import Request
 from .ledger import SharedLedger
+from .losing import lose
 from .operations import LASTING, Answer, Leave, Operation, Row
 
 if TYPE_CHECKING:
@@ -157,22 +158,7 @@ class Gate:
 
     def lose(self, holds: list[Hold]) -> None:
         """Have grants end, and their holders know."""
-        jobs = [hold for hold in holds if hold.job is not None]
-        for hold in jobs:
-            # First, or its future would get a result from whoever goes on without the slot.
-            if hold.job is not None:
-                hold.job.worker_died(hold.pid, LockLost(self.name, hold.token))
-        workers = {hold.pid for hold in jobs}
-        for pid, lost in self.core.decide(partial(self.ledger.lose, holds, monotonic())) or ():
-            logger.warning("%s has lost %s", pid, lost)
-            try:
-                if self._tells and pid not in workers:
-                    process.send(pid, lost)
-                else:
-                    process.exit(pid, lost)
-            except (ProcessExit, CallTimeout):
-                # It has ended by itself.
-                continue
+        lose(self.core, self.ledger, holds, self._tells)
 
     def _warn_redeclared(self, before: int, now: int) -> None:
         logger.warning(

@@ -1,5 +1,6 @@
 """The side door for resprout's own rooms: what a supervisor of another kind is built from."""
 
+from .placement.services import LOCKS, Link, ask_parent, parents, service
 from .supervisors.child_options import STARTING, read_options, spec_of_module
 from .supervisors.client import SupervisorClient, aask, ask, blocks
 from .supervisors.dynamic_server import DynamicSupervisorServer
@@ -14,9 +15,11 @@ from .supervisors.values import (
 )
 
 __all__ = [
+    "LOCKS",
     "STARTING",
     "DynamicSupervisorServer",
     "Failed",
+    "Link",
     "Origin",
     "Refused",
     "Siblings",
@@ -26,8 +29,11 @@ __all__ = [
     "aask",
     "above",
     "ask",
+    "ask_parent",
     "blocks",
     "failed_start",
+    "parents",
     "read_options",
+    "service",
     "spec_of_module",
 ]

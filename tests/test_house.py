@@ -419,7 +419,9 @@ def test_type_hints_are_announced() -> None:
     assert PYPROJECT["tool"]["setuptools"]["package-data"] == {"resprout": ["py.typed"]}
 
 
-@pytest.mark.parametrize("group", ["resprout.kinds", "resprout.engines", "console_scripts", "pytest11"])
+@pytest.mark.parametrize(
+    "group", ["resprout.kinds", "resprout.engines", "resprout.placed", "console_scripts", "pytest11"]
+)
 def test_entry_points_lead_somewhere(group: str) -> None:
     project = PYPROJECT["project"]
     declared = project["scripts"] if group == "console_scripts" else project["entry-points"][group]

@@ -6,11 +6,13 @@ from .ledger.changes import WaiterShed, WaiterTimedOut
 from .ledger.holds import Claim, Hold
 from .ledger.ledger import Ledger
 from .ledger.lost import EngineDown, LockLost
-from .ledger.values import too_heavy
+from .ledger.values import OnLost, Outcome, too_heavy
 from .ledger.wait_queue import WaitQueue
 from .lock.engines import Engine, Steps, engines
+from .lock.lock_core import LockCore
+from .lock.remote import RemoteClaim, claims_of, pause_from_afar, resize_from_afar
 from .lock.settings import Settings
-from .lock.table import cores
+from .lock.table import cores, table
 
 __all__ = [
     "Claim",
@@ -18,13 +20,21 @@ __all__ = [
     "EngineDown",
     "Hold",
     "Ledger",
+    "LockCore",
     "LockLost",
+    "OnLost",
+    "Outcome",
+    "RemoteClaim",
     "Settings",
     "Steps",
     "WaitQueue",
     "WaiterShed",
     "WaiterTimedOut",
+    "claims_of",
     "cores",
     "engines",
+    "pause_from_afar",
+    "resize_from_afar",
+    "table",
     "too_heavy",
 ]

@@ -119,8 +119,10 @@ class NameInParent(NoProcess):
     def __str__(self) -> str:
         return (
             f"{self.name!r} is {self.what} of the tree, which runs in the parent of this process; a child "
-            f"under `placement: process` reaches its tree by what it answers only: take the lock, or look "
-            f"up the key, around the call to it, or leave the child in its tree (`placement: local`)"
+            f"under `placement: process` uses the locks of its tree by their names (throttle.run, slot, "
+            f"acquire, ...), and reaches the rest by what it answers only: look up the key around the call "
+            f"to it, hand it what it needs in the message, or leave the child in its tree "
+            f"(`placement: local`)"
         )
 
 

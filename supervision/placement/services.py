@@ -1,11 +1,11 @@
-"""What a placed child uses of its parent besides the messages of its server: names, and what rooms above add.
+"""What a placed child uses of its parent besides its server's messages: names, and what rooms above add.
 
-A second pipe, so that nothing here waits behind a long message or a full mailbox. Both ends are alike: whoever
-asks is answered by number, what is told goes to the *session* of its service, in order. Nobody waits on the
-thread of the hub, at either end: an answer that may take its time is made on the pool.
+A second pipe, so that nothing here waits behind a long message or a full mailbox. Both ends are alike:
+whoever asks is answered by number, what is told goes to the *session* of its service, in order. Nobody waits
+on the thread of the hub, at either end: an answer that may take its time is made on the pool.
 
-A service is found by its name in the entry points of the group `resprout.placed`, as a room above this one has
-declared it, and loaded by the first child that uses it.
+A service is found by its name in the entry points of the group `resprout.placed`, as a room above this one
+has declared it, and loaded by the first child that uses it.
 """
 
 from __future__ import annotations

@@ -61,6 +61,9 @@ class LockCore(FastSteps):
         "process",
     )
 
+    in_parent = False
+    """It stands for a lock of the process that this one is a placed child of."""
+
     def __init__(self, settings: Settings, table: Table) -> None:
         super().__init__(settings, table.highest_token())
         self.process: Pid | None = None

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from ...actors import LockNotFound, telemetry
 from ...actors.engine import first_use, replace, why_not_here
+from ...supervision.engine import parents, service
 from ..ledger.values import check_name
 from .lock_core import LockCore
 from .settings import Settings
@@ -19,6 +20,14 @@ def _nothing(name: str) -> None:
 
 def _nothing_to_restore(core: LockCore) -> None:
     """Stand for the restoration of locks, before there is a tree for them."""
+
+
+def _of_parent(name: str) -> LockCore | None:
+    """In a placed child: the lock of that name of its parent."""
+    if not parents:
+        return None
+    core: LockCore | None = service("locks").find(name)
+    return core
 
 
 class Table:
@@ -46,7 +55,7 @@ class Table:
         if core is None or core.ledger.closed:
             if first_use():
                 return self.find(name)
-            core = self.renew(check_name(name))
+            core = self.renew(check_name(name)) or _of_parent(name)
             if core is None:
                 raise LockNotFound(name, why_not_here(name))
         return core
@@ -54,7 +63,8 @@ class Table:
     def open(self, settings: Settings) -> LockCore:
         """Return the core that a new lock process is to adopt: that of its former life, else a new one."""
         core = cores.get(settings.name)
-        if core is not None and core.ledger.closed and core.settings.engine != settings.engine:
+        over = core is not None and (core.ledger.closed or core.in_parent)
+        if core is not None and over and core.settings.engine != settings.engine:
             # Another lock of the same name: who holds the former one gives it back to that.
             self.forget(core)
             core = None

@@ -1,4 +1,6 @@
-"""A name of the tree that is used in a placed child: an error that says so, never a second lock."""
+"""A name of the tree that is used in a placed child: its lock, else an error that says so; never a second
+lock.
+"""
 
 from __future__ import annotations
 
@@ -31,12 +33,18 @@ def registry() -> Any:
 
 
 @pytest.mark.usefixtures("lock")
-@pytest.mark.parametrize(("what", "error"), [("lock", "LockNotFound"), ("call", "NameInParent")])
-def test_a_lock_of_the_tree_is_an_error_that_says_where_it_is(placed: Placed, what: str, error: str) -> None:
-    kind, text = GenServer.call(placed(Echo), ("take", what, "placed_lock"))
-    assert kind == error
+def test_the_process_of_a_lock_of_the_tree_is_an_error_that_says_how_it_is_used(placed: Placed) -> None:
+    kind, text = GenServer.call(placed(Echo), ("take", "call", "placed_lock"))
+    assert kind == "NameInParent"
     assert "'placed_lock' is the process of a lock of the tree" in text
-    assert "placement: process" in text
+    assert "uses the locks of its tree by their names" in text
+
+
+def test_a_server_of_the_tree_is_no_lock(placed: Placed) -> None:
+    agent = Agent.start(dict, name="placed_agent")
+    kind, text = GenServer.call(placed(Echo), ("take", "lock", "placed_agent"))
+    assert (kind, "'placed_agent' is an Agent of the tree" in text) == ("LockNotFound", True)
+    agent.stop()
 
 
 @pytest.mark.usefixtures("lock", "registry")
@@ -70,8 +78,8 @@ def test_a_placed_child_of_a_placed_child_asks_through_it(placed: Placed) -> Non
     pid = placed(Echo)
     spec = ChildSpec("inner", (Echo.start_link, (), {"name": "inner"}), placement="process")
     assert GenServer.call(pid, ("nest", spec), 30.0) == "ok"
-    kind, text = GenServer.call(pid, ("through", "inner", ("take", "lock", "placed_lock")), 30.0)
-    assert kind == "LockNotFound"
+    kind, text = GenServer.call(pid, ("through", "inner", ("take", "call", "placed_lock")), 30.0)
+    assert kind == "NameInParent"
     assert "the process of a lock of the tree" in text
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from ...programs import PYTHON, resprout
 from ...waiting import WATCHDOG, until
+from .conftest import at_work
 
 HERE = Path(__file__).parent
 
@@ -57,15 +58,6 @@ def program(tmp_path: Path, source: str, head: str = PARENT) -> Program:
     return Program([*PYTHON, "-W", "ignore:This process:DeprecationWarning", str(file)], tmp_path)
 
 
-def runs(victim: int) -> bool:
-    """Whether a process runs; one that has ended and that nobody has asked for does not."""
-    try:
-        state = Path(f"/proc/{victim}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
-        return False
-    return state not in ("Z", "X")
-
-
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks into /proc")
 def test_a_child_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
     source = """
@@ -77,7 +69,7 @@ def test_a_child_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
     parent = program(tmp_path, source)
     victim = int(parent.line())
     parent.process.kill()
-    until(lambda: not runs(victim))
+    until(lambda: not at_work(victim))
     assert (tmp_path / "end").read_text() == "'shutdown'"
     parent.ended()
 
