@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from resprout import throttle
-from resprout.actors import GenServer, NoReply, Ok, Reply, process
+from resprout.actors import GenServer, NoReply, Ok, Reply
 from resprout.supervision import Supervisor
 
 
@@ -138,6 +138,24 @@ def _fails(name: str) -> None:
         raise ConnectionError("too much")
 
 
+def _assert_held_in(url: str, name: str) -> list[str]:
+    """What the database says of a grant while it is held, and afterwards."""
+    import psycopg
+
+    from resprout import cluster
+
+    said = []
+    with throttle.slot(name) as grant, psycopg.connect(url) as connection:
+        cluster.assert_held(connection, grant)
+        said.append("good")
+    with psycopg.connect(url) as connection:
+        try:
+            cluster.assert_held(connection, grant)
+        except throttle.LockLost as error:
+            said.append(type(error).__name__)
+    return said
+
+
 def _forked(name: str) -> str:
     """What a process says of the lock that is forked here."""
     reading, writing = os.pipe()
@@ -158,38 +176,41 @@ def _forked(name: str) -> str:
 
 
 def _work(name: str, path: str, threads: int, seed: int) -> None:
-    """Has threads work under a lock, for ever, each of which notes when it began and when it ended."""
+    """Has threads work under a lock, for ever."""
+    for number in range(threads):
+        threading.Thread(target=work, args=(name, path, number, seed, threading.Event()), daemon=True).start()
+
+
+def work(name: str, path: str, number: int, seed: int, over: threading.Event) -> None:
+    """Works under a lock, in one way after the other; notes when it began each time and when it ended."""
     file = os.open(path, os.O_WRONLY | os.O_APPEND)
     me = os.getpid()
 
-    def work(number: int) -> None:
-        turn = 0
-        while True:
-            turn += 1
-            way = (seed + number + turn) % 4
-            if way == 0:
-                throttle.execute(name, note, number, turn).result(30.0)
-            elif way == 1:
-                try:
-                    with throttle.slot(name, timeout=0.002):
-                        note(number, turn)
-                except TimeoutError:
-                    continue
-            elif way == 2:
-                grant = throttle.attempt(name)
-                if grant is not None:
-                    note(number, turn)
-                    grant.release()
-            else:
-                throttle.run(name, note, number, turn)
-
-    def note(number: int, turn: int) -> None:
+    def note(turn: int) -> None:
         os.write(file, f"{me} {number} {turn} begin {time.monotonic_ns()}\n".encode())
         time.sleep(0.0005 * (1 + turn % 3))
         os.write(file, f"{me} {number} {turn} end {time.monotonic_ns()}\n".encode())
 
-    for number in range(threads):
-        threading.Thread(target=work, args=(number,), daemon=True).start()
+    turn = 0
+    while not over.is_set():
+        turn += 1
+        way = (seed + number + turn) % 4
+        if way == 0:
+            throttle.execute(name, note, turn).result(30.0)
+        elif way == 1:
+            try:
+                with throttle.slot(name, timeout=0.002):
+                    note(turn)
+            except TimeoutError:
+                continue
+        elif way == 2:
+            grant = throttle.attempt(name)
+            if grant is not None:
+                note(turn)
+                grant.release()
+        else:
+            throttle.run(name, note, turn)
+    os.close(file)
 
 
 DOES: dict[str, Callable[..., Any]] = {
@@ -222,7 +243,6 @@ DOES: dict[str, Callable[..., Any]] = {
     "work": _work,
     "nest": lambda spec: str(Supervisor.start_link([spec])),
     "through": lambda name, message: GenServer.call(name, message, 20.0),
-    "assert held": lambda name: throttle.acquire(name, timeout=20.0).assert_held(),
+    "assert held in": _assert_held_in,
     "hang": lambda: threading.Event().wait(),
-    "traps": lambda: process.trap_exit(True),
 }

@@ -1,0 +1,88 @@
+"""A lock on an engine, used in a placed child: its parent has the session, and the pipe leads to that."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "supervision" / "placement"))
+
+from placed_locks import Locker
+
+from resprout import ChildSpec, GenServer, LockLost, Pid, process, throttle
+from resprout.cluster.handle import handles
+from resprout.supervision.placement.launching import stop_servers
+
+from ..waiting import down_of, until
+from .peer import Peer
+
+pytestmark = pytest.mark.postgres
+
+
+@pytest.fixture
+def peer(engine: str, url: str) -> Iterator[Peer]:
+    with Peer(url, node="there") as other:
+        yield other
+
+
+@pytest.fixture
+def placed(engine: str, supervised: Callable[..., Pid]) -> Iterator[Pid]:
+    throttle.new("db", 1, engine="shared")
+    spec = ChildSpec(
+        "it", (Locker.start_link, (), {"name": "placed"}), placement="process", restart="temporary"
+    )
+    supervisor = supervised(spec)
+    pid = process.whereis("placed")
+    assert pid is not None
+    yield pid
+    if supervisor.alive:
+        GenServer.stop(supervisor, "shutdown")
+    stop_servers()
+
+
+def ask(pid: Pid, *message: Any) -> Any:
+    return GenServer.call(pid, message, 30.0)
+
+
+def test_it_is_one_lock_for_all_and_the_end_of_the_child_frees_it_for_others(placed: Pid, peer: Peer) -> None:
+    peer.do("throttle.new('db', 1, engine='shared') and None")
+    token = ask(placed, "hold", "db")
+    assert ask(placed, "form", "attempt", "db") == token
+    (holder,) = throttle.holders("db", everywhere=True)
+    assert (holder.pid, holder.token) == (placed, token)
+    assert peer.do("[each.token for each in throttle.holders('db', everywhere=True)]") == [token]
+    request = peer.later("throttle.acquire('db').token")
+    until(lambda: throttle.lock_state("db", everywhere=True).waiting == 1)
+    (mine,) = ask(placed, "holders", "db")
+    assert mine == (ask(placed, "held", "db")[0], token, 1)
+    os.kill(ask(placed, "os"), signal.SIGKILL)
+    assert peer.result(request) > token
+    assert throttle.attempt("db") is None
+
+
+def test_a_grant_that_the_engine_takes_back_ends_its_holder_in_the_child(placed: Pid) -> None:
+    ask(placed, "hold", "db")
+    ref = process.monitor(placed)
+    handles["shared"].void()
+    reason = down_of(ref).reason
+    assert isinstance(reason, LockLost)
+    assert reason.name == "db"
+    until(lambda: throttle.lock_state("db", everywhere=True).running == 0)
+
+
+def test_a_grant_of_a_thread_in_the_child_is_taken_back_from_that_and_the_child_goes_on(placed: Pid) -> None:
+    ask(placed, "hold in a thread", "db")
+    handles["shared"].void()
+    until(lambda: throttle.lock_state("db", everywhere=True).running == 0)
+    until(lambda: ask(placed, "state", "db").running == 0)
+    assert isinstance(ask(placed, "hold", "db"), int)
+
+
+def test_the_child_asserts_its_grant_in_a_transaction_of_its_own(placed: Pid, url: str) -> None:
+    assert ask(placed, "assert held in", url, "db") == ["good", "LockLost"]
