@@ -14,6 +14,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
+import attrs
+
+from resprout import throttle
 from resprout.actors import GenServer, NoProcess, NoReply, Placement, Reply, ServerExit, process, telemetry
 from resprout.supervision import ChildSpec, Supervisor, tree
 
@@ -62,12 +65,27 @@ class InC(GenServer):
         return NoReply(state)
 
 
+@attrs.frozen
+class Slots:
+    """Take a slot of the tree's lock so many times, and say how long one takes."""
+
+    times: int
+
+
+def take_slot() -> None:
+    """Takes a slot of a lock of the tree, from wherever this runs, and gives it back."""
+    with throttle.slot("placement"):
+        pass
+
+
 class Placed(GenServer):
     """Runs in another OS process, or in this one beside it."""
 
     def handle_call(self, message: Any, from_: Any, state: Any) -> Any:
         if message == "process":
             return Reply(os.getpid(), state)
+        if isinstance(message, Slots):
+            return Reply(timed(take_slot, message.times), state)
         return Reply(sum(number & 1 for number in range(message)), state)
 
 
@@ -294,6 +312,12 @@ def placement(effort: Effort) -> Iterator[Mapping[str, Measure]]:
     def call() -> float:
         return timed(lambda: GenServer.call("far", 0), effort(2_000))
 
+    throttle.new("placement", 1)
+
+    def slot() -> float:
+        taken: float = GenServer.call("far", Slots(effort(2_000)), 60.0)
+        return taken
+
     def again() -> float:
         victim = GenServer.call("far", "process")
         elapsed = stopwatch("ms")
@@ -313,11 +337,13 @@ def placement(effort: Effort) -> Iterator[Mapping[str, Measure]]:
 
     yield {
         "call": call,
+        "slot": slot,
         "again": again,
         "two OS processes": lambda: at_once("far", "other far"),
         "one": lambda: at_once("near", "next"),
     }
     Supervisor.stop(supervisor)
+    throttle.stop_lock("placement")
 
 
 ROOM = Room(
@@ -392,6 +418,7 @@ ROOM = Room(
             placement,
             [
                 Row("call and reply, another OS process", "call", bar=Bar(best=200.0)),
+                Row("a slot of the tree's lock there, to a call", "slot", "call", Bar(ratio=2.5)),
                 Row("kill -9 to serving again", "again", bar=Bar(best=30.0), unit="ms"),
                 Row(
                     "two servers at work on a processor each",
