@@ -35,6 +35,7 @@ SLOW = (
     "examples/test_orders_compare",
     "examples/test_orders_run",
     "examples/test_job_queue_run",
+    "examples/test_pods_run",
     "examples/test_user_sync_run",
     "examples/test_async_orders_run",
     "registry/test_fight",
