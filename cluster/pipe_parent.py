@@ -130,19 +130,18 @@ class ChildsClaims:
         question: Question = pickle.loads(body)
         try:
             core = table.find(question.lock)
+            match question:
+                case Open(_, node):
+                    self._node = node
+                    return pickle.dumps(_opened(core))
+                case Look():
+                    return pickle.dumps(self._listed(core))
+                case _:
+                    assert_never(question)
         except LockNotFound:
             return b""
-        match question:
-            case Open(_, node):
-                self._node = node
-                return pickle.dumps(_opened(core))
-            case Look():
-                try:
-                    return pickle.dumps(self._listed(core))
-                except EngineDown as error:
-                    return crossing(error)
-            case _:
-                assert_never(question)
+        except EngineDown as error:
+            return crossing(error)
 
     def _listed(self, core: LockCore) -> list[Listed]:
         engine = core.settings.engine

@@ -89,8 +89,7 @@ class ServicePipe:
         self._numbers = counter(1)
         self._outbox: deque[bytes] = deque()
         self._reader = FrameReader()
-        self._begun = threading.Lock()
-        self._watched = False
+        self._unwatched = [True]
         self._writer = Writer(end, lambda: bool(self._outbox), self._take, self._look)
 
     @property
@@ -100,12 +99,13 @@ class ServicePipe:
 
     def begin(self) -> None:
         """Has the hub look at it, from the first call on."""
-        with self._begun:
-            if self._watched:
-                return
-            self._watched = True
-            hub.enter()
-            hub.post(self._writer.watch)
+        try:
+            # Of all who come here one gets it; nobody waits, as this may be a signal handler.
+            self._unwatched.pop()
+        except IndexError:
+            return
+        hub.enter()
+        hub.post(self._writer.watch)
 
     def tell(self, kind: int, body: bytes) -> None:
         """Sends something. Never waits; safe anywhere."""
@@ -192,7 +192,7 @@ class ServicePipe:
         """The OS process at the other end is gone: nothing that it still says counts."""
         self._lost()
         self._writer.close()
-        if self._watched:
+        if not self._unwatched:
             hub.leave()
 
     def leave_to_parent(self) -> None:

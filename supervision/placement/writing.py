@@ -90,6 +90,8 @@ class Writer:
 
     def room(self) -> None:
         """It takes more."""
+        if not self.open:
+            return
         hub.selector.modify(self.end, selectors.EVENT_READ, self._look)
         self._blocked = False
         self.write_out()

@@ -65,6 +65,11 @@ class RemoteClaim(Claim):
         self.job = self
         self.remote = remote
 
+    @property
+    def straggler(self) -> bool:  # type: ignore[override]  # nobody sets it
+        """Whether it goes on, though the process that stands for it is dead."""
+        return self.pid.dead
+
     def offer(self, hold: Hold) -> bool:
         if self.depth <= 0:
             return False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -156,6 +157,13 @@ def _assert_held_in(url: str, name: str) -> list[str]:
     return said
 
 
+def _close_pipe() -> None:
+    """As a program does that closes files which are not its own."""
+    from resprout.supervision.placement.services import parents
+
+    parents[0]._writer.end.shutdown(socket.SHUT_RDWR)
+
+
 def _forked(name: str) -> str:
     """What a process says of the lock that is forked here."""
     reading, writing = os.pipe()
@@ -191,10 +199,20 @@ def work(name: str, path: str, number: int, seed: int, over: threading.Event) ->
         time.sleep(0.0005 * (1 + turn % 3))
         os.write(file, f"{me} {number} {turn} end {time.monotonic_ns()}\n".encode())
 
+    async def anote(turn: int) -> None:
+        note(turn)
+
+    async def briefly(turn: int) -> None:
+        """Is cancelled if it waits too long."""
+        waits = asyncio.ensure_future(throttle.arun(name, anote, turn))
+        await asyncio.wait([waits], timeout=0.003)
+        waits.cancel()
+        await asyncio.wait([waits])
+
     turn = 0
     while not over.is_set():
         turn += 1
-        way = (seed + number + turn) % 4
+        way = (seed + number + turn) % 5
         if way == 0:
             throttle.execute(name, note, turn).result(30.0)
         elif way == 1:
@@ -203,6 +221,8 @@ def work(name: str, path: str, number: int, seed: int, over: threading.Event) ->
                     note(turn)
             except TimeoutError:
                 continue
+        elif way == 4:
+            asyncio.run(briefly(turn))
         elif way == 2:
             grant = throttle.attempt(name)
             if grant is not None:
@@ -244,5 +264,6 @@ DOES: dict[str, Callable[..., Any]] = {
     "nest": lambda spec: str(Supervisor.start_link([spec])),
     "through": lambda name, message: GenServer.call(name, message, 20.0),
     "assert held in": _assert_held_in,
+    "close the pipe": _close_pipe,
     "hang": lambda: threading.Event().wait(),
 }

@@ -258,6 +258,20 @@ def test_where_the_fork_server_was_killed_a_slot_is_free_only_when_its_holder_ha
         assert not at_work(number)
 
 
+def test_a_child_whose_pipe_is_closed_has_no_locks_and_keeps_what_it_held_until_it_is_gone(
+    placed: Placed, lock: Any
+) -> None:
+    name = lock()
+    pid = placed(Locker, restart="temporary")
+    ask(pid, "hold in a thread", name)
+    ask(pid, "close the pipe")
+    until(lambda: ask(pid, "hold", name)[0] == "LockNotFound")
+    assert throttle.attempt(name) is None
+    assert [each.pid for each in throttle.holders(name)] == [pid]
+    kill(pid)
+    assert is_free()
+
+
 def test_the_death_of_a_thread_of_the_child_frees_its_slot_there_and_here(placed: Placed, lock: Any) -> None:
     name = lock()
     pid = placed(Locker)

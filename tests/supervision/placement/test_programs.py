@@ -74,6 +74,31 @@ def test_a_child_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
     parent.ended()
 
 
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks into /proc")
+def test_a_child_that_waits_for_a_lock_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
+    source = """
+    from placed_locks import Locker
+    from resprout import throttle
+
+    if __name__ == "__main__":
+        throttle.new("db", 1)
+        throttle.acquire("db")
+        start(Locker)
+        print(GenServer.call("it", ("os",)), flush=True)
+        GenServer.cast("it", ("hold",  "db"))
+        while not throttle.lock_state("db").waiting:
+            pass
+        print("waits", flush=True)
+        threading.Event().wait()
+    """
+    parent = program(tmp_path, source)
+    victim = int(parent.line())
+    assert parent.line() == "waits"
+    parent.process.kill()
+    until(lambda: not at_work(victim))
+    parent.ended()
+
+
 def test_a_fork_of_the_parent_has_no_part_in_its_children(tmp_path: Path) -> None:
     source = """
     if __name__ == "__main__":
