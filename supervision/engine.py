@@ -1,6 +1,6 @@
 """The side door for resprout's own rooms: what a supervisor of another kind is built from."""
 
-from .placement.services import LOCKS, Link, ask_parent, parents, service
+from .placement.services import LOCKS, Link, ask_parent, likely, parents, service
 from .supervisors.child_options import STARTING, read_options, spec_of_module
 from .supervisors.client import SupervisorClient, aask, ask, blocks
 from .supervisors.dynamic_server import DynamicSupervisorServer
@@ -32,6 +32,7 @@ __all__ = [
     "ask_parent",
     "blocks",
     "failed_start",
+    "likely",
     "parents",
     "read_options",
     "service",

@@ -21,6 +21,7 @@ from ...actors import ResproutError
 from ...actors.engine import lock
 from . import far
 from .preload import TOLD
+from .services import likely
 
 UNGUARDED = 97
 """The exit code of a process that imports `__main__` for its start and comes upon a start there."""
@@ -83,7 +84,7 @@ def _server_for(module: str) -> Any:
             server.set_forkserver_preload(PRELOAD)
         modules = [] if module == "__main__" else [module]
         before = os.environ.get(TOLD)
-        os.environ[TOLD] = json.dumps((sys.path, modules))
+        os.environ[TOLD] = json.dumps((sys.path, modules, sorted(likely)))
         try:
             server.ensure_running()
         finally:

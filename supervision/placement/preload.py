@@ -12,11 +12,15 @@ import logging
 import os
 import signal
 import sys
+from functools import partial
 
 from . import far
+from .services import service
 
 TOLD = "RESPROUT_PRELOAD"
-"""The environment variable that has the path and the modules, while a fork server is started: JSON."""
+"""The environment variable that has the path, the modules and the services, while a fork server is started:
+JSON.
+"""
 
 __all__ = ["TOLD", "far", "load"]
 
@@ -25,14 +29,16 @@ def load() -> None:
     """Loads the modules; what one of them raises is told by the child that needs it."""
     for number in far.GROUP:
         signal.signal(number, signal.SIG_IGN)
-    path, modules = json.loads(os.environ.pop(TOLD))
+    path, modules, services = json.loads(os.environ.pop(TOLD))
     # Before Python 3.12 the fork server leaves this to its children.
     sys.path[:] = path
-    for name in modules:
+    steps = [partial(importlib.import_module, name) for name in modules]
+    steps += [partial(service, name) for name in services]
+    for step in steps:
         try:
-            importlib.import_module(name)
+            step()
         except Exception:
-            logging.getLogger("resprout.supervision").debug("%s was not preloaded", name, exc_info=True)
+            logging.getLogger("resprout.supervision").debug("%s was not preloaded", step.args, exc_info=True)
 
 
 if TOLD in os.environ:

@@ -36,6 +36,10 @@ SERVICES: Final = {LOCKS: "locks"}
 """The kinds of frames, and which service has each. A frame with a number asks, one without tells."""
 
 
+likely: set[str] = set()
+"""The services that children will use, as far as is known here: they are loaded in the fork servers."""
+
+
 class Link(Protocol):
     """The pipe, as a session sees it."""
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from ...actors import LockNotFound, telemetry
 from ...actors.engine import first_use, replace, why_not_here
-from ...supervision.engine import parents, service
+from ...supervision.engine import likely, parents, service
 from ..ledger.values import check_name
 from .lock_core import LockCore
 from .settings import Settings
@@ -103,6 +103,8 @@ class Table:
 
 
 table = Table()
+# Of the children that this process places.
+likely.add("locks")
 
 
 def _hear() -> None:
