@@ -17,7 +17,7 @@ from sys import modules as _modules
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from . import actors, cluster, kafka, registry, stages, supervision, testing, throttle
+    from . import actors, cluster, kafka, monitoring, registry, stages, supervision, testing, throttle
     from .actors import (
         IGNORE,
         NOTHING,
@@ -200,6 +200,7 @@ __all__ = [
     "cluster",
     "kafka",
     "lifespan",
+    "monitoring",
     "process",
     "registry",
     "server",
@@ -233,7 +234,10 @@ _NAMES = {
         EngineDown Grant Holder LockInfo LockLost LockState Waiter
     """,
 }
-_ROOMS = ("actors", "cluster", "kafka", "registry", "stages", "supervision", "testing", "throttle")
+_ROOMS = (
+    *("actors", "cluster", "kafka", "monitoring", "registry", "stages", "supervision", "testing"),
+    "throttle",
+)
 _ROOM_OF = {name: room for room, names in _NAMES.items() for name in names.split()}
 _ROOM_OF |= {room: room for room in _ROOMS}
 

@@ -180,6 +180,11 @@ class Giving:
         return self.buffer.size + accumulated + int(getattr(self.dispatcher, "kept", 0))
 
     @property
+    def requested(self) -> int:
+        """How many events it was asked for that have not come."""
+        return self._requested
+
+    @property
     def mode(self) -> Mode:
         """Whether demand is forwarded."""
         return "forward" if self._accumulated is None else "accumulate"

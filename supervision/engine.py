@@ -4,6 +4,16 @@ from .placement.services import LOCKS, Link, ask_parent, likely, parents, servic
 from .supervisors.child_options import STARTING, read_options, spec_of_module
 from .supervisors.client import SupervisorClient, aask, ask, blocks
 from .supervisors.dynamic_server import DynamicSupervisorServer
+from .supervisors.lineage import (
+    Lineage,
+    Step,
+    Unready,
+    lineage,
+    rows_under,
+    supervisor_of,
+    tops,
+    unready_under,
+)
 from .supervisors.self_containment import above
 from .supervisors.server import Origin
 from .supervisors.starting import Failed, Started
@@ -19,13 +29,16 @@ __all__ = [
     "STARTING",
     "DynamicSupervisorServer",
     "Failed",
+    "Lineage",
     "Link",
     "Origin",
     "Refused",
     "Siblings",
     "Started",
+    "Step",
     "SupervisorClient",
     "TerminateChild",
+    "Unready",
     "aask",
     "above",
     "ask",
@@ -33,8 +46,13 @@ __all__ = [
     "blocks",
     "failed_start",
     "likely",
+    "lineage",
     "parents",
     "read_options",
+    "rows_under",
     "service",
     "spec_of_module",
+    "supervisor_of",
+    "tops",
+    "unready_under",
 ]

@@ -3,6 +3,7 @@
 Apart from `engine`, since it loads what reads tree files.
 """
 
+from .trees.asgi import AsgiChild, AsgiServer
 from .trees.durations import Seconds
 from .trees.kinds import Common, WorkerChild, above_zero, not_negative
 from .trees.references import Reference, parameters_of, refused
@@ -10,6 +11,8 @@ from .trees.structuring import Arguments, plain
 
 __all__ = [
     "Arguments",
+    "AsgiChild",
+    "AsgiServer",
     "Common",
     "Reference",
     "Seconds",

@@ -34,6 +34,7 @@ ROOMS = (
     "stages",
     "connectors",
     "cluster",
+    "monitoring",
     "observer",
     "testing",
 )

@@ -33,7 +33,8 @@ ROOMS: dict[str, set[str]] = {
     "stages": {"actors", "supervision"},
     "connectors": {"actors", "registry", "supervision", "throttle", "stages"},
     "cluster": {"actors", "registry", "supervision", "throttle"},
-    "observer": {"actors", "registry", "supervision", "throttle"},
+    "monitoring": {"actors", "registry", "supervision", "throttle", "stages", "connectors", "cluster"},
+    "observer": {"actors", "registry", "supervision", "throttle", "monitoring"},
     "testing": {"actors", "registry", "supervision", "throttle"},
     "resprout": {
         "actors",
@@ -43,6 +44,7 @@ ROOMS: dict[str, set[str]] = {
         "stages",
         "connectors",
         "cluster",
+        "monitoring",
         "observer",
         "testing",
     },
@@ -99,6 +101,7 @@ LEVELS = {
     "stages": ["dispatchers", "", "__init__"],
     "connectors": ["kafka", "__init__"],
     "cluster": ["operations", "ledger", "", "__init__"],
+    "monitoring": ["__init__"],
     "observer": ["__init__"],
     "testing": ["__init__"],
 }
@@ -146,6 +149,7 @@ SHELL_ONLY = {
 # Files with imports of ours inside of functions, and why.
 LATE = {
     "supervision/supervisors/starting.py": "multiprocessing takes time to load, and few trees place children",
+    "monitoring/web.py": "metrics for Prometheus need prometheus-client, which is an extra",
     "observer/screen.py": "the live screen needs rich, which is an extra",
     "resprout/pytest_plugin.py": "every run of pytest loads it, and most want no region",
 }
@@ -214,6 +218,8 @@ SIDE_DOORS = {
     ("supervision", "tree_kinds"),
     ("throttle", "engine"),
     ("cluster", "command"),
+    ("cluster", "statistics"),
+    ("stages", "statistics"),
 }
 
 

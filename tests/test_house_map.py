@@ -22,6 +22,7 @@ ROOMS = (
     "stages",
     "connectors",
     "cluster",
+    "monitoring",
     "observer",
     "testing",
     "resprout",

@@ -45,7 +45,7 @@ class Run:
 class Assignment:
     """One partition, from when it is assigned until it is given up."""
 
-    __slots__ = ("bell", "closing", "committed", "first", "key", "paused", "pid", "refetch", "run")
+    __slots__ = ("bell", "closing", "committed", "end", "first", "key", "paused", "pid", "refetch", "run")
 
     def __init__(self, key: Key, bell: threading.Event) -> None:
         self.key = key
@@ -58,6 +58,8 @@ class Assignment:
         self.first: int | None = None
         """The offset of the first message that came."""
         self.committed: int | None = None
+        self.end: int | None = None
+        """Where the partition ends, as was last heard while somebody watched."""
         self.paused = False
         self.refetch: int | None = None
         """From where it has to be fetched once more; until then, what comes is thrown away."""

@@ -14,6 +14,7 @@ from typing import Any, Final, Protocol
 from .assignment import Assignment, Key, Run
 from .client import confluent, make_consumer, place_of, places_of
 from .events import ASSIGNED, COMMITTED, LOST, NOT_COMMITTED, REFETCHED, REVOKED, Reports
+from .lagging import ends_of, watching
 from .options import CLOSING, GroupOptions
 
 IDLE: Final = 0.05
@@ -88,6 +89,9 @@ class Membership:
             if now >= self._commit_at and not self._unanswered:
                 self._commit_at = now + self.options.commit_interval
                 self._commit_soon(self._fed.values())
+                if watching.wanted:
+                    for key, end in ends_of(self._consumer, self.assignments).items():
+                        self.assignments[key].end = end
 
     def _make_room(self) -> None:
         flow = self._flow

@@ -14,6 +14,7 @@ from .acknowledged import Acknowledged
 from .assignment import Key
 from .client import confluent, make_consumer, place_of, places_of
 from .events import ASSIGNED, COMMITTED, LOST, NOT_COMMITTED, REFETCHED, REVOKED, Reports
+from .lagging import ends_of, watching
 from .options import CLOSING, PREFETCH, config_of, text, topics_of
 
 When: TypeAlias = Literal["ack", "delivery"]
@@ -75,6 +76,8 @@ class Source:
     def __init__(self, options: SourceOptions, more_acks: Callable[[float], bool]) -> None:
         self.options = options
         self.offsets: dict[Key, Acknowledged] = {}
+        self.ends: dict[Key, int] = {}
+        """Where partitions end, as was last heard while somebody watched."""
         self.wanted = 0
         """How many messages the consumers have asked for and have not got."""
         self._more_acks = more_acks
@@ -170,6 +173,14 @@ class Source:
             if offsets is not None:
                 offsets.ack(offset)
 
+    def committed(self, key: Key) -> int | None:
+        """The offset that the broker has accepted."""
+        return self._committed.get(key)
+
+    def first(self, key: Key) -> int | None:
+        """The offset of the first message that came."""
+        return self._firsts.get(key)
+
     def rewind(self) -> None:
         """A consumer is gone: fetch once more what was given out and is not done."""
         with self._gate:
@@ -198,6 +209,8 @@ class Source:
         if now < self._commit_at or self._committing:
             return
         self._commit_at = now + self.options.commit_interval
+        if watching.wanted:
+            self.ends.update(ends_of(self._consumer, self.offsets))
         offsets = self._uncommitted(self.offsets)
         if offsets:
             try:
@@ -268,7 +281,7 @@ class Source:
 
     def _forget(self, event: tuple[str, ...], keys: Sequence[Key]) -> None:
         for key in keys:
-            for known in (self.offsets, self._firsts, self._committed):
+            for known in (self.offsets, self.ends, self._firsts, self._committed):
                 known.pop(key, None)
             self._to_rewind.discard(key)
         self._reports.tell(event, {"count": len(keys)}, keys)

@@ -1,0 +1,48 @@
+"""What a program shows to those who watch it: metrics, traces, health, service managers, and log records."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .catalogue import METRICS, Metric
+    from .conditions import Health, Readiness, UnreadyChild, health, readiness
+    from .prometheus_metrics import prometheus
+    from .web import endpoints
+
+__all__ = [
+    "METRICS",
+    "Health",
+    "Metric",
+    "Readiness",
+    "UnreadyChild",
+    "endpoints",
+    "health",
+    "prometheus",
+    "readiness",
+]
+
+# Each of these is loaded when it is first used, with what it needs: some need an extra.
+_HOMES = {
+    "catalogue": "METRICS Metric",
+    "conditions": "Health Readiness UnreadyChild health readiness",
+    "prometheus_metrics": "prometheus",
+    "web": "endpoints",
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
+
+if not TYPE_CHECKING:  # a type checker would take any name at all for one of ours
+
+    def __getattr__(name: str) -> object:
+        """Load the module that a name comes from; the next use of the name finds it here."""
+        home = _HOME_OF.get(name)
+        if home is None:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from importlib import import_module
+
+        value = getattr(import_module(f"{__name__}.{home}"), name)
+        globals()[name] = value
+        return value
+
+    def __dir__() -> list[str]:
+        return sorted([*__all__, *(name for name in globals() if name.startswith("__"))])
