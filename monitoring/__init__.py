@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from .catalogue import METRICS, Metric
     from .conditions import Health, Readiness, UnreadyChild, health, readiness
     from .prometheus_metrics import prometheus
+    from .service_manager import notify, service_told_of, watchdog_seconds
     from .web import endpoints
 
 __all__ = [
@@ -18,8 +19,11 @@ __all__ = [
     "UnreadyChild",
     "endpoints",
     "health",
+    "notify",
     "prometheus",
     "readiness",
+    "service_told_of",
+    "watchdog_seconds",
 ]
 
 # Each of these is loaded when it is first used, with what it needs: some need an extra.
@@ -27,6 +31,7 @@ _HOMES = {
     "catalogue": "METRICS Metric",
     "conditions": "Health Readiness UnreadyChild health readiness",
     "prometheus_metrics": "prometheus",
+    "service_manager": "notify service_told_of watchdog_seconds",
     "web": "endpoints",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}

@@ -14,8 +14,7 @@ from ..actors.engine import check_alive
 from ..supervision import Application
 from ..supervision.engine import tops, unready_under
 from .labels import path_of
-from .loop_lag import loop_lag
-from .reading import loops
+from .loop_lag import loop_lag, loops
 
 STUCK = 10.0
 """Seconds after which an event loop that does not call back is taken for stuck."""

@@ -10,6 +10,7 @@ from weakref import WeakKeyDictionary
 
 import attrs
 
+from ..actors import process
 from ..actors.engine import lock
 
 
@@ -65,6 +66,12 @@ class LoopLag:
             self._questions.pop(loop, None)
         else:
             self._questions[loop] = question
+
+
+def loops() -> set[asyncio.AbstractEventLoop]:
+    """The event loops on which processes run."""
+    found = {getattr(pid, "loop", None) for pid in process.processes()}
+    return {loop for loop in found if loop is not None}
 
 
 loop_lag: Final = LoopLag()

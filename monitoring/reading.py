@@ -58,12 +58,6 @@ def read() -> Iterable[tuple[Metric, Series]]:
     return [(metric, reading.series[metric.name]) for metric in METRICS]
 
 
-def loops() -> set[asyncio.AbstractEventLoop]:
-    """The event loops on which processes run."""
-    found = {getattr(pid, "loop", None) for pid in process.processes()}
-    return {loop for loop in found if isinstance(loop, asyncio.AbstractEventLoop)}
-
-
 def _processes(to: Reading) -> None:
     messages = longest = 0
     running: set[asyncio.AbstractEventLoop] = set()

@@ -15,6 +15,7 @@ import attrs
 
 from ..actors import CallTimeout, ConfigError, Crash, NoProcess, Pid, StartError, process
 from ..actors.engine import in_words
+from ..monitoring import service_told_of
 from ..supervision import Application
 from . import report
 from .chaos import How, Rules
@@ -199,6 +200,7 @@ class _Run:
             stack.enter_context(self._tally.attached(on_exit))
             stack.callback(watch.stop)
             watch.start()
+            stack.enter_context(service_told_of(application))
             if saboteur is not None:
                 stack.callback(saboteur.stop)
                 saboteur.start()
