@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .catalogue import METRICS, Metric
     from .conditions import Health, Readiness, UnreadyChild, health, readiness
+    from .log_records import ChildPath, JsonFormat
     from .prometheus_metrics import prometheus
     from .service_manager import notify, service_told_of, watchdog_seconds
     from .web import endpoints
 
 __all__ = [
     "METRICS",
+    "ChildPath",
     "Health",
+    "JsonFormat",
     "Metric",
     "Readiness",
     "UnreadyChild",
@@ -30,6 +33,7 @@ __all__ = [
 _HOMES = {
     "catalogue": "METRICS Metric",
     "conditions": "Health Readiness UnreadyChild health readiness",
+    "log_records": "ChildPath JsonFormat",
     "prometheus_metrics": "prometheus",
     "service_manager": "notify service_told_of watchdog_seconds",
     "web": "endpoints",

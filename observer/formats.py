@@ -1,51 +1,17 @@
-"""Log records as text: for people as lines, for machines as JSON, and a crash in one line. Pure."""
+"""Log records as text for people: lines, folded to the width of a terminal. Pure."""
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 import textwrap
-import traceback
 from collections.abc import Callable
-from datetime import datetime, timezone
 
-from ..actors import Crash, CrashReport
-from ..actors.engine import in_words
+from ..monitoring.log_records import JsonFormat, in_one_line, is_crash, printable
 
-__all__ = ["JsonFormat", "TextFormat", "folded", "in_one_line", "is_crash"]
+__all__ = ["JsonFormat", "TextFormat", "folded", "in_one_line", "is_crash", "printable"]
 
-_LIBRARY = "resprout"
 _MARKS = re.compile(r"[\s^~]+")
-_USUAL = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "crash_report"}
-"""What every record has; the rest is what `extra=` gave it."""
-
-
-def is_crash(record: logging.LogRecord) -> bool:
-    """Whether a record tells of a process that crashed or did not start, with all that is known of it."""
-    if isinstance(getattr(record, "crash_report", None), CrashReport):
-        return True
-    ours = record.name == _LIBRARY or record.name.startswith(f"{_LIBRARY}.")
-    return ours and bool(record.exc_info)
-
-
-def in_one_line(record: logging.LogRecord) -> str:
-    """What a record says first: who ended, and of what. Its control characters are escaped."""
-    report = getattr(record, "crash_report", None)
-    if not isinstance(report, CrashReport):
-        return printable(record.getMessage())
-    if record.args and isinstance(record.args, tuple) and record.args[0] is not report:
-        return printable(record.getMessage().splitlines()[0])  # of what it owned, which could not be closed
-    return f"{report.kind} {report.pid} ended: {printable(in_words(report.reason))}"
-
-
-def printable(text: str) -> str:
-    """A text with line ends and all else escaped that a terminal would obey rather than show."""
-    if text.isprintable():
-        return text
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text
-    )
 
 
 def folded(text: str, width: int) -> str:
@@ -93,56 +59,3 @@ class TextFormat(logging.Formatter):
         text = super().format(record)
         width = self._width() if is_crash(record) else None
         return text if width is None else folded(text, width)
-
-
-class JsonFormat(logging.Formatter):
-    """An object a line: `time` (UTC), `level`, `logger`, `message`, then `exception` or `crash` where there
-    is one, and whatever the record was given by `extra=`. What JSON does not know is written as `str` does.
-    """
-
-    def format(self, record: logging.LogRecord) -> str:
-        """The record in one line."""
-        told: dict[str, object] = {
-            "time": datetime.fromtimestamp(record.created, timezone.utc).isoformat(timespec="milliseconds"),
-            "level": record.levelname,
-            "logger": record.name,
-            "message": record.getMessage(),
-        }
-        report = getattr(record, "crash_report", None)
-        if isinstance(report, CrashReport):
-            told["message"] = in_one_line(record)
-            told["crash"] = _crash(report)
-        elif record.exc_info and record.exc_info[0] is not None:
-            told["exception"] = self.formatException(record.exc_info)
-        extra = {key: value for key, value in vars(record).items() if key not in _USUAL and key not in told}
-        try:
-            return json.dumps({**told, **extra}, ensure_ascii=False, allow_nan=False, default=str)
-        except (ValueError, TypeError, RecursionError):
-            plain = {key: _text(value) for key, value in extra.items()}
-            return json.dumps({**told, **plain}, ensure_ascii=False, default=str)
-
-
-def _crash(report: CrashReport) -> dict[str, object]:
-    error = report.reason.exception if isinstance(report.reason, Crash) else None
-    return {
-        "process": str(report.pid),
-        "name": None if report.name is None else str(report.name),
-        "kind": report.kind,
-        "reason": in_words(report.reason),
-        "parents": [str(pid) for pid in report.parents],
-        "callers": [str(pid) for pid in report.callers],
-        "links": [str(pid) for pid in report.links],
-        "last_message": report.last_message,
-        "state": report.state,
-        "owned": list(report.owned),
-        "traceback": None
-        if error is None
-        else "".join(traceback.format_exception(type(error), error, error.__traceback__)),
-    }
-
-
-def _text(value: object) -> str:
-    try:
-        return str(value)
-    except Exception as error:
-        return f"<{type(value).__name__} that can't be shown: {type(error).__name__}>"

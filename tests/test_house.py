@@ -219,6 +219,7 @@ SIDE_DOORS = {
     ("throttle", "engine"),
     ("cluster", "command"),
     ("cluster", "statistics"),
+    ("monitoring", "log_records"),
     ("stages", "statistics"),
 }
 

@@ -106,6 +106,8 @@ class Channel:
         """Whether the server there looks at requests of `sys` only."""
         self.ending: Ending | None = None
         self.popen: Any = None
+        self.proxy: Any = None
+        """The process that stands for the child here; its log records are that one's."""
         self.on_ready: Callable[[], object] = lambda: None
         self.on_end: Callable[[Ending], object] = lambda ending: None
         self.on_sent: Callable[[], object] = lambda: None
@@ -303,7 +305,7 @@ class Channel:
                 if call is not None and not call.done():
                     self._answer(call, None, unpack_reason(frame.body))
             case frames.LOG:
-                _records.add(lambda: logs.retell(frame.body))
+                _records.add(lambda: logs.retell(frame.body, self.proxy))
             case frames.PAUSE:
                 self._paused = True
             case frames.RESUME:

@@ -55,9 +55,14 @@ class Forwarding(logging.Handler):
             self.handleError(record)
 
 
-def retell(body: bytes) -> None:
-    """Logs a record of a child here."""
-    record = logging.makeLogRecord(pickle.loads(body))
+def retell(body: bytes, proxy: object) -> None:
+    """Logs a record of a child here.
+
+    Args:
+        body: What `Forwarding` has sent.
+        proxy: The process that stands for the child, which becomes `record.proxy`.
+    """
+    record = logging.makeLogRecord({**pickle.loads(body), "proxy": proxy})
     logger = logging.getLogger(record.name)
     if logger.isEnabledFor(record.levelno):
         logger.handle(record)

@@ -184,7 +184,7 @@ class Proxy(GenServer):
 
     def init(self, channel: Channel) -> Any:
         """Launches the OS process."""
-        pid = self.pid
+        pid = channel.proxy = self.pid
         channel.on_end = lambda ending: pid.deliver_from_afar(_Ended(ending))
         channel.on_ready = lambda: ready(pid)
         if isinstance(pid, BoundedPlacedPid):

@@ -77,6 +77,7 @@ def test_logs_come_at_the_levels_of_the_parent(placed: Placed, caplog: pytest.Lo
     heard, error = (each for each in caplog.records if each.name == "placed")
     assert (heard.getMessage(), heard.levelno) == ("heard", logging.INFO)
     assert heard.process == GenServer.call(pid, ("os",))
+    assert vars(heard)["proxy"] is pid
     assert "LocalError: 1 and 2" in str(error.exc_text)
 
 
