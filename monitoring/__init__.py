@@ -8,6 +8,8 @@ if TYPE_CHECKING:
     from .catalogue import METRICS, Metric
     from .conditions import Health, Readiness, UnreadyChild, health, readiness
     from .log_records import ChildPath, JsonFormat
+    from .opentelemetry_metrics import opentelemetry
+    from .opentelemetry_traces import tracing
     from .prometheus_metrics import prometheus
     from .service_manager import notify, service_told_of, watchdog_seconds
     from .web import endpoints
@@ -23,9 +25,11 @@ __all__ = [
     "endpoints",
     "health",
     "notify",
+    "opentelemetry",
     "prometheus",
     "readiness",
     "service_told_of",
+    "tracing",
     "watchdog_seconds",
 ]
 
@@ -34,6 +38,8 @@ _HOMES = {
     "catalogue": "METRICS Metric",
     "conditions": "Health Readiness UnreadyChild health readiness",
     "log_records": "ChildPath JsonFormat",
+    "opentelemetry_metrics": "opentelemetry",
+    "opentelemetry_traces": "tracing",
     "prometheus_metrics": "prometheus",
     "service_manager": "notify service_told_of watchdog_seconds",
     "web": "endpoints",

@@ -84,6 +84,8 @@ class Events(Notice):
     from_: From
     events: list[Any]
     mark: object = _mark()
+    trace: object = attrs.field(init=False, eq=False, repr=False)
+    """What the producer was at work on, while somebody traces; not set at all while nobody does."""
 
 
 @attrs.frozen

@@ -2,6 +2,7 @@
 processes.
 """
 
+from .jobs import Job
 from .ledger.changes import WaiterShed, WaiterTimedOut
 from .ledger.holds import Claim, Hold
 from .ledger.ledger import Ledger
@@ -19,6 +20,7 @@ __all__ = [
     "Engine",
     "EngineDown",
     "Hold",
+    "Job",
     "Ledger",
     "LockCore",
     "LockLost",

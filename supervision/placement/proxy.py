@@ -176,6 +176,8 @@ class Proxy(GenServer):
 
     blocking = False
     trap_exit = True
+    stands_for_another = True
+    """The work is done elsewhere, for who traces it."""
     _proxied = False
     _way = PlacedPid
     far_traps: ClassVar[bool] = False

@@ -7,8 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from opentelemetry import trace
 from placed_servers import Echo, LocalError
 
+from resprout import monitoring
 from resprout.actors import GenServer, NotPicklable, Pid, process, sys, telemetry
 
 from ...waiting import until
@@ -99,3 +101,14 @@ def test_a_crash_is_reported_once_with_far_state(placed: Placed, caplog: pytest.
     logged = [each for each in caplog.records if hasattr(each, "crash_report")]
     assert len(logged) == 1
     assert "in _raise" in logged[0].getMessage()
+
+
+def test_messages_cross_as_they_are_while_somebody_traces(placed: Placed) -> None:
+    end = monitoring.tracing(trace.NoOpTracer())
+    try:
+        pid = placed(Echo, "before")
+        assert GenServer.call(pid, 1) == 1
+        pid.cast("after")
+        assert sys.get_state(pid) == "after"
+    finally:
+        end()
