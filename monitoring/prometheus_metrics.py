@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from prometheus_client import REGISTRY, CollectorRegistry
+from prometheus_client import REGISTRY, CollectorRegistry, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.exposition import choose_encoder
 
@@ -18,7 +18,7 @@ from .counting import Distribution, books
 from .reading import Series, read
 
 
-def prometheus(registry: Any = None) -> Callable[[], None]:
+def prometheus(registry: Any = None, *, port: int | None = None) -> Callable[[], None]:
     """Have all metrics in a registry of prometheus_client, for a program that has an endpoint already.
 
     Gauges are read when somebody collects; counters and histograms begin at zero now. Two of a program show
@@ -26,6 +26,8 @@ def prometheus(registry: Any = None) -> Callable[[], None]:
 
     Args:
         registry: A `prometheus_client.CollectorRegistry`; by default the global one.
+        port: Serve that registry there, on 127.0.0.1, by a thread of prometheus_client's; 0 lets the system
+            choose. By default nothing is served.
 
     Returns:
         What ends it.
@@ -33,11 +35,17 @@ def prometheus(registry: Any = None) -> Callable[[], None]:
     Raises:
         ImportError: prometheus-client is not installed.
         ValueError: They are in that registry already.
+        OSError: The port cannot be listened at.
     """
     check_alive()
     into: CollectorRegistry = REGISTRY if registry is None else registry
     collector = Collector()
     into.register(collector)
+    try:
+        served = None if port is None else start_http_server(port, "127.0.0.1", into)
+    except BaseException:
+        into.unregister(collector)
+        raise
     close = books.open()
 
     def end() -> None:
@@ -47,6 +55,11 @@ def prometheus(registry: Any = None) -> Callable[[], None]:
             # It was ended before.
             return
         close()
+        if served is not None:
+            server, thread = served
+            server.shutdown()
+            server.server_close()
+            thread.join()
 
     return end
 

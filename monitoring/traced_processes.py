@@ -88,8 +88,9 @@ class _Tracing:
                 return
             self.tracer = None
             telemetry.detach(self)
-            while self._replaced:
-                setattr(*self._replaced.pop())
+            for kind, name, before in self._replaced:
+                setattr(kind, name, before)
+            self._replaced.clear()
 
     def _started(
         self, event: telemetry.Event, measurements: Mapping[str, Any], metadata: Mapping[str, Any]

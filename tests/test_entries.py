@@ -38,6 +38,7 @@ from resprout import (
     Via,
     actors,
     cluster,
+    monitoring,
     process,
     registry,
     supervision,
@@ -60,8 +61,8 @@ NAMESPACES: tuple[ModuleType, ...] = (
     telemetry,
     testing,
     throttle.ex_sleeplock,
-    throttle.exporters,
     cluster,
+    monitoring,
 )
 DUNDERS = ("__enter__", "__aenter__", "__await__")
 """What calls into resprout without a name."""
@@ -394,8 +395,16 @@ CALLS: Mapping[str, Call] = {
     "ex_sleeplock.lock_state": lambda w: throttle.ex_sleeplock.lock_state("none"),
     "ex_sleeplock.stop_lock": lambda w: throttle.ex_sleeplock.stop_lock("none"),
     "ex_sleeplock.help": lambda w: throttle.ex_sleeplock.help(),
-    "exporters.opentelemetry": lambda w: throttle.exporters.opentelemetry(),
-    "exporters.prometheus": lambda w: throttle.exporters.prometheus(),
+    # what is shown to those who watch
+    "monitoring.endpoints": lambda w: monitoring.endpoints(),
+    "monitoring.health": lambda w: monitoring.health(),
+    "monitoring.notify": lambda w: monitoring.notify("READY=1"),
+    "monitoring.opentelemetry": lambda w: monitoring.opentelemetry(),
+    "monitoring.prometheus": lambda w: monitoring.prometheus(),
+    "monitoring.readiness": lambda w: monitoring.readiness(),
+    "monitoring.service_told_of": lambda w: monitoring.service_told_of(w.application).__enter__(),
+    "monitoring.tracing": lambda w: monitoring.tracing(),
+    "monitoring.watchdog_seconds": lambda w: monitoring.watchdog_seconds(),
     # tests of users
     "testing.clock": lambda w: testing.clock(),
     "testing.start_supervised": lambda w: testing.start_supervised(Echo),
@@ -441,7 +450,7 @@ EXCEPTIONS: Mapping[str, str] = {
             Actor.on_start Actor.on_stop Actor.on_failure Actor.on_receive LibraryServer.handle_info
             Agent.init Agent.handle_call Agent.handle_cast Supervisor.init DynamicSupervisor.init
             Named.whereis_name Named.register_name Named.unregister_name
-            Resource.owner_died Resource.owner_left
+            Resource.owner_died Resource.owner_left ChildPath.filter JsonFormat.format
         """,
         RUNTIME: """
             Pid.add_monitor Pid.attach Pid.bury Pid.deliver Pid.deliver_from_afar Pid.detach

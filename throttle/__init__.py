@@ -14,7 +14,7 @@ who waits, who works, who is told of deaths, and the supervised process. ``acqui
 are what callers use, ``admin`` what operators use.
 """
 
-from . import ex_sleeplock, exporters
+from . import ex_sleeplock
 from .acquire import aacquire, aattempt, acquire, attempt, release
 from .admin import (
     holders,
@@ -62,7 +62,6 @@ __all__ = [
     "drain",
     "ex_sleeplock",
     "execute",
-    "exporters",
     "holders",
     "limited",
     "lock_info",

@@ -14,6 +14,7 @@ from typing import Any
 
 import httpx
 import pytest
+from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
@@ -220,6 +221,21 @@ def test_a_port_that_is_taken_is_told_before_the_start(tmp_path: Path) -> None:
         assert obstacle.startswith(f"cannot listen on 127.0.0.1:{port}")
         with pytest.raises(StartError):
             application.start()
+
+
+def test_a_program_without_a_tree_may_have_a_port_served() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    registry = CollectorRegistry()
+    end = monitoring.prometheus(registry, port=port)
+    text = httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=WATCHDOG).text
+    assert ("resprout_process_messages", ()) in samples_of(text)
+    with pytest.raises(OSError, match="in use"):
+        monitoring.prometheus(CollectorRegistry(), port=port)
+    end()
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=WATCHDOG)
 
 
 def test_what_is_told_is_json(endpoints: Endpoints) -> None:

@@ -432,28 +432,3 @@ def test_what_after_fork_makes_wins_over_what_would_be_made_anew(forking):
         forked(lambda: print(throttle.lock_info("db").num_slots))
         """
     ) == ["5"]
-
-
-def test_an_exporter_of_the_parents_counts_in_the_child(forking):
-    pytest.importorskip("prometheus_client")
-    assert forking(
-        """
-        from prometheus_client import CollectorRegistry
-        metrics = CollectorRegistry()
-        throttle.new("db", 1)
-        throttle.exporters.prometheus(registry=metrics)
-        def grants():
-            return [
-                (sample.name, sample.value)
-                for family in metrics.collect() for sample in family.samples
-                if sample.name.endswith("wait_seconds_count")
-            ]
-        before = grants()
-        def child():
-            throttle.run("db", int)
-            after = grants()
-            print(len(after), [value for _, value in after])
-        forked(child)
-        print(grants() == before)
-        """
-    ) == ["1 [1.0]", "True"]
