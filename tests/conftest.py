@@ -38,6 +38,7 @@ SLOW = (
     "examples/test_pods_run",
     "examples/test_user_sync_run",
     "examples/test_async_orders_run",
+    "monitoring/test_deploy",
     "registry/test_fight",
     "registry/test_model",
     "supervision/trees/test_application.py",
