@@ -29,14 +29,8 @@ _LONG: Final = 512
 _SUPERVISOR: Final = ("resprout", "supervisor")
 _THROTTLE: Final = ("resprout", "throttle")
 _CRASHED: Final = ("resprout", "process", "crashed")
-_EVENTS: Final = (
-    *((*_SUPERVISOR, name) for name in ("child_exited", "restarting", "gave_up", "would_not_stop")),
-    *((*_THROTTLE, name) for name in ("wait", "hold", "shed", "timeout")),
-    _CRASHED,
-    DISCARDED,
-    *(RETRIED, DEAD_LETTERED, ERROR),
-    *(VOID, TICK),
-)
+_ATTACHED: Final = (_THROTTLE, _SUPERVISOR, _CRASHED, DISCARDED, RETRIED[:-1], VOID[:-1])
+"""Few, since every event is held against each of them."""
 
 
 class Listener(Protocol):
@@ -90,7 +84,7 @@ class Books:
         """
         with self._opening:
             if not self._users:
-                for event in _EVENTS:
+                for event in _ATTACHED:
                     telemetry.attach((self, event), event, self._hear)
                 watch_ends(True)
             self._users += 1
@@ -106,7 +100,7 @@ class Books:
                 self._users -= 1
                 self._listeners = tuple(each for each in self._listeners if each is not listener)
                 if not self._users:
-                    for event in _EVENTS:
+                    for event in _ATTACHED:
                         telemetry.detach((self, event))
                     watch_ends(False)
                     self.clear()
@@ -165,7 +159,9 @@ class Books:
     def _hear(
         self, event: telemetry.Event, measurements: Mapping[str, Any], metadata: Mapping[str, Any]
     ) -> None:
-        _HEARD[event[1]](self.note, event[-1], measurements, metadata)
+        count = _HEARD.get(event)
+        if count is not None:
+            count(self.note, event[-1], measurements, metadata)
 
 
 def _of_supervisors(note: Note, what: str, measurements: Mapping[str, Any], about: Mapping[str, Any]) -> None:
@@ -216,12 +212,13 @@ def _of_engines(note: Note, what: str, measurements: Mapping[str, Any], about: M
 
 
 _HEARD: Final = {
-    "supervisor": _of_supervisors,
-    "throttle": _of_locks,
-    "process": _of_processes,
-    "stages": _of_stages,
-    "kafka": _of_kafka,
-    "cluster": _of_engines,
+    **{(*_SUPERVISOR, name): _of_supervisors for name in ("child_exited", "restarting", "gave_up")},
+    (*_SUPERVISOR, "would_not_stop"): _of_supervisors,
+    **{(*_THROTTLE, name): _of_locks for name in ("wait", "hold", "shed", "timeout")},
+    _CRASHED: _of_processes,
+    DISCARDED: _of_stages,
+    **dict.fromkeys((RETRIED, DEAD_LETTERED, ERROR), _of_kafka),
+    **dict.fromkeys((VOID, TICK), _of_engines),
 }
 books: Final = Books()
 """Of this program."""

@@ -15,7 +15,7 @@ from ..cluster.statistics import engines
 from ..connectors.kafka import standings
 from ..registry import Registry, UnknownRegistry
 from ..stages.statistics import stages
-from ..supervision.engine import rows_under, tops, unready_under
+from ..supervision.engine import rows_under, step_to, tops, unready_under
 from ..throttle import lock_info, lock_state, locks
 from .catalogue import METRICS, Labels, Metric
 from .counting import Value, books
@@ -79,8 +79,8 @@ def _processes(to: Reading) -> None:
 
 def _trees(to: Reading) -> None:
     for top in tops():
-        for steps, child, _ in rows_under(top):
-            label = path_label(top, steps)
+        for above, child, server in rows_under(top):
+            label = path_label(top, (*above, step_to(child, server)))
             pid = child.pid
             running = child.state == "running" and pid is not None and pid.alive
             to.add("resprout.child.running", int(running), label)

@@ -89,7 +89,7 @@ def endpoints(application: Application | None = None) -> Endpoints:
     ``app.mount("/internal", monitoring.endpoints())``.
 
     `/health` and `/ready` answer 200 or 503 and JSON that says why; `/metrics` is what Prometheus scrapes.
-    Counting begins now, and costs each acquire of a lock a few microseconds. Nobody is asked
+    Counting begins now, and costs each acquire of a lock some microseconds. Nobody is asked
     who they are, so do not show it to the world.
 
     Args:

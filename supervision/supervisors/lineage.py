@@ -98,7 +98,9 @@ def _is_below_another(pid: Pid) -> bool:
 
 
 def rows_under(top: Pid) -> Iterator[tuple[tuple[Step, ...], Child, SupervisorServer]]:
-    """Every child below a supervisor, how one comes down to it, and its supervisor; parents first."""
+    """Every child below a supervisor: how one comes down to its supervisor, itself, and that one; parents
+    first.
+    """
     todo: list[tuple[tuple[Step, ...], Pid]] = [((), top)]
     while todo:
         above, pid = todo.pop()
@@ -107,12 +109,16 @@ def rows_under(top: Pid) -> Iterator[tuple[tuple[Step, ...], Child, SupervisorSe
             continue
         below: list[tuple[tuple[Step, ...], Pid]] = []
         for child in server.siblings.table.snapshot():
-            steps = (*above, Step(child.spec.id, server.siblings.keeps))
-            yield steps, child, server
+            yield above, child, server
             inner = child.pid
             if child.spec.type == "supervisor" and inner is not None:
-                below.append((steps, inner))
+                below.append(((*above, step_to(child, server)), inner))
         todo += reversed(below)
+
+
+def step_to(child: Child, server: SupervisorServer) -> Step:
+    """The step from a supervisor down to its child."""
+    return Step(child.spec.id, server.siblings.keeps)
 
 
 def unready_under(top: Pid) -> list[Unready]:
@@ -127,7 +133,7 @@ def unready_under(top: Pid) -> list[Unready]:
     found = [Unready((), "starting")] if _comes_up(top) else []
     begun: SupervisorServer | None = None
     """A supervisor in its init, once the child that it waits for has been seen."""
-    for steps, child, of in rows_under(top):
+    for above, child, of in rows_under(top):
         state = _trouble(child)
         if child is of.begins:
             state = "starting" if child.last is None else "restarting"
@@ -135,7 +141,7 @@ def unready_under(top: Pid) -> list[Unready]:
         elif of is begun and child.last is None:
             state = "waiting"
         if state is not None:
-            found.append(Unready(steps, state))
+            found.append(Unready((*above, step_to(child, of)), state))
     return found
 
 

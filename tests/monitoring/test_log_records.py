@@ -5,11 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import logging.handlers
-import os
-import subprocess
-import textwrap
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
@@ -19,7 +15,6 @@ from resprout import GenServer, Task, monitoring, process
 from resprout.actors import ChildSpec, NoReply, Pid
 from resprout.supervision import DynamicSupervisor, Supervisor
 
-from ..programs import PYTHON
 from ..scripted import Runs
 from ..waiting import WATCHDOG, down_of
 
@@ -157,35 +152,3 @@ def test_a_format_of_ones_own_may_say_it(supervised: Supervised) -> None:
     finally:
         logger.removeHandler(handler)
     assert lines == ["[clerk] hello", "[-] hello"]
-
-
-def test_resprout_run_writes_it(tmp_path: Path) -> None:
-    (tmp_path / "clerk_module.py").write_text(
-        textwrap.dedent(
-            """
-            import logging
-
-            def work():
-                logging.getLogger("shop").warning("hello")
-            """
-        ),
-        encoding="utf-8",
-    )
-    (tmp_path / "tree.yaml").write_text(
-        textwrap.dedent(
-            """
-            name: shop
-            auto_shutdown: any_significant
-            children:
-              - {worker: clerk, run: "clerk_module:work", restart: transient, significant: true}
-            """
-        ),
-        encoding="utf-8",
-    )
-    program = [*PYTHON, "-m", "resprout", "run", "tree.yaml", "--plain", "--log-format", "json"]
-    done = subprocess.run(
-        program, cwd=tmp_path, env=os.environ, capture_output=True, text=True, timeout=WATCHDOG, check=False
-    )
-    (line,) = done.stderr.splitlines()
-    told = json.loads(line)
-    assert (told["child"], told["message"], done.returncode) == ("clerk", "hello", 0)

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import os
-import signal
 import socket
-import subprocess
 import sys
-import textwrap
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +15,6 @@ from resprout import Application, monitoring
 from resprout.monitoring import conditions, service_manager
 from resprout.supervision import Supervisor
 
-from ..programs import PYTHON
 from ..waiting import WATCHDOG
 
 pytestmark = pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="there are no Unix sockets here")
@@ -175,27 +171,3 @@ def test_a_sign_of_life_comes_at_half_the_interval_while_the_tree_is_healthy(
         monitoring.notify("STATUS=there", environment=environment)
         manager.hears_until("STATUS=here")
         assert manager.hears_until("STATUS=there") == ["STATUS=there"]
-
-
-def test_resprout_run_tells_systemd(manager: Manager, tmp_path: Path) -> None:
-    (tmp_path / "shop.yaml").write_text(
-        textwrap.dedent(
-            """
-            name: shop
-            children:
-              - {registry: guests}
-            """
-        ),
-        encoding="utf-8",
-    )
-    program = [*PYTHON, "-m", "resprout", "run", "shop.yaml", "--plain"]
-    environment = {**os.environ, **manager.environment, "WATCHDOG_USEC": "60000000"}
-    with subprocess.Popen(program, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL) as running:
-        try:
-            heard = manager.hears_until("READY=1")
-            assert "WATCHDOG=1" in heard
-            running.send_signal(signal.SIGTERM)
-            manager.hears_until("STOPPING=1")
-            assert running.wait(WATCHDOG) == 0
-        finally:
-            running.kill()
