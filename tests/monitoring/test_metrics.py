@@ -15,6 +15,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from resprout import GenServer, Registry, monitoring, process, telemetry, throttle
 from resprout.actors import CallTimeout, ChildSpec, NoReply, Ok, Pid, QueueFull
+from resprout.cluster.handle import Handle, handles
+from resprout.cluster.settings import engine_settings
 from resprout.monitoring.counting import Books, Distribution, books
 from resprout.monitoring.loop_lag import LoopLag
 from resprout.stages import Consumer, Producer, subscribe
@@ -26,6 +28,7 @@ from .conftest import Scrape
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 Supervised = Callable[..., Pid]
+ENGINE = {"name": "shared", "ttl": 10.0, "grace": 0.15, "schema": "resprout", "node": None}
 
 
 class Deaf(Runs):
@@ -218,6 +221,37 @@ def test_stages_tell_what_they_keep_what_they_owe_and_what_they_dropped(scrape: 
     assert scrape("resprout_stages_discarded_total", stage="numbers") == 0
     for each in (sink, source, idle):
         GenServer.stop(each)
+
+
+def test_what_consumer_groups_tell_is_counted_by_group_and_topic(scrape: Scrape) -> None:
+    where = {"group": "shop", "topic": "orders", "partition": 0, "offset": 7, "error": None}
+    for name in ("retried", "retried", "dead_lettered"):
+        telemetry.emit(("resprout", "kafka", name), {"failures": 1}, where)
+    telemetry.emit(("resprout", "kafka", "error"), {}, {"group": "shop", "error": None, "what": "commit"})
+    telemetry.emit(("resprout", "kafka", "committed"), {}, {"group": "shop"})  # a gauge tells it
+    assert scrape("resprout_kafka_retries_total", group="shop", topic="orders") == 2
+    assert scrape("resprout_kafka_dead_letters_total", group="shop", topic="orders") == 1
+    assert scrape("resprout_kafka_errors_total", group="shop") == 1
+
+
+def test_engines_tell_whether_they_are_connected_and_what_their_absence_cost(
+    scrape: Scrape, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handle = Handle(engine_settings("postgresql://nowhere/app", **ENGINE))
+    handle.reconnects = 2
+    monkeypatch.setitem(handles, "shared", handle)
+    about = {"engine": "shared"}
+    assert scrape("resprout_cluster_connected", engine="shared") == 0
+    assert scrape("resprout_cluster_lost_grants_total", engine="shared") == 0
+    handle.connected = True
+    telemetry.emit(("resprout", "cluster", "void"), {"grants": 3}, about)
+    telemetry.emit(("resprout", "cluster", "tick"), {"seconds": 0.002, "operations": 1}, about)
+    assert scrape("resprout_cluster_connected", engine="shared") == 1
+    assert scrape("resprout_cluster_reconnects_total", engine="shared") == 2
+    assert scrape("resprout_cluster_lost_grants_total", engine="shared") == 3
+    assert scrape("resprout_cluster_locks", engine="shared") == 0
+    assert scrape("resprout_cluster_tick_seconds_bucket", engine="shared", le="0.005") == 1
+    assert scrape("resprout_cluster_tick_seconds_bucket", engine="shared", le="0.001") == 0
 
 
 def test_an_event_loop_that_does_not_call_back_lags() -> None:
