@@ -57,6 +57,7 @@ from .tasks.spawned import spawn
 from .tasks.task import end_task, work_for
 from .tasks.task_stream import AsyncResults, make_astream
 from .vocabulary.child_spec import split_fields, without_arguments
+from .vocabulary.engine_names import check_engine, engine_named
 from .vocabulary.messages import NoReplyWithEvents, Notice, OkWithOptions, ReplyWithEvents, TaskReply
 from .vocabulary.portable import crossing, printed
 from .vocabulary.pykka_types import ActorStop, constructed_by
@@ -100,6 +101,7 @@ __all__ = [
     "bells_of",
     "call",
     "check_alive",
+    "check_engine",
     "check_timeout",
     "constructed_by",
     "copied",
@@ -112,6 +114,7 @@ __all__ = [
     "elsewhere",
     "end_interpreter",
     "end_task",
+    "engine_named",
     "finish",
     "first_use",
     "former_of",

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import attrs
 
 from .errors import EngineRefused
+from .key_operations import KeyFact, KeyRequest, KeyRow
 from .operations import Answer, Granted, Operation, Row
 from .settings import EngineSettings
 
@@ -49,12 +50,15 @@ class Greeting:
         quiet: for so many seconds it grants nothing, and takes the word of those who hold: it may have lost
             what it had.
         rows: what it has of this process, by lock and ticket.
+        keys: what it has of this process, by registry and number; None where it can't keep keys (see
+            KeyConnection), so that registries are refused.
     """
 
     session: int
     server: str
     quiet: float
     rows: Mapping[str, Mapping[int, Row]]
+    keys: Mapping[str, Mapping[int, KeyRow]] | None = None
 
 
 @attrs.frozen
@@ -116,6 +120,27 @@ class Connection(Protocol):
 
     def close(self) -> None:
         """End the session."""
+
+
+class KeyConnection(Connection, Protocol):
+    """A session that keeps the keys of registries, too. Its greeting has `keys`.
+
+    One row a key: of which claim (member and ref) it is, with a token that rises with every claim of the key.
+    A claim lasts until it is released, or its session has ended as those of locks do: its connection is gone,
+    and was for longer than its grace, or it was not heard of for a ttl. What a session says after its member
+    has begun another one is refused (ConnectionLost), and nothing of it is done after the greeting of that.
+    While the engine is quiet it grants no key, says of none that nobody has it, and takes the word of those
+    who own (KeepKey).
+    """
+
+    def keys(self, requests: Sequence[KeyRequest], timeout: float) -> list[list[KeyFact]]:
+        """Do operations of several registries, in the order given: one fact for each, as the operation says.
+
+        All of it in one step, or each by itself: but those about one key in their order.
+
+        Raises:
+            ConnectionLost: there is no answer, and maybe it was done, maybe not, or a part of it.
+        """
 
 
 Connect = Callable[[EngineSettings, int, bool, float], Connection]

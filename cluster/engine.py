@@ -20,11 +20,12 @@ MAX_RESTARTS = 1000
 
 
 class Engine:
-    """A server of yours (PostgreSQL, Redis) that keeps locks for all the processes that have an engine on it.
+    """A server of yours (PostgreSQL, Redis) that keeps locks and keys for all processes that have an engine on
+    it.
 
     A lock that is started with ``engine="shared"`` has its slots in common with the locks of the same name of
-    all other processes. Use it where several processes or machines must not do the same thing at once. Inside
-    one process it costs a round trip for nothing.
+    all other processes, and a registry its keys. Use it where several processes or machines must not do the
+    same thing at once. Inside one process it costs a round trip for nothing.
 
     No lease stops a paused client; tokens do: see docs/cluster.md, and ``cluster.assert_held``.
 
@@ -33,6 +34,8 @@ class Engine:
         cluster.Engine.start_link("postgresql://app@db/app", name="shared")
         throttle.new("warehouse_api", 10, engine="shared")
         with throttle.slot("warehouse_api") as grant: ...
+        Registry.start_link(keys="unique", name="syncs", engine="shared")
+        Registry.register("syncs", 42)
     """
 
     @staticmethod
@@ -126,6 +129,7 @@ class EngineInfo:
         reconnects: how often it had to connect anew.
         locks: of this process, sorted.
         warnings: what of the server is bad for locks.
+        registries: of this process, sorted.
     """
 
     name: str
@@ -141,6 +145,7 @@ class EngineInfo:
     reconnects: int
     locks: tuple[str, ...]
     warnings: tuple[str, ...]
+    registries: tuple[str, ...] = ()
 
 
 def info(name: str) -> EngineInfo:
@@ -177,6 +182,7 @@ def info(name: str) -> EngineInfo:
         handle.reconnects,
         tuple(sorted(gate.name for gate in list(handle.gates.values()))),
         tuple(warnings),
+        tuple(sorted(handle.keys.names)),
     )
 
 

@@ -16,12 +16,16 @@ import attrs
 
 from ..actors import CallTimeout, Future, process
 from ..actors.engine import Alarm, Worker, kernel
+from ..registry.engine import SharedSettings, key_engines
 from ..throttle import Holder, Waiter
 from ..throttle.engine import EngineDown, Ledger, Settings, Steps, engines
 from . import events
 from .driver import Claimant, Connection, Greeting
+from .errors import EngineRefused
 from .far_pid import FarPid
 from .gate import Gate
+from .key_gate import KeyGate
+from .key_gates import KeyGates
 from .ledger import SharedLedger
 from .operations import Row
 from .settings import HELD_SHARE, EngineSettings, this_node
@@ -40,10 +44,13 @@ class Talker(Protocol):
 
 
 class Handle:
-    """See the module. To the locks it is an Engine (see throttle.engine).
+    """See the module. To the locks it is an Engine (see throttle.engine), to registries a KeyEngine (see
+    registry.engine).
 
     Attributes:
         member: tells this process from all others, for as long as it runs.
+        keys: the registries.
+        keeps_keys: it can, as far as is known.
         dirty: gates that have something to say.
         asks: what is to be looked up.
         proven: it was connected once, so what it was started with is right.
@@ -55,6 +62,7 @@ class Handle:
         self.greeting: Greeting | None = None
         self.reconnects = 0
         self.proven = False
+        self.keeps_keys = True
         self.start_here: Callable[[EngineSettings], object] | None = None
         """In a forked child: starts the process that talks, when it is first needed."""
         self._begin()
@@ -63,6 +71,7 @@ class Handle:
         self.member = random.SystemRandom().getrandbits(62)
         self.gates: dict[int, Gate] = {}
         self.dirty: dict[Gate, None] = {}
+        self.keys = KeyGates(self.member, self._ring, self.valid, self.away)
         self.asks: deque[Ask] = deque()
         self.connected = False
         self.why_not: str | None = None
@@ -78,15 +87,21 @@ class Handle:
         """Make the ledger of a lock."""
         gate = Gate(settings, core, next(_numbers), token, self._wake, self.valid)
         gate.ledger.down = not self.connected
+        self._start_in_child()
+        return gate.ledger
+
+    def _start_in_child(self) -> None:
         start = self.start_here
         if start is not None:
             self.start_here = None
             start(self.settings)
-        return gate.ledger
 
     def _wake(self, gate: Gate) -> None:
         self.gates[gate.number] = gate
         self.dirty[gate] = None
+        self._ring()
+
+    def _ring(self) -> None:
         link = self.link
         if link is not None:
             link.ring()
@@ -142,6 +157,23 @@ class Handle:
         """Make the error for what needs a connection."""
         return EngineDown(self.settings.name, self.why_not)
 
+    # -- for registries ----------------------------------------------------------
+
+    def check_keys(self) -> None:
+        """Refuse registries where they can't be kept."""
+        if not self.keeps_keys:
+            raise EngineRefused(
+                self.settings.name,
+                f"{self.settings.scheme}:// keeps locks, and no keys of registries; use an engine on "
+                f"postgresql:// for those, or a registry without an engine",
+            )
+
+    def make_keys(self, settings: SharedSettings) -> KeyGate:
+        """Keep those of a registry."""
+        gate = self.keys.make(settings, next(_numbers), self.settings.ttl, lambda: self.connected)
+        self._start_in_child()
+        return gate
+
     # -- for whoever talks to the server -----------------------------------------
 
     def valid(self) -> bool:
@@ -170,7 +202,7 @@ class Handle:
 
     def void(self) -> None:
         """It was not heard of for too long: all grants are over."""
-        grants = sum(gate.void() for gate in list(self.gates.values()))
+        grants = sum(gate.void() for gate in list(self.gates.values())) + self.keys.void()
         if grants:
             events.tell(events.VOID, self.settings.name, {"grants": grants})
 
@@ -186,7 +218,8 @@ class Handle:
             rows = greeting.rows.get(gate.name, nothing)
             mine = {ref: row for ref, row in rows.items() if ref >> 32 == gate.number}
             lost += gate.reassert(mine, greeting.quiet > 0)
-        return lost
+        self.keeps_keys = greeting.keys is not None
+        return lost + self.keys.greeted(greeting.keys or {}, greeting.quiet > 0)
 
     def gone(self, why: str) -> None:
         """The session is over."""
@@ -199,6 +232,7 @@ class Handle:
                 break
         for gate in list(self.gates.values()):
             gate.gone()
+        self.keys.gone()
 
     def begin_anew(self) -> None:
         """After a fork, in the child: the session, and whatever was said in it, is the parent's."""
@@ -250,6 +284,7 @@ def open_handle(settings: EngineSettings) -> Handle:
         handle.settings = settings
         handle.proven = False
     engines[settings.name] = handle
+    key_engines[settings.name] = handle
     return handle
 
 

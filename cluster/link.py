@@ -11,13 +11,14 @@ import selectors
 import threading
 from collections.abc import Callable
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from . import events
 from .bell import Bell
-from .driver import Connect, Connection, ConnectionLost, Request
+from .driver import Connect, Connection, ConnectionLost, KeyConnection, Request
 from .errors import EngineRefused
 from .gate import Gate
+from .key_gates import Said
 from .operations import Answer
 from .settings import without_secrets
 
@@ -183,12 +184,15 @@ class Link:
                     break
                 now = monotonic()
                 gates = self._gates_with_something_to_say(now)
+                keys = self._handle.keys.collect(now)
                 if gates or now >= self._next_beat:
                     self._say(connection, gates, now)
-                elif self._handle.asks:
+                if keys:
+                    self._say_keys(connection, keys)
+                if self._handle.asks:
                     self._look_up(connection)
-                else:
-                    self._sleep(selector, now)
+                elif not (gates or keys):
+                    self._sleep(selector)
                 self._hear(connection)
 
     def _gates_with_something_to_say(self, now: float) -> list[tuple[Gate, Request]]:
@@ -230,6 +234,19 @@ class Link:
             events.TICK, self._settings.name, {"seconds": monotonic() - now, "operations": operations}
         )
 
+    def _say_keys(self, connection: Connection, said: Said) -> None:
+        now = monotonic()
+        requests = [request for _, request in said]
+        # Nothing is put back if that fails: it will be made anew from the claims there are.
+        answers = cast(KeyConnection, connection).keys(requests, self._settings.ttl)
+        until = self._handle.heard(now)
+        self._next_beat = now + self._settings.ttl / 3
+        self._handle.keys.answered(said, answers, until, now)
+        operations = sum(len(request.operations) for request in requests)
+        events.tell(
+            events.TICK, self._settings.name, {"seconds": monotonic() - now, "operations": operations}
+        )
+
     def _look_up(self, connection: Connection) -> None:
         asks = self._handle.asks
         while asks:
@@ -245,11 +262,12 @@ class Link:
             if gate is not None:
                 gate.tell(Answer(gate.ledger.num_slots, gate.ledger.paused, (each,)), until, monotonic())
 
-    def _sleep(self, selector: selectors.BaseSelector, now: float) -> None:
-        until = min([self._next_beat, *[gate.next_look for gate in self._polling]])
+    def _sleep(self, selector: selectors.BaseSelector) -> None:
+        handle = self._handle
+        until = min([self._next_beat, handle.keys.next_look, *[gate.next_look for gate in self._polling]])
         self._sleeping = True
         # Whoever has left something before this does not ring.
-        if not (self._handle.dirty or self._handle.asks or self._stopping):
-            selector.select(max(0.0, until - now))
+        if not (handle.dirty or handle.keys.dirty or handle.asks or self._stopping):
+            selector.select(max(0.0, until - monotonic()))
         self._sleeping = False
         self._bell.quieten()

@@ -14,6 +14,7 @@ from typing_extensions import assert_never
 
 from .driver import Claimant, ConnectionLost, Greeting, Request
 from .errors import EngineRefused
+from .key_operations import KeyFact, KeyRequest
 from .operations import (
     Answer,
     Declare,
@@ -33,7 +34,8 @@ from .operations import (
     Resize,
     Row,
 )
-from .postgres_schema import VERSION, install_sql
+from .postgres_keys import facts_of, packed, rows_of
+from .postgres_schema import VERSION, install_sql, upgrade_sql
 from .postgres_wire import SqlError, Wire
 from .settings import EngineSettings, shown, without_secrets
 
@@ -178,7 +180,12 @@ def _check_schema(settings: EngineSettings, wire: Wire, timeout: float) -> None:
             ) from None
         version = _version(wire, schema, timeout)
     if version != VERSION:
-        newer = "update resprout here" if version > VERSION else "remove it and install it anew"
+        newer = (
+            "update resprout here"
+            if version > VERSION
+            else "run `resprout cluster install URL`, which upgrades it; processes with the version before "
+            "go on until they have to connect anew"
+        )
         raise EngineRefused(
             settings.name, f"expected schema {schema!r} of version {VERSION}, got: {version}; {newer}"
         )
@@ -189,21 +196,27 @@ def _version(wire: Wire, schema: str, timeout: float) -> int:
     return int(rows[0][0] or 0) if rows else 0
 
 
-def install(wire: Wire, schema: str) -> bool:
-    """Make the schema; False when it is there already. Of several who do so at once, one does it."""
+def install(wire: Wire, schema: str) -> int | None:
+    """Make the schema, or upgrade it. Of several who do so at once, one does it.
+
+    Returns:
+        The version that was there before: 0 for none. None if it is one that can't be upgraded.
+    """
     # On a busy machine it takes longer than a grant may.
     wire.run("begin; set local statement_timeout = 0", INSTALL_SECONDS)
     try:
         wire.run("select pg_advisory_xact_lock(hashtext('resprout install'))", INSTALL_SECONDS)
         there = wire.run(f"select to_regclass('{schema}.server')", INSTALL_SECONDS)[0][0] is not None
-        if not there:
-            wire.run(install_sql(schema), INSTALL_SECONDS)
+        before = _version(wire, schema, INSTALL_SECONDS) if there else 0
+        statements = upgrade_sql(schema, before) if there else install_sql(schema)
+        if statements is not None:
+            wire.run(statements, INSTALL_SECONDS)
     except BaseException:
         with suppress(ConnectionLost):
             wire.run("rollback", INSTALL_SECONDS)
         raise
     wire.run("commit", INSTALL_SECONDS)
-    return not there
+    return before if before in (0, VERSION) or statements is not None else None
 
 
 class PostgresConnection:
@@ -228,8 +241,9 @@ class PostgresConnection:
         ((answer,),) = wire.ask(
             hello, [str(member), settings.node, str(settings.ttl), str(settings.grace), str(again)], timeout
         )
-        session, quiet, rows = json.loads(answer or "")
-        self.greeting = Greeting(session, server, float(quiet), _by_lock(rows))
+        session, quiet, rows, keys = json.loads(answer or "")
+        self.greeting = Greeting(session, server, float(quiet), _by_lock(rows), rows_of(keys))
+        self._keys = f"select {schema}.step_keys({session}, {member}, $1)".encode()
         self._step = f"select {schema}.step({session}, {member}, $1)".encode()
         self._one_step = f"select {schema}.step_lock({session}, {member}, $1, $2, $3, $4)".encode()
         self._claimants = _CLAIMANTS.replace("$schema$", schema).encode()
@@ -249,6 +263,11 @@ class PostgresConnection:
             return [_answer(*json.loads(answer or ""))]
         ((answers,),) = self._wire.ask(self._step, [json.dumps(asked)], timeout)
         return [_answer(*each) for each in json.loads(answers or "")]
+
+    def keys(self, requests: Sequence[KeyRequest], timeout: float) -> list[list[KeyFact]]:
+        asked = json.dumps([packed(each) for each in requests])
+        ((answers,),) = self._wire.ask(self._keys, [asked], timeout)
+        return [facts_of(each) for each in json.loads(answers or "")]
 
     def notified(self) -> list[Granted]:
         return [Granted(*map(int, said.split())) for said in self._wire.notified()]

@@ -27,14 +27,25 @@ def perform(settings: EngineSettings, action: str) -> str:
         what = f"schema {settings.schema!r}, {server}"
         try:
             if action == "install":
-                made = install(wire, settings.schema)
-                return f"{what}: {f'version {VERSION} is installed' if made else 'it is there already'}"
+                return f"{what}: {_installed(install(wire, settings.schema))}"
             if action == "remove":
                 wire.run(remove_sql(settings.schema), SECONDS)
                 return f"{what}: it is removed, if it was there"
             return f"{what}\n{_status(wire, settings.schema)}"
         except SqlError as error:
             raise EngineRefused(settings.name, f"{shown(settings.url)} says: {error}") from None
+
+
+def _installed(before: int | None) -> str:
+    match before:
+        case None:
+            return f"it is of another version than {VERSION}, and was left as it is; remove it first"
+        case 0:
+            return f"version {VERSION} is installed"
+        case _ if before == VERSION:
+            return "it is there already"
+        case _:
+            return f"version {before} is upgraded to {VERSION}"
 
 
 def _status(wire: Wire, schema: str) -> str:

@@ -1,14 +1,22 @@
-"""What an engine keeps in PostgreSQL: three tables, and one function a step."""
+"""What an engine keeps in PostgreSQL: a few tables, and one function a step.
+
+Version 2 has the keys of registries, which version 1 had not.
+"""
 
 from __future__ import annotations
 
-VERSION = 1
+from .postgres_keys import FUNCTIONS as KEY_FUNCTIONS
+from .postgres_keys import TABLE as KEYS
+
+VERSION = 2
 BLOCK = 16
 """So many tokens are taken at once: fewer than there are microseconds in the shortest step, so that they stay
 behind the clock, which is what they go on from when all else is lost."""
 LIVENESS = 0x7265  # "re": the class of the advisory locks that sessions hold for as long as they live
+MEMBERS = 0x7266
+"""Of those that a member holds while it begins a session, and others while they take what it had."""
 
-_INSTALL = """\
+_TABLES = """\
 create schema if not exists $schema$;
 
 create table $schema$.server (
@@ -53,13 +61,41 @@ create table $schema$.claims (
     primary key (member, ref)) with (
         fillfactor = 70, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);
 create index claims_in_order on $schema$.claims (lock, waiting, rank, place);
+"""
 
+_FUNCTIONS = """\
 -- Whether a session has ended, as far as is known this instant. Never to be asked of one's own.
-create function $schema$.is_free(p_session integer) returns boolean language sql as
+create or replace function $schema$.is_free(p_session integer) returns boolean language sql as
     'select pg_try_advisory_xact_lock_shared($class$, p_session)';
 
+-- In how many seconds a session is known to have ended: null if it lives, 0 or less if it has.
+create or replace function $schema$.seconds_left(p_session $schema$.sessions) returns double precision
+language plpgsql as $$
+declare
+    v_left double precision;
+begin
+    if not $schema$.is_free(p_session.session) then
+        if p_session.free_since is not null then
+            update $schema$.sessions set free_since = null where session in (select session
+                from $schema$.sessions where session = p_session.session for no key update skip locked);
+        end if;
+        return null;
+    end if;
+    if p_session.free_since is null then
+        update $schema$.sessions set free_since = clock_timestamp() where session in (select session
+            from $schema$.sessions where session = p_session.session for no key update skip locked);
+        return p_session.grace;
+    end if;
+    v_left := p_session.grace - extract(epoch from clock_timestamp() - p_session.free_since);
+    if v_left > p_session.grace then
+        -- Somebody has set the clock back.
+        update $schema$.sessions set free_since = clock_timestamp() where session = p_session.session;
+    end if;
+    return v_left;
+end $$;
+
 -- A session begins, with all the claims that the former one of the same process had.
-create function $schema$.hello(
+create or replace function $schema$.hello(
     p_member bigint, p_node text, p_ttl double precision, p_grace double precision, p_again boolean)
 returns jsonb language plpgsql as $$
 declare
@@ -69,7 +105,10 @@ declare
         || ' ' || left(pg_walfile_name(pg_current_wal_lsn()), 8)
         || ' ' || coalesce((select stats_reset::text from pg_stat_archiver), '');
     v_rows jsonb;
+    v_keys jsonb;
 begin
+    -- Nobody takes its keys from now on.
+    perform pg_advisory_xact_lock($members$, hashint8(p_member));
     select * into v_server from $schema$.server for update;
     if v_server.identity is distinct from v_identity then
         update $schema$.server set identity = v_identity, quiet_until = case
@@ -93,12 +132,18 @@ begin
         and not exists (select from $schema$.claims where lock = name);
     select coalesce(jsonb_agg(jsonb_build_array(lock, ref, token, place)), '[]') into v_rows
         from $schema$.claims where member = p_member;
+    -- After the former session's row was deleted, which waited for what it was saying.
+    v_keys := $schema$.keys_of(p_member);
+    if v_server.quiet_until <= clock_timestamp() then
+        perform $schema$.sweep_keys(v_session);
+    end if;
     return jsonb_build_array(v_session,
-        greatest(0, extract(epoch from v_server.quiet_until - clock_timestamp())), v_rows);
+        greatest(0, extract(epoch from v_server.quiet_until - clock_timestamp())), v_rows, v_keys);
 end $$;
 
 -- Whoever goes on as if nothing had been has to begin anew: its claims went with the schema that was removed.
-create function $schema$.check_session(p_session integer, p_member bigint) returns void language plpgsql as $$
+create or replace function $schema$.check_session(p_session integer, p_member bigint) returns void
+language plpgsql as $$
 begin
     perform 1 from $schema$.sessions where session = p_session and member = p_member;
     if not found then
@@ -108,7 +153,7 @@ begin
 end $$;
 
 -- Takes out the claims on a lock of sessions that have ended; when to look again, and whose they were.
-create function $schema$.reap(p_session integer, p_lock text) returns jsonb language plpgsql as $$
+create or replace function $schema$.reap(p_session integer, p_lock text) returns jsonb language plpgsql as $$
 declare
     v_other integer;
     v_session $schema$.sessions;
@@ -120,30 +165,16 @@ begin
     for v_other in select distinct session from $schema$.claims
             where lock = p_lock and session <> p_session loop
         select * into v_session from $schema$.sessions where session = v_other;
-        if not $schema$.is_free(v_other) then
-            if v_session.free_since is not null then
-                update $schema$.sessions set free_since = null where session in (select session
-                    from $schema$.sessions where session = v_other for no key update skip locked);
-            end if;
-            continue;
-        end if;
+        -- Without a row it was found to have ended before.
         if v_session.session is not null then
-            if v_session.free_since is null then
-                update $schema$.sessions set free_since = clock_timestamp() where session in (select session
-                    from $schema$.sessions where session = v_other for no key update skip locked);
-                v_left := v_session.grace;
-            else
-                v_left := v_session.grace
-                    - extract(epoch from clock_timestamp() - v_session.free_since);
-                if v_left > v_session.grace then
-                    -- Somebody has set the clock back.
-                    update $schema$.sessions set free_since = clock_timestamp() where session = v_other;
-                end if;
-            end if;
+            v_left := $schema$.seconds_left(v_session);
+            continue when v_left is null;
             if v_left > 0 then
                 v_again := least(v_again, v_left);
                 continue;
             end if;
+        elsif not $schema$.is_free(v_other) then
+            continue;
         end if;
         with gone as (select member, ref from $schema$.claims
             where lock = p_lock and session = v_other for update skip locked)
@@ -160,7 +191,7 @@ end $$;
 
 -- What one lock asks, and what that leads to. An update takes the lock over, and some tokens with it: a grant
 -- needs no other one. A claim whose row a transaction uses that has asserted it stays until that has ended.
-create function $schema$.step_lock(
+create or replace function $schema$.step_lock(
     p_session integer, p_member bigint, p_lock text, p_slots bigint, p_ops jsonb, p_poll boolean)
 returns jsonb language plpgsql as $$
 declare
@@ -347,7 +378,7 @@ begin
 end $$;
 
 -- For several locks at once. All are taken over first, in one order: no two steps wait for each other.
-create function $schema$.step(p_session integer, p_member bigint, p_requests jsonb)
+create or replace function $schema$.step(p_session integer, p_member bigint, p_requests jsonb)
 returns jsonb language plpgsql as $$
 declare
     v_request jsonb;
@@ -366,7 +397,8 @@ begin
 end $$;
 
 -- In a transaction of the user's: go on only with a grant that is good, and keep it until the end.
-create function $schema$.assert_held(p_lock text, p_token bigint) returns void language plpgsql as $$
+create or replace function $schema$.assert_held(p_lock text, p_token bigint) returns void
+language plpgsql as $$
 begin
     perform 1 from $schema$.claims where lock = p_lock and not waiting and token = p_token for key share;
     if not found then
@@ -384,14 +416,24 @@ union all select 'lock ' || l.name || ': '
     || coalesce(sum(c.weight) filter (where not c.waiting), 0) || ' of ' || l.num_slots
     || ' slots used, ' || count(c.ref) filter (where c.waiting) || ' waiting'
     || case when l.paused then ', paused' else '' end
-    from $schema$.locks l left join $schema$.claims c on c.lock = l.name group by l.name;
+    from $schema$.locks l left join $schema$.claims c on c.lock = l.name group by l.name
+union all select 'registry ' || registry || ': ' || count(*) || ' keys' from $schema$.keys group by registry;
 """
 _REMOVE = "drop schema if exists $schema$ cascade;\n"
 
 
 def install_sql(schema: str) -> str:
     """The statements that make the schema."""
-    return _for(_INSTALL, schema)
+    return _for("\n".join([_TABLES, KEYS, _FUNCTIONS, KEY_FUNCTIONS]), schema)
+
+
+def upgrade_sql(schema: str, version: int) -> str | None:
+    """The statements that make this version of a former one; None where there is no way."""
+    if version != 1:
+        return None
+    # A step of a process of the former version goes on as it did.
+    done = "update $schema$.server set version = $version$;\n"
+    return _for("\n".join([KEYS, _FUNCTIONS, KEY_FUNCTIONS, done]), schema)
 
 
 def remove_sql(schema: str) -> str:
@@ -405,6 +447,13 @@ def status_sql(schema: str) -> str:
 
 
 def _for(text: str, schema: str) -> str:
-    for mark, value in (("schema", schema), ("version", VERSION), ("class", LIVENESS), ("block", BLOCK)):
+    marks = {
+        "schema": schema,
+        "version": VERSION,
+        "class": LIVENESS,
+        "members": MEMBERS,
+        "block": BLOCK,
+    }
+    for mark, value in marks.items():
         text = text.replace(f"${mark}$", str(value))
     return text

@@ -6,7 +6,7 @@ and `EventsLost` are what listeners get. See docs/registry.md.
 
 from __future__ import annotations
 
-from .errors import UnknownRegistry
+from .errors import KeyLost, UnknownRegistry
 from .events import EventsLost, Registered, RegistryEvent, Unregistered
 from .patterns import ANY, Equal
 from .registry import Registry
@@ -17,6 +17,7 @@ __all__ = [
     "ANY",
     "Equal",
     "EventsLost",
+    "KeyLost",
     "Registered",
     "Registry",
     "RegistryEvent",

@@ -8,6 +8,7 @@ from typing import Any, Final, Literal, Protocol
 import attrs
 
 from ..actors import ChildSpec
+from ..actors.engine import check_engine
 from .registry import Registry
 from .via import Via
 
@@ -35,6 +36,10 @@ def _positive(instance: object, attribute: attrs.Attribute[Any], value: int) -> 
         raise ValueError(f"expected {attribute.name} to be at most {_MOST_PARTITIONS:,}, got: {value:,}")
 
 
+def _engine(instance: object, attribute: attrs.Attribute[Any], value: str | None) -> None:
+    check_engine(value)
+
+
 @attrs.frozen
 class RegistryChild:
     """``- {registry: partitions, keys: unique}``; the options are those of `Registry.start_link`.
@@ -48,6 +53,14 @@ class RegistryChild:
     listeners: tuple[str, ...] = ()
     meta: Mapping[str, Any] | None = None
     linger: bool = False
+    engine: str | None = attrs.field(default=None, validator=_engine)
+    on_lost: Literal["exit", "tell"] = "exit"
+    on_unreachable: Literal["wait", "raise"] = "wait"
+
+    @property
+    def needs(self) -> tuple[tuple[str, str], ...]:
+        """The engine, which must have been started before."""
+        return () if self.engine is None else ((self.engine, "engine"),)
 
     def child_specs(self, common: CommonOptions) -> list[ChildSpec]:
         """The registry."""
@@ -58,6 +71,9 @@ class RegistryChild:
             listeners=self.listeners,
             meta=self.meta,
             linger=self.linger,
+            engine=self.engine,
+            on_lost=self.on_lost,
+            on_unreachable=self.on_unreachable,
         )
         return [attrs.evolve(spec, id=common.id or self.registry)]
 

@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeVar
 
 from ..actors import NOTHING, ChildSpec, NotFound, Pid, child_spec, forbid_loop, process
 from ..actors.engine import check_alive, dead_but_running, split_fields
+from .for_coroutines import ForCoroutines
 from .index import Entry
 from .locking import KeyLocking
 from .options import options_of
@@ -20,24 +21,23 @@ from .server import RegistryServer
 from .snapshot import RegistryStatistics, Snapshot, snapshot_of, statistics_of
 from .table import Table, find, tables
 from .via import register_self, unique
-from .via import whereis as find_owner
 
 T = TypeVar("T")
 Pairs = list[tuple[Pid, Any]]
 
 
-class Registry(KeyLocking):
+class Registry(KeyLocking, ForCoroutines):
     """Maps keys to the processes that registered themselves under them, for exactly as long as these live.
 
     Use it to find a process by something meaningful (with `Via` as its name), to make sure that only one
     process works on a thing at a time (unique keys), or as local pub/sub (duplicate keys and `dispatch`).
-    It is in one interpreter and in memory: for keys that several machines share, or that outlive the
-    program, use a database.
+    It is in one interpreter and in memory, unless it has an engine, which keeps its keys for several
+    processes and machines (``engine=``); for keys that outlive the program use a database.
 
     The keys are shared memory. Every function runs in the caller, at once: none sends a message, none waits
-    for the registry's process (or for anything, except `lock` and `dispatch`). All work inside event loops
-    and on every thread. The registry's process ends the table when it is stopped, adopts it when it is
-    restarted after a crash, and tells the listeners.
+    for the registry's process (or for anything, except `lock`, `dispatch`, and what needs an engine). All
+    work inside event loops and on every thread. The registry's process ends the table when it is stopped,
+    adopts it when it is restarted after a crash, and tells the listeners.
 
     Semantics: Elixir's ``Registry`` (1.18).
 
@@ -69,6 +69,9 @@ class Registry(KeyLocking):
         listeners: Iterable[str] = (),
         meta: Mapping[Any, Any] | None = None,
         linger: bool = False,
+        engine: str | None = None,
+        on_lost: Literal["exit", "tell"] = "exit",
+        on_unreachable: Literal["wait", "raise"] = "wait",
     ) -> Pid:
         """Start a registry, linked to the current process.
 
@@ -84,11 +87,18 @@ class Registry(KeyLocking):
             linger: the keys of a killed owner whose code still runs are not shown, but stay taken until
                 that code has left: for keys that guard work. Without it they are free at once: right for
                 keys that name processes.
+            engine: the name of a `cluster.Engine` that runs, which decides who has a key in all processes
+                that have a registry of this name on it; None for this process alone. See docs/cluster.md.
+            on_lost: how an owner hears that its key is lost (`KeyLost`): ``"exit"``, an exit signal, or
+                ``"tell"``, a message.
+            on_unreachable: what a round trip does while the engine can't be reached: ``"wait"``, until it
+                answers, or ``"raise"`` EngineDown.
 
         Raises:
             AlreadyStarted: the name is taken.
             NotFound: no process has a listener's name.
-            ValueError, TypeError: an argument is wrong.
+            ValueError, TypeError: an argument is wrong; no engine of that name runs.
+            EngineRefused: the engine can't keep keys.
         """
         if dead_but_running:
             check_alive()
@@ -100,8 +110,12 @@ class Registry(KeyLocking):
                 "listeners": listeners,
                 "meta": meta,
                 "linger": linger,
+                "engine": engine,
+                "on_lost": on_lost,
+                "on_unreachable": on_unreachable,
             }
         )
+        options.check_engine()
         if name not in tables:
             # Not after a crash: a listener may just be restarting, too.
             for listener in options.listeners:
@@ -160,7 +174,7 @@ class Registry(KeyLocking):
     # -- the owner's functions ----------------------------------------------------
 
     @staticmethod
-    def register(registry: str | Pid, key: Hashable, value: Any = None) -> Pid:
+    def register(registry: str | Pid, key: Hashable, value: Any = None, timeout: float | None = None) -> Pid:
         """Register the current process under a key.
 
         Under duplicate keys the same process may register several times. On the thread of a pool that works
@@ -169,8 +183,9 @@ class Registry(KeyLocking):
 
         Args:
             registry: its name.
-            key: any hashable object.
-            value: anything; best something immutable.
+            key: any hashable object; with an engine see docs/cluster.md.
+            value: anything; best something immutable; with an engine what JSON has.
+            timeout: seconds to wait for an engine; None for ever. Without one nothing is waited for.
 
         Returns:
             The owner: the current process, or the task that this thread of a pool works for.
@@ -178,7 +193,9 @@ class Registry(KeyLocking):
         Raises:
             AlreadyRegistered: a unique key has an owner; maybe the current process itself.
             UnknownRegistry: there is no such registry.
-            TypeError: the key is not hashable.
+            TypeError: the key is not hashable, or an engine can't store it or the value.
+            CallTimeout, EngineDown: the engine has not answered in time, or can't be reached.
+            BlockingInLoop: inside an event loop, of a registry with an engine; use `aregister`.
         """
         if dead_but_running:
             check_alive()
@@ -187,7 +204,7 @@ class Registry(KeyLocking):
         except (KeyError, TypeError):
             table = find(registry)
         me = owner_here()
-        while not table.register(me, key, value):
+        while not table.register(me, key, value, timeout):
             # It died while it registered; the code of a dead process ends here, that of a thread goes on as
             # a new one.
             me = owner_here()
@@ -195,14 +212,21 @@ class Registry(KeyLocking):
 
     @staticmethod
     def unregister(registry: str | Pid, key: Hashable) -> None:
-        """Give up what the current process has under a key. To have nothing there is no error."""
+        """Give up what the current process has under a key. To have nothing there is no error.
+
+        With an engine it returns when the key is free for others, or the engine can't be reached, which then
+        hears of it later.
+
+        Raises:
+            BlockingInLoop: inside an event loop, of a registry with an engine; use `aunregister`.
+        """
         if dead_but_running:
             check_alive()
         try:
             table = tables[registry]  # type: ignore[index]  # anything else than a name ends up in find
         except (KeyError, TypeError):
             table = find(registry)
-        table.unregister(owner_here(), key)
+        table.give_up(owner_here(), key)
 
     @staticmethod
     def unregister_match(registry: str | Pid, key: Hashable, pattern: Any) -> None:
@@ -235,7 +259,14 @@ class Registry(KeyLocking):
 
     @staticmethod
     def lookup(registry: str | Pid, key: Hashable) -> Pairs:
-        """The living owners of a key with their values; empty when there are none, oldest first."""
+        """The living owners of a key with their values; empty when there are none, oldest first.
+
+        With an engine, an owner here is known at once, and one elsewhere (a FarPid) after a round trip.
+
+        Raises:
+            EngineDown: the engine of the registry can't be reached, and no process here has the key.
+            BlockingInLoop: inside an event loop, of a registry with an engine; use `alookup`.
+        """
         if dead_but_running:
             check_alive()
         try:
@@ -246,7 +277,7 @@ class Registry(KeyLocking):
         if whole is not None and type(key) in SIMPLE:
             entry = whole.get(key)
             return [(entry.pid, entry.value)] if entry is not None and entry.pid.alive else []
-        return [(entry.pid, entry.value) for entry in table.under(key) if entry.pid.alive]
+        return table.pairs(key)
 
     @staticmethod
     def whereis(registry: str | Pid, key: Hashable) -> Pid | None:
@@ -254,6 +285,7 @@ class Registry(KeyLocking):
 
         Raises:
             ValueError: the registry has duplicate keys.
+            EngineDown, BlockingInLoop: as `lookup`; the form for coroutines is `awhereis`.
         """
         if dead_but_running:
             check_alive()
@@ -265,7 +297,7 @@ class Registry(KeyLocking):
         if whole is not None and type(key) in SIMPLE:
             entry = whole.get(key)
             return entry.pid if entry is not None and entry.pid.alive else None
-        return find_owner(unique(registry), key)
+        return unique(registry).owner(key)
 
     @staticmethod
     def keys(registry: str | Pid, pid: Pid) -> list[Any]:
@@ -446,7 +478,7 @@ class Registry(KeyLocking):
         """For ``Via(Registry, (registry, key))``, as in Elixir; plain ``Via(registry, key)`` is shorter."""
         if dead_but_running:
             check_alive()
-        return find_owner(unique(term[0]), term[1])
+        return unique(term[0]).named(term[1])
 
     @staticmethod
     def register_name(term: tuple[Any, ...], pid: Pid) -> None:

@@ -60,6 +60,7 @@ class Holdings:
         if self.table.linger:
             self.closed = True
             self.table.ghosts[pid.id] = self
+            self.table.hide(self)
         else:
             self.close()
 
@@ -124,8 +125,8 @@ class Table:
 
     # -- changing, by the owner ----------------------------------------------
 
-    def register(self, me: Pid, key: Any, value: Any) -> bool:
-        """Enter a key for its owner; False when the owner died meanwhile.
+    def register(self, me: Pid, key: Any, value: Any, timeout: float | None = None) -> bool:
+        """Enter a key for its owner; False when the owner died meanwhile. Nobody is waited for.
 
         Raises:
             AlreadyRegistered: a unique key has an owner.
@@ -156,6 +157,18 @@ class Table:
             entry.logged = True
         return True
 
+    def _tell_of_the_beginning(self, entry: Entry) -> None:
+        if self.listeners or telemetry.heard(REGISTERED):
+            self.journal.begin(entry)
+            self.wake()
+        else:
+            entry.logged = True
+
+    def _tell_of_the_end(self, entry: Entry) -> None:
+        # One that never got its key was never there.
+        if (self.listeners or telemetry.heard(UNREGISTERED)) and self.index.holds(entry):
+            self.journal.end(entry)
+
     def unregister(self, me: Pid, key: Any, wanted: Callable[[Any], bool] | None = None) -> None:
         """Take out the owner's entries of a key (with `wanted`: those whose value it accepts)."""
         for entry in self.under(key):
@@ -166,6 +179,9 @@ class Table:
                 self._take_out(entry)
                 if told:
                     self.wake()
+
+    give_up = unregister
+    """What `Registry.unregister` does: the same, where no engine has to know."""
 
     def update(self, me: Pid, key: Any, fn: Callable[[Any], Any]) -> tuple[Any, Any]:
         """Replace the value of the owner's key by `fn(value)`; return new and old.
@@ -201,6 +217,9 @@ class Table:
         return there
 
     # -- changing, by the dying -----------------------------------------------
+
+    def hide(self, holdings: Holdings) -> None:
+        """An owner is dead whose keys linger: they are not shown, as readers look at its life."""
 
     def sweep(self, holdings: Holdings) -> None:
         """Take out all that an owner had. Steps only: this runs in whatever thread carries a death out."""
@@ -247,6 +266,40 @@ class Table:
     def under(self, key: Any) -> tuple[Entry, ...]:
         """The entries of a key, of living and dead owners."""
         return self.index.under(self.keyring.find(key))
+
+    def pairs(self, key: Any) -> list[tuple[Pid, Any]]:
+        """The living owners of a key with their values."""
+        return [
+            (entry.pid, entry.value) for entry in self.index.under(self.keyring.find(key)) if entry.pid.alive
+        ]
+
+    def owner(self, key: Any) -> Pid | None:
+        """The living owner of a unique key."""
+        for entry in self.index.under(self.keyring.find(key)):
+            if entry.pid.alive:
+                return entry.pid
+        return None
+
+    named = owner
+    """The same, as somebody to be sent something."""
+
+    # What follows is for coroutines; here nothing waits.
+
+    async def aregister(self, me: Pid, key: Any, value: Any, timeout: float | None = None) -> bool:
+        """As register."""
+        return self.register(me, key, value)
+
+    async def agive_up(self, me: Pid, key: Any) -> None:
+        """As give_up."""
+        self.unregister(me, key)
+
+    async def apairs(self, key: Any) -> list[tuple[Pid, Any]]:
+        """As pairs."""
+        return self.pairs(key)
+
+    async def aowner(self, key: Any) -> Pid | None:
+        """As owner."""
+        return self.owner(key)
 
     def of(self, pid: Pid) -> list[Entry]:
         """The entries of a living process, oldest first."""

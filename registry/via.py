@@ -55,7 +55,7 @@ class Via:
         """The living process that has the key."""
         check_alive()
         if self._in_a_table():
-            return whereis(unique(self.registry), self.key)
+            return unique(self.registry).named(self.key)
         if isinstance(self.registry, NameModule):
             return self.registry.whereis_name(self.key)
         raise self._no_registry()
@@ -124,14 +124,6 @@ def unique(registry: object) -> Table:
             f"use Registry.lookup or Registry.dispatch there"
         )
     return table
-
-
-def whereis(table: Table, key: Any) -> Pid | None:
-    """The living owner of a unique key."""
-    for entry in table.under(key):
-        if entry.pid.alive:
-            return entry.pid
-    return None
 
 
 def register_self(table: Table, pid: Pid, key: Any, value: Any) -> None:

@@ -9,6 +9,7 @@ from .ledger.ledger import Ledger
 from .ledger.lost import EngineDown, LockLost
 from .ledger.values import OnLost, Outcome, too_heavy
 from .ledger.wait_queue import WaitQueue
+from .lock.combiner import Combiner
 from .lock.engines import Engine, Steps, engines
 from .lock.lock_core import LockCore
 from .lock.remote import RemoteClaim, claims_of, pause_from_afar, resize_from_afar
@@ -17,6 +18,7 @@ from .lock.table import cores, table
 
 __all__ = [
     "Claim",
+    "Combiner",
     "Engine",
     "EngineDown",
     "Hold",

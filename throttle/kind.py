@@ -8,10 +8,10 @@ from typing import Any, Literal, Protocol
 import attrs
 
 from ..actors import ChildSpec
+from ..actors.engine import check_engine
 from .ledger.adaptive import adaptive_of
 from .ledger.rate import Rate
 from .ledger.values import check_max_waiting, check_positive
-from .lock.engines import check_engine
 from .lock.server import child_spec
 from .lock.table import cores
 

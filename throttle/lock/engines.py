@@ -4,10 +4,10 @@ them than what is here.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
+from ...actors.engine import engine_named
 from ..ledger.ledger import Ledger
 from ..ledger.values import Holder, Waiter
 from .settings import Settings
@@ -60,32 +60,7 @@ def find_engine(name: str) -> Engine:
     Raises:
         ValueError: there is none of that name.
     """
-    engine = engines.get(name)
-    if engine is None:
-        near = difflib.get_close_matches(name, engines, 1)
-        meant = f"; did you mean {near[0]!r}?" if near else ""
-        there = f" (there are: {', '.join(sorted(engines))})" if engines else ""
-        raise ValueError(
-            f"expected engine to be the name of an engine that was started before, got: {name!r}{there}"
-            f"{meant}; declare it in front of the lock, as in `{{engine: {name}, url: ...}}` or "
-            f"cluster.Engine.start_link(url, name={name!r})"
-        )
-    return engine
-
-
-def check_engine(engine: object) -> str | None:
-    """Return the name of an engine, or raise the ValueError that says what is wrong."""
-    if engine is None:
-        return None
-    if isinstance(engine, str) and "://" in engine:
-        raise ValueError(
-            f"expected engine to be the name of an engine, got a URL ({engine.partition('://')[0]}://...); "
-            f"declare it, as in `{{engine: shared, url: ...}}` or "
-            f"cluster.Engine.start_link(url, name='shared'), and name it here"
-        )
-    if not isinstance(engine, str) or not engine:
-        raise ValueError(f"expected engine to be the name of an engine, or None, got: {engine!r}")
-    return engine
+    return engine_named(name, engines, "lock")
 
 
 def make_ledger(settings: Settings, core: Steps, token: int) -> Ledger:

@@ -19,7 +19,7 @@ from ...actors import (
     process,
 )
 from ...actors import child_spec as spec_from
-from ...actors.engine import LibraryServer
+from ...actors.engine import LibraryServer, check_engine
 from ...supervision.restarts import on_lost
 from ..ledger.adaptive import adaptive_of
 from ..ledger.rate import Rate
@@ -38,7 +38,6 @@ from ..ledger.values import (
     check_positive,
 )
 from . import events
-from .engines import check_engine
 from .lock_core import LockCore
 from .settings import Settings
 from .table import cores, table

@@ -1,0 +1,131 @@
+"""The registries that an engine keeps, as whoever talks to the server sees them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from .key_gate import KeyGate
+from .key_operations import KeyFact, KeyRequest, KeyRow, ReleaseKey
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..registry.engine import SharedSettings
+    from ..throttle.engine import EngineDown
+
+Said = list[tuple[KeyGate | None, KeyRequest]]
+
+
+class KeyGates:
+    """See the module.
+
+    Args:
+        member: what the engine calls this process.
+        ring: has whoever talks look here; safe anywhere.
+        valid: tells whether the engine was heard of lately enough.
+        away: makes the error for what needs a connection.
+    """
+
+    def __init__(
+        self,
+        member: int,
+        ring: Callable[[], object],
+        valid: Callable[[], bool],
+        away: Callable[[], EngineDown],
+    ) -> None:
+        self._member = member
+        self._ring = ring
+        self._valid = valid
+        self._away = away
+        self.gates: dict[int, KeyGate] = {}
+        self.dirty: dict[KeyGate, None] = {}
+        """Those that have something to say."""
+        self._strays: list[tuple[str, ReleaseKey]] = []
+        """Claims that the engine has of registries which have ended."""
+
+    def make(
+        self, settings: SharedSettings, number: int, patience: float, connected: Callable[[], bool]
+    ) -> KeyGate:
+        """Make the gate of a registry."""
+        gate = KeyGate(settings, number, self._member, self._wake, self._valid, self._away, patience)
+        # First, so that it hears of a session that begins just now.
+        self.gates[number] = gate
+        if connected():
+            gate.reassert({}, False)
+        return gate
+
+    def _wake(self, gate: KeyGate) -> None:
+        self.gates[gate.number] = gate
+        self.dirty[gate] = None
+        self._ring()
+
+    @property
+    def names(self) -> set[str]:
+        """Of the registries."""
+        return {gate.name for gate in list(self.gates.values())}
+
+    def void(self) -> int:
+        """The engine was not heard of for too long; returns how many keys that costs."""
+        return sum([gate.void() for gate in list(self.gates.values())])
+
+    # What follows runs in the thread that talks to the engine.
+
+    def collect(self, now: float) -> Said:
+        """Take out what is to be said now, in the order of the names, which all processes keep to."""
+        gates: dict[KeyGate, None] = {}
+        while self.dirty:
+            # Taken out before it is looked at, so that what comes later is seen later.
+            gates[self.dirty.popitem()[0]] = None
+        for gate in list(self.gates.values()):
+            look = gate.next_look
+            if look is not None and look <= now:
+                gates[gate] = None
+        said: Said = [(gate, request) for gate in gates if (request := gate.request(now)) is not None]
+        for gate in gates:
+            if gate.claims.outgoing:
+                self.dirty[gate] = None
+            elif gate.claims.done:
+                self.gates.pop(gate.number, None)
+        strays: dict[str, KeyRequest] = {}
+        while self._strays:
+            name, release = self._strays.pop()
+            strays.setdefault(name, KeyRequest(name, [])).operations.append(release)
+        for request in strays.values():
+            request.operations.sort(key=lambda each: each.key)
+            said.append((None, request))
+        return sorted(said, key=lambda each: each[1].registry)
+
+    def answered(self, said: Said, answers: Sequence[Sequence[KeyFact]], until: float, now: float) -> None:
+        """Have the gates take note of what the engine says."""
+        for (gate, request), facts in zip(said, answers, strict=True):
+            if gate is not None:
+                gate.tell(request.operations, facts, until, now)
+
+    @property
+    def next_look(self) -> float:
+        """When there is something to be said again."""
+        looks = [gate.next_look for gate in list(self.gates.values())]
+        return min([look for look in looks if look is not None], default=float("inf"))
+
+    def greeted(self, rows: Mapping[str, Mapping[int, KeyRow]], trusting: bool) -> int:
+        """A session begins; returns how many keys are lost.
+
+        Args:
+            rows: what the engine has of this process, by registry and number.
+        """
+        mine: dict[int, dict[int, KeyRow]] = {number: {} for number in self.gates}
+        self._strays.clear()
+        for name, keys in rows.items():
+            for ref, row in keys.items():
+                gate = self.gates.get(ref >> 32)
+                if gate is not None and gate.name == name:
+                    mine[gate.number][ref] = row
+                else:
+                    self._strays.append((name, ReleaseKey(ref, row.key)))
+        return sum([self.gates[number].reassert(found, trusting) for number, found in mine.items()])
+
+    def gone(self) -> None:
+        """The engine is away."""
+        for gate in list(self.gates.values()):
+            gate.gone()
