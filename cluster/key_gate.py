@@ -265,7 +265,12 @@ class KeyGate:
         return True
 
     def _tell_the_losers(self) -> int:
-        lost = list(self.claims.lost.values())
+        lost = []
+        while True:
+            try:
+                lost.append(self.claims.lost.popitem()[1])
+            except KeyError:
+                break
         if lost:
             process.spawn(self._tell, lost)
         return len(lost)
@@ -273,4 +278,3 @@ class KeyGate:
     def _tell(self, lost: Sequence[KeyClaim]) -> None:
         for claim in lost:
             self._lose(claim.owner)
-            self.claims.lost.pop(claim.ref, None)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from resprout import GenServer, cluster, process, throttle
+from resprout import GenServer, Registry, cluster, process, throttle
 
 if TYPE_CHECKING:
     from .databases import Database
@@ -22,7 +22,14 @@ if TYPE_CHECKING:
 
 collect_ignore = []
 if importlib.util.find_spec("psycopg") is None:
-    collect_ignore += ["test_fencing.py", "test_poolers.py", "test_refusals.py"]
+    collect_ignore += [
+        "test_fencing.py",
+        "test_key_failures.py",
+        "test_poolers.py",
+        "test_refusals.py",
+        "test_registries.py",
+        "test_upgrades.py",
+    ]
 if importlib.util.find_spec("redis") is None:
     collect_ignore += ["test_redis.py"]
 _numbers = itertools.count(1)
@@ -92,7 +99,10 @@ def engine(url: str) -> Iterator[str]:
     process.trap_exit(True)
     pid = cluster.Engine.start_link(url, name="shared", ttl=3.0, node="here")
     before = set(throttle.locks())
+    registries = set(Registry.registries())
     yield "shared"
+    for registry in set(Registry.registries()) - registries:
+        Registry.stop(registry)
     for lock in set(throttle.locks()) - before:
         throttle.stop_lock(lock)
     running = process.whereis("shared")

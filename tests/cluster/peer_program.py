@@ -14,12 +14,13 @@ from collections.abc import Callable
 from typing import Any
 
 import resprout
-from resprout import cluster, process, throttle
+from resprout import Registry, cluster, process, throttle
 
 results: dict[int, list[Any]] = {}
 threads: dict[int, threading.Thread] = {}
 world: dict[str, Any] = {
     "resprout": resprout,
+    "Registry": Registry,
     "cluster": cluster,
     "throttle": throttle,
     "process": process,

@@ -562,7 +562,8 @@ class ManyProcesses(RuleBasedStateMachine):
         assert all(search.answers for search in self.searches)
         for process in self.processes:
             claims = process.claims
-            assert not (claims.claims or claims.searches or claims.leaving or claims.outgoing or claims.due)
+            left = [claims.claims, claims.searches, claims.leaving, claims.outgoing, claims.due]
+            assert not any(left)
         assert not self.engine.rows
 
 
