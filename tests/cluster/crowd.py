@@ -1,0 +1,91 @@
+"""Several OS processes that fight for the same thing, started and killed by a test."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from ..waiting import until
+from .judging import intervals, most_at_work
+
+SLOTS = 3
+THREADS = 8
+
+
+class Crowd:
+    """OS processes that fight for a lock, or for the key of a registry.
+
+    Args:
+        folder: where they write who was at work, and when.
+        hold: seconds for which each works.
+        program: what they run.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        folder: Path,
+        *,
+        ttl: float = 3.0,
+        hold: float = 0.01,
+        program: str = "crowd_program.py",
+    ) -> None:
+        self._url = url
+        self._program = str(Path(__file__).with_name(program))
+        self.folder = folder
+        self._arguments = [str(THREADS), str(SLOTS), str(ttl), str(hold)]
+        self.ended: dict[str, float] = {}
+        self.running: dict[str, subprocess.Popen[str]] = {}
+        self._count = 0
+
+    def start(self) -> str:
+        self._count += 1
+        name = f"crowd-{self._count}"
+        program = subprocess.Popen(
+            [
+                sys.executable,
+                "-W",
+                "ignore",
+                self._program,
+                self._url,
+                str(self.folder / name),
+                *self._arguments,
+            ],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        assert program.stdout is not None
+        assert program.stdout.readline() == "ready\n"
+        self.running[name] = program
+        return name
+
+    def kill(self, name: str) -> float:
+        program = self.running.pop(name)
+        program.kill()
+        at = self.ended[name] = time.monotonic()
+        program.wait()
+        for stream in (program.stdin, program.stdout):
+            assert stream is not None
+            stream.close()
+        return at
+
+    def stop(self) -> float:
+        at = time.monotonic()
+        for name in list(self.running):
+            self.kill(name)
+        return at
+
+    def grants(self) -> int:
+        return sum(file.read_bytes().count(b"begin") for file in self.folder.iterdir())
+
+    def most_at_work(self) -> int:
+        return most_at_work(intervals(self.folder.iterdir(), self.ended, time.monotonic()))
+
+    def await_more(self, number: int = 20) -> None:
+        before = self.grants()
+        # Other programs write there, and tell nobody; between two looks they have the processors.
+        until(lambda: self.grants() >= before + number or time.sleep(0.01))

@@ -1,0 +1,265 @@
+"""Registries on PostgreSQL while everything fails: judged by what the owners themselves say."""
+
+from __future__ import annotations
+
+import random
+import statistics
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from resprout import AlreadyRegistered, Registry, Supervisor, cluster, process
+from resprout.cluster.handle import handles
+
+from ..waiting import until
+from .crowd import Crowd
+from .peer import Peer
+from .postgres_server import PostgresServer, bin_folder
+
+pytestmark = [pytest.mark.postgres, pytest.mark.slow]
+KEY = ("user", 42)
+REGISTER = f"str(Registry.register('syncs', {KEY}))"
+TRY = f"""
+def take():
+    while True:
+        try:
+            Registry.register('syncs', {KEY})
+            return time.monotonic()
+        except resprout.AlreadyRegistered:
+            time.sleep(0.005)
+"""
+
+
+@pytest.fixture
+def crowd(url: str, tmp_path: Path) -> Iterator[Crowd]:
+    folder = tmp_path / "crowd"
+    folder.mkdir()
+    many = Crowd(url, folder, program="key_crowd_program.py")
+    yield many
+    many.stop()
+
+
+def registry_at(url: str, *, ttl: float = 1.0, grace: float = 0.15) -> Peer:
+    """A process with a registry `syncs`."""
+    peer = Peer(url, ttl=ttl, grace=grace)
+    peer.do("Registry.start_link(keys='unique', name='syncs', engine='shared') and None")
+    peer.do(TRY)
+    return peer
+
+
+def begin_a_session(url: str) -> None:
+    with Peer(url):
+        pass
+
+
+def rows(url: str) -> Any:
+    with closing(psycopg.connect(url)) as connection:
+        return connection.execute("select count(*) from resprout.keys").fetchone()[0]  # type: ignore[index]  # one
+
+
+def test_a_killed_owner_frees_its_key_within_three_tenths_of_a_second_and_nobody_had_to_look_before(
+    url: str,
+) -> None:
+    seconds = []
+    with registry_at(url) as waiter:
+        for _ in range(4):
+            with registry_at(url) as owner:
+                owner.do(REGISTER)
+                killed = time.monotonic()
+                owner.kill()
+                seconds.append(waiter.do("take()") - killed)
+                waiter.do(f"Registry.unregister('syncs', {KEY})")
+        # One that nobody asks for goes with the next session.
+        with registry_at(url) as owner:
+            owner.do(REGISTER)
+            owner.kill()
+        until(lambda: waiter.do(f"Registry.whereis('syncs', {KEY})") is None)
+    assert rows(url) == 1
+    until(lambda: begin_a_session(url) or rows(url) == 0)
+    assert statistics.median(seconds) <= 0.3
+    assert max(seconds) <= 0.6
+
+
+def test_a_process_that_was_stopped_is_told_when_it_wakes(url: str) -> None:
+    with registry_at(url) as stopped, registry_at(url) as waiter:
+        stopped.do(
+            "class Owner(resprout.GenServer):\n"
+            "    def init(self, arg): return resprout.Ok(arg)\n"
+            "    def handle_call(self, message, from_, state): return resprout.Reply(message(), state)\n"
+            "owner = Owner.start(None)\n"
+            f"owner.call(lambda: Registry.register('syncs', {KEY}))\n"
+            "ref = process.monitor(owner)\n"
+        )
+        stopped.freeze()
+        began = time.monotonic()
+        taken = waiter.do("take()")
+        assert 0.6 <= taken - began <= 1.0 + 0.8
+        assert waiter.do("str(Registry.register('syncs', 'another'))")
+        stopped.thaw()
+        assert "KeyLost" in stopped.do("repr(process.receive(timeout=10).reason)")
+        assert stopped.do("Registry.count('syncs')") == 0
+        assert stopped.do(f"Registry.whereis('syncs', {KEY}).node") == waiter.do(
+            "cluster.info('shared').node"
+        )
+
+
+def test_a_connection_that_is_cut_costs_no_key(url: str, server: PostgresServer) -> None:
+    # With more grace than a machine needs that has nothing else to do.
+    with ExitStack() as peers:
+        owner, other = (peers.enter_context(registry_at(url, ttl=3.0, grace=0.9)) for _ in range(2))
+        mine = owner.do(REGISTER)
+        cuts = 0
+        while cuts < 28:
+            cuts += server.cut()
+            with pytest.raises(Exception, match="AlreadyRegistered"):
+                other.do(REGISTER)
+            assert other.do(f"Registry.whereis('syncs', {KEY}).text") == mine
+            until(lambda: owner.do("cluster.info('shared').connected"))
+        assert owner.do(f"Registry.keys('syncs', Registry.whereis('syncs', {KEY}))") == [list(KEY)]
+        owner.do(f"Registry.unregister('syncs', {KEY})")
+        other.do(REGISTER)
+
+
+def test_owners_that_are_killed_and_cut_off_are_never_two(
+    url: str, crowd: Crowd, server: PostgresServer
+) -> None:
+    for _ in range(3):
+        crowd.start()
+    for number in range(6):
+        crowd.await_more()
+        if number % 2:
+            server.cut()
+        else:
+            crowd.kill(random.choice(list(crowd.running)))
+            crowd.start()
+    crowd.await_more(50)
+    crowd.stop()
+    assert crowd.most_at_work() == 1
+
+
+def test_a_server_that_crashes_and_comes_back_gives_no_key_to_two(tmp_path: Path) -> None:
+    folder = bin_folder()
+    assert folder is not None
+    server = PostgresServer(folder)
+    many = Crowd(server.url, tmp_path, ttl=1.0, program="key_crowd_program.py")
+    try:
+        for _ in range(3):
+            many.start()
+        for _ in range(3):
+            many.await_more()
+            server.crash()
+            server.start()
+            many.await_more(1)
+        many.await_more(20)
+        many.stop()
+        assert many.most_at_work() == 1
+    finally:
+        many.stop()
+        server.remove()
+
+
+def test_a_schema_that_somebody_removes_is_made_anew_and_the_owner_keeps_its_key(url: str) -> None:
+    with registry_at(url) as owner, registry_at(url) as other:
+        mine = owner.do(REGISTER)
+        with closing(psycopg.connect(url, autocommit=True)) as connection:
+            connection.execute("drop schema resprout cascade")
+        for peer in (owner, other):
+            until(lambda: peer.do("cluster.info('shared').reconnects"))  # noqa: B023  # at once
+        assert other.do(f"Registry.whereis('syncs', {KEY}).text") == mine
+        owner.do(f"Registry.unregister('syncs', {KEY})")
+        other.do("take()")
+
+
+def test_registry_link_owners_and_supervisors_are_killed_and_nothing_is_left_behind(url: str) -> None:
+    intensity: dict[str, Any] = {"max_restarts": 10_000, "max_seconds": 1.0}
+    inner = {
+        "id": "inner",
+        "start": (
+            Supervisor.start_link,
+            (
+                [
+                    cluster.Engine.child_spec(url, name="shared", ttl=3.0),
+                    Registry.child_spec(keys="unique", name="syncs", engine="shared"),
+                ],
+            ),
+            {"strategy": "one_for_one", "name": "inner", **intensity},
+        ),
+        "type": "supervisor",
+    }
+    top = Supervisor.start_link([inner], strategy="one_for_one", **intensity)  # type: ignore[arg-type]  # a dict
+    turn = threading.Lock()
+    done = threading.Event()
+    at_work: set[object] = set()
+    twice: list[object] = []
+    counts = [0] * 6
+
+    def work(number: int) -> None:
+        while not done.is_set():
+            try:
+                me = Registry.register("syncs", KEY)
+            except (AlreadyRegistered, LookupError, ValueError):
+                # Or the registry is just being started again.
+                time.sleep(0.001)
+                continue
+            with turn:
+                if at_work:
+                    twice.append((me, set(at_work)))
+                at_work.add(me)
+            # The work itself, long enough for somebody else to come in beside it.
+            time.sleep(0.001)
+            with turn:
+                at_work.discard(me)
+            counts[number] += 1
+            Registry.unregister("syncs", KEY)
+
+    # Owners end without a word, too.
+    def die() -> None:
+        while not done.is_set():
+            task = process.spawn(work_once)
+            until(lambda: not task.alive)  # noqa: B023  # at once
+
+    def work_once() -> None:
+        try:
+            me = Registry.register("syncs", KEY)
+        except (AlreadyRegistered, LookupError, ValueError):
+            return
+        with turn:
+            if at_work:
+                twice.append((me, set(at_work)))
+            at_work.add(me)
+        time.sleep(0.001)
+        with turn:
+            at_work.discard(me)
+
+    until(lambda: process.whereis("syncs") is not None)
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(6)]
+    threads.append(threading.Thread(target=die))
+    for thread in threads:
+        thread.start()
+    try:
+        for number in range(200):
+            name = "inner" if number % 20 == 19 else random.choice(["syncs", "syncs", "shared"])
+            pid = process.whereis(name)
+            if pid is not None:
+                process.exit(pid, "kill")
+            until(lambda: process.whereis(name) not in (None, pid))  # noqa: B023  # at once
+            if number % 4 == 0:
+                before = sum(counts)
+                until(lambda: sum(counts) > before)  # noqa: B023  # at once
+    finally:
+        done.set()
+        for thread in threads:
+            thread.join(20)
+    assert not any(thread.is_alive() for thread in threads), "somebody hangs"
+    assert twice == []
+    assert sum(counts) > 50
+    until(lambda: rows(url) == 0)
+    claims = [gate.claims for gate in handles["shared"].keys.gates.values()]
+    assert [(each.claims, each.searches, each.leaving) for each in claims] == [({}, {}, {})]
+    Supervisor.stop(top)
