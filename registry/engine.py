@@ -1,5 +1,5 @@
-"""The side door for the room of the engines, which stands above this one: what a registry needs of an engine
-that keeps its keys for several processes, and knows no more of.
+"""The side door for the room of the engines: what a registry needs of one that keeps its keys for several
+processes.
 """
 
 from __future__ import annotations

@@ -77,6 +77,7 @@ if TYPE_CHECKING:
     )
     from .registry import (
         EventsLost,
+        KeyLost,
         Registered,
         Registry,
         RegistryEvent,
@@ -150,6 +151,7 @@ __all__ = [
     "GenServer",
     "Grant",
     "Holder",
+    "KeyLost",
     "Killed",
     "LockInfo",
     "LockLost",
@@ -223,7 +225,7 @@ _NAMES = {
         after_fork process sys telemetry
     """,
     "registry": """
-        EventsLost Registered Registry RegistryEvent UnknownRegistry Unregistered Via
+        EventsLost KeyLost Registered Registry RegistryEvent UnknownRegistry Unregistered Via
     """,
     "supervision": """
         BRUTAL_KILL INFINITY Application Backoff ChildInfo ChildSpec Counts DuplicateChild DynamicSupervisor

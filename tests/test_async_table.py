@@ -14,6 +14,7 @@ import threading
 import traceback
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import attrs
@@ -46,6 +47,7 @@ from resprout import (
 from resprout import sys as rsys
 from resprout.cluster.handle import Handle, handles
 from resprout.cluster.settings import EngineSettings
+from resprout.registry.engine import key_engines
 from resprout.throttle.lock.engines import engines
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -105,7 +107,42 @@ def engine_without_a_server() -> Handle:
     """An engine that can't be reached, and knows of nobody."""
     handle = Handle(EngineSettings("nowhere", "postgresql://nowhere/x"))
     handle.everywhere = lambda ledger: ([], [])  # type: ignore[method-assign]  # there is no server to be asked
+    handle.make_keys = lambda settings: NobodyElse()  # type: ignore[method-assign,assignment,return-value]  # the same
     return handle
+
+
+class NobodyElse:
+    """The keys of a registry whose engine knows of no other process (see registry.engine.SharedKeys)."""
+
+    stored_key = stored_value = staticmethod(str)
+
+    def claim(self, key: str, value: str, owner: object) -> Any:
+        claim = SimpleNamespace(over=False, answer=Future())
+        claim.answer.set(True)
+        return claim
+
+    def ask(self, claim: Any) -> None:
+        """It has its answer."""
+
+    def take(self, claim: Any) -> bool:
+        return True
+
+    def drop(self, claim: Any) -> None:
+        claim.over = True
+
+    def leave(self, claim: Any) -> Future[None]:
+        known: Future[None] = Future()
+        known.set(None)
+        return known
+
+    async def afind(self, key: str) -> list[Any]:
+        return []
+
+    def valid(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        """Nobody knows of it."""
 
 
 class Connection:
@@ -125,8 +162,9 @@ async def make(tmp_path: Path) -> World:
     Registry.start_link(keys="unique", name="keys")
     Registry.register("keys", "me", 1)
     throttle.new("slots", 2)
-    handles["nowhere"] = engines["nowhere"] = engine_without_a_server()
+    handles["nowhere"] = engines["nowhere"] = key_engines["nowhere"] = engine_without_a_server()
     throttle.new("far", 1, engine="nowhere")
+    Registry.start_link(keys="unique", name="far_keys", engine="nowhere")
     (info,) = await Supervisor.awhich_children(supervisor)
     one = await DynamicSupervisor.astart_child(dynamic, (Agent, dict))
     assert isinstance(info.pid, Pid)
@@ -581,6 +619,26 @@ CASES: dict[str, tuple[Blocks, Form, Any]] = {
     "Application.wait": (lambda w: waits_for_end(w), wait_for_end, Shutdown("enough")),
     "Application.stop": (lambda w: w.application.stop(), stopped_application, False),
     "Application.run": (lambda w: w.application.run(), run_application, 0),
+    "Registry.register": (
+        lambda w: Registry.register("far_keys", 1),
+        lambda w: Registry.aregister("far_keys", 1),
+        is_pid,
+    ),
+    "Registry.unregister": (
+        lambda w: Registry.unregister("far_keys", 1),
+        lambda w: Registry.aunregister("far_keys", 1),
+        None,
+    ),
+    "Registry.lookup": (
+        lambda w: Registry.lookup("far_keys", 1),
+        lambda w: Registry.alookup("far_keys", 1),
+        [],
+    ),
+    "Registry.whereis": (
+        lambda w: Registry.whereis("far_keys", 1),
+        lambda w: Registry.awhereis("far_keys", 1),
+        None,
+    ),
     "Registry.lock": (
         lambda w: Registry.lock("keys", "key", int),
         lambda w: Registry.alock("keys", "key", lambda: later(1)),
@@ -758,6 +816,7 @@ async def stop(world: World) -> None:
     await world.application.astop()
     with contextlib.suppress(resprout.UnknownRegistry):
         await Registry.astop("keys")
+    await Registry.astop("far_keys")
     throttle.stop_lock("slots")
     throttle.stop_lock("far")
     family = (world.supervisor, world.dynamic, world.partitions, world.tasks)

@@ -339,6 +339,10 @@ CALLS: Mapping[str, Call] = {
     "Registry.put_meta": lambda w: Registry.put_meta("entries", 1, 1),
     "Registry.meta": lambda w: Registry.meta("entries", 1),
     "Registry.delete_meta": lambda w: Registry.delete_meta("entries", 1),
+    "ForCoroutines.aregister": lambda w: Registry.aregister("none", 1),
+    "ForCoroutines.aunregister": lambda w: Registry.aunregister("none", 1),
+    "ForCoroutines.alookup": lambda w: Registry.alookup("entries", 1),
+    "ForCoroutines.awhereis": lambda w: Registry.awhereis("entries", 1),
     "KeyLocking.lock": lambda w: Registry.lock("none", 1, print),
     "KeyLocking.alock": lambda w: Registry.alock("none", 1, print),  # type: ignore[arg-type]
     "Registry.statistics": lambda w: Registry.statistics("entries"),

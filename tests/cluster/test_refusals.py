@@ -122,10 +122,11 @@ def tree(tmp_path: Path, *children: str) -> Path:
 
 ENGINE = f'{{engine: shared, url: "{URL}", ttl: 10s}}'
 LOCK = "{throttle: db, num_slots: 2, engine: shared, on_lost: tell}"
+KEYS = "{registry: syncs, keys: unique, engine: shared, on_lost: tell}"
 
 
 def test_a_tree_file_has_engines_in_front_of_the_locks_that_use_them(tmp_path: Path) -> None:
-    Application.load(tree(tmp_path, ENGINE, LOCK))
+    Application.load(tree(tmp_path, ENGINE, LOCK, KEYS))
 
 
 @pytest.mark.parametrize(
@@ -139,6 +140,12 @@ def test_a_tree_file_has_engines_in_front_of_the_locks_that_use_them(tmp_path: P
         ([ENGINE, ENGINE], "shared"),
         ([ENGINE.replace("postgresql", "mysql")], "got: mysql://"),
         ([ENGINE, LOCK.replace("tell", "cry")], "on_lost"),
+        ([ENGINE, KEYS.replace("shared", "shred")], "did you mean 'shared'"),
+        ([KEYS, ENGINE], "'shared' starts after this child; put it in front of it"),
+        ([KEYS], "starts no process named 'shared'"),
+        ([ENGINE, KEYS.replace("shared", "'postgresql://x'")], "declare it"),
+        ([ENGINE, KEYS.replace("unique", "duplicate")], "keys 'unique', as the registry has an engine"),
+        ([ENGINE, KEYS.replace("tell", "cry")], "on_lost"),
     ],
 )
 def test_what_a_tree_file_says_of_engines_is_checked(tmp_path: Path, children: list[str], why: str) -> None:
@@ -177,7 +184,7 @@ def test_the_command_installs_shows_and_removes(url: str, capsys: pytest.Capture
         return done.returncode, done.stdout + done.stderr
 
     assert run("status")[0] == 2
-    assert "version 1 is installed" in run("install")[1]
+    assert "version 2 is installed" in run("install")[1]
     assert "it is there already" in run("install")[1]
     assert "version 1" in run("status")[1]
     assert run("remove")[0] == 0
@@ -189,7 +196,7 @@ def test_a_schema_that_is_newer_is_refused(url: str) -> None:
     administer(ClusterOptions("install", url))
     with closing(psycopg.connect(url, autocommit=True)) as connection:
         connection.execute("update resprout.server set version = 99")
-    assert "version 1, got: 99; update resprout here" in str(start(url))
+    assert "version 2, got: 99; update resprout here" in str(start(url))
 
 
 @pytest.mark.postgres
