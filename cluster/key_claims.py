@@ -32,6 +32,7 @@ from .key_operations import (
     FindKey,
     KeepKey,
     KeyClaimed,
+    KeyDone,
     KeyFact,
     KeyFree,
     KeyGone,
@@ -175,9 +176,17 @@ class KeyClaims:
                 self._post(self._asking(claim))
         return True
 
-    def take(self, claim: KeyClaim) -> bool:
-        """Its owner is in the table; False when it does not have the key, or has lost it meanwhile."""
+    def take(self, claim: KeyClaim, valid: bool) -> bool:
+        """Its owner is in the table; False when it does not have the key, or has lost it meanwhile. May be
+        repeated.
+
+        Args:
+            valid: the engine was heard of lately enough.
+        """
         if claim.over or claim.token is None:
+            return False
+        if not valid and not claim.taken:
+            self._over(claim)
             return False
         claim.taken = True
         return True
@@ -327,6 +336,8 @@ class KeyClaims:
             case KeyUndecided(again):
                 if claim is not None and claim.token is None:
                     self.due[ref] = now + again
+            case KeyFree() | KeyDone() | KeyGone():
+                raise AssertionError(fact)
 
     def _found(self, ref: int, fact: KeyFact, now: float) -> None:
         search = self.searches.get(ref)
@@ -344,6 +355,8 @@ class KeyClaims:
                     search.found(Here(claim) if claim is not None and claim.shown else None)
             case KeyFree():
                 search.found(None)
+            case KeyClaimed() | KeyDone() | KeyGone():
+                raise AssertionError(fact)
         self.end_search(search)
 
     def _released(self, ref: int) -> None:
@@ -353,7 +366,7 @@ class KeyClaims:
             self.leaving.pop(ref, None)
 
     def _over(self, claim: KeyClaim) -> None:
-        """The engine does not have what a claim has here."""
+        """A claim has its key no more, as far as is known."""
         if claim.taken:
             self._lose(claim)
         else:
@@ -383,12 +396,8 @@ class KeyClaims:
         repeated.
         """
         for claim in list(self.claims.values()):
-            if claim.taken:
-                self._lose(claim)
-            elif claim.token is not None:
-                claim.reverted()
-                claim.token = None
-                self._post(self._asking(claim))
+            if claim.token is not None:
+                self._over(claim)
 
     def reassert(self, rows: Mapping[int, KeyRow], trusting: bool) -> None:
         """The engine is back: say again what there is here, and find out what is gone there. May be repeated.

@@ -146,7 +146,10 @@ class KeyGate:
 
     def take(self, claim: Claim) -> bool:
         """Its owner is in the table now; False when it has lost its key meanwhile, and waits again."""
-        return bool(self._combiner.decide(partial(self.claims.take, claim)))
+        return bool(self._combiner.decide(partial(self._take, claim)))
+
+    def _take(self, claim: Claim) -> bool:
+        return self.claims.take(claim, self.valid())
 
     def drop(self, claim: Claim) -> None:
         """Give a claim up; the engine is told without waiting. Never blocks, may be repeated."""

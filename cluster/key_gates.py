@@ -41,8 +41,8 @@ class KeyGates:
         self.gates: dict[int, KeyGate] = {}
         self.dirty: dict[KeyGate, None] = {}
         """Those that have something to say."""
-        self._strays: list[tuple[str, ReleaseKey]] = []
-        """Claims that the engine has of registries which have ended."""
+        self._strays: dict[str, list[ReleaseKey]] = {}
+        """Claims that the engine has of registries which have ended, by their names."""
 
     def make(
         self, settings: SharedSettings, number: int, patience: float, connected: Callable[[], bool]
@@ -81,26 +81,31 @@ class KeyGates:
             look = gate.next_look
             if look is not None and look <= now:
                 gates[gate] = None
-        said: Said = [(gate, request) for gate in gates if (request := gate.request(now)) is not None]
+        said: dict[str, tuple[KeyGate | None, KeyRequest]] = {}
         for gate in gates:
+            # One request a registry: within it the keys are in order. A former life of it has its turn later.
+            request = None if gate.name in said else gate.request(now)
+            if request is not None:
+                said[gate.name] = gate, request
             if gate.claims.outgoing:
                 self.dirty[gate] = None
             elif gate.claims.done:
                 self.gates.pop(gate.number, None)
-        strays: dict[str, KeyRequest] = {}
-        while self._strays:
-            name, release = self._strays.pop()
-            strays.setdefault(name, KeyRequest(name, [])).operations.append(release)
-        for request in strays.values():
-            request.operations.sort(key=lambda each: each.key)
-            said.append((None, request))
-        return sorted(said, key=lambda each: each[1].registry)
+        for name in self._strays.keys() - said.keys():
+            releases = sorted(self._strays.pop(name), key=lambda each: each.key)
+            said[name] = None, KeyRequest(name, [*releases])
+        return [said[name] for name in sorted(said)]
 
     def answered(self, said: Said, answers: Sequence[Sequence[KeyFact]], until: float, now: float) -> None:
         """Have the gates take note of what the engine says."""
         for (gate, request), facts in zip(said, answers, strict=True):
             if gate is not None:
                 gate.tell(request.operations, facts, until, now)
+
+    @property
+    def waits(self) -> bool:
+        """Whether there is something to be said now."""
+        return bool(self.dirty or self._strays)
 
     @property
     def next_look(self) -> float:
@@ -122,7 +127,7 @@ class KeyGates:
                 if gate is not None and gate.name == name:
                     mine[gate.number][ref] = row
                 else:
-                    self._strays.append((name, ReleaseKey(ref, row.key)))
+                    self._strays.setdefault(name, []).append(ReleaseKey(ref, row.key))
         return sum([self.gates[number].reassert(found, trusting) for number, found in mine.items()])
 
     def gone(self) -> None:

@@ -19,8 +19,9 @@ from .driver import Connect, Connection, ConnectionLost, KeyConnection, Request
 from .errors import EngineRefused
 from .gate import Gate
 from .key_gates import Said
+from .key_operations import KeepKey
 from .operations import Answer
-from .settings import without_secrets
+from .settings import HELD_SHARE, without_secrets
 
 if TYPE_CHECKING:
     from .handle import Handle
@@ -143,11 +144,13 @@ class Link:
             raise ConnectionLost("its process has ended")
         first = not handle.proven
         self._connection = connection
-        # Said before the answer came, so good for a ttl from then on.
-        handle.heard(began)
         lost = handle.greeted(connection.greeting)
         self._polling = dict.fromkeys(handle.gates.values())
         self._next_beat = 0.0
+        if connection.greeting.quiet > 0:
+            self._say_all_again(connection)
+        # Said before the answer came, so good for a ttl from then on.
+        handle.heard(began)
         since, self._down_since = self._down_since, None
         self._told_of = ""
         if first:
@@ -159,6 +162,21 @@ class Link:
                 "engine %r: connected again after %.2f s; %d grants are lost", settings.name, away, lost
             )
             events.tell(events.RECONNECTED, settings.name, {"seconds": away, "lost": lost})
+
+    def _say_all_again(self, connection: Connection) -> None:
+        """Have a server that may have lost what is held here know of it, before that is good for longer: it
+        gives to others what it has not heard of by the end of its silence.
+        """
+        while True:
+            keys = self._handle.keys.collect(monotonic())
+            if keys:
+                self._ask_keys(connection, keys)
+            if not any(isinstance(each, KeepKey) for _, request in keys for each in request.operations):
+                break
+        now = monotonic()
+        gates = self._gates_with_something_to_say(now)
+        if gates:
+            self._say(connection, gates, now)
 
     def _close(self, why: str) -> None:
         connection, self._connection = self._connection, None
@@ -236,16 +254,19 @@ class Link:
 
     def _say_keys(self, connection: Connection, said: Said) -> None:
         now = monotonic()
-        requests = [request for _, request in said]
-        # Nothing is put back if that fails: it will be made anew from the claims there are.
-        answers = cast(KeyConnection, connection).keys(requests, self._settings.ttl)
-        until = self._handle.heard(now)
+        self._ask_keys(connection, said)
+        self._handle.heard(now)
         self._next_beat = now + self._settings.ttl / 3
-        self._handle.keys.answered(said, answers, until, now)
-        operations = sum(len(request.operations) for request in requests)
+        operations = sum(len(request.operations) for _, request in said)
         events.tell(
             events.TICK, self._settings.name, {"seconds": monotonic() - now, "operations": operations}
         )
+
+    def _ask_keys(self, connection: Connection, said: Said) -> None:
+        now = monotonic()
+        # Nothing is put back if that fails: it will be made anew from the claims there are.
+        answers = cast(KeyConnection, connection).keys([each for _, each in said], self._settings.ttl)
+        self._handle.keys.answered(said, answers, now + HELD_SHARE * self._settings.ttl, now)
 
     def _look_up(self, connection: Connection) -> None:
         asks = self._handle.asks
@@ -267,7 +288,7 @@ class Link:
         until = min([self._next_beat, handle.keys.next_look, *[gate.next_look for gate in self._polling]])
         self._sleeping = True
         # Whoever has left something before this does not ring.
-        if not (handle.dirty or handle.keys.dirty or handle.asks or self._stopping):
+        if not (handle.dirty or handle.keys.waits or handle.asks or self._stopping):
             selector.select(max(0.0, until - monotonic()))
         self._sleeping = False
         self._bell.quieten()

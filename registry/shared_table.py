@@ -171,7 +171,8 @@ class SharedTable(Table):
         self._tell_of_the_beginning(entry)
         return True
 
-    def give_up(self, me: Pid, key: Any) -> None:
+    def give_up(self, me: Pid, key: Any, wanted: Callable[[Any], bool] | None = None) -> None:
+        assert wanted is None
         forbid_loop(f"Registry.unregister() {OF}", "Registry.aunregister(...)")
         for known in self._leave(me, key):
             known.result()
@@ -292,4 +293,4 @@ class SharedTable(Table):
             return here.pid
         owner = self.owner(key)
         # A FarPid says what it can't do.
-        return owner if owner is None or isinstance(owner, Pid) else owner.whereis_name()  # type: ignore[no-any-return]
+        return owner if owner is None or isinstance(owner, Pid) else owner.whereis_name()

@@ -93,7 +93,7 @@ def claimed(claims: KeyClaims, token: int = 5) -> Noting:
     claim = Noting()
     claims.ask(claim)
     tell(claims, KeyClaimed(token))
-    assert claims.take(claim)
+    assert claims.take(claim, True)
     return claim
 
 
@@ -101,10 +101,10 @@ def test_a_claim_has_its_key_when_the_engine_has_said_so() -> None:
     claims = claims_of()
     claim = Noting()
     claims.ask(claim)
-    assert not claims.take(claim)
+    assert not claims.take(claim, True)
     assert tell(claims, KeyClaimed(5)) == [ClaimKey(claim.ref, "k", "1", "<0.1>")]
     assert claim.has_it
-    assert claims.take(claim)
+    assert claims.take(claim, True)
 
 
 def test_a_key_of_somebody_elsewhere_is_refused_with_who_it_is() -> None:
@@ -223,9 +223,19 @@ def test_when_the_engine_was_not_heard_of_for_too_long_owners_are_told_and_who_w
     claims.void()
     assert list(claims.lost.values()) == [mine]
     assert mine.over
-    assert not claims.take(granted)
+    assert not claims.take(granted, True)
     claims.reassert({}, False)
     assert {each.key for each in claims.collect(0.0, 100)} == {"g", "w"}
+
+
+def test_a_key_that_was_granted_before_a_long_stop_is_asked_for_again_instead_of_taken() -> None:
+    claims = claims_of()
+    claim = Noting()
+    claims.ask(claim)
+    tell(claims, KeyClaimed(5))
+    assert not claims.take(claim, False)
+    assert not claim.has_it
+    assert claims.collect(0.0, 100) == [ClaimKey(claim.ref, "k", "1", "<0.1>")]
 
 
 def test_after_a_cut_what_the_engine_has_is_as_it_was() -> None:
@@ -371,7 +381,7 @@ class Process:
         """Whoever was granted a key goes on."""
         for owner in self.owners:
             if owner.claim.has_it and not owner.entered and not owner.claim.over:
-                owner.entered = bool(self.step(lambda: self.claims.take(owner.claim)))  # noqa: B023  # at once
+                owner.entered = bool(self.step(lambda: self.claims.take(owner.claim, True)))  # noqa: B023  # at once
 
     def reconnect(self) -> None:
         """The connection was cut: what was on its way is lost, be it done or not."""
