@@ -52,6 +52,8 @@ class Greeting:
         rows: what it has of this process, by lock and ticket.
         keys: what it has of this process, by registry and number; None where it can't keep keys (see
             KeyConnection), so that registries are refused.
+        ended: the sessions of this process were found to have ended before, and keys of it given to others;
+            so its word is not taken for keys, however quiet it is, and while it is quiet `keys` is empty.
     """
 
     session: int
@@ -59,6 +61,7 @@ class Greeting:
     quiet: float
     rows: Mapping[str, Mapping[int, Row]]
     keys: Mapping[str, Mapping[int, KeyRow]] | None = None
+    ended: bool = False
 
 
 @attrs.frozen
@@ -129,8 +132,10 @@ class KeyConnection(Connection, Protocol):
     A claim lasts until it is released, or its session has ended as those of locks do: its connection is gone,
     and was for longer than its grace, or it was not heard of for a ttl. What a session says after its member
     has begun another one is refused (ConnectionLost), and nothing of it is done after the greeting of that.
+
     While the engine is quiet it grants no key, says of none that nobody has it, and takes the word of those
-    who own (KeepKey).
+    who own (KeepKey). That a member has ended whose keys go to others is the one thing that no crash may lose
+    (see Greeting.ended): or, after a crash that has lost who has them now, both would be believed.
     """
 
     def keys(self, requests: Sequence[KeyRequest], timeout: float) -> list[list[KeyFact]]:

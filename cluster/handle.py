@@ -219,7 +219,7 @@ class Handle:
             mine = {ref: row for ref, row in rows.items() if ref >> 32 == gate.number}
             lost += gate.reassert(mine, greeting.quiet > 0)
         self.keeps_keys = greeting.keys is not None
-        return lost + self.keys.greeted(greeting.keys or {}, greeting.quiet > 0)
+        return lost + self.keys.greeted(greeting.keys or {}, greeting.quiet > 0 and not greeting.ended)
 
     def gone(self, why: str) -> None:
         """The session is over."""

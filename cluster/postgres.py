@@ -241,8 +241,8 @@ class PostgresConnection:
         ((answer,),) = wire.ask(
             hello, [str(member), settings.node, str(settings.ttl), str(settings.grace), str(again)], timeout
         )
-        session, quiet, rows, keys = json.loads(answer or "")
-        self.greeting = Greeting(session, server, float(quiet), _by_lock(rows), rows_of(keys))
+        session, quiet, rows, keys, ended = json.loads(answer or "")
+        self.greeting = Greeting(session, server, float(quiet), _by_lock(rows), rows_of(keys), ended)
         self._keys = f"select {schema}.step_keys({session}, {member}, $1)".encode()
         self._step = f"select {schema}.step({session}, {member}, $1)".encode()
         self._one_step = f"select {schema}.step_lock({session}, {member}, $1, $2, $3, $4)".encode()

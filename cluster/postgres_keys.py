@@ -68,6 +68,7 @@ declare
     v_session $schema$.sessions;
     v_member bigint;
 begin
+    -- In a transaction that is flushed, as one is to be that finds that a member has ended.
     for v_session in select * from $schema$.sessions where session <> p_session loop
         if $schema$.seconds_left(v_session) <= 0 then
             delete from $schema$.sessions where session in (select session from $schema$.sessions
@@ -167,6 +168,11 @@ begin
                 return '["undecided", 0.02]';
             end if;
             continue when coalesce($schema$.seconds_of(k.member), 1) > 0;
+            -- For good: a crash that loses this must not have both of them believed. See hello.
+            delete from $schema$.sessions where member = k.member;
+            if found then
+                perform set_config('synchronous_commit', 'on', true);
+            end if;
             v_token := greatest(v_token, k.token + 1);
             update $schema$.keys set member = p_member, ref = v_ref, token = v_token, shown = true,
                 value = op->>3, who = op->>4

@@ -63,6 +63,11 @@ create table $schema$.claims (
 create index claims_in_order on $schema$.claims (lock, waiting, rank, place);
 """
 
+_ANEW = """\
+-- Until then, whoever has no session is believed to have had one in a schema that was removed.
+alter table $schema$.server add column anew_until timestamptz not null default 'epoch';
+"""
+
 _FUNCTIONS = """\
 -- Whether a session has ended, as far as is known this instant. Never to be asked of one's own.
 create or replace function $schema$.is_free(p_session integer) returns boolean language sql as
@@ -106,7 +111,10 @@ declare
         || ' ' || coalesce((select stats_reset::text from pg_stat_archiver), '');
     v_rows jsonb;
     v_keys jsonb;
+    v_ended boolean;
 begin
+    -- Who has no row here was found to have ended: no crash may lose that there is one.
+    perform set_config('synchronous_commit', 'on', true);
     -- Nobody takes its keys from now on.
     perform pg_advisory_xact_lock($members$, hashint8(p_member));
     select * into v_server from $schema$.server for update;
@@ -114,7 +122,9 @@ begin
         update $schema$.server set identity = v_identity, quiet_until = case
             when v_server.identity is null and not p_again then quiet_until
             else clock_timestamp() + make_interval(secs =>
-                greatest(p_ttl, (select max(ttl) from $schema$.sessions))) end
+                greatest(p_ttl, (select max(ttl) from $schema$.sessions))) end,
+            anew_until = case when v_server.identity is null then clock_timestamp()
+                + make_interval(secs => p_ttl) else anew_until end
         returning * into v_server;
     end if;
     -- A number may be that of a session which lives on from a schema that was removed.
@@ -126,6 +136,7 @@ begin
         order by name for no key update;
     update $schema$.claims set session = v_session where member = p_member;
     delete from $schema$.sessions where member = p_member;
+    v_ended := p_again and not found and clock_timestamp() >= v_server.anew_until;
     insert into $schema$.sessions (session, member, node, ttl, grace)
         values (v_session, p_member, p_node, p_ttl, p_grace);
     delete from $schema$.locks where used_at < now() - interval '30 days'
@@ -133,12 +144,17 @@ begin
     select coalesce(jsonb_agg(jsonb_build_array(lock, ref, token, place)), '[]') into v_rows
         from $schema$.claims where member = p_member;
     -- After the former session's row was deleted, which waited for what it was saying.
+    if v_ended and v_server.quiet_until > clock_timestamp() then
+        -- A crash may have lost that others have them.
+        delete from $schema$.keys where member = p_member;
+    end if;
     v_keys := $schema$.keys_of(p_member);
     if v_server.quiet_until <= clock_timestamp() then
         perform $schema$.sweep_keys(v_session);
     end if;
     return jsonb_build_array(v_session,
-        greatest(0, extract(epoch from v_server.quiet_until - clock_timestamp())), v_rows, v_keys);
+        greatest(0, extract(epoch from v_server.quiet_until - clock_timestamp())), v_rows, v_keys,
+        v_ended);
 end $$;
 
 -- Whoever goes on as if nothing had been has to begin anew: its claims went with the schema that was removed.
@@ -171,7 +187,7 @@ _REMOVE = "drop schema if exists $schema$ cascade;\n"
 
 def install_sql(schema: str) -> str:
     """The statements that make the schema."""
-    return _for("\n".join([_TABLES, KEYS, *_ALL_FUNCTIONS]), schema)
+    return _for("\n".join([_TABLES, _ANEW, KEYS, *_ALL_FUNCTIONS]), schema)
 
 
 def upgrade_sql(schema: str, version: int) -> str | None:
@@ -180,7 +196,7 @@ def upgrade_sql(schema: str, version: int) -> str | None:
         return None
     # A step of a process of the former version goes on as it did.
     done = "update $schema$.server set version = $version$;\n"
-    return _for("\n".join([KEYS, *_ALL_FUNCTIONS, done]), schema)
+    return _for("\n".join([_ANEW, KEYS, *_ALL_FUNCTIONS, done]), schema)
 
 
 def remove_sql(schema: str) -> str:

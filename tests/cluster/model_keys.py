@@ -47,6 +47,7 @@ class ModelKeys:
         quiet: it claims nothing for anybody, and takes the word of those who own.
         dead: members whose sessions have ended.
         doubtful: members whose sessions may have ended.
+        ended: members that were found to have ended, whatever is lost otherwise.
     """
 
     clock: int = 0
@@ -54,12 +55,17 @@ class ModelKeys:
     rows: dict[str, Owned] = attrs.field(factory=dict)
     dead: set[int] = attrs.field(factory=set)
     doubtful: set[int] = attrs.field(factory=set)
+    ended: set[int] = attrs.field(factory=set)
 
     def snapshot(self) -> ModelKeys:
         return copy.deepcopy(self)
 
     def rows_of(self, member: int) -> dict[int, KeyRow]:
         return {row.ref: KeyRow(key, row.token) for key, row in self.rows.items() if row.member == member}
+
+    def forget(self, member: int) -> None:
+        for row in self.rows_of(member).values():
+            del self.rows[row.key]
 
     def step(self, member: int, operations: Sequence[KeyOperation]) -> list[KeyFact]:
         return [self._do(member, each) for each in operations]
@@ -97,6 +103,8 @@ class ModelKeys:
             return KeyOwned(row.member, row.ref, "", row.who, row.value)
         if self.quiet or (row is not None and row.member in self.doubtful):
             return KeyUndecided(1.0)
+        if row is not None:
+            self.ended.add(row.member)
         self.clock += 1
         self.rows[key] = Owned(member, ref, self.clock, value, who)
         return KeyClaimed(self.clock)

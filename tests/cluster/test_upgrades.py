@@ -25,6 +25,7 @@ def make_version_one(url: str) -> None:
     with closing(psycopg.connect(url, autocommit=True)) as connection:
         connection.execute(statements)
         connection.execute("drop table resprout.keys cascade")
+        connection.execute("alter table resprout.server drop column anew_until")
         for function in re.findall(r"function resprout\.(\w+)", statements):
             if "key" in function or function in ("try_member", "seconds_of", "seconds_left"):
                 connection.execute(f"drop function resprout.{function} cascade")
