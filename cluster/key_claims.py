@@ -241,6 +241,8 @@ class KeyClaims:
         for search in list(self.searches.values()):
             search.found(Ended())
             self.end_search(search)
+        # Whoever has looked in the middle of this found that there is something left.
+        self._wake()
 
     @property
     def done(self) -> bool:
