@@ -172,8 +172,11 @@ def test_num_slots_is_the_engines_and_a_start_changes_it_only_if_it_declares_ano
     assert both.do("throttle.lock_info('db').num_slots") == 2
 
 
-def test_a_weight_above_the_engines_number_of_slots_is_refused_everywhere(both: Peer) -> None:
+def test_a_weight_above_the_engines_number_of_slots_is_refused_everywhere(
+    both: Peer, database: Database
+) -> None:
     throttle.resize("db", 3)
+    until(lambda: database.num_slots() == 3)
     both.do("throttle.run('db', int)")
     grant = throttle.acquire("db")
     number = both.later("throttle.acquire('db', weight=3)")
