@@ -9,11 +9,15 @@ import sys
 import pytest
 
 from ..programs import PYTHON
+from .kinds import KINDS
 
-pytestmark = [
-    pytest.mark.postgres,
-    pytest.mark.skipif(not hasattr(os, "fork"), reason=f"{sys.platform} has no fork"),
-]
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason=f"{sys.platform} has no fork")
+
+
+@pytest.fixture(params=KINDS)
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
 
 PROGRAM = """
 import os
