@@ -264,6 +264,17 @@ def test_a_child_whose_pipe_is_closed_has_no_locks_and_keeps_what_it_held_until_
     assert is_free()
 
 
+def test_a_server_that_holds_when_its_pipe_is_closed_is_told_that_it_has_lost_the_lock(
+    placed: Placed, lock: Any
+) -> None:
+    pid = placed(Locker, lock(), restart="temporary")
+    ref = process.monitor(pid)
+    GenServer.cast(pid, ("close the pipe",))
+    reason = down_of(ref).reason
+    assert isinstance(reason, throttle.LockLost)
+    until(is_free)
+
+
 def test_the_death_of_a_thread_of_the_child_frees_its_slot_there_and_here(placed: Placed, lock: Any) -> None:
     name = lock()
     pid = placed(Locker)
