@@ -1,6 +1,6 @@
 """The side door for resprout's own rooms: what a supervisor of another kind is built from."""
 
-from .placement.services import LOCKS, Link, ask_parent, likely, parents, service
+from .placement.parent import LOCKS, Link, ask_parent, finders, likely, parents
 from .supervisors.child_options import STARTING, read_options, spec_of_module
 from .supervisors.client import SupervisorClient, aask, ask, blocks
 from .supervisors.dynamic_server import DynamicSupervisorServer
@@ -46,12 +46,12 @@ __all__ = [
     "ask_parent",
     "blocks",
     "failed_start",
+    "finders",
     "likely",
     "lineage",
     "parents",
     "read_options",
     "rows_under",
-    "service",
     "spec_of_module",
     "step_to",
     "supervisor_of",

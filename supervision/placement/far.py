@@ -52,7 +52,8 @@ from ..readying import BecameReady, waiting
 from . import frames, logs
 from .crossing import pack, pack_reason, unpack, unpack_reason
 from .frames import Frame, FrameReader
-from .services import NAMES, ServicePipe, ask_parent, parents
+from .parent import ask_parent, finders, parents
+from .services import NAMES, ServicePipe, service
 from .writing import PIECE
 
 logger = logging.getLogger("resprout.supervision")
@@ -94,6 +95,7 @@ def main(pipe: socket.socket, services: socket.socket, ticket: bytes) -> None:
         # A handler, and not SIG_IGN, which the programs that the child starts would inherit.
         signal.signal(number, _ignore)
     parents[:] = [ServicePipe(services)]
+    finders[:] = [service]
     Child(pipe, pickle.loads(ticket)).run()
 
 

@@ -20,8 +20,8 @@ from typing import Any
 from ...actors import ResproutError
 from ...actors.engine import lock
 from . import far
+from .parent import likely
 from .preload import TOLD
-from .services import likely
 
 UNGUARDED = 97
 """The exit code of a process that imports `__main__` for its start and comes upon a start there."""

@@ -25,29 +25,15 @@ from ...actors import Pid
 from ...actors.engine import counter, elsewhere, kernel
 from .frames import Frame, FrameReader, packed
 from .hub import hub
+from .parent import LOCKS, finders, parents
 from .writing import PIECE, Writer
 
 logger = logging.getLogger("resprout.supervision")
 GROUP: Final = "resprout.placed"
 ANSWER: Final = 1
 NAMES: Final = 2
-LOCKS: Final = 3
 SERVICES: Final = {LOCKS: "locks"}
 """The kinds of frames, and which service has each. A frame with a number asks, one without tells."""
-
-
-likely: set[str] = set()
-"""The services that children will use, as far as is known here: they are loaded in the fork servers."""
-
-
-class Link(Protocol):
-    """The pipe, as a session sees it."""
-
-    owner: Pid | None
-    """The process that stands for the child."""
-
-    def tell(self, kind: int, body: bytes) -> None:
-        """Sends something. Never waits; safe anywhere."""
 
 
 class Session(Protocol):
@@ -275,22 +261,15 @@ class Sessions:
         self.pipe.close()
 
 
-parents: list[ServicePipe] = []
-"""Of a placed child: its end of the pipe."""
-
-
-def ask_parent(kind: int, body: bytes) -> bytes | None:
-    """Asks the parent; None when it is gone, or has no answer."""
-    return (parents[0].ask(kind, body) or None) if parents else None
-
-
 def _leave_to_parent() -> None:
     """In a forked process: the tree is not its."""
     for pipe in parents:
+        assert isinstance(pipe, ServicePipe)
         pipe.leave_to_parent()
     if parents:
         elsewhere.ask.clear()
     parents.clear()
+    finders.clear()
 
 
 if hasattr(os, "register_at_fork"):

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from ...actors import LockNotFound, telemetry
 from ...actors.engine import first_use, replace, why_not_here
-from ...supervision.engine import likely, parents, service
+from ...supervision.engine import finders, likely
 from ..ledger.values import check_name
 from .lock_core import LockCore
 from .settings import Settings
@@ -24,9 +24,9 @@ def _nothing_to_restore(core: LockCore) -> None:
 
 def _of_parent(name: str) -> LockCore | None:
     """In a placed child: the lock of that name of its parent."""
-    if not parents:
+    if not finders:
         return None
-    core: LockCore | None = service("locks").find(name)
+    core: LockCore | None = finders[0]("locks").find(name)
     return core
 
 

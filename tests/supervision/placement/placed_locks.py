@@ -159,7 +159,7 @@ def _assert_held_in(url: str, name: str) -> list[str]:
 
 def _close_pipe() -> None:
     """As a program does that closes files which are not its own."""
-    from resprout.supervision.placement.services import parents
+    from resprout.supervision.placement.parent import parents
 
     parents[0]._writer.end.shutdown(socket.SHUT_RDWR)
 
