@@ -24,6 +24,7 @@ from .catalogue import BY_NAME, SECONDS, Labels
 from .labels import child_of, label_of
 
 Note: TypeAlias = "Callable[[str, Labels, float], None]"
+_Counting: TypeAlias = "Callable[[Note, str, Mapping[str, Any], Mapping[str, Any]], None]"
 _LONG: Final = 512
 """Entries of the queue after which whoever notes something sees to it that they are counted."""
 _SUPERVISOR: Final = ("resprout", "supervisor")
@@ -211,7 +212,7 @@ def _of_engines(note: Note, what: str, measurements: Mapping[str, Any], about: M
         note("resprout.cluster.tick", engine, measurements["seconds"])
 
 
-_HEARD: Final = {
+_HEARD: Final[Mapping[telemetry.Event, _Counting]] = {
     **{(*_SUPERVISOR, name): _of_supervisors for name in ("child_exited", "restarting", "gave_up")},
     (*_SUPERVISOR, "would_not_stop"): _of_supervisors,
     **{(*_THROTTLE, name): _of_locks for name in ("wait", "hold", "shed", "timeout")},

@@ -28,6 +28,7 @@ ROOMS = [
     "stages",
     "connectors",
     "cluster",
+    "monitoring",
     "observer",
     "testing",
 ]
