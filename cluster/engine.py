@@ -20,8 +20,7 @@ MAX_RESTARTS = 1000
 
 
 class Engine:
-    """A server of yours (PostgreSQL, Redis) that keeps locks and keys for all processes that have an engine on
-    it.
+    """A server of yours (PostgreSQL, Redis) that keeps locks and keys for all processes that have one on it.
 
     A lock that is started with ``engine="shared"`` has its slots in common with the locks of the same name of
     all other processes, and a registry its keys. Use it where several processes or machines must not do the
