@@ -25,6 +25,9 @@ def assert_held(connection: Any, grant: Grant) -> None:
     Until that transaction ends nobody else is granted these slots, whatever happens to this process; so what
     it writes is written by the holder, or not at all. Commit before you release.
 
+    With ``fairness="eventual"`` the database knows a block of tokens, which one holder after the other in
+    this process has; that the grant is the one of now is looked at here.
+
     Args:
         connection: of psycopg, or a connection or session of SQLAlchemy, in a transaction.
         grant: of a lock with an engine.
@@ -59,6 +62,11 @@ async def aassert_held(connection: Any, grant: Grant) -> None:
 
 def _statement(connection: Any, grant: Grant) -> tuple[Any, dict[str, object]]:
     schema = _schema_of(grant)
+    if isinstance(grant, Hold):
+        # First, so that its slots are not handed on from here on; and if they were already, it is over.
+        grant.asserted = True
+        if grant.depth <= 0 and not grant.core.ledger.strict:
+            raise LockLost(grant.name, grant.token)
     values: dict[str, object] = {"name": grant.name, "token": grant.token}
     if type(connection).__module__.partition(".")[0] == "sqlalchemy":
         text = importlib.import_module("sqlalchemy").text

@@ -18,6 +18,7 @@ from .operations import LASTING, Answer, Leave, Operation, Row
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from ..throttle import Rate
     from ..throttle.engine import Hold
 
 logger = logging.getLogger("resprout.cluster")
@@ -66,6 +67,7 @@ class Gate:
             valid=valid,
             raises=settings.on_unreachable == "raise",
             max_waiting=settings.max_waiting,
+            fairness=settings.fairness,
             token=token,
         )
         self.ledger.paused = settings.paused
@@ -77,10 +79,10 @@ class Gate:
         """Whether the engine is to be asked now and then, though there is nothing new to tell it."""
         return self.ledger.waits or bool(self.ledger.locked)
 
-    def begin_looking(self, now: float) -> None:
-        """Somebody waits, and nobody did before."""
+    def begin_looking(self, now: float, again: float | None) -> None:
+        """Somebody waits, and nobody did before; the engine may have said when to ask again."""
         self._watch = True
-        self.next_look = now + WATCHING
+        self.next_look = now + (WATCHING if again is None else min(again, WATCHING))
 
     def request(self, now: float) -> Request | None:
         """Collect what is to be said; None where there is nothing."""
@@ -131,6 +133,10 @@ class Gate:
         if ledger.redeclared is not None:
             self.core.later(partial(self._warn_redeclared, ledger.redeclared, ledger.num_slots))
             ledger.redeclared = None
+        if ledger.rerated is not None:
+            rate = None if ledger.meter is None else ledger.meter.rate
+            self.core.later(partial(self._warn_rerated, ledger.rerated.rate, rate))
+            ledger.rerated = None
         for reaped in ledger.reaped:
             self.core.later(partial(self._tell_reaped, reaped.node, reaped.claims))
         ledger.reaped.clear()
@@ -167,6 +173,17 @@ class Gate:
             self.name,
             before,
             now,
+        )
+
+    def _warn_rerated(self, before: Rate | None, now: Rate | None) -> None:
+        rates = [
+            "none" if rate is None else f"{rate.per_second:g}/s burst {rate.burst}" for rate in (before, now)
+        ]
+        logger.warning(
+            "lock %r: the start before declared the rate %s, this one declares %s, which it has from now on, "
+            "in all processes",
+            self.name,
+            *rates,
         )
 
     def _warn_locked(self) -> None:

@@ -7,6 +7,10 @@ claim that gave up, a hold that is given back) is told to the engine without wai
 
 Tickets are matched by number, never by the key of a holder: a job's hold changes its key while it is offered.
 
+With eventual fairness a grant comes with a block of tokens, and for a short time its slots may go from hand
+to hand in this process without a word to the engine: whoever is first in the line here takes over the ticket
+of the hold that is given back, with the next token, and cancels its own.
+
 Steps may be cut between any two bytecodes, as all steps of a ledger. A ticket is noted before its claim is
 asked for and forgotten after it was told to be over, so what a cut leaves is told twice rather than never;
 and ``mend`` gives up every ticket that is neither in the line nor held.
@@ -45,34 +49,28 @@ from .operations import (
     Reaped,
     Redeclared,
     Refused,
+    Rerated,
     Resize,
     Row,
 )
+from .tickets import Ticket
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from ..actors import Pid
+    from ..throttle.engine import Fairness
 
+BLOCK = 32
+"""So many tokens come with a grant of a lock with eventual fairness: so many holders share a round trip, and
+at 30,000 grants a second tokens are still behind the clock in microseconds, from which an engine goes on that
+has lost everything.
+"""
+HAND_ON = 0.05
+"""Seconds in which slots may go from hand to hand here, after the engine has granted them."""
 MOST = 2**53 - 1
 """The largest number that every engine can keep."""
 LONGEST_WHO = 200
-
-
-class Ticket:
-    """What is known of a claim that the engine was asked about."""
-
-    __slots__ = ("claim", "hold", "place", "ref", "token")
-
-    def __init__(self, claim: Claim) -> None:
-        self.ref = claim.ticket
-        self.claim = claim
-        self.hold: Hold | None = None
-        """What it was granted here."""
-        self.token: int | None = None
-        """By the engine, with its grant."""
-        self.place: int | None = None
-        """In the engine's line; None until it has answered."""
 
 
 class Line(WaitQueue):
@@ -108,9 +106,11 @@ class SharedLedger(Ledger):
         wake: told that there is something to be sent; safe anywhere.
         valid: tells whether the engine was heard of lately enough.
         raises: while the engine is away, waiters are refused.
+        block: so many tokens are asked for with each grant if the fairness is eventual.
     """
 
     __slots__ = (
+        "_block",
         "_fresh",
         "_raises",
         "_valid",
@@ -122,6 +122,7 @@ class SharedLedger(Ledger):
         "outgoing",
         "reaped",
         "redeclared",
+        "rerated",
         "tickets",
     )
 
@@ -138,9 +139,11 @@ class SharedLedger(Ledger):
         valid: Callable[[], bool],
         raises: bool = False,
         max_waiting: int | None = None,
+        fairness: Fairness = "strict",
         token: int = 0,
+        block: int = BLOCK,
     ) -> None:
-        super().__init__(name, num_slots, max_waiting=max_waiting, token=token)
+        super().__init__(name, num_slots, max_waiting=max_waiting, fairness=fairness, token=token)
         self.engine = engine
         self.queue = Line(self, first)
         self.tickets: dict[int, Ticket] = {}
@@ -154,7 +157,10 @@ class SharedLedger(Ledger):
         """What was given back and stays taken there, as a transaction has asserted it."""
         self.redeclared: int | None = None
         """What the start before said of the number of slots, if that was something else."""
+        self.rerated: Rerated | None = None
+        """The same of its rate."""
         self.reaped: list[Reaped] = []
+        self._block = block
         self._fresh = True
         self._wake = wake
         self._valid = valid
@@ -201,7 +207,13 @@ class SharedLedger(Ledger):
             self.max_waiting,
             str(claim.pid)[:LONGEST_WHO],
             place,
+            self._block if self._hands_on else 1,
         )
+
+    @property
+    def _hands_on(self) -> bool:
+        """Whether slots may go from hand to hand here. Not with a rate: the engine counts each grant."""
+        return not self.strict and self.meter is None
 
     def _post(self, operation: Operation) -> None:
         self.outgoing.append(operation)
@@ -209,7 +221,7 @@ class SharedLedger(Ledger):
 
     def _fits(self, claim: Claim, now: float) -> bool:
         # The engine counts who waits, of all processes; so many in this one alone are too many anyway.
-        waiting = sum([ticket.place is not None and ticket.token is None for ticket in self.tickets.values()])
+        waiting = sum([ticket.place is not None and ticket.first is None for ticket in self.tickets.values()])
         return self.max_waiting is None or waiting < self.max_waiting
 
     def _room(self, weight: int) -> bool:
@@ -230,13 +242,48 @@ class SharedLedger(Ledger):
     def _fill(self, claim: Claim, now: float) -> Hold:
         hold = super()._fill(claim, now)
         ticket = self.tickets[claim.ticket]
-        assert ticket.token is not None
         hold.token = ticket.token
         hold.valid = self._valid
         ticket.hold = hold
         return hold
 
+    def pass_on(self, now: float) -> None:
+        # Whatever the fairness: nobody here knows of a free slot but the engine.
+        self.serve(now)
+
     # -- giving back -----------------------------------------------------------
+
+    def give_back(self, hold: Hold, now: float) -> bool:
+        heir = self._heir_of(hold, now)
+        if heir is None:
+            return super().give_back(hold, now)
+        # In this order. Until the claim has the ticket, a cut leaves a ticket of nobody, which is given up,
+        # and a claim that waits on; from then on, a claim that was granted, and a ticket of nobody again. The
+        # hold is out first: the ticket must never seem to be its own and the claim's.
+        ticket = self.tickets[hold.ticket]
+        ticket.hold = None
+        released = super().give_back(hold, now)
+        ticket.claim = heir
+        ticket.passed += 1
+        self.granted[ticket.ref] = ticket
+        own, heir.ticket = heir.ticket, ticket.ref
+        self._over(own)
+        return released
+
+    def _heir_of(self, hold: Hold, now: float) -> Claim | None:
+        """Who in the line here is to go on with slots that are given back; None if the engine decides."""
+        if not (self._hands_on and self.granting) or self.paused or self.used > self.num_slots:
+            return None
+        ticket = self.tickets.get(hold.ticket)
+        if ticket is None or ticket.hold is not hold or self.holders.get(hold.key) is not hold:
+            return None
+        used_up = now >= ticket.until or ticket.passed + 1 >= self._block or not self._valid()
+        if used_up or hold.guests or hold.asserted or hold.lost is not None:
+            return None
+        head = self.queue.head()
+        if head is None or head.once or head.weight != hold.weight or head.ticket in self.granted:
+            return None
+        return head if self.holders.get(head.key) in (None, hold) else None
 
     def left_the_line(self, claim: Claim) -> None:
         """A claim is out of the line: it was granted, or has to be given up."""
@@ -326,7 +373,8 @@ class SharedLedger(Ledger):
     def adopt(self, now: float) -> None:
         if self.closed or self._fresh:
             # A start; a lock process that is only restarted declares nothing.
-            self._post(Declare(self.num_slots, self.paused))
+            rate = None if self.meter is None else self.meter.rate
+            self._post(Declare(self.num_slots, self.paused, rate))
             self._fresh = False
         self.closed = False
         self.granting = True
@@ -375,7 +423,7 @@ class SharedLedger(Ledger):
             super().resize(answer.num_slots, now)
         if not self._is_sending(Pause, Declare):
             self.paused = answer.paused
-        lost = [hold for fact in answer.facts if (hold := self._note(fact)) is not None]
+        lost = [hold for fact in answer.facts if (hold := self._note(fact, now)) is not None]
         self.serve(now)
         return lost
 
@@ -383,24 +431,25 @@ class SharedLedger(Ledger):
         """Whether what the engine says is older than what it will be told."""
         return any(isinstance(each, kinds) for each in list(self.outgoing))
 
-    def _note(self, fact: object) -> Hold | None:
+    def _note(self, fact: object, now: float) -> Hold | None:
         match fact:
             case Granted(ref, token):
                 ticket = self.tickets.get(ref)
                 if ticket is None:
                     return None
-                if ticket.token is None:
-                    ticket.token = token
+                if ticket.first is None:
+                    ticket.first = token
+                    ticket.until = now + HAND_ON
                     self.granted[ref] = ticket
             case Queued(ref, place):
                 ticket = self.tickets.get(ref)
-                if ticket is not None and ticket.token is None:
+                if ticket is not None and ticket.first is None:
                     ticket.place = place
                     if ticket.claim.once:
                         self._refuse(ticket, self._no_slot(ticket.claim))
             case Refused(ref, why):
                 ticket = self.tickets.get(ref)
-                if ticket is not None and ticket.token is None:
+                if ticket is not None and ticket.first is None:
                     self._refuse(ticket, self._error(ticket.claim, why))
             case Lost(ref):
                 return self._holds().get(ref)
@@ -408,6 +457,8 @@ class SharedLedger(Ledger):
                 self.locked.add(ref)
             case Redeclared(num_slots):
                 self.redeclared = num_slots
+            case Rerated():
+                self.rerated = fact
             case Reaped():
                 self.reaped.append(fact)
             case _:
@@ -427,7 +478,7 @@ class SharedLedger(Ledger):
         """The engine is away: nothing is granted, who waits waits on (or is refused, if that is wanted)."""
         self.down = True
         for ticket in list(self.tickets.values()):
-            if ticket.hold is None and ticket.token is None and (self._raises or ticket.claim.once):
+            if ticket.hold is None and ticket.first is None and (self._raises or ticket.claim.once):
                 self._refuse(ticket, self._away(ticket.claim))
 
     def void(self) -> list[Hold]:
@@ -437,7 +488,7 @@ class SharedLedger(Ledger):
             Holds that are to be lost.
         """
         for ref in list(self.granted):
-            self.tickets[ref].token = None
+            self.tickets[ref].first = None
             del self.granted[ref]
         return list(self._holds().values())
 
@@ -460,21 +511,22 @@ class SharedLedger(Ledger):
             ticket = self.tickets[ref]
             row = rows.get(ref)
             there = None if row is None else row.token
-            if ticket.token is not None and there == ticket.token:
+            if ticket.first is not None and there == ticket.first:
                 continue
             hold = holds.get(ref)
-            if ticket.token is not None and trusting:
+            if ticket.first is not None and trusting:
                 claim = ticket.claim
                 who = str((hold or claim).pid)[:LONGEST_WHO]
-                outgoing.append(Keep(ref, ticket.token, claim.weight, claim.priority, who))
+                block = self._block if self._hands_on else 1
+                outgoing.append(Keep(ref, ticket.first, claim.weight, claim.priority, who, block))
             elif hold is not None:
                 lost.append(hold)
             elif there is not None:
-                ticket.token = there
+                ticket.first = there
                 self.granted[ref] = ticket
             else:
                 self.granted.pop(ref, None)
-                ticket.token = None
+                ticket.first = None
                 if row is not None:
                     ticket.place = row.place
                 else:

@@ -243,7 +243,7 @@ class Link:
             gate.tell(answer, until, now)
             if gate.looks:
                 if gate not in self._polling:
-                    gate.begin_looking(now)
+                    gate.begin_looking(now, answer.again)
                 self._polling[gate] = None
             else:
                 self._polling.pop(gate, None)

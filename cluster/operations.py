@@ -8,6 +8,8 @@ from typing import TypeAlias
 
 import attrs
 
+from ..throttle import Rate
+
 
 @attrs.define
 class Join:
@@ -19,6 +21,7 @@ class Join:
         max_waiting: so many may wait, of all processes; refused beyond that.
         who: its process, for people.
         place: the one it had in the line of an engine that has lost it since.
+        block: so many tokens come with its grant, all of them its own.
     """
 
     ref: int
@@ -28,6 +31,7 @@ class Join:
     max_waiting: int | None
     who: str
     place: int | None = None
+    block: int = 1
 
 
 @attrs.define
@@ -39,21 +43,31 @@ class Leave:
 
 @attrs.define
 class Keep:
-    """A grant is held that the engine has lost, as it may have in a crash."""
+    """A grant is held that the engine has lost, as it may have in a crash.
+
+    Attributes:
+        token: the first of its block.
+    """
 
     ref: int
     token: int
     weight: int
     priority: int
     who: str
+    block: int = 1
 
 
 @attrs.frozen
 class Declare:
-    """A lock is started with so many slots."""
+    """A lock is started with so many slots.
+
+    Attributes:
+        rate: how often they may be granted, by the clock of the engine; None for as often as there are any.
+    """
 
     num_slots: int
     paused: bool
+    rate: Rate | None = None
 
 
 @attrs.frozen
@@ -77,7 +91,11 @@ LASTING: tuple[type, ...] = (Declare, Resize, Pause)
 
 @attrs.define
 class Granted:
-    """A claim has its slots."""
+    """A claim has its slots.
+
+    Attributes:
+        token: the first of its block.
+    """
 
     ref: int
     token: int
@@ -123,6 +141,13 @@ class Redeclared:
 
 
 @attrs.define
+class Rerated:
+    """The lock had another rate, by the start before."""
+
+    rate: Rate | None
+
+
+@attrs.define
 class Reaped:
     """A session had ended, and its claims are gone."""
 
@@ -130,7 +155,7 @@ class Reaped:
     claims: int
 
 
-Fact: TypeAlias = Granted | Queued | Refused | Lost | Locked | Redeclared | Reaped
+Fact: TypeAlias = Granted | Queued | Refused | Lost | Locked | Redeclared | Rerated | Reaped
 
 
 @attrs.define
@@ -141,7 +166,8 @@ class Answer:
         facts: in the order in which they came about.
         watch: this process is to look after those who hold the lock, so that it hears of deaths soon; None
             where it was not asked.
-        again: seconds after which it is to ask again, at the latest.
+        again: seconds after which it is to ask again, at the latest: somebody may have died by then, or the
+            rate may allow the next grant.
     """
 
     num_slots: int
@@ -156,7 +182,7 @@ class Row:
     """A claim as the engine has it.
 
     Attributes:
-        token: None while it waits.
+        token: the first of its block; None while it waits.
     """
 
     token: int | None

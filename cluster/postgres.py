@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
+import attrs
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from typing_extensions import assert_never
 
+from ..throttle import Rate
 from .driver import Claimant, ConnectionLost, Greeting, Request
 from .errors import EngineRefused
 from .key_operations import KeyFact, KeyRequest
@@ -31,6 +33,7 @@ from .operations import (
     Reaped,
     Redeclared,
     Refused,
+    Rerated,
     Resize,
     Row,
 )
@@ -318,14 +321,14 @@ def _by_lock(rows: Sequence[Sequence[Any]]) -> Mapping[str, Mapping[int, Row]]:
 
 def _packed(operation: Operation) -> list[object]:
     match operation:
-        case Join(ref, weight, priority, once, max_waiting, who, place):
-            return ["j", ref, weight, priority, once, max_waiting, _text(who), place]
+        case Join(ref, weight, priority, once, max_waiting, who, place, block):
+            return ["j", ref, weight, priority, once, max_waiting, _text(who), place, block]
         case Leave(ref):
             return ["l", ref]
-        case Keep(ref, token, weight, priority, who):
-            return ["k", ref, token, weight, priority, _text(who)]
-        case Declare(num_slots, paused):
-            return ["d", num_slots, paused]
+        case Keep(ref, token, weight, priority, who, block):
+            return ["k", ref, token, weight, priority, _text(who), block]
+        case Declare(num_slots, paused, rate):
+            return ["d", num_slots, paused, *((None, None) if rate is None else attrs.astuple(rate))]
         case Resize(num_slots):
             return ["r", num_slots]
         case Pause(paused):
@@ -339,13 +342,14 @@ def _text(who: str) -> str:
     return who.replace("\0", "").encode("utf-8", "replace").decode()
 
 
-_FACTS: Mapping[str, type[Any]] = {
+_FACTS: Mapping[str, Callable[..., Fact]] = {
     "granted": Granted,
     "queued": Queued,
     "refused": Refused,
     "lost": Lost,
     "locked": Locked,
     "redeclared": Redeclared,
+    "rerated": lambda per_second, burst: Rerated(None if per_second is None else Rate(per_second, burst)),
     "reaped": Reaped,
 }
 

@@ -7,6 +7,18 @@ BLOCK = 16
 behind the clock, which is what they go on from when all else is lost."""
 
 FUNCTIONS = """\
+-- The generic cell rate algorithm: after how many seconds so much may be granted, now if that is not above 0.
+-- A billionth of a second is rounding, not waiting.
+create or replace function $schema$.seconds_to_wait(p_rate double precision, p_burst bigint,
+    p_due double precision, p_weight bigint) returns double precision language sql as
+    'select greatest(p_due, t.now) + p_weight / p_rate - greatest(p_burst, p_weight) / p_rate - t.now - 1e-9
+        from (select extract(epoch from clock_timestamp())::double precision as now) t';
+
+-- The same: when all that was granted would have been due, with so much more.
+create or replace function $schema$.due_after(p_rate double precision, p_due double precision, p_weight bigint)
+returns double precision language sql as
+    'select greatest(p_due, extract(epoch from clock_timestamp())::double precision) + p_weight / p_rate';
+
 -- Takes out the claims on a lock of sessions that have ended; when to look again, and whose they were.
 create or replace function $schema$.reap(p_session integer, p_lock text) returns jsonb language plpgsql as $$
 declare
@@ -63,11 +75,14 @@ declare
     v_watch boolean;
     v_first integer;
     v_again double precision;
+    v_left double precision;
+    v_spent boolean := false;
     v_ref bigint;
     v_rank bigint;
     v_weight bigint;
     v_place bigint;
     v_token bigint;
+    v_tokens bigint;
     v_reap jsonb;
     op jsonb;
 begin
@@ -91,7 +106,7 @@ begin
     for i in 0 .. jsonb_array_length(p_ops) - 1 loop
         op := p_ops->i;
         case op->>0
-        when 'j' then  -- ref, weight, priority, once, max_waiting, who, place
+        when 'j' then  -- ref, weight, priority, once, max_waiting, who, place, block
             v_ref := op->1;
             v_weight := op->2;
             v_rank := -(op->3)::bigint;
@@ -104,9 +119,13 @@ begin
                     where lock = p_lock and not waiting)) into v_busy, v_used;
             v_token := null;
             v_place := 0;
-            if not (v_busy or v_quiet or l.paused) and v_used + v_weight <= l.num_slots then
-                v_next := v_next + 1;
-                v_token := v_next;
+            v_tokens := coalesce((op->>8)::bigint, 1);
+            v_left := case when v_busy or v_quiet or l.paused or v_used + v_weight > l.num_slots then null
+                when l.rate is null then 0
+                else $schema$.seconds_to_wait(l.rate, l.burst, l.due, v_weight) end;
+            if v_left <= 0 then
+                v_token := v_next + 1;
+                v_next := v_next + v_tokens;
             elsif (op->4)::boolean then
                 v_facts := v_facts || jsonb_build_array(jsonb_build_array('refused', v_ref, 'busy'));
                 continue;
@@ -116,17 +135,22 @@ begin
                 continue;
             else
                 v_place := coalesce((op->>7)::bigint, nextval('$schema$.places'));
+                v_again := least(v_again, v_left);
             end if;
             insert into $schema$.claims
-                (member, ref, session, lock, waiting, rank, place, weight, token, who)
+                (member, ref, session, lock, waiting, rank, place, weight, token, block, who)
                 values (p_member, v_ref, p_session, p_lock, v_token is null, v_rank, v_place, v_weight,
-                    v_token, op->>6) on conflict do nothing;
+                    v_token, v_tokens, op->>6) on conflict do nothing;
             if not found then
                 select token, place into v_token, v_place from $schema$.claims
                     where member = p_member and ref = v_ref;
                 v_used := null;
             elsif v_token is not null then
                 v_used := v_used + v_weight;
+                if l.rate is not null then
+                    l.due := $schema$.due_after(l.rate, l.due, v_weight);
+                    v_spent := true;
+                end if;
             end if;
             v_facts := v_facts || jsonb_build_array(case when v_token is null
                 then jsonb_build_array('queued', v_ref, v_place)
@@ -143,28 +167,34 @@ begin
             elsif exists (select from $schema$.claims where member = p_member and ref = v_ref) then
                 v_facts := v_facts || jsonb_build_array(jsonb_build_array('locked', v_ref));
             end if;
-        when 'k' then  -- ref, token, weight, priority, who
+        when 'k' then  -- ref, token, weight, priority, who, block
             v_ref := op->1;
             v_used := null;
             if v_quiet then
                 insert into $schema$.claims
-                    (member, ref, session, lock, waiting, rank, place, weight, token, who)
+                    (member, ref, session, lock, waiting, rank, place, weight, token, block, who)
                     values (p_member, v_ref, p_session, p_lock, false, -(op->4)::bigint, 0,
-                        (op->3)::bigint, (op->2)::bigint, op->>5)
+                        (op->3)::bigint, (op->2)::bigint, coalesce((op->>6)::bigint, 1), op->>5)
                     on conflict (member, ref) do update set token = excluded.token, waiting = false
                         where claims.waiting;
-                v_next := greatest(v_next, (op->2)::bigint);
+                v_next := greatest(v_next, (op->2)::bigint + coalesce((op->>6)::bigint, 1) - 1);
             end if;
             v_token := null;
             select token into v_token from $schema$.claims where member = p_member and ref = v_ref;
             if v_token is distinct from (op->2)::bigint then
                 v_facts := v_facts || jsonb_build_array(jsonb_build_array('lost', v_ref));
             end if;
-        when 'd' then  -- num_slots, paused
+        when 'd' then  -- num_slots, paused, rate, burst
             if l.created_at = now() then
                 l.paused := (op->2)::boolean;
                 v_resized := true;
+            elsif (l.rate, l.burst) is distinct from ((op->>3)::double precision, (op->>4)::bigint) then
+                v_facts := v_facts || jsonb_build_array(jsonb_build_array('rerated', l.rate, l.burst));
+                l.due := 0;
+                v_resized := true;
             end if;
+            l.rate := op->>3;
+            l.burst := op->>4;
             if l.declared <> (op->1)::bigint then
                 v_facts := v_facts || jsonb_build_array(jsonb_build_array('redeclared', l.declared));
                 l.declared := (op->1)::bigint;
@@ -181,15 +211,15 @@ begin
     end loop;
 
     if v_resized then
-        update $schema$.locks set num_slots = l.num_slots, declared = l.declared, paused = l.paused
-            where name = p_lock;
+        update $schema$.locks set num_slots = l.num_slots, declared = l.declared, paused = l.paused,
+            rate = l.rate, burst = l.burst, due = l.due where name = p_lock;
         -- Who asks for more than there is now hears so at their next look.
         delete from $schema$.claims where lock = p_lock and waiting and weight > l.num_slots;
         v_serve := true;
     end if;
     if p_poll and not v_quiet then
         v_reap := $schema$.reap(p_session, p_lock);
-        v_again := (v_reap->>0)::double precision;
+        v_again := least(v_again, (v_reap->>0)::double precision);
         v_facts := v_facts || (v_reap->1);
         v_used := null;
     end if;
@@ -205,20 +235,31 @@ begin
             exit when v_used + v_head.weight > l.num_slots;
             -- The head may have ended, which is known when its grace is over; nobody overtakes it until then.
             exit when v_head.session <> p_session and $schema$.is_free(v_head.session);
-            v_next := greatest(v_next + 1, case when v_next < v_end then 0
+            if l.rate is not null then
+                v_left := $schema$.seconds_to_wait(l.rate, l.burst, l.due, v_head.weight);
+                if v_left > 0 then
+                    v_again := least(v_again, v_left);
+                    exit;
+                end if;
+                l.due := $schema$.due_after(l.rate, l.due, v_head.weight);
+                v_spent := true;
+            end if;
+            v_token := greatest(v_next + 1, case when v_next < v_end then 0
                 else (extract(epoch from clock_timestamp()) * 1000000)::bigint end);
-            update $schema$.claims set waiting = false, token = v_next, since = clock_timestamp()
+            v_next := v_token + v_head.block - 1;
+            update $schema$.claims set waiting = false, token = v_token, since = clock_timestamp()
                 where member = v_head.member and ref = v_head.ref;
             v_used := v_used + v_head.weight;
             if v_head.member = p_member then
-                v_facts := v_facts || jsonb_build_array(jsonb_build_array('granted', v_head.ref, v_next));
+                v_facts := v_facts || jsonb_build_array(jsonb_build_array('granted', v_head.ref, v_token));
             else
-                perform pg_notify('$schema$_' || v_head.member, v_head.ref || ' ' || v_next);
+                perform pg_notify('$schema$_' || v_head.member, v_head.ref || ' ' || v_token);
             end if;
         end loop;
     end if;
-    if v_next > v_end then
-        update $schema$.locks set token = v_next, used_at = now() where name = p_lock;
+    if v_next > v_end or v_spent then
+        update $schema$.locks set token = greatest(v_next, v_end), due = l.due, used_at = now()
+            where name = p_lock;
     end if;
     if p_poll then
         v_facts := v_facts || coalesce((select jsonb_agg(jsonb_build_array('granted', ref, token))
@@ -255,7 +296,8 @@ end $$;
 create or replace function $schema$.assert_held(p_lock text, p_token bigint) returns void
 language plpgsql as $$
 begin
-    perform 1 from $schema$.claims where lock = p_lock and not waiting and token = p_token for key share;
+    perform 1 from $schema$.claims where lock = p_lock and not waiting
+        and token <= p_token and p_token < token + block for key share;
     if not found then
         raise exception 'the grant of lock % with token % is void', quote_literal(p_lock), p_token
             using errcode = 'RS001', hint = 'somebody else may hold the lock by now';

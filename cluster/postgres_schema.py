@@ -1,7 +1,7 @@
 """What an engine keeps in PostgreSQL: a few tables, what is done with sessions, and one function a step (see
 postgres_locks and postgres_keys).
 
-Version 2 has the keys of registries, which version 1 had not.
+Version 2 has the keys of registries, rates, and grants with several tokens, which version 1 had not.
 """
 
 from __future__ import annotations
@@ -66,6 +66,12 @@ create index claims_in_order on $schema$.claims (lock, waiting, rank, place);
 _ANEW = """\
 -- Until then, whoever has no session is believed to have had one in a schema that was removed.
 alter table $schema$.server add column anew_until timestamptz not null default 'epoch';
+
+alter table $schema$.locks add column rate double precision,    -- grants a second; null for any number
+    add column burst bigint,
+    add column due double precision not null default 0;         -- when all that was granted would have been
+-- So many tokens belong to a grant, of which the row has the first.
+alter table $schema$.claims add column block bigint not null default 1;
 """
 
 _FUNCTIONS = """\

@@ -100,7 +100,7 @@ LEVELS = {
     "throttle": ["ledger", "lock", "", "__init__"],
     "stages": ["dispatchers", "", "__init__"],
     "connectors": ["kafka", "__init__"],
-    "cluster": ["operations", "ledger", "", "__init__"],
+    "cluster": ["operations", "tickets", "ledger", "", "__init__"],
     "monitoring": ["__init__"],
     "observer": ["__init__"],
     "testing": ["__init__"],

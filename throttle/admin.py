@@ -59,9 +59,11 @@ def new(
         num_slots: how many slots may be held at once.
         max_waiting: how many may wait; one more is refused with QueueFull. None for any number.
         fairness: ``"strict"``: served in order, nobody overtakes. ``"eventual"``: whoever just released may
-            come again before those who wait, a millisecond at most; much faster under contention.
-
+            come again before those who wait, a millisecond at most; much faster under contention. With an
+            engine: what is given back may go to whoever waits in this process, for 50 ms after the engine has
+            granted it, without a round trip; then it goes to who is first of all processes.
         rate: how often slots may be granted, on top of how many: ``"100/s"``, grants a second, or a Rate.
+            With an engine: in all processes together, by its clock; then nothing goes from hand to hand.
         adaptive: finds the number of slots from how the work ends, and when: ``"gradient"``, ``"aimd"``, or a
             Gradient or Aimd; num_slots is what it begins with.
         fork: what a forked child finds under this name: ``"renew"``: the same lock made anew when it is first

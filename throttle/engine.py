@@ -21,6 +21,7 @@ __all__ = [
     "Combiner",
     "Engine",
     "EngineDown",
+    "Fairness",
     "Hold",
     "Job",
     "Ledger",

@@ -99,8 +99,9 @@ import sys, threading, time
 from resprout import cluster, throttle
 
 url, slots, threads, seconds = sys.argv[1], *map(int, sys.argv[2:4]), float(sys.argv[4])
+fairness = sys.argv[5]
 cluster.Engine.start_link(url, name="bench_engine")
-throttle.new("bench_crowd", slots, engine="bench_engine")
+throttle.new("bench_crowd", slots, engine="bench_engine", fairness=fairness)
 throttle.run("bench_crowd", int)
 print("ready", flush=True)
 sys.stdin.readline()
@@ -121,9 +122,9 @@ print(sum(counts), flush=True)
 """
 
 
-def fight(server: str, slots: int, threads: int, seconds: float) -> Figures:
+def fight(server: str, slots: int, threads: int, fairness: str, seconds: float) -> Figures:
     """Processes of threads that do nothing with what they are granted."""
-    arguments = [url(server), str(slots), str(threads), str(seconds)]
+    arguments = [url(server), str(slots), str(threads), str(seconds), fairness]
     crowd = [
         subprocess.Popen(
             [sys.executable, "-c", CROWD, *arguments],
@@ -149,10 +150,12 @@ def fight(server: str, slots: int, threads: int, seconds: float) -> Figures:
 
 
 @contextmanager
-def crowds(server: str, slots: int, threads: int, effort: Effort) -> Iterator[Mapping[str, Measure]]:
+def crowds(
+    server: str, slots: int, threads: int, fairness: str, effort: Effort
+) -> Iterator[Mapping[str, Measure]]:
     """Several processes that fight for slots."""
     seconds = 0.2 if effort.quick else 3.0
-    yield {"crowd": lambda: fight(server, slots, threads, seconds)}
+    yield {"crowd": lambda: fight(server, slots, threads, fairness, seconds)}
 
 
 row = partial(Row, needs=is_there)
@@ -175,7 +178,7 @@ ROOM = Room(
         Section(
             "few slots",
             "A grant on PostgreSQL, 4 processes of 8 threads on 4 slots (and the share of the slowest).",
-            partial(crowds, POSTGRES, 4, 8),
+            partial(crowds, POSTGRES, 4, 8, "strict"),
             (
                 row(
                     "4 slots",
@@ -188,9 +191,23 @@ ROOM = Room(
             warm_up=0,
         ),
         Section(
+            "few slots, eventual",
+            "The same with eventual fairness.",
+            partial(crowds, POSTGRES, 4, 8, "eventual"),
+            (
+                row(
+                    "4 slots, eventual",
+                    "crowd: us a grant",
+                    beside={"crowd: share of the slowest": ""},
+                ),
+            ),
+            repeats=3,
+            warm_up=0,
+        ),
+        Section(
             "many slots",
             "A grant on PostgreSQL, 4 processes of 16 threads on 64 slots.",
-            partial(crowds, POSTGRES, 64, 16),
+            partial(crowds, POSTGRES, 64, 16, "strict"),
             (row("64 slots", "crowd: us a grant", bar=Bar(figure=200)),),
             repeats=3,
             warm_up=0,
@@ -208,7 +225,7 @@ ROOM = Room(
         Section(
             "few slots on Redis",
             "A grant on Redis, 4 processes of 8 threads on 4 slots (and the share of the slowest).",
-            partial(crowds, REDIS, 4, 8),
+            partial(crowds, REDIS, 4, 8, "strict"),
             (
                 redis_row(
                     "4 slots on Redis",
@@ -223,7 +240,7 @@ ROOM = Room(
         Section(
             "many slots on Redis",
             "A grant on Redis, 4 processes of 16 threads on 64 slots.",
-            partial(crowds, REDIS, 64, 16),
+            partial(crowds, REDIS, 64, 16, "strict"),
             (redis_row("64 slots on Redis", "crowd: us a grant", bar=Bar(figure=1e6 / 15_000)),),
             repeats=3,
             warm_up=0,

@@ -21,9 +21,11 @@ from resprout.cluster.operations import (
     Queued,
     Redeclared,
     Refused,
+    Rerated,
     Resize,
     Row,
 )
+from resprout.throttle import Rate
 
 
 @attrs.define
@@ -36,6 +38,7 @@ class Held:
     rank: int
     place: int
     token: int | None
+    block: int = 1
 
 
 @attrs.define
@@ -55,6 +58,7 @@ class ModelEngine:
     places: int = 0
     clock: int = 0
     quiet: bool = False
+    rate: Rate | None = None
     claims: dict[tuple[int, int], Held] = attrs.field(factory=dict)
     notices: list[tuple[int, Granted]] = attrs.field(factory=list)
 
@@ -78,9 +82,7 @@ class ModelEngine:
     def step(self, member: int, operations: Sequence[Operation], poll: bool) -> Answer:
         facts: list[Fact] = []
         for operation in operations:
-            fact = self._do(member, operation)
-            if fact is not None:
-                facts.append(fact)
+            facts += self._do(member, operation)
         facts += self._serve(member)
         if poll:
             mine = [each for each in self.claims.values() if each.member == member]
@@ -91,32 +93,43 @@ class ModelEngine:
         for key in [key for key in self.claims if key[0] == member]:
             del self.claims[key]
 
-    def _next_token(self) -> int:
-        self.clock += 1
-        self.token = max(self.token + 1, self.clock)
-        return self.token
+    def _next_token(self, block: int) -> int:
+        # No more of them than time passes, as with a real one.
+        first = max(self.token, self.clock) + 1
+        self.clock += block
+        self.token = first + block - 1
+        return first
 
-    def _do(self, member: int, operation: Operation) -> Fact | None:
+    def _do(self, member: int, operation: Operation) -> list[Fact]:
         match operation:
             case Join():
-                return self._join(member, operation)
+                return [self._join(member, operation)]
             case Leave(ref):
                 self.claims.pop((member, ref), None)
-            case Keep(ref, token, weight, priority, _):
+            case Keep(ref, token, weight, priority, _, block):
                 there = self.claims.get((member, ref))
                 if self.quiet and (there is None or there.token is None):
-                    self.claims[member, ref] = Held(member, ref, weight, -priority, 0, token)
-                    self.token = max(self.token, token)
+                    self.claims[member, ref] = Held(member, ref, weight, -priority, 0, token, block)
+                    self.token = max(self.token, token + block - 1)
                 elif there is None or there.token != token:
-                    return Lost(ref)
-            case Declare(num_slots, _) if num_slots != self.declared:
-                before, self.declared, self.num_slots = self.declared, num_slots, num_slots
-                return Redeclared(before)
+                    return [Lost(ref)]
+            case Declare(num_slots, _, rate):
+                return self._declare(num_slots, rate)
             case Resize(num_slots):
                 self.num_slots = num_slots
             case Pause(paused):
                 self.paused = paused
-        return None
+        return []
+
+    def _declare(self, num_slots: int, rate: Rate | None) -> list[Fact]:
+        facts: list[Fact] = []
+        if num_slots != self.declared:
+            facts.append(Redeclared(self.declared))
+            self.declared = self.num_slots = num_slots
+        if rate != self.rate:
+            facts.append(Rerated(self.rate))
+            self.rate = rate
+        return facts
 
     def _join(self, member: int, join: Join) -> Fact:
         there = self.claims.get((member, join.ref))
@@ -127,8 +140,8 @@ class ModelEngine:
         if join.weight > self.num_slots:
             return Refused(join.ref, "heavy")
         if free and not (self.quiet or self.paused) and all(each.rank > rank for each in self.line):
-            token = self._next_token()
-            self.claims[member, join.ref] = Held(member, join.ref, join.weight, rank, 0, token)
+            token = self._next_token(join.block)
+            self.claims[member, join.ref] = Held(member, join.ref, join.weight, rank, 0, token, join.block)
             return Granted(join.ref, token)
         if join.once:
             return Refused(join.ref, "busy")
@@ -137,7 +150,7 @@ class ModelEngine:
         if join.place is None:
             self.places += 1
         place = self.places if join.place is None else join.place
-        self.claims[member, join.ref] = Held(member, join.ref, join.weight, rank, place, None)
+        self.claims[member, join.ref] = Held(member, join.ref, join.weight, rank, place, None, join.block)
         return Queued(join.ref, place)
 
     def _serve(self, member: int) -> list[Fact]:
@@ -146,7 +159,7 @@ class ModelEngine:
             head = line[0]
             if self.used + head.weight > self.num_slots:
                 break
-            head.token = self._next_token()
+            head.token = self._next_token(head.block)
             granted = Granted(head.ref, head.token)
             if head.member == member:
                 facts.append(granted)

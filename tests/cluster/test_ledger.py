@@ -23,7 +23,7 @@ from hypothesis.stateful import (
 )
 
 from resprout.actors import CallTimeout, QueueFull
-from resprout.cluster.ledger import SharedLedger
+from resprout.cluster.ledger import HAND_ON, SharedLedger
 from resprout.cluster.operations import (
     Answer,
     Declare,
@@ -38,8 +38,10 @@ from resprout.cluster.operations import (
     Resize,
     Row,
 )
-from resprout.throttle import EngineDown, LockLost
+from resprout.throttle import EngineDown, LockLost, Rate
+from resprout.throttle.engine import Fairness
 from resprout.throttle.ledger.holds import Claim, Hold
+from resprout.throttle.ledger.rate import Meter
 
 from .model_engine import ModelEngine
 
@@ -362,18 +364,82 @@ def test_slots_that_a_guest_goes_on_with_stay_taken_until_it_ends() -> None:
     assert sent(ledger) == [Leave(claim.ticket)]
 
 
+def eventual(num_slots: int = 1) -> SharedLedger:
+    return ledger_of(num_slots, fairness="eventual", block=3)
+
+
+def test_with_eventual_fairness_what_is_given_back_goes_to_who_waits_here_with_the_next_token() -> None:
+    ledger = eventual()
+    first, second = join(ledger, 1), join(ledger, 2)
+    asked = [each for each in sent(ledger) if isinstance(each, Join)]
+    assert [each.block for each in asked] == [3, 3]
+    own = second.ticket
+    tell(ledger, Granted(first.ticket, 5), Queued(own, 7), num_slots=1)
+    ledger.release(first.hold, 1.01)
+    assert second.hold.token == 6
+    assert sent(ledger) == [Leave(own)]
+    tell(ledger, Granted(own, 9), num_slots=1)  # it was on its way
+    ledger.release(second.hold, 1.02)
+    assert sent(ledger) == [Leave(first.ticket)]
+    assert not ledger.tickets
+    assert not ledger.holders
+
+
+@pytest.mark.parametrize("why", ["late", "used up", "paused", "asserted", "heavier", "rate"])
+def test_what_is_given_back_is_the_engines_otherwise(why: str) -> None:
+    ledger = eventual(2)
+    if why == "rate":
+        ledger.meter = Meter(Rate(1000.0, 10))
+    first, second = join(ledger, 1), join(ledger, 2, weight=2 if why == "heavier" else 1)
+    tell(ledger, Granted(first.ticket, 5), Queued(second.ticket, 7))
+    if why == "used up":
+        ledger.tickets[first.ticket].passed = 2
+    elif why == "paused":
+        ledger.paused = True
+    elif why == "asserted":
+        first.hold.asserted = True
+    sent(ledger)
+    ledger.release(first.hold, 1.0 + HAND_ON if why == "late" else 1.01)
+    assert sent(ledger) == [Leave(first.ticket)]
+    assert not second.holds
+
+
+def test_what_was_handed_on_is_said_again_with_the_first_token_of_its_block() -> None:
+    ledger = eventual()
+    first, second = join(ledger, 1), join(ledger, 2)
+    tell(ledger, Granted(first.ticket, 5), num_slots=1)
+    ledger.release(first.hold, 1.01)
+    ref = second.ticket
+    sent(ledger)
+    assert ledger.reassert({ref: Row(5, 0)}, False) == []
+    assert sent(ledger) == []
+    assert ledger.reassert({}, True) == []
+    (kept,) = sent(ledger)
+    assert isinstance(kept, Keep)
+    assert (kept.ref, kept.token, kept.block) == (ref, 5, 3)
+    assert ledger.lose(ledger.reassert({}, False), 1.02) == [(second.pid, LockLost("lock", 6))]
+    assert sent(ledger) == [Leave(ref)]
+
+
 # -- sequences -------------------------------------------------------------------------------------
 
 
 class Process:
     """A ledger, and what is on its way between it and the engine."""
 
-    def __init__(self, number: int, engine: ModelEngine, num_slots: int) -> None:
+    def __init__(self, number: int, engine: ModelEngine, num_slots: int, fairness: Fairness) -> None:
         self.number = number
         self.engine = engine
         self.armed: int | None = None
         self.ledger = SharedLedger(
-            "lock", num_slots, engine="shared", first=0, wake=self._wake, valid=lambda: True, max_waiting=None
+            "lock",
+            num_slots,
+            engine="shared",
+            first=0,
+            wake=self._wake,
+            valid=lambda: True,
+            fairness=fairness,
+            block=3,
         )
         self.request: list[Operation] | None = None
         self.answers: deque[Answer] = deque()
@@ -425,11 +491,13 @@ class Process:
 class ManyProcesses(RuleBasedStateMachine):
     """Three processes share a lock of two slots; nothing between them and the engine can be relied on."""
 
+    fairness: Fairness = "strict"
+
     def __init__(self) -> None:
         super().__init__()
         self.engine = ModelEngine(2, 2)
         self.saved = self.engine.snapshot()
-        self.processes = [Process(number, self.engine, 2) for number in range(3)]
+        self.processes = [Process(number, self.engine, 2, self.fairness) for number in range(3)]
         self.tokens: dict[int, tuple[int, int]] = {}
 
     which = st.integers(0, 2)
@@ -597,9 +665,18 @@ class ManyProcesses(RuleBasedStateMachine):
         assert not self.engine.claims
 
 
-def test_many_processes_behind_an_engine_that_delays_reorders_repeats_and_loses() -> None:
+class HandOns(ManyProcesses):
+    """The same where slots go from hand to hand inside a process."""
+
+    fairness = "eventual"
+
+
+@pytest.mark.parametrize("machine", [ManyProcesses, HandOns])
+def test_many_processes_behind_an_engine_that_delays_reorders_repeats_and_loses(
+    machine: type[ManyProcesses],
+) -> None:
     run_state_machine_as_test(
-        ManyProcesses,
+        machine,
         settings=settings(max_examples=150, stateful_step_count=80, deadline=None),
     )
 

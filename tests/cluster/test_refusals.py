@@ -50,8 +50,6 @@ def test_an_engine_is_refused_what_makes_no_sense(options: dict[str, Any], why: 
         ({"engine": "nope"}, "the name of an engine that was started before, got: 'nope'"),
         ({"engine": URL}, "got a URL .postgresql://....; declare it"),
         ({"engine": "shared", "adaptive": "aimd"}, "without adaptive, as it has an engine"),
-        ({"engine": "shared", "rate": "3/s"}, "without rate, as it has an engine"),
-        ({"engine": "shared", "fairness": "eventual"}, "fairness 'strict', as it has an engine"),
         ({"engine": "shared", "on_lost": "ignore"}, "on_lost to be 'exit' or 'tell'"),
         ({"engine": "shared", "on_unreachable": "x"}, "on_unreachable to be 'wait' or 'raise'"),
         ({"engine": ""}, "engine to be the name of an engine, or None"),

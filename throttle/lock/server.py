@@ -154,12 +154,6 @@ def _check_shared(settings: Settings) -> None:
             f"expected lock {name!r} without adaptive, as it has an engine: it would need every hold in one "
             f"place"
         )
-    if settings.rate is not None:
-        raise ValueError(f"expected lock {name!r} without rate, as it has an engine, which counts slots only")
-    if settings.fairness != "strict":
-        raise ValueError(
-            f"expected lock {name!r} with fairness 'strict', as it has an engine, got: 'eventual'"
-        )
     if len(name) > LONGEST_NAME or "\0" in name or not name.isprintable():
         raise ValueError(
             f"expected the name of a lock with an engine to be printable and at most {LONGEST_NAME} "
