@@ -212,14 +212,16 @@ class Handle:
         self.proven = True
         self.connected = True
         self.why_not = None
+        # Who was found to have ended is not: others may have got what it held before the crash.
+        believed = greeting.quiet > 0 and not greeting.ended
         nothing: dict[int, Row] = {}
         lost = 0
         for gate in list(self.gates.values()):
             rows = greeting.rows.get(gate.name, nothing)
             mine = {ref: row for ref, row in rows.items() if ref >> 32 == gate.number}
-            lost += gate.reassert(mine, greeting.quiet > 0)
+            lost += gate.reassert(mine, believed)
         self.keeps_keys = greeting.keys is not None
-        return lost + self.keys.greeted(greeting.keys or {}, greeting.quiet > 0 and not greeting.ended)
+        return lost + self.keys.greeted(greeting.keys or {}, believed)
 
     def gone(self, why: str) -> None:
         """The session is over."""

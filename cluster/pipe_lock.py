@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from ..actors import LockNotFound, process
 from ..supervision.engine import LOCKS, ask_parent, parents
 from ..throttle.engine import LockCore, Settings, table
-from .ledger import LONGEST_WHO, SharedLedger, Ticket
+from .ledger import LONGEST_WHO, SharedLedger
 from .losing import lose
 from .operations import Granted, Leave, Operation, Pause, Resize
 from .pipe_messages import (
@@ -34,6 +34,7 @@ from .pipe_messages import (
     Void,
 )
 from .settings import this_node
+from .tickets import Ticket
 
 if TYPE_CHECKING:
     from ..throttle import LockInfo
@@ -140,9 +141,9 @@ class ParentLedger(SharedLedger):
                     # It has left, and said so; or its number came to nothing, in a step that was cut.
                     tell_parent(Ended(ref, "ignored"))
                 else:
-                    self._note(Granted(ref, token))
+                    self._note(Granted(ref, token), now)
             case Denied(_, error):
-                if ticket is not None and ticket.token is None:
+                if ticket is not None and ticket.first is None:
                     self._refuse(ticket, pickle.loads(error) if error else self._no_slot(ticket.claim))
             case Void(ref):
                 lost += [hold for held, hold in self._holds().items() if held == ref]

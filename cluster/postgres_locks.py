@@ -15,8 +15,8 @@ create or replace function $schema$.seconds_to_wait(p_rate double precision, p_b
         from (select extract(epoch from clock_timestamp())::double precision as now) t';
 
 -- The same: when all that was granted would have been due, with so much more.
-create or replace function $schema$.due_after(p_rate double precision, p_due double precision, p_weight bigint)
-returns double precision language sql as
+create or replace function $schema$.due_after(
+    p_rate double precision, p_due double precision, p_weight bigint) returns double precision language sql as
     'select greatest(p_due, extract(epoch from clock_timestamp())::double precision) + p_weight / p_rate';
 
 -- Takes out the claims on a lock of sessions that have ended; when to look again, and whose they were.
@@ -43,6 +43,8 @@ begin
         elsif not $schema$.is_free(v_other) then
             continue;
         end if;
+        -- No crash may lose that it has ended, or it would be believed when it comes back.
+        perform set_config('synchronous_commit', 'on', true);
         with gone as (select member, ref from $schema$.claims
             where lock = p_lock and session = v_other for update skip locked)
         delete from $schema$.claims c using gone where c.member = gone.member and c.ref = gone.ref;
@@ -54,6 +56,31 @@ begin
             and not exists (select from $schema$.claims where session = v_other);
     end loop;
     return jsonb_build_array(v_again, v_facts);
+end $$;
+
+-- Takes out the oldest grants that are too many, after a crash: of those who had lost their slots before the
+-- server lost anything, and do not know that yet. Those of a member itself are answered.
+create or replace function $schema$.drop_oldest(p_lock text, p_slots bigint, p_member bigint) returns jsonb
+language plpgsql as $$
+declare
+    v_gone $schema$.claims;
+    v_refs jsonb := '[]';
+begin
+    loop
+        exit when p_slots >= (select coalesce(sum(weight), 0) from $schema$.claims
+            where lock = p_lock and not waiting);
+        select * into v_gone from $schema$.claims where lock = p_lock and not waiting
+            order by token limit 1 for update skip locked;
+        exit when not found;
+        delete from $schema$.claims where member = v_gone.member and ref = v_gone.ref;
+        if v_gone.member = p_member then
+            v_refs := v_refs || jsonb_build_array(v_gone.ref);
+        else
+            -- It hears of that when it begins anew, at its next step.
+            update $schema$.sessions set anew = true where session = v_gone.session;
+        end if;
+    end loop;
+    return v_refs;
 end $$;
 
 -- What one lock asks, and what that leads to. An update takes the lock over, and some tokens with it: a grant
@@ -83,6 +110,7 @@ declare
     v_place bigint;
     v_token bigint;
     v_tokens bigint;
+    v_lost bigint;
     v_reap jsonb;
     op jsonb;
 begin
@@ -178,6 +206,12 @@ begin
                     on conflict (member, ref) do update set token = excluded.token, waiting = false
                         where claims.waiting;
                 v_next := greatest(v_next, (op->2)::bigint + coalesce((op->>6)::bigint, 1) - 1);
+                for v_lost in select value::bigint from jsonb_array_elements_text(
+                        $schema$.drop_oldest(p_lock, l.num_slots, p_member)) loop
+                    if v_lost <> v_ref then
+                        v_facts := v_facts || jsonb_build_array(jsonb_build_array('lost', v_lost));
+                    end if;
+                end loop;
             end if;
             v_token := null;
             select token into v_token from $schema$.claims where member = p_member and ref = v_ref;

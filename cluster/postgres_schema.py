@@ -67,6 +67,8 @@ _ANEW = """\
 -- Until then, whoever has no session is believed to have had one in a schema that was removed.
 alter table $schema$.server add column anew_until timestamptz not null default 'epoch';
 
+alter table $schema$.sessions add column anew boolean not null default false;  -- it is to begin anew
+
 alter table $schema$.locks add column rate double precision,    -- grants a second; null for any number
     add column burst bigint,
     add column due double precision not null default 0;         -- when all that was granted would have been
@@ -163,13 +165,14 @@ begin
         v_ended);
 end $$;
 
--- Whoever goes on as if nothing had been has to begin anew: its claims went with the schema that was removed.
+-- Whoever goes on as if nothing had been has to begin anew: its claims went with the schema that was removed,
+-- or some of its grants were too many after a crash.
 create or replace function $schema$.check_session(p_session integer, p_member bigint) returns void
 language plpgsql as $$
 begin
-    perform 1 from $schema$.sessions where session = p_session and member = p_member;
+    perform 1 from $schema$.sessions where session = p_session and member = p_member and not anew;
     if not found then
-        raise exception 'the session % is not known here; the schema was made anew', p_session
+        raise exception 'the session % is over here, or not known', p_session
             using errcode = 'RS002';
     end if;
 end $$;

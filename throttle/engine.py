@@ -7,7 +7,7 @@ from .ledger.changes import WaiterShed, WaiterTimedOut
 from .ledger.holds import Claim, Hold
 from .ledger.ledger import Ledger
 from .ledger.lost import EngineDown, LockLost
-from .ledger.values import OnLost, Outcome, too_heavy
+from .ledger.values import Fairness, OnLost, Outcome, too_heavy
 from .ledger.wait_queue import WaitQueue
 from .lock.combiner import Combiner
 from .lock.engines import Engine, Steps, engines

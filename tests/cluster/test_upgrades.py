@@ -26,6 +26,9 @@ def make_version_one(url: str) -> None:
         connection.execute(statements)
         connection.execute("drop table resprout.keys cascade")
         connection.execute("alter table resprout.server drop column anew_until")
+        connection.execute("alter table resprout.sessions drop column anew")
+        connection.execute("alter table resprout.claims drop column block")
+        connection.execute("alter table resprout.locks drop column rate, drop column burst, drop column due")
         for function in re.findall(r"function resprout\.(\w+)", statements):
             if "key" in function or function in ("try_member", "seconds_of", "seconds_left"):
                 connection.execute(f"drop function resprout.{function} cascade")
