@@ -52,6 +52,7 @@ from .servers.runnable import RunnablePid
 from .servers.serving import departed
 from .system.isolation import Snapshot, ask_to_stop, at_work, take_leave_of
 from .system.shutdown import end_interpreter
+from .system.stack_dump import stack_of
 from .system.sys import ask_later
 from .tasks.spawned import spawn
 from .tasks.task import end_task, work_for
@@ -141,6 +142,7 @@ __all__ = [
     "see_through",
     "spawn",
     "split_fields",
+    "stack_of",
     "stand_in",
     "stay",
     "take_leave_of",

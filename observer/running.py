@@ -56,6 +56,7 @@ class RunOptions:
         look: How the run is shown.
         log: What of the log is shown, and where else it goes.
         overlays: What is laid over the tree file.
+        socket: Where the tree answers commands, as of `Application.load`.
     """
 
     tree: Path
@@ -67,6 +68,7 @@ class RunOptions:
     look: Look = "auto"
     log: LogOptions = attrs.field(factory=LogOptions)
     overlays: Sequence[str] = ()
+    socket: Path | bool | None = None
 
 
 def run_tree(options: RunOptions) -> int:
@@ -82,7 +84,9 @@ def run_tree(options: RunOptions) -> int:
 
 def _load_and_run(options: RunOptions) -> int:
     try:
-        application = Application.load(options.tree, options.settings, overlays=options.overlays)
+        application = Application.load(
+            options.tree, options.settings, overlays=options.overlays, socket=options.socket
+        )
     except ConfigError as error:
         return _refuse(str(error))
     wrong = _mistakes(options, application)

@@ -256,7 +256,7 @@ class _RoomsOfAClone:
     @classmethod
     def find_spec(cls, name: str, path: object = None, target: object = None) -> object:
         package, _, room = name.rpartition(".")
-        if package != __name__ or room not in (*_ROOMS, "connectors", "observer"):
+        if package != __name__ or room not in (*_ROOMS, "connectors", "control", "observer"):
             return None
         from importlib.machinery import PathFinder
 

@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from .cluster.command import ClusterOptions, administer
+from .control.commands import COMMANDS, OPTIONS, add_commands, add_socket, run_command
 from .observer import (
     LEVELS,
     CheckOptions,
@@ -24,8 +25,10 @@ from .observer import (
 )
 from .supervision import tree_schema
 
-_COMMANDS = ("run", "check", "schema", "cluster")
+_COMMANDS = ("run", "check", "schema", "cluster", *COMMANDS)
+_SUCH_AS = "a command, such as run, check or ps"
 _OPTIONS = (
+    *OPTIONS,
     *("--overlay", "--set", "--report", "--plain", "--quiet", "--log-level", "--log-format", "--log-file"),
     *("--chaos", "--seed", "--chaos-spare", "--chaos-only"),
 )
@@ -33,13 +36,15 @@ _OPTIONS = (
 UNWRITABLE = 2  # as if the command line were wrong
 INTERRUPTED = 130  # what a shell reports of a program that SIGINT ended
 
-_DESCRIPTION = "Runs supervision trees that are written in YAML."
+_DESCRIPTION = "Runs supervision trees that are written in YAML, and looks into those that run."
 
 _EPILOG = """\
 examples:
   resprout check tree.yaml                     is the tree file right?
   resprout run tree.yaml                       run it until it ends, or until Ctrl-C
   resprout run --help                          everything that can be said about a run
+  resprout ps                                  what runs? (from another terminal)
+  resprout restart services/api                stop a child and start it again
 """
 
 _RUN_EPILOG = """\
@@ -154,30 +159,37 @@ def _command(options: argparse.Namespace) -> int:
             return _administer(options)
         case "schema":
             return _write_schema(options.output, overlay=options.for_overlays)
-        case _:
+        case "check":
             return check_tree(CheckOptions(options.tree, dict(options.settings), options.overlays))
+        case _:
+            with to_nobody_if_gone(sys.stdout):  # They write to a pipe like any other program.
+                return run_command(options)
+            return 0
 
 
 def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
     """The arguments, or an exit that says what is wrong with them."""
     parser = _parser()
     if not arguments:
-        parser.error("expected a command, run, check, schema or cluster; resprout --help says more")
+        parser.error(f"expected {_SUCH_AS}; resprout --help says more")
     command = arguments[0]
     if command.startswith("-"):
         if not any(option.startswith(command) for option in ("-h", "--help", "--version")):
             near = _meant(command, ("--help", "--version"))
-            there = "expected a command, run, check, schema or cluster, in front of its options"
-            parser.error(f"{there}, got: {command}{near}")
+            parser.error(f"expected {_SUCH_AS}, in front of its options, got: {command}{near}")
     elif command not in _COMMANDS:
         there = f"invalid choice: {command!r} (choose from {', '.join(_COMMANDS)})"
         parser.error(f"argument COMMAND: {there}{_meant(command, (*_COMMANDS, '--help', '--version'))}")
     options, rest = parser.parse_known_args(arguments)
+    if options.command == "completion":
+        options.words = _words(parser)
     # The value of an option that nobody knows is taken for the file, and then the file is left over.
     unknown = [word for word in rest if word.startswith("-") and word != "-"]
     if unknown:
         near = next((hint for word in unknown if (hint := _meant(word.partition("=")[0], _OPTIONS))), "")
         parser.error(f"unrecognized arguments: {' '.join(unknown)}{near}")
+    if rest and command in COMMANDS:
+        parser.error(f"expected fewer arguments, got besides: {' '.join(rest)}; resprout {command} --help")
     if rest:
         if command == "schema":
             parser.error(f"expected no file in front of --output FILE, got: {' '.join(rest)}")
@@ -206,6 +218,7 @@ def _run_options(options: argparse.Namespace) -> RunOptions:
         look=options.look,
         log=LogOptions(options.log_level, options.log_format, options.log_file),
         overlays=options.overlays,
+        socket=options.socket,
     )
 
 
@@ -222,7 +235,17 @@ def _parser() -> argparse.ArgumentParser:
     _add_check(commands)
     _add_schema(commands)
     _add_cluster(commands)
+    add_commands(commands)
     return parser
+
+
+def _words(parser: argparse.ArgumentParser) -> dict[str, list[str]]:
+    """The options of each command."""
+    commands = next(each for each in parser._actions if isinstance(each, argparse._SubParsersAction))
+    return {
+        name: [word for action in each._actions for word in action.option_strings]
+        for name, each in commands.choices.items()
+    }
 
 
 def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -265,6 +288,7 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     log.add_argument(
         "--log-file", metavar="FILE", type=Path, help="write all of it to the end of this file, too"
     )
+    add_socket(run)
     chaos = run.add_argument_group("chaos", "prove that the tree survives its children")
     chaos.add_argument("--chaos", metavar="N", type=_count, help="take children down N times during the run")
     chaos.add_argument(

@@ -2,6 +2,7 @@
 
 from .placement.parent import LOCKS, Link, ask_parent, finders, likely, parents
 from .supervisors.child_options import STARTING, read_options, spec_of_module
+from .supervisors.children import Child
 from .supervisors.client import SupervisorClient, aask, ask, blocks
 from .supervisors.dynamic_server import DynamicSupervisorServer
 from .supervisors.lineage import (
@@ -17,6 +18,7 @@ from .supervisors.lineage import (
 )
 from .supervisors.self_containment import above
 from .supervisors.server import Origin
+from .supervisors.snapshot import children_of, row_under, siblings_of
 from .supervisors.starting import Failed, Started
 from .supervisors.strategy import Siblings
 from .supervisors.values import (
@@ -28,6 +30,7 @@ from .supervisors.values import (
 __all__ = [
     "LOCKS",
     "STARTING",
+    "Child",
     "DynamicSupervisorServer",
     "Failed",
     "Lineage",
@@ -45,13 +48,16 @@ __all__ = [
     "ask",
     "ask_parent",
     "blocks",
+    "children_of",
     "failed_start",
     "finders",
     "likely",
     "lineage",
     "parents",
     "read_options",
+    "row_under",
     "rows_under",
+    "siblings_of",
     "spec_of_module",
     "step_to",
     "supervisor_of",

@@ -353,7 +353,7 @@ def test_help_has_examples(arguments: list[str], capsys: pytest.CaptureFixture[s
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ([], "error: expected a command, run, check, schema or cluster; resprout --help says more\n"),
+        ([], "error: expected a command, such as run, check or ps; resprout --help says more\n"),
         (["walk"], "invalid choice: 'walk'"),
         (["run"], "the following arguments are required: TREE.yaml"),
         (["run", "t.yaml", "--set", "port"], "expected NAME=VALUE, got: 'port'"),
@@ -369,7 +369,7 @@ def test_help_has_examples(arguments: list[str], capsys: pytest.CaptureFixture[s
         (["--verson"], "in front of its options, got: --verson; did you mean '--version'?\n"),
         (
             ["--set", "a=b", "check", "t.yaml"],
-            "a command, run, check, schema or cluster, in front of its options, got: --set\n",
+            "a command, such as run, check or ps, in front of its options, got: --set\n",
         ),
         # What stands behind an option that is unknown is not to blame, nor is the file.
         (["run", "--chaoss", "2", "t.yaml"], "unrecognized arguments: --chaoss; did you mean '--chaos'?\n"),

@@ -35,6 +35,7 @@ ROOMS = (
     "connectors",
     "cluster",
     "monitoring",
+    "control",
     "observer",
     "testing",
 )

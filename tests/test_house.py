@@ -33,8 +33,9 @@ ROOMS: dict[str, set[str]] = {
     "stages": {"actors", "supervision"},
     "connectors": {"actors", "registry", "supervision", "throttle", "stages"},
     "cluster": {"actors", "registry", "supervision", "throttle"},
+    "control": {"actors", "registry", "supervision", "throttle"},
     "monitoring": {"actors", "registry", "supervision", "throttle", "stages", "connectors", "cluster"},
-    "observer": {"actors", "registry", "supervision", "throttle", "monitoring"},
+    "observer": {"actors", "registry", "supervision", "throttle", "monitoring", "control"},
     "testing": {"actors", "registry", "supervision", "throttle"},
     "resprout": {
         "actors",
@@ -45,6 +46,7 @@ ROOMS: dict[str, set[str]] = {
         "connectors",
         "cluster",
         "monitoring",
+        "control",
         "observer",
         "testing",
     },
@@ -101,6 +103,7 @@ LEVELS = {
     "stages": ["dispatchers", "", "__init__"],
     "connectors": ["kafka", "__init__"],
     "cluster": ["operations", "tickets", "ledger", "", "__init__"],
+    "control": ["", "commands", "__init__"],
     "monitoring": ["__init__"],
     "observer": ["__init__"],
     "testing": ["__init__"],
@@ -225,6 +228,7 @@ SIDE_DOORS = {
     ("cluster", "statistics"),
     ("monitoring", "log_records"),
     ("stages", "statistics"),
+    ("control", "commands"),
 }
 
 

@@ -23,6 +23,7 @@ ROOMS = (
     "connectors",
     "cluster",
     "monitoring",
+    "control",
     "observer",
     "testing",
     "resprout",

@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 STANDS_ON = {"asyncio", "attr", "attrs", "cattrs", "pykka", "yaml", "logging", "inspect", "typing_extensions"}
 EXTRAS = {"rich", "pytest", "_pytest", "uvicorn", "sqlalchemy", "opentelemetry", "prometheus_client"}
 EXTRAS |= {"confluent_kafka"}
+OURS = {"__main__", "cli", "pytest_plugin", "connectors", "control", "observer"}
 
 
 def run(program: str, *options: str) -> subprocess.CompletedProcess[str]:
@@ -223,7 +224,7 @@ resprout.Supervisor.start_link([Ends], strategy="one_for_one")
 
 def test_nothing_but_what_is_ours_is_in_the_package() -> None:
     names = [module.name for module in pkgutil.iter_modules(resprout.__path__)]
-    assert {*names} <= {"__main__", "cli", "pytest_plugin", *resprout._ROOMS, "connectors", "observer"}  # type: ignore[attr-defined]
+    assert {*names} <= {*OURS, *resprout._ROOMS}  # type: ignore[attr-defined]
 
 
 def test_a_clone_is_importable_beside_an_installed_wheel(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ from ..servers.pooled import PooledPid
 from ..tasks.spawned import SpawnedPid
 from ..vocabulary.pykka_types import ACTOR_LOOP
 
-__all__ = ["dump_processes", "processes_as_text"]
+__all__ = ["dump_processes", "processes_as_text", "stack_of"]
 
 _STDERR = 2
 _RUNNERS: frozenset[CodeType] = frozenset(
@@ -105,6 +105,17 @@ def processes_as_text(frame: FrameType) -> str:
     return "".join(lines)
 
 
+def stack_of(pid: Pid) -> list[traceback.FrameSummary]:
+    """Where the code of a process is this moment, outermost first; nothing if it waits for its next message.
+
+    It asks nobody, as all here. On a free-threaded build only the calling thread can be looked into.
+    """
+    stacks = _stacks(sys._getframe(1))
+    found = _running(stacks).get(pid)
+    frames_in = _task_frames(pid) if found is None else found[1]
+    return list(traceback.StackSummary.extract((frame, frame.f_lineno) for frame in frames_in))
+
+
 def _stacks(frame: FrameType) -> dict[int, list[FrameType]]:
     """The frames of each thread, outermost first."""
     now = frames()
@@ -168,21 +179,29 @@ def _facts(pid: Pid) -> str:
 
 def _task_lines(pid: Pid, stacks: dict[int, list[FrameType]]) -> Iterator[str]:
     """Where the coroutines of a process are that runs as an asyncio task."""
-    task = getattr(pid, "task", None)
-    task = task() if callable(task) else None
-    if task is None or task.done():
+    frames = _task_frames(pid)
+    if not frames:
         return
-    frames = list(_coroutines(task.get_coro()))
-    if isinstance(pid, LoopPid):
-        # What its task waits for without awaiting it.
-        frames.extend(_coroutines(pid.begun))
     for ident, stack in stacks.items():
-        if frames and frames[0] in stack:
+        if frames[0] in stack:
             yield f"    its task runs on thread {_thread_name(ident)}:\n"
             yield from _lines(stack[stack.index(frames[0]) :], "    ")
             return
     yield "    its task waits:\n"
     yield from _lines(frames, "    ")
+
+
+def _task_frames(pid: Pid) -> list[FrameType]:
+    """The frames of the coroutines of a process that runs as an asyncio task, outermost first."""
+    task = getattr(pid, "task", None)
+    task = task() if callable(task) else None
+    if task is None or task.done():
+        return []
+    frames = list(_coroutines(task.get_coro()))
+    if isinstance(pid, LoopPid):
+        # What its task waits for without awaiting it.
+        frames.extend(_coroutines(pid.begun))
+    return frames
 
 
 def _coroutines(coroutine: Any) -> Iterator[FrameType]:

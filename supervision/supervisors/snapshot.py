@@ -16,6 +16,7 @@ from ...actors import ChildType, Pid, RestartType, process
 from ...actors.engine import check_alive, kernel, nobody
 from .children import Child
 from .server import SupervisorServer
+from .strategy import Siblings
 
 NodeState: TypeAlias = Literal["running", "restarting", "backing_off", "down"]
 
@@ -112,9 +113,23 @@ def _path_below(top: Pid, pid: Pid) -> tuple[Any, ...] | None:
     return path
 
 
+def siblings_of(pid: Pid) -> Siblings | None:
+    """What a supervisor knows of its children, to be read; None for any other process. Asks nobody."""
+    return getattr(_server(pid), "siblings", None)
+
+
+def row_under(supervisor: Pid, pid: Pid) -> Child | None:
+    """The row of a supervisor's child, be it that it has not started yet; None if it is none. Asks nobody."""
+    server = _server(supervisor)
+    siblings = siblings_of(supervisor)
+    if server is None or siblings is None:
+        return None
+    return siblings.table.by_pid(pid) or server.begins
+
+
 def children_of(pid: Pid) -> list[Child]:
     """The rows of a supervisor's table, in start order; nothing for any other process. Asks nobody."""
-    siblings = getattr(_server(pid), "siblings", None)
+    siblings = siblings_of(pid)
     return [] if siblings is None else siblings.table.snapshot()
 
 

@@ -35,6 +35,7 @@ from ...actors.engine import LoopBell, check_alive, in_words, lock
 from ..supervisors.snapshot import StartingChild, starting_under
 from ..supervisors.values import failed_start
 from .application_master import Life
+from .companions import Company
 from .limits import DEFAULTS, Limits
 from .overlays import Overlays
 from .tree_file import Tree, load_tree
@@ -99,17 +100,26 @@ class Application:
 
     Args:
         tree: What a tree file says; usually `Application.load` reads it.
+        socket: See `load`.
+        read_again: Reads the same file once more, for a reload; None if there is no file to read again.
 
     Attributes:
-        tree: The same.
+        tree, socket, read_again: The same.
         start_error: Why the last `run` did not start it, as the start raised it; else None.
 
     Semantics: OTP application(3): the root is linked to an application master, not to whoever started it.
     Differs from OTP: there is no list of applications; an application may be started again after it ended.
     """
 
-    def __init__(self, tree: Tree) -> None:
+    def __init__(
+        self,
+        tree: Tree,
+        socket: str | os.PathLike[str] | bool | None = None,
+        read_again: Callable[[], Tree] | None = None,
+    ) -> None:
         self.tree = tree
+        self.socket = socket
+        self.read_again = read_again
         self.start_error: BaseException | None = None
         self._starting = lock()
         self._making_job = lock()
@@ -124,6 +134,7 @@ class Application:
         *,
         overlays: Overlays = (),
         limits: Limits = DEFAULTS,
+        socket: str | os.PathLike[str] | bool | None = None,
     ) -> Application:
         """Reads a tree file; nothing is started.
 
@@ -136,6 +147,9 @@ class Application:
                 `.yaml` or `.yml`, is a path.
             limits: How large the file may be, with what it includes and what is laid over it: bytes, keys and
                 values, levels, replicas. See `Limits`.
+            socket: Where the running tree answers the commands of `resprout` (docs/control.md): a path;
+                True for one in the runtime directory; False for nowhere. By default what the environment
+                variable RESPROUT_SOCKET says (a path, `on` or `off`), else as True.
 
         Returns:
             The application, not started.
@@ -144,7 +158,11 @@ class Application:
             InvalidTree: The files have mistakes; this `ConfigError` lists all of them with their places.
         """
         check_alive()
-        return cls(load_tree(path, settings, limits=limits, overlays=overlays))
+
+        def read() -> Tree:
+            return load_tree(path, settings, limits=limits, overlays=overlays)
+
+        return cls(read(), socket, None if os.fspath(path) == "-" else read)
 
     @property
     def name(self) -> str:
@@ -294,7 +312,10 @@ class Application:
         life = Life(self.tree)
         with _signals_to(inbox):
             process.spawn(self._start_and_tell, life, inbox)
-            return self._serve(life, inbox)
+            try:
+                return self._serve(life, inbox)
+            finally:
+                life.leave_company()
 
     def _end(self) -> Future[object]:
         if self._life is None:
@@ -317,7 +338,13 @@ class Application:
                 raise AlreadyStarted(self.root)
             self._made_job()
             self._life = life
-            root = life.start()
+            life.company = Company(self)
+            try:
+                root = life.start()
+            except BaseException:
+                life.leave_company()
+                raise
+        life.ended.add_done_callback(life.company.end)
         at_exit(root)
         return root
 

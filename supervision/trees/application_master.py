@@ -23,6 +23,7 @@ from ...actors.engine import LibraryServer
 from ..supervisors.events import ChildExited, ChildStarted, GaveUp
 from ..supervisors.stopping import stop
 from ..supervisors.supervisor import Supervisor
+from .companions import Company
 from .tree_file import Tree
 from .unrecovered import Unrecovered
 
@@ -41,6 +42,7 @@ class Life:
         root: The root supervisor, once all children have started.
         ended: Gets its exit reason when it has ended and all is cleaned up.
         unrecovered: The supervisors that gave up and were not started again so far.
+        company: What accompanies it, from just before its start.
     """
 
     def __init__(self, tree: Tree) -> None:
@@ -49,6 +51,7 @@ class Life:
         self.root: Pid | None = None
         self.ended: Future[object] = Future()
         self.unrecovered = Unrecovered()
+        self.company: Company | None = None
         self._os_pid = os.getpid()
         self._begun: Future[None] = Future()
         self._abandoned = False
@@ -90,6 +93,12 @@ class Life:
         except ProcessExit:
             pass  # It ended by itself meanwhile, which is as good.
         self.ended.result(timeout)
+        self.leave_company()
+
+    def leave_company(self) -> None:
+        """Ends what accompanies it, and waits a moment for that."""
+        if self.company is not None:
+            self.company.leave()
 
     def kill(self) -> None:
         """Kills every process that the tree has started, in any order."""

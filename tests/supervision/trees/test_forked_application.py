@@ -152,4 +152,4 @@ def test_the_handlers_of_the_parents_applications_do_not_stay_those_of_users_do(
         "forked(child)\n"
         "print(ids())\n"
         "app.stop()\n"
-    ) == ["['mine']", "['mine', 'app']", "['mine', 'app']"]
+    ) == ["['mine']", "['mine', 'app', 'app']", "['mine', 'app', 'app']"]

@@ -1,0 +1,8 @@
+"""The commands of `resprout` that look at a running system, act in it, or help to begin with one."""
+
+from __future__ import annotations
+
+from .parsers import COMMANDS, OPTIONS, add_commands, add_socket
+from .running import run_command
+
+__all__ = ["COMMANDS", "OPTIONS", "add_commands", "add_socket", "run_command"]

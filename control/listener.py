@@ -1,0 +1,432 @@
+"""The thread that listens at a control socket: takes lines in, hands answers out, and waits for neither.
+
+Whatever a request does is done in a process of its own, so no request, and no state whose repr hangs, keeps
+the others from being answered. While nobody asks, the thread sleeps in the kernel.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import selectors
+import socket
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from ..actors import Killed, process
+from .connection import Connection
+from .errors import Refusal
+from .limits import DEFAULTS, SocketLimits
+from .logs import is_of
+from .protocol import Request, answer, read_request, refusal, streamed
+from .requests import carry_out, checked
+from .sockets import owner_of
+from .system import RunningSystem
+
+__all__ = ["Listener"]
+
+logger = logging.getLogger("resprout.control")
+_PIECE = 65_536
+_LINGER = 1.0
+"""Seconds in which who is sent away may read why, while what it sends is thrown away."""
+_listeners: weakref.WeakSet[Listener] = weakref.WeakSet()
+
+
+class _Client:
+    """One connection."""
+
+    def __init__(self, peer: socket.socket, limits: SocketLimits, now: float) -> None:
+        self.peer = peer
+        self.connection = Connection(limits, now)
+        self.watched = 0
+        self.until: float | None = None
+        self.leave: Callable[[], None] | None = None
+        self.follows: str | int | None = None
+        self.early: list[dict[str, Any]] = []
+
+
+class Listener:
+    """Answers at a socket from `start` to `end`.
+
+    Args:
+        system: What is asked about.
+        listening: A socket that listens.
+        path: Where; it is removed at the end.
+        limits: What clients may ask for.
+        peer_user: Tells the user at the other end.
+    """
+
+    def __init__(
+        self,
+        system: RunningSystem,
+        listening: socket.socket,
+        path: Path | None,
+        limits: SocketLimits = DEFAULTS,
+        peer_user: Callable[[socket.socket], int | None] = owner_of,
+    ) -> None:
+        self._system = system
+        self._listening = listening
+        self.path = path
+        self._limits = limits
+        self._peer_user = peer_user
+        self._os_pid = os.getpid()
+        self._ending = False
+        self._clients: dict[int, _Client] = {}
+        self._done: deque[Callable[[], None]] = deque()
+        self._told: set[str] = set()
+        self._tokens = limits.rate
+        self._refilled = time.monotonic()
+        self._selector = selectors.DefaultSelector()
+        self._bell, self._rung = socket.socketpair()
+        self._bell.setblocking(False)
+        self._rung.setblocking(False)
+        self._selector.register(self._bell, selectors.EVENT_READ)
+        self._selector.register(listening, selectors.EVENT_READ)
+        self._thread = threading.Thread(target=self._run, name="resprout-control", daemon=True)
+        _listeners.add(self)
+
+    def start(self) -> None:
+        """Begins to listen."""
+        self._thread.start()
+
+    def end(self) -> None:
+        """Removes the socket and has the thread end, without waiting for that; may be repeated."""
+        if self._ending or self._os_pid != os.getpid():
+            return
+        self._ending = True
+        if self.path is not None:
+            with suppress(OSError):
+                os.unlink(self.path)
+        self._ring()
+
+    def join(self, timeout: float = 2.0) -> None:
+        """Waits for the end of the thread."""
+        if self._os_pid == os.getpid() and self._thread is not threading.current_thread():
+            self._thread.join(timeout)
+
+    def abandon(self) -> None:
+        """In a forked child: gives up what is the parent's to answer."""
+        for each in (self._listening, self._bell, self._rung, *(c.peer for c in self._clients.values())):
+            with suppress(OSError):
+                each.close()
+        with suppress(OSError):
+            self._selector.close()
+        self._clients.clear()
+
+    def _ring(self) -> None:
+        # Anybody may ring from anywhere. That it is full means that it has been rung.
+        with suppress(OSError):
+            self._rung.send(b"!")
+
+    # The thread -----------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            while True:
+                if self._ending:
+                    break
+                self._step()
+        except Exception:
+            logger.exception("the control socket failed; the tree goes on without it")
+        finally:
+            self._close()
+
+    def _step(self) -> None:
+        now = time.monotonic()
+        for key, events in self._selector.select(self._patience(now)):
+            if key.fileobj is self._listening:
+                self._accept()
+            elif key.fileobj is self._bell:
+                with suppress(BlockingIOError):
+                    self._bell.recv(_PIECE)
+            else:
+                client: _Client = key.data
+                if events & selectors.EVENT_WRITE:
+                    self._write(client)
+                if events & selectors.EVENT_READ:
+                    self._read(client)
+        while True:
+            if not self._done:
+                break
+            self._done.popleft()()
+        self._look_around()
+
+    def _patience(self, now: float) -> float | None:
+        """Seconds until something has to be looked at again though nobody has said anything."""
+        if not self._clients:
+            return None
+        times = [due for client in self._clients.values() if (due := client.connection.due()) is not None]
+        times += [client.until for client in self._clients.values() if client.until is not None]
+        if any(client.connection.ready for client in self._clients.values()):
+            times.append(now + max(0.0, 1.0 - self._allowed(now)) / self._limits.rate)
+        return None if not times else max(0.0, min(times) - now)
+
+    def _allowed(self, now: float) -> float:
+        self._tokens = min(self._limits.rate, self._tokens + (now - self._refilled) * self._limits.rate)
+        self._refilled = now
+        return self._tokens
+
+    def _look_around(self) -> None:
+        """Begins what can begin, sends away who is overdue, and watches each for what it is to do next."""
+        now = time.monotonic()
+        for client in list(self._clients.values()):
+            if client.until is not None:
+                if now >= client.until:
+                    self._drop(client)
+                continue
+            overdue = client.connection.overdue(now)
+            if overdue is not None:
+                self._send_away(client, overdue)
+                continue
+            while True:
+                if self._allowed(now) < 1.0 or not self._begin(client, now):
+                    break
+            self._watch(client)
+
+    def _watch(self, client: _Client) -> None:
+        connection = client.connection
+        reads = connection.reads or client.until is not None
+        wanted = (selectors.EVENT_READ if reads else 0) | (selectors.EVENT_WRITE if connection.writes else 0)
+        if wanted == client.watched or client.peer.fileno() not in self._clients:
+            return
+        if not client.watched:
+            self._selector.register(client.peer, wanted, client)
+        elif not wanted:
+            self._selector.unregister(client.peer)
+        else:
+            self._selector.modify(client.peer, wanted, client)
+        client.watched = wanted
+
+    def _accept(self) -> None:
+        try:
+            peer, _ = self._listening.accept()
+        except OSError as error:
+            self._tell_once("accept", f"a client could not be accepted: {error}")
+            return
+        peer.setblocking(False)
+        client = _Client(peer, self._limits, time.monotonic())
+        refused = self._unwelcome(peer)
+        self._clients[peer.fileno()] = client
+        if refused is None:
+            self._watch(client)
+            return
+        self._send_away(client, refused)
+        if len(self._clients) > 4 * self._limits.clients:
+            self._drop(client)
+
+    def _unwelcome(self, peer: socket.socket) -> Refusal | None:
+        user = self._peer_user(peer)
+        if user != os.geteuid():
+            who = "somebody unknown" if user is None else f"user {user}"
+            return Refusal("other_user", f"expected user {os.geteuid()}, who runs this system, got: {who}")
+        if sum(client.until is None for client in self._clients.values()) >= self._limits.clients:
+            return Refusal("too_many_clients", f"expected at most {self._limits.clients} clients at once")
+        return None
+
+    def _read(self, client: _Client) -> None:
+        connection = client.connection
+        try:
+            data = client.peer.recv(_PIECE)
+        except BlockingIOError:
+            return
+        except OSError:
+            self._drop(client)
+            return
+        if client.until is not None:
+            if not data:
+                self._drop(client)
+            return
+        if not data:
+            refused = connection.at_end()
+            if refused is None:
+                self._drop(client)
+            else:
+                self._send_away(client, refused)
+            return
+        try:
+            connection.received(data, time.monotonic())
+        except Refusal as refused:
+            self._send_away(client, refused)
+
+    def _write(self, client: _Client) -> None:
+        connection = client.connection
+        try:
+            while True:
+                if not connection.writes:
+                    break
+                connection.sent(client.peer.send(connection.outgoing), time.monotonic())
+        except BlockingIOError:
+            return
+        except OSError:
+            self._drop(client)
+            return
+        self._tell_left_out(client)
+
+    def _send_away(self, client: _Client, refused: Refusal) -> None:
+        """Says why, and closes the connection a moment later: at once, what is still unread of the client's
+        would have the system throw the reason away.
+        """
+        self._tell_once(refused.kind, refused.message)
+        connection = client.connection
+        if connection.writes:
+            self._drop(client)
+            return
+        connection.closing = True
+        client.until = time.monotonic() + _LINGER
+        try:
+            client.peer.send(refusal(None, refused))
+            client.peer.shutdown(socket.SHUT_WR)
+        except OSError:
+            self._drop(client)
+            return
+        self._watch(client)
+
+    def _tell_once(self, kind: str, message: str) -> None:
+        if kind not in self._told and kind != "idle":
+            self._told.add(kind)
+            logger.warning("the control socket refused a client (%s): %s", kind, message)
+
+    def _drop(self, client: _Client) -> None:
+        if self._clients.pop(client.peer.fileno(), None) is None:
+            return
+        if client.leave is not None:
+            client.leave()
+        if client.watched:
+            self._selector.unregister(client.peer)
+            client.watched = 0
+        client.peer.close()
+
+    def _close(self) -> None:
+        for client in list(self._clients.values()):
+            with suppress(OSError):
+                self._write(client)
+            self._drop(client)
+        self._selector.close()
+        for each in (self._listening, self._bell, self._rung):
+            each.close()
+
+    # Requests -------------------------------------------------------------------------------------
+
+    def _begin(self, client: _Client, now: float) -> bool:
+        """Begins with the next request of a client; whether there may be another one to begin with."""
+        connection = client.connection
+        id: str | int | None = None
+        try:
+            line = connection.next_line(now)
+            if line is None:
+                return False
+            self._tokens -= 1.0
+            request = read_request(line)
+            id = request.id
+            checked(request)
+        except Refusal as refused:
+            if refused.kind == "too_long":
+                self._send_away(client, refused)
+                return False
+            if refused.kind == "bad_version":
+                self._tell_once(refused.kind, refused.message)
+            connection.put(refusal(id, refused), now)
+            self._write(client)
+            return True
+        connection.busy = True
+        process.spawn(self._carry_out, client, request)
+        return False
+
+    def _carry_out(self, client: _Client, request: Request) -> None:
+        """Runs in a process of its own, with whatever the request does."""
+        if request.do == "logs" and request.args.get("follow"):
+            line, last = self._follow(client, request)
+        else:
+            line, last = self._answer(request, lambda: carry_out(self._system, request)), 0
+        self._done.append(lambda: self._answered(client, line, last))
+        self._ring()
+
+    def _answer(self, request: Request, do: Callable[[], Any]) -> bytes:
+        try:
+            line = answer(request.id, do())
+        except Refusal as refused:
+            return refusal(request.id, refused)
+        except Killed:
+            raise
+        except Exception as error:
+            logger.exception("the control socket could not answer %s", request.do)
+            failed = Refusal("failed", f"{request.do} failed: {type(error).__name__}; the log has the reason")
+            return refusal(request.id, failed)
+        if len(line) > self._limits.answer:
+            wanted = f"the answer has more than {self._limits.answer} bytes; ask for a smaller page"
+            return refusal(request.id, Refusal("too_large", wanted))
+        return line
+
+    def _answered(self, client: _Client, line: bytes, last: int) -> None:
+        connection = client.connection
+        connection.busy = False
+        if client.peer.fileno() not in self._clients:
+            if client.leave is not None:
+                client.leave()
+            return
+        connection.put(line, time.monotonic())
+        if client.leave is not None:
+            connection.following = True
+            early, client.early = client.early, []
+            for record in early:
+                if record["number"] > last:
+                    self._pass_on(client, record)
+        self._write(client)
+
+    # Following ------------------------------------------------------------------------------------
+
+    def _follow(self, client: _Client, request: Request) -> tuple[bytes, int]:
+        """Begins to follow, then looks at what there is, so that none is missed; and which is the last."""
+        last = 0
+
+        def do() -> list[dict[str, Any]]:
+            nonlocal last
+            word = request.args.get("child")
+            child = None if word is None else self._system.child_path(word)
+            client.follows = request.id
+            client.leave = self._system.log_book.follow(lambda record: self._logged(client, child, record))
+            found = self._system.logs(word, request.args.get("limit", 100))
+            last = found[-1]["number"] if found else 0
+            return found
+
+        return self._answer(request, do), last
+
+    def _logged(self, client: _Client, child: str | None, record: dict[str, Any]) -> None:
+        """Runs in the thread that logs, which may be anywhere."""
+        if child is None or is_of(record["path"] or "", child):
+            self._done.append(lambda: self._pass_on(client, record))
+            self._ring()
+
+    def _pass_on(self, client: _Client, record: dict[str, Any]) -> None:
+        connection = client.connection
+        if client.peer.fileno() not in self._clients:
+            return
+        if not connection.following:
+            client.early.append(record)
+        elif connection.has_room:
+            connection.put(streamed(client.follows, record), time.monotonic())
+            self._write(client)
+        else:
+            connection.leave_out()
+
+    def _tell_left_out(self, client: _Client) -> None:
+        connection = client.connection
+        if connection.following and not connection.writes and (count := connection.left_out):
+            connection.put(streamed(client.follows, {"left_out": count}), time.monotonic())
+
+
+def _abandon_all() -> None:
+    """In a forked child: the parent answers."""
+    for each in list(_listeners):
+        each.abandon()
+    _listeners.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_abandon_all)

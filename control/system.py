@@ -1,0 +1,166 @@
+"""A running system as those see it who look from outside: its data, and what can be done to it.
+
+The control socket and the observer's page ask the same functions. They may be called in any thread but one in
+which an event loop runs; those that act wait for what they do.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+import time
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from ..actors import Pid
+from ..supervision import Application
+from . import actions, locks, processes, registries
+from .crashes import CrashLog
+from .logs import LogBook
+from .places import find
+
+__all__ = ["RunningSystem"]
+
+
+class RunningSystem:
+    """One application while it runs.
+
+    Args:
+        application: Which.
+
+    Attributes:
+        application: The same.
+        crash_log: Listens to crashes.
+        log_book: Keeps log records.
+    """
+
+    def __init__(self, application: Application) -> None:
+        self.application = application
+        self.crash_log = CrashLog()
+        self.log_book = LogBook()
+        self._since = time.time()  # noqa: TID251 -- to be shown
+        self._began = time.monotonic()
+
+    def attach(self) -> None:
+        """Begins to listen."""
+        self.crash_log.attach()
+        self.log_book.attach()
+
+    def detach(self) -> None:
+        """Ends that; what was kept is kept."""
+        self.crash_log.detach()
+        self.log_book.detach()
+
+    @property
+    def _root(self) -> Pid | None:
+        """The root of the tree, while it lives."""
+        root = self.application.root
+        return root if root is not None and root.alive else None
+
+    # Data -----------------------------------------------------------------------------------------
+
+    def status(self) -> dict[str, Any]:
+        """What it is, and how its children are, in numbers."""
+        root = self._root
+        starting = [] if root is not None else self.application.starting()
+        begun = self.application.root is not None
+        return {
+            "name": self.application.name,
+            "os_pid": os.getpid(),
+            "state": "running" if root is not None else "ended" if begun else "starting",
+            "since": self._since,
+            "seconds": round(time.monotonic() - self._began, 3),
+            "version": _version(),
+            "python": platform.python_version(),
+            "program": sys.argv[0] if sys.argv else "",
+            "counts": processes.counted(root),
+            "crashes": self.crash_log.total,
+            "starting": ["/".join(map(str, each.path)) for each in starting],
+        }
+
+    def ps(self, **options: Any) -> dict[str, Any]:
+        """A page of the processes; see `processes.rows`."""
+        return processes.rows(self._root, **options)
+
+    def info(self, process: str) -> dict[str, Any]:
+        """All that is known of a process."""
+        told = processes.info(self._root, process)
+        return {**told, "last_crash": self.crash_log.last_of(told["path"])}
+
+    def locks(self, lock: str | None = None) -> list[dict[str, Any]]:
+        """Every lock, or one."""
+        return locks.locks(lock)
+
+    def registries(self) -> list[dict[str, Any]]:
+        """Every registry."""
+        return registries.registries()
+
+    def registry(self, registry: str, **options: Any) -> dict[str, Any]:
+        """A page of the entries of a registry; see `registries.entries`."""
+        return registries.entries(registry, **options)
+
+    def crashes(self, limit: int = 20) -> list[dict[str, Any]]:
+        """The crashes of late, folded."""
+        return self.crash_log.crashes(limit)
+
+    def logs(self, child: str | None = None, limit: int = 100) -> list[dict[str, Any]]:
+        """The log records of late, of all or of a child and what is below it."""
+        return self.log_book.records(None if child is None else self.child_path(child), limit)
+
+    def child_path(self, child: str) -> str:
+        """The path of a child of the tree.
+
+        Raises:
+            Refusal: There is none.
+        """
+        return find(self._root, child).label
+
+    # Actions --------------------------------------------------------------------------------------
+
+    def restart(self, process: str) -> dict[str, Any]:
+        """Stops a child in order and starts it again."""
+        return actions.restart(self._root, process)
+
+    def terminate(self, process: str) -> dict[str, Any]:
+        """Stops a child in order; it stays down."""
+        return actions.terminate(self._root, process)
+
+    def start(self, process: str) -> dict[str, Any]:
+        """Starts a child that is down."""
+        return actions.start(self._root, process)
+
+    def suspend(self, process: str) -> dict[str, Any]:
+        """Has a process leave its messages alone."""
+        return actions.suspend(self._root, process)
+
+    def resume(self, process: str) -> dict[str, Any]:
+        """Has a suspended process go on."""
+        return actions.resume(self._root, process)
+
+    def call(self, process: str, message: Any, timeout: float = 5.0, tuples: bool = False) -> dict[str, Any]:
+        """Calls a server."""
+        return actions.call(self._root, process, message, timeout, tuples)
+
+    def send(self, process: str, message: Any, cast: bool = False, tuples: bool = False) -> dict[str, Any]:
+        """Sends a message, or casts."""
+        return actions.send(self._root, process, message, cast, tuples)
+
+    def resize(self, lock: str, num_slots: int) -> dict[str, Any]:
+        """Changes the slots of a lock."""
+        return actions.resize(lock, num_slots)
+
+    def pause(self, lock: str, off: bool = False) -> dict[str, Any]:
+        """Lets nobody into a lock any more, or again."""
+        return actions.pause(lock, off)
+
+    def stop(self) -> dict[str, Any]:
+        """Begins to stop the whole tree, in order; does not wait for the end."""
+        return actions.stop(self.application)
+
+
+def _version() -> str:
+    try:
+        return version("resprout")
+    except PackageNotFoundError:
+        return "(not installed)"

@@ -1,0 +1,367 @@
+"""Every command, by a running system of `resprout run`."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import select
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from resprout.cli import main
+from resprout.control.client import Client
+from resprout.control.commands import COMMANDS
+
+from ..programs import resprout as command
+from ..waiting import until
+
+WATCHDOG = 60.0
+
+
+@pytest.fixture(scope="module")
+def running(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The socket of a system that runs while the tests of this file do."""
+    path = Path(f"/tmp/resprout-{os.getpid()}.sock")
+    log = (tmp_path_factory.mktemp("log") / "log").open("w")
+    program = subprocess.Popen(
+        command("run", folder / "tree.yaml", "--plain", "--socket", path),
+        stdout=log,
+        stderr=subprocess.STDOUT,
+    )
+    until(lambda: path.exists() and state(path) == "running")
+    yield path
+    program.send_signal(signal.SIGTERM)
+    assert program.wait(WATCHDOG) == 0
+    log.close()
+    assert not path.exists()
+
+
+def state(path: Path) -> str:
+    with Client(path) as client:
+        found: str = client.ask("status")["state"]
+        return found
+
+
+Said = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def said(running: Path, capsys: pytest.CaptureFixture[str]) -> Said:
+    """Runs a command for that system: its status, and what it writes to both streams."""
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        try:
+            status = main([*arguments, "--socket", str(running)])
+        except SystemExit as end:
+            status = int(end.code or 0)
+        out, err = capsys.readouterr()
+        return status, out, err
+
+    return run
+
+
+@pytest.fixture
+def told(said: Said) -> Callable[..., Any]:
+    """The same with --json: what it writes, as JSON."""
+
+    def run(*arguments: str) -> Any:
+        status, out, err = said(*arguments, "--json")
+        assert (status, err) == (0, "")
+        return json.loads(out)
+
+    return run
+
+
+def test_status_says_what_runs(said: Said, told: Callable[..., Any]) -> None:
+    status, out, _ = said("status")
+    assert status == 0
+    assert re.match(
+        r"shop running, program \d+, for [\d.ms]+\n8 of 8 children running; \d+ restarts; \d+ crashes\n", out
+    )
+    assert told("status")["counts"]["children"] == 8
+
+
+def test_ps_lists_the_processes(said: Said, told: Callable[..., Any]) -> None:
+    _, out, _ = said("ps")
+    heads, *lines = out.splitlines()
+    assert heads.split() == ["PATH", "STATE", "PID", "CLASS", "UPTIME", "RESTARTS", "MAILBOX"]
+    assert len(lines) == 9
+    assert any(re.match(r"services/echo-0 +running +0\.\d+ +Echo ", line) for line in lines)
+    assert "\x1b" not in out
+    assert [row["path"] for row in told("ps", "services", "--match", "Echo")] == [
+        f"services/echo-{number}" for number in range(3)
+    ]
+    assert said("ps", "--paths", "services", "--sort", "restarts")[1].count("\n") == 5
+
+
+def test_tree_shows_who_is_below_whom(said: Said, told: Callable[..., Any]) -> None:
+    _, out, _ = said("tree")
+    assert out.splitlines()[:5] == [
+        "/ (supervisor, one_for_one, running)",
+        "  kafka (lock, running)",
+        "  users (registry, running)",
+        "  services (supervisor, one_for_one, running)",
+        "    echo-0 (worker, running)",
+    ]
+    assert told("tree")[1]["kind"] == "lock"
+
+
+def test_tree_shows_a_file_as_well_and_starts_nothing(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["tree", str(folder / "tree.yaml")]) == 0
+    assert capsys.readouterr().out.splitlines()[1:5] == [
+        "  kafka (lock)",
+        "  users (registry)",
+        "  services (supervisor, one_for_one)",
+        "    echo-0 (worker)",
+    ]
+    assert main(["tree", str(folder / "no.yaml")]) == 2
+    assert "No such file" in capsys.readouterr().err
+
+
+def test_info_tells_all_of_a_process(said: Said, told: Callable[..., Any]) -> None:
+    _, out, _ = said("info", "services/echo-1")
+    facts = dict(line.split(":", 1) for line in out.splitlines())
+    assert facts["path"].strip() == "services/echo-1"
+    assert facts["class"].strip() == "Echo"
+    assert "server state" in facts
+    found = told("info", "echo-1")
+    assert found["name"] == "echo-1"
+    assert found["spec"]["restart"] == "permanent"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "out"),
+    [
+        (["restart", "services/echo-2"], r"services/echo-2: restarted as <0\.\d+ echo-2>\n"),
+        (["terminate", "services/echo-2"], r"services/echo-2: terminated\n"),
+        (["start", "services/echo-2"], r"services/echo-2: started as <0\.\d+ echo-2>\n"),
+        (["suspend", "echo-2"], r"services/echo-2: suspended\n"),
+        (["resume", "echo-2"], r"services/echo-2: goes on\n"),
+        (["call", "echo-2", '{"a": [1]}'], r'\{"a": \[1\]\}\n'),
+        (["call", "echo-2", "null"], r"null\n"),
+        (["call", "echo-2", '"odd"', "--timeout", "1.5"], r"<object object at .*>\n"),
+        (["call", "echo-2", "[1]", "--tuples", "--json"], r'.*"text": "\(1,\)"\}\n'),
+        (["send", "echo-2", "1"], r"sent to <0\.\d+ echo-2>\n"),
+        (["send", "echo-2", "1", "--cast"], r"sent to <0\.\d+ echo-2>\n"),
+        (["locks"], r"LOCK +SLOTS +USED .*\nkafka +\d +0 .*\n"),
+        (["locks", "kafka"], r"kafka: 0 of \d slots used, 0 waiting, strict\n"),
+        (["resize", "kafka", "3"], r"kafka: 3 slots\n"),
+        (["pause", "kafka"], r"kafka: paused\n"),
+        (["unpause", "kafka"], r"kafka: goes on\n"),
+        (["registry"], r"REGISTRY +KEYS .*\nusers +unique .*\n"),
+        (["registry", "users"], r"KEY  PID  VALUE\n"),
+    ],
+)
+def test_a_command_does_what_it_says(arguments: list[str], out: str, said: Said) -> None:
+    status, shown, err = said(*arguments)
+    assert (status, err) == (0, "")
+    assert re.fullmatch(out, shown), shown
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (
+            ["info", "services/ecko-1"],
+            "there is no process 'services/ecko-1'; did you mean 'services/echo-1'?",
+        ),
+        (["restart", "/"], "/ is the root of the tree; `stop` ends the whole system"),
+        (["start", "services/echo-1"], "services/echo-1 runs already; `restart` stops it first"),
+        (["resize", "kafak", "3"], "there is no lock 'kafak'; did you mean 'kafka'?"),
+        (["registry", "user"], "there is no registry 'user'; did you mean 'users'?"),
+        (["registry", "users", "ann"], "registry 'users' has no key 'ann'"),
+        (["logs", "servces"], "there is no process 'servces'; did you mean 'services'?"),
+        (["call", "pool", "1"], "the call of pool failed: "),
+    ],
+)
+def test_what_the_system_refuses_is_a_sentence_and_status_1(
+    arguments: list[str], sentence: str, said: Said
+) -> None:
+    status, out, err = said(*arguments)
+    assert (status, out) == (1, "")
+    assert err.startswith(f"resprout: {sentence}")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["restat", "x"], "invalid choice: 'restat'"),
+        (["restart"], "the following arguments are required: PROCESS"),
+        (["restart", "a", "b"], "expected fewer arguments, got besides: b; resprout restart --help"),
+        (["call", "a", "text"], """expected JSON, got: 'text'; a text has quotes of its own: '"text"'"""),
+        (["call", "a", "1", "--timeout", "long"], "expected a number of seconds from 0 to 3600, got: 'long'"),
+        (["resize", "a", "0"], "expected a whole number from 1 on, got: '0'"),
+        (["ps", "--sort", "size"], "invalid choice: 'size'"),
+        (["ps", "--jsno"], "unrecognized arguments: --jsno; did you mean '--json'?"),
+        (["completion", "csh"], "invalid choice: 'csh'"),
+    ],
+)
+def test_a_wrong_command_line_is_a_sentence_and_status_2(
+    arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(arguments)
+    assert end.value.code == 2
+    assert sentence in capsys.readouterr().err
+
+
+def test_no_system_is_a_sentence_and_status_3(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["ps", "--socket", str(tmp_path / "no")]) == 3
+    assert capsys.readouterr().err.startswith(
+        f"resprout: no system listens at {tmp_path / 'no'}: No such file"
+    )
+
+
+def test_a_message_may_come_from_standard_input(said: Said, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO('{"from": "stdin"}'))
+    assert said("call", "echo-0", "-")[1] == '{"from": "stdin"}\n'
+
+
+def test_crashes_and_logs_tell_what_went_wrong(said: Said, told: Callable[..., Any]) -> None:
+    assert said("call", "crasher", "1")[0] == 1
+    (found,) = told("crashes")
+    assert (found["reason"], found["path"]) == ("ValueError: the disk is on fire", "services/crasher")
+    out = said("crashes")[1].splitlines()
+    assert re.match(r"[-\d]+ [:.\d]+ services/crasher \(Crasher\) ValueError: the disk is on fire \(", out[0])
+    assert out[-1] == "ValueError: the disk is on fire"
+    said("send", "echo-0", '"\\u001b[31mred"')
+    until(lambda: "red" in said("logs", "services/echo-0")[1])
+    shown = said("logs", "services/echo-0", "-n", "1")[1]
+    assert re.fullmatch(r"[-\d]+ [:.\d]+ WARNING work \[services/echo-0\]: info '\\x1b\[31mred'\n", shown), (
+        shown
+    )
+    assert json.loads(said("logs", "services/echo-0", "-n", "1", "--json")[1])["level"] == "WARNING"
+
+
+def test_logs_are_followed_until_the_reader_goes_and_nobody_complains(running: Path, said: Said) -> None:
+    following = subprocess.Popen(
+        command("logs", "-f", "-n", "0", "services/echo-1", "--socket", running),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert following.stdout is not None
+    assert following.stderr is not None
+
+    def followed() -> bool:
+        said("send", "echo-1", '"hello"')
+        with Client(running) as client:
+            return bool(client.ask("status")) and following.poll() is None
+
+    while not select.select([following.stdout], [], [], 0.05)[0]:
+        assert followed()
+    assert "[services/echo-1]: info 'hello'" in following.stdout.readline()
+    following.stdout.close()
+    while following.poll() is None:
+        said("send", "echo-1", '"hello"')
+    assert (following.returncode, following.stderr.read()) == (0, "")
+    following.stderr.close()
+
+
+def test_a_pipe_whose_reader_has_gone_is_nothing_to_complain_of(running: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        command("ps", "--socket", running),
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        timeout=WATCHDOG,
+        check=False,
+    )
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_doctor_finds_nothing_wrong_here(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor"]) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"^ok  kinds of children: .*worker", out, re.MULTILINE)
+    assert re.search(r"^ok  runtime directory ", out, re.MULTILINE)
+    assert main(["doctor", "--json"]) == 0
+    assert all(each["ok"] for each in json.loads(capsys.readouterr().out))
+
+
+def test_doctor_finds_a_runtime_directory_that_cannot_be_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "no"))
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "no"))
+    assert main(["doctor"]) == 1
+    assert re.search(r"^BAD runtime directory .*; set XDG_RUNTIME_DIR", capsys.readouterr().out, re.MULTILINE)
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_knows_every_command(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["completion", shell]) == 0
+    script = capsys.readouterr().out
+    for word in ("run", "check", *COMMANDS):
+        assert re.search(rf"\b{word}\b", script)
+
+
+def test_bash_completes_commands_options_and_processes(running: Path, tmp_path: Path) -> None:
+    script = subprocess.run(
+        command("completion", "bash"), capture_output=True, text=True, timeout=WATCHDOG, check=True
+    ).stdout
+    program = tmp_path / "complete"
+    program.write_text(
+        f'resprout() {{ {shlex.join(command())} "$@" --socket {running}; }}\n{script}\n'
+        'complete_it() { COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _resprout; echo "${COMPREPLY[@]}"; }\n'
+        "complete_it resprout re\ncomplete_it resprout call --ti\ncomplete_it resprout info services/e\n"
+    )
+    done = subprocess.run(["bash", program], capture_output=True, text=True, timeout=WATCHDOG, check=True)
+    assert done.stdout.splitlines() == [
+        "restart resume resize registry",
+        "--timeout",
+        "services/echo-0 services/echo-1 services/echo-2",
+    ]
+
+
+def test_a_new_project_runs_and_its_test_passes(tmp_path: Path) -> None:
+    def run(*arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            list(map(str, arguments)),
+            capture_output=True,
+            text=True,
+            timeout=WATCHDOG,
+            check=False,
+            **options,
+        )
+
+    made = run(*command("new", tmp_path / "my shop"))
+    assert made.returncode == 0, made.stderr
+    assert "resprout run tree.yaml" in made.stdout
+    checked = run(*command("check", "tree.yaml"), cwd=tmp_path / "my shop")
+    assert (checked.stdout, checked.stderr) == ("ok: 1 supervisor, 1 child\n", "")
+    tested = run(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", cwd=tmp_path / "my shop")
+    assert tested.returncode == 0, tested.stdout + tested.stderr
+    assert "2 passed" in tested.stdout
+    again = run(*command("new", tmp_path / "my shop"))
+    assert again.returncode == 1
+    assert "not to exist, or to be an empty folder" in again.stderr
+
+
+def test_stop_waits_for_the_end_of_the_system(folder: Path, tmp_path: Path) -> None:
+    path = Path(f"/tmp/resprout-stop-{os.getpid()}.sock")
+    program = subprocess.Popen(
+        command("run", folder / "tree.yaml", "--quiet", "--socket", path), stderr=subprocess.PIPE
+    )
+    until(lambda: path.exists() and state(path) == "running")
+    done = subprocess.run(
+        command("stop", "--socket", path), capture_output=True, text=True, timeout=WATCHDOG, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "shop has stopped\n", "")
+    assert program.wait(WATCHDOG) == 0
+    assert program.stderr is not None
+    assert program.stderr.read() == b""
+    program.stderr.close()
