@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from .. import throttle
-from ..actors import GenServer, Killed, Pid, process, sys
+from ..actors import ConfigError, GenServer, Killed, Pid, process, sys
 from ..actors.engine import kernel
 from ..supervision import Application, DynamicSupervisor, Supervisor
 from ..supervision.engine import siblings_of
@@ -16,7 +16,19 @@ from .places import Place, find
 from .processes import place_named, row_of
 from .words import as_json, label, shown
 
-__all__ = ["call", "pause", "resize", "restart", "resume", "send", "start", "stop", "suspend", "terminate"]
+__all__ = [
+    "call",
+    "pause",
+    "reload",
+    "resize",
+    "restart",
+    "resume",
+    "send",
+    "start",
+    "stop",
+    "suspend",
+    "terminate",
+]
 
 T = TypeVar("T")
 _ANSWER = 5.0
@@ -219,3 +231,25 @@ def stop(application: Application) -> dict[str, Any]:
     """Begins to stop the whole tree, in the reverse order of its start."""
     process.spawn(application.stop)
     return {"name": application.name, "stopping": True}
+
+
+def reload(application: Application, dry_run: bool) -> dict[str, Any]:
+    """Reads the tree file again and applies the difference, or only tells it.
+
+    Raises:
+        Refusal: The file has mistakes, or its root has changed; nothing was done.
+    """
+    try:
+        done = application.reload(dry_run=dry_run)
+    except ConfigError as error:
+        raise Refusal("invalid_tree", str(error)) from error
+    except (ValueError, RuntimeError) as error:
+        raise Refusal("cannot_reload", str(error)) from error
+    failed = [{"path": path, "reason": reason} for path, reason in done.failed]
+    return {
+        "dry_run": dry_run,
+        "stopped": list(done.stopped),
+        "restarted": list(done.restarted),
+        "started": list(done.started),
+        "failed": failed,
+    }

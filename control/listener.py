@@ -33,6 +33,8 @@ __all__ = ["Listener"]
 
 logger = logging.getLogger("resprout.control")
 _PIECE = 65_536
+_LAST_ANSWERS = 2.0
+"""Seconds in which a request that was begun with may be answered, should the system end; that for it, say."""
 _LINGER = 1.0
 """Seconds in which who is sent away may read why, while what it sends is thrown away."""
 _listeners: weakref.WeakSet[Listener] = weakref.WeakSet()
@@ -105,7 +107,7 @@ class Listener:
                 os.unlink(self.path)
         self._ring()
 
-    def join(self, timeout: float = 2.0) -> None:
+    def join(self, timeout: float = 5.0) -> None:
         """Waits for the end of the thread."""
         if self._os_pid == os.getpid() and self._thread is not threading.current_thread():
             self._thread.join(timeout)
@@ -132,10 +134,34 @@ class Listener:
                 if self._ending:
                     break
                 self._step()
+            self._finish()
         except Exception:
             logger.exception("the control socket failed; the tree goes on without it")
         finally:
             self._close()
+
+    def _finish(self) -> None:
+        """Hands out the answers to what was begun with."""
+        self._selector.unregister(self._listening)
+        for client in self._clients.values():
+            if client.watched:
+                self._selector.unregister(client.peer)
+                client.watched = 0
+        until = time.monotonic() + _LAST_ANSWERS
+        while True:
+            self._run_done()
+            left = until - time.monotonic()
+            if left <= 0 or not any(client.connection.busy for client in self._clients.values()):
+                return
+            self._selector.select(left)
+            with suppress(BlockingIOError):
+                self._bell.recv(_PIECE)
+
+    def _run_done(self) -> None:
+        while True:
+            if not self._done:
+                break
+            self._done.popleft()()
 
     def _step(self) -> None:
         now = time.monotonic()
@@ -151,10 +177,7 @@ class Listener:
                     self._write(client)
                 if events & selectors.EVENT_READ:
                     self._read(client)
-        while True:
-            if not self._done:
-                break
-            self._done.popleft()()
+        self._run_done()
         self._look_around()
 
     def _patience(self, now: float) -> float | None:

@@ -10,7 +10,7 @@ from typing import Any
 from .. import registry, supervision, throttle
 from ..actors import CallTimeout, Killed, Pid, process, sys
 from ..actors.engine import kernel, stack_of
-from ..supervision.engine import siblings_of
+from ..supervision.engine import children_of, siblings_of
 from .errors import Refusal
 from .places import Place, find, top_of, walk
 from .words import label, shown
@@ -118,15 +118,17 @@ def _wanted(row: dict[str, Any], match: str | None, state: str | None) -> bool:
 def counted(root: Pid | None) -> dict[str, int]:
     """How many children there are in each state, and how often they were restarted, all together."""
     counts = {"children": 0, "running": 0, "restarting": 0, "backing_off": 0, "down": 0, "restarts": 0}
-    if root is None:
-        return counts
-    for place in walk(top_of(root)):
-        if place.row is None:
-            continue
-        state = place.row.state
-        counts["children"] += 1
-        counts["restarting" if state == "running" and place.pid is None else state] += 1
-        counts["restarts"] += place.row.restarts
+    waiting = [] if root is None else [root]
+    while waiting:
+        for row in children_of(waiting.pop()):
+            state, pid = row.state, row.pid
+            if state == "running" and (pid is None or pid.dead):
+                state = "restarting"
+            counts["children"] += 1
+            counts[state] += 1
+            counts["restarts"] += row.restarts
+            if pid is not None and row.spec.type == "supervisor":
+                waiting.append(pid)
     return counts
 
 

@@ -41,15 +41,18 @@ def entries(name: str, key: str | None = None, offset: int = 0, limit: int = 100
     Args:
         name: The registry's.
         key: Only the entries whose key reads like this, as itself or as its repr.
-        offset: How many entries come before the page.
+        offset: How many entries come before the page: a multiple of `limit`.
         limit: How many it has at the most.
 
     Returns:
         `rows`, and `next`, the offset of the next page, None if there is none.
 
     Raises:
-        Refusal: There is no such registry, or no such key in it.
+        Refusal: There is no such registry, no such key in it, or the page begins inside of another.
     """
+    if offset % limit:
+        wrong = f"expected offset to be a multiple of limit, which is {limit}, got: {offset}"
+        raise Refusal("bad_argument", wrong)
     there = Registry.registries()
     if name not in there:
         raise Refusal("unknown_registry", f"there is no registry {name!r}", near(name, there))

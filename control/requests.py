@@ -133,6 +133,12 @@ REQUESTS: dict[str, RequestKind] = {
         {"lock": _NAME, "off": _TRUTH},
         acts=True,
     ),
+    "reload": RequestKind(
+        "Reads the tree file again and applies the difference, or with `dry_run` tells it.",
+        RunningSystem.reload,
+        {"dry_run": _TRUTH},
+        acts=True,
+    ),
     "stop": RequestKind("Begins to stop the whole tree.", RunningSystem.stop, acts=True),
 }
 """Every request, by name."""

@@ -154,6 +154,10 @@ class RunningSystem:
         """Lets nobody into a lock any more, or again."""
         return actions.pause(lock, off)
 
+    def reload(self, dry_run: bool = False) -> dict[str, Any]:
+        """Reads the tree file again and applies the difference."""
+        return actions.reload(self.application, dry_run)
+
     def stop(self) -> dict[str, Any]:
         """Begins to stop the whole tree, in order; does not wait for the end."""
         return actions.stop(self.application)

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-NAMES = ("actors", "registry", "supervision", "throttle", "stages", "kafka", "cluster", "imports")
+NAMES = ("actors", "registry", "supervision", "throttle", "stages", "kafka", "cluster", "control", "imports")
 
 
 @pytest.fixture(autouse=True)

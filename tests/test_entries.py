@@ -307,6 +307,7 @@ CALLS: Mapping[str, Call] = {
     "TaskGroup.__aenter__": lambda w: GROUP.__aenter__(),
     "Application.load": lambda w: Application.load("no.yaml"),
     "Application.start": lambda w: w.application.start(),
+    "Application.reload": lambda w: w.application.reload(),
     "Application.starting": lambda w: w.application.starting(),
     "Application.astart": lambda w: w.application.astart(),
     "Application.__aenter__": lambda w: w.application.__aenter__(),

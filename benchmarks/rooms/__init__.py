@@ -6,7 +6,7 @@ import importlib
 
 from ..rows import Room
 
-NAMES = ("actors", "registry", "supervision", "throttle", "stages", "kafka", "cluster", "imports")
+NAMES = ("actors", "registry", "supervision", "throttle", "stages", "kafka", "cluster", "control", "imports")
 
 
 def room(name: str) -> Room:

@@ -148,6 +148,10 @@ def _crashes(parser: Parser) -> None:
     parser.add_argument("-n", "--lines", metavar="N", type=_count, default=20, help="the last N kinds")
 
 
+def _reload(parser: Parser) -> None:
+    parser.add_argument("--dry-run", action="store_true", help="only say what would be done")
+
+
 def _stop(parser: Parser) -> None:
     parser.add_argument("--no-wait", action="store_true", help="do not wait until it has stopped")
 
@@ -183,6 +187,7 @@ _COMMANDS: dict[str, tuple[str, Callable[[Parser], None]]] = {
     "registry": ("show the registries, or the entries of one", _registry),
     "logs": ("show what was logged of late", _logs),
     "crashes": ("show the crashes of late, those of a kind as one", _crashes),
+    "reload": ("read the tree file again and apply what has changed", _reload),
     "stop": ("stop the whole system in order", _stop),
     "doctor": ("look for what is wrong around resprout", _nothing),
     "completion": ("write the script that completes commands in a shell", _completion),

@@ -243,6 +243,13 @@ def _crashes(options: argparse.Namespace) -> int:
     return 0
 
 
+def _reload(options: argparse.Namespace) -> int:
+    with _client(options, _LONG) as client:
+        told = client.ask("reload", {"dry_run": options.dry_run})
+    _write_json(told) if options.json else _write(showing.reloaded(told))
+    return REFUSED if told["failed"] else 0
+
+
 def _stop(options: argparse.Namespace) -> int:
     with _client(options) as client:
         told = client.ask("stop")
@@ -295,6 +302,7 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "registry": _registry,
     "logs": _logs,
     "crashes": _crashes,
+    "reload": _reload,
     "stop": _stop,
     "doctor": _doctor,
     "completion": _completion,

@@ -18,6 +18,7 @@ __all__ = [
     "records",
     "registries",
     "registry",
+    "reloaded",
     "status",
     "table",
     "tree",
@@ -241,6 +242,16 @@ def records(found: Iterable[Row]) -> Iterator[str]:
         yield from rest
         if each["exception"]:
             yield from (printable(line) for line in each["exception"].splitlines())
+
+
+def reloaded(told: Row) -> Iterator[str]:
+    """A line for each child that is dealt with."""
+    would = "would be " if told["dry_run"] else ""
+    done = [(what, path) for what in ("stopped", "restarted", "started") for path in told[what]]
+    yield from (f"{printable(path)}: {would}{what}" for what, path in done)
+    yield from (f"{printable(each['path'])}: failed: {printable(each['reason'])}" for each in told["failed"])
+    if not done and not told["failed"]:
+        yield "nothing has changed"
 
 
 def findings(found: Iterable[Finding]) -> Iterator[str]:

@@ -36,8 +36,10 @@ from ..supervisors.snapshot import StartingChild, starting_under
 from ..supervisors.values import failed_start
 from .application_master import Life
 from .companions import Company
+from .difference import difference
 from .limits import DEFAULTS, Limits
-from .overlays import Overlays
+from .overlays import Overlays, absolute
+from .reloading import Reloaded, carry_out, planned
 from .tree_file import Tree, load_tree
 
 T = TypeVar("T")
@@ -159,10 +161,16 @@ class Application:
         """
         check_alive()
 
-        def read() -> Tree:
-            return load_tree(path, settings, limits=limits, overlays=overlays)
+        file = os.fspath(path)
+        # The program may go to another folder.
+        from_anywhere = os.path.abspath(file), absolute(overlays)
 
-        return cls(read(), socket, None if os.fspath(path) == "-" else read)
+        def read_again() -> Tree:
+            again, over_it = from_anywhere
+            return load_tree(again, settings, limits=limits, overlays=over_it)
+
+        tree = load_tree(file, settings, limits=limits, overlays=overlays)
+        return cls(tree, socket, None if file == "-" else read_again)
 
     @property
     def name(self) -> str:
@@ -220,6 +228,50 @@ class Application:
         forbid_loop("Application.stop", "application.astop()")
         if self._life is not None:
             self._life.stop(reason, timeout)
+
+    def reload(self, *, dry_run: bool = False) -> Reloaded:
+        """Reads the tree file again and applies what has changed, while all else goes on untouched.
+
+        Children that are gone from the file are stopped, the last one first; then those that have changed are
+        restarted, and those that are new are started behind their siblings. Modules are not imported again,
+        so changed code is no change, nor is another order. What the program itself has started stays, as does
+        a child that somebody has terminated, unless it has changed. A child with which it goes wrong is told,
+        and the others are dealt with.
+
+        Args:
+            dry_run: Only say what would be done.
+
+        Returns:
+            What was done, or would be.
+
+        Raises:
+            InvalidTree: The file has mistakes now; nothing is changed.
+            ValueError: What has changed are keys of the root itself, which a running tree keeps; nothing is
+                changed.
+            RuntimeError: It does not run, or was read from standard input.
+        """
+        check_alive()
+        forbid_loop("Application.reload", "asyncio.to_thread(application.reload)")
+        with self._starting:
+            life, root = self._life, self.root
+            if life is None or root is None or not root.alive:
+                raise RuntimeError(f"application {self.name} does not run")
+            if self.read_again is None:
+                raise RuntimeError(
+                    f"the tree of application {self.name} has no file that could be read again"
+                )
+            change = difference(self.tree, self.read_again())
+            if change.root:
+                keys = ", ".join(change.root)
+                wrong = (
+                    f"a running tree keeps what its root is, and {keys} changed; stop it and start it again"
+                )
+                raise ValueError(wrong)
+            if dry_run:
+                return planned(change)
+            done = carry_out(root, change)
+            self.tree = life.tree = change.tree
+            return done
 
     async def astart(self) -> Pid:
         """The form of start for coroutines. Servers with coroutines, coroutine workers and `asgi:` children

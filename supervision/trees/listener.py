@@ -31,6 +31,16 @@ class Listener:
         self._socket: socket.socket | None = None
         self.advice = ""
 
+    def __eq__(self, other: object) -> bool:
+        """Whether it is for the same address."""
+        if not isinstance(other, Listener):
+            return NotImplemented
+        mine, theirs = ((each._host, each._port, each._backlog) for each in (self, other))
+        return mine == theirs
+
+    def __hash__(self) -> int:
+        return hash((self._host, self._port))
+
     def open(self) -> socket.socket:
         """A socket of the caller's own for the same address; the caller closes it.
 

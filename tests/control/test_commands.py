@@ -20,6 +20,7 @@ import pytest
 from resprout.cli import main
 from resprout.control.client import Client
 from resprout.control.commands import COMMANDS
+from resprout.control.errors import Refusal
 
 from ..programs import resprout as command
 from ..waiting import until
@@ -309,10 +310,11 @@ def test_completion_knows_every_command(shell: str, capsys: pytest.CaptureFixtur
         assert re.search(rf"\b{word}\b", script)
 
 
-def test_bash_completes_commands_options_and_processes(running: Path, tmp_path: Path) -> None:
-    script = subprocess.run(
-        command("completion", "bash"), capture_output=True, text=True, timeout=WATCHDOG, check=True
-    ).stdout
+def test_bash_completes_commands_options_and_processes(
+    running: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["completion", "bash"]) == 0
+    script = capsys.readouterr().out
     program = tmp_path / "complete"
     program.write_text(
         f'resprout() {{ {shlex.join(command())} "$@" --socket {running}; }}\n{script}\n'
@@ -321,46 +323,55 @@ def test_bash_completes_commands_options_and_processes(running: Path, tmp_path: 
     )
     done = subprocess.run(["bash", program], capture_output=True, text=True, timeout=WATCHDOG, check=True)
     assert done.stdout.splitlines() == [
-        "restart resume resize registry",
+        "restart resume resize registry reload",
         "--timeout",
         "services/echo-0 services/echo-1 services/echo-2",
     ]
 
 
-def test_a_new_project_runs_and_its_test_passes(tmp_path: Path) -> None:
-    def run(*arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            list(map(str, arguments)),
-            capture_output=True,
-            text=True,
-            timeout=WATCHDOG,
-            check=False,
-            **options,
-        )
-
-    made = run(*command("new", tmp_path / "my shop"))
-    assert made.returncode == 0, made.stderr
-    assert "resprout run tree.yaml" in made.stdout
-    checked = run(*command("check", "tree.yaml"), cwd=tmp_path / "my shop")
-    assert (checked.stdout, checked.stderr) == ("ok: 1 supervisor, 1 child\n", "")
-    tested = run(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", cwd=tmp_path / "my shop")
+def test_a_new_project_is_right_and_its_test_passes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "my shop"
+    assert main(["new", str(folder)]) == 0
+    assert "resprout run tree.yaml" in capsys.readouterr().out
+    assert main(["new", str(folder)]) == 1
+    assert "not to exist, or to be an empty folder" in capsys.readouterr().err
+    tested = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=WATCHDOG,
+        check=False,
+    )
     assert tested.returncode == 0, tested.stdout + tested.stderr
     assert "2 passed" in tested.stdout
-    again = run(*command("new", tmp_path / "my shop"))
-    assert again.returncode == 1
-    assert "not to exist, or to be an empty folder" in again.stderr
 
 
-def test_stop_waits_for_the_end_of_the_system(folder: Path, tmp_path: Path) -> None:
+def test_a_tree_is_reloaded_and_stopped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = Path(f"/tmp/resprout-stop-{os.getpid()}.sock")
+    (tmp_path / "tree.yaml").write_text("name: brief\nchildren: [{throttle: a, num_slots: 1}]\n")
     program = subprocess.Popen(
-        command("run", folder / "tree.yaml", "--quiet", "--socket", path), stderr=subprocess.PIPE
+        command("run", tmp_path / "tree.yaml", "--quiet", "--socket", path), stderr=subprocess.PIPE
     )
     until(lambda: path.exists() and state(path) == "running")
-    done = subprocess.run(
-        command("stop", "--socket", path), capture_output=True, text=True, timeout=WATCHDOG, check=False
-    )
-    assert (done.returncode, done.stdout, done.stderr) == (0, "shop has stopped\n", "")
+
+    def said(*arguments: str) -> tuple[int, str, str]:
+        status = main([*arguments, "--socket", str(path)])
+        return (status, *capsys.readouterr())
+
+    (tmp_path / "tree.yaml").write_text("name: brief\nchildren: [{throttle: b, num_slots: 1}]\n")
+    assert said("reload", "--dry-run") == (0, "a: would be stopped\nb: would be started\n", "")
+    with Client(path) as client:
+        told = client.ask("reload")
+        assert (told["stopped"], told["started"], told["failed"]) == (["a"], ["b"], [])
+        assert client.ask("reload")["started"] == []
+        (tmp_path / "tree.yaml").write_text("name: brief\nchildren: [{throttle: b, num_slots: 0}]\n")
+        with pytest.raises(Refusal, match="expected num_slots to be a positive integer, got: 0") as refused:
+            client.ask("reload")
+        assert refused.value.kind == "invalid_tree"
+    assert said("stop") == (0, "brief has stopped\n", "")
     assert program.wait(WATCHDOG) == 0
     assert program.stderr is not None
     assert program.stderr.read() == b""

@@ -230,11 +230,10 @@ def test_a_request_that_hangs_keeps_nobody_from_being_answered(
     hung, quick = client(), client()
     with process_gate:
         hung.send(line(do="call", **{"with": {"process": "echo-0", "message": "hang", "timeout": 30}}))
-        told = quick.ask("info", process="services/echo-0")["result"]
-        assert told["server_state"] is None
-        assert told["server_state_error"] == "it did not answer within 0.5 s"
         until(lambda: quick.ask("info", process="echo-0")["result"]["function"])
         told = quick.ask("info", process="echo-0")["result"]
+        assert told["server_state"] is None
+        assert told["server_state_error"] == "it did not answer within 0.5 s"
         assert told["function"].startswith("handle_call at ")
         assert any("process_gate" in each for each in told["stack"])
     assert hung.line()["result"]["value"] == "hung"
@@ -355,3 +354,17 @@ def test_the_end_of_the_socket_is_the_end_of_its_clients_and_of_its_file(listeni
     assert not listener.path.exists()
     assert "resprout-control" not in [thread.name for thread in threading.enumerate()]
     assert process.info(process.current()) is not None
+
+
+def test_a_request_that_was_begun_with_is_answered_though_the_system_ends(listening: Listening) -> None:
+    from resprout_control_work import process_gate
+
+    client, listener = listening()
+    asking, quick = client(), client()
+    with process_gate:
+        asking.send(line(do="call", **{"with": {"process": "echo-0", "message": "hang"}}))
+        until(lambda: quick.ask("info", process="echo-0")["result"]["function"])
+        listener.end()
+    assert asking.line()["result"]["value"] == "hung"
+    listener.join()
+    assert asking.line() is None

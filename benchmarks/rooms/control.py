@@ -1,0 +1,202 @@
+"""What it costs to ask a running system, and what it costs that it can be asked."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from resprout.actors import GenServer, Ok, Reply, process
+from resprout.supervision import Application
+
+from ..rows import Bar, Effort, Measure, Room, Row, Section
+from ..timing import stopwatch, timed
+
+CHILDREN = 10_000
+CLIENT = """
+import json, sys, time
+from resprout.control import Client
+client, asked, often = Client(sys.argv[1]), json.loads(sys.argv[2]), int(sys.argv[3])
+found = {}
+for do, args in asked:
+    client.ask(do, args)
+    took = []
+    for _ in range(often):
+        begin = time.perf_counter()
+        client.ask(do, args)
+        took.append(1e3 * (time.perf_counter() - begin))
+        time.sleep(0.002)
+    took.sort()
+    found[do] = [took[len(took) // 2], took[min(len(took) - 1, int(0.99 * len(took)))]]
+print(json.dumps(found))
+"""
+ASKED = ("info", "ps", "locks", "crashes", "status")
+
+
+def requests(children: int) -> list[tuple[str, dict[str, object]]]:
+    """What is asked of a tree of so many children."""
+    middle = {"offset": children // 2, "limit": 100}
+    return [
+        (do, {"process": f"crowd/child-{children // 2}"} if do == "info" else middle if do == "ps" else {})
+        for do in ASKED
+    ]
+
+
+class Child(GenServer):
+    """One of many, on a thread of the pool."""
+
+    def init(self, arg: Any) -> Any:
+        return Ok(arg)
+
+    def handle_call(self, message: Any, from_: Any, state: Any) -> Any:
+        return Reply(message, state)
+
+
+def tree_file(children: int) -> Path:
+    """A tree of so many children, in a folder of its own."""
+    folder = Path(tempfile.mkdtemp())
+    worker = f'{{worker: child, start: "{__name__}:Child", replicas: {children}, name: "child-{{index}}"}}'
+    (folder / "tree.yaml").write_text(
+        "name: crowd\nchildren:\n  - {throttle: lock, num_slots: 2}\n"
+        f"  - supervisor: crowd\n    children:\n      - {worker}\n"
+    )
+    return folder / "tree.yaml"
+
+
+@contextmanager
+def running(children: int, socket: Path | bool) -> Iterator[Application]:
+    """A tree of so many children that runs."""
+    file = tree_file(children)
+    application = Application.load(file, socket=socket)
+    application.start()
+    try:
+        yield application
+    finally:
+        application.stop()
+        file.unlink()
+        file.parent.rmdir()
+
+
+@contextmanager
+def busy(children: int, callers: int) -> Iterator[None]:
+    """Threads that call one child after the other as fast as they can."""
+    over = threading.Event()
+
+    def call(first: int) -> None:
+        number = first
+        while not over.is_set():
+            GenServer.call(f"child-{number % children}", number)
+            number += 1
+
+    threads = [threading.Thread(target=call, args=(1_000 * each,)) for each in range(callers)]
+    for each in threads:
+        each.start()
+    try:
+        yield
+    finally:
+        over.set()
+        for each in threads:
+            each.join()
+
+
+@contextmanager
+def asked(effort: Effort) -> Iterator[Mapping[str, Measure]]:
+    """A client in a program of its own, while two threads call the children."""
+    children = effort(CHILDREN, 100)
+    path = Path(tempfile.gettempdir()) / f"resprout-benchmark-{os.getpid()}.sock"
+
+    def ask() -> Mapping[str, float]:
+        done = subprocess.run(
+            [sys.executable, "-c", CLIENT, str(path), json.dumps(requests(children)), str(effort(500, 3))],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        found = json.loads(done.stdout)
+        return {
+            f"{do} {what}": ms
+            for do, both in found.items()
+            for what, ms in zip(("p50", "p99"), both, strict=True)
+        }
+
+    with running(children, path), busy(children, 2):
+        yield {"asked": ask}
+
+
+@contextmanager
+def closed(effort: Effort) -> Iterator[Mapping[str, Measure]]:
+    """The same calls, in a tree with a socket that nobody asks and in one without."""
+    times = effort(20_000, 10)
+    path = Path(tempfile.gettempdir()) / f"resprout-benchmark-{os.getpid()}.sock"
+
+    def calls(socket: Path | bool) -> Callable[[], float]:
+        def measure() -> float:
+            with running(10, socket):
+                pid = process.whereis("child-3")
+                assert pid is not None
+                timed(lambda: pid.call(1), times // 10 + 1)
+                return timed(lambda: pid.call(1), times)
+
+        return measure
+
+    def starts(socket: Path | bool) -> Callable[[], float]:
+        file = tree_file(10)
+        application = Application.load(file, socket=socket)
+
+        def measure() -> float:
+            elapsed = stopwatch("ms")
+            for _ in range(effort(20, 1)):
+                application.start()
+                application.stop()
+            return elapsed() / effort(20, 1)
+
+        return measure
+
+    yield {
+        "calls, socket": calls(path),
+        "no socket": calls(False),
+        "starts, socket": starts(path),
+        "starts, no socket": starts(False),
+    }
+
+
+ROOM = Room(
+    "control",
+    "docs/control.md",
+    [
+        Section(
+            "asked",
+            f"A client, in a program of its own, of a tree of {CHILDREN:,} children that two threads call.",
+            asked,
+            [
+                Row(
+                    f"{do}: the 99th of 100",
+                    f"asked: {do} p99",
+                    bar=Bar(figure=5.0) if do != "status" else None,
+                    unit="ms",
+                    beside={f"asked: {do} p50": "ms"},
+                )
+                for do in ASKED
+            ],
+            repeats=3,
+        ),
+        Section(
+            "closed",
+            "A tree of 10 children whose socket nobody asks.",
+            closed,
+            [
+                Row("call and reply, with a socket", "calls, socket", "no socket", Bar(ratio=1.05)),
+                Row("start and stop, with a socket", "starts, socket", "starts, no socket", unit="ms"),
+            ],
+            repeats=15,
+            warm_up=1,
+        ),
+    ],
+)
