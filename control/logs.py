@@ -43,30 +43,24 @@ class LogBook:
         self._numbers = itertools.count(1)
         self._kept: dict[str, deque[Record]] = {}
         self._followers: tuple[Callable[[Record], object], ...] = ()
-        self._before: Factory | None = None
-        self._made: Factory | None = None
 
     def attach(self) -> None:
         """Begins to look at records."""
-        before = logging.getLogRecordFactory()
-
-        def make(*args: Any, **kwargs: Any) -> logging.LogRecord:
-            record = before(*args, **kwargs)
-            if self._before is not None:
-                self._note(record)
-            return record
-
-        self._before, self._made = before, make
-        logging.setLogRecordFactory(make)
-        _attached.append(self)
+        global _before, _attached
+        with _changing:
+            if _before is None:
+                _before = logging.getLogRecordFactory()
+                logging.setLogRecordFactory(_make)
+            _attached = (*_attached, self)
 
     def detach(self) -> None:
-        """Ends that. What somebody else has put around this factory stays; this one then does nothing."""
-        before, self._before = self._before, None
-        if before is not None and logging.getLogRecordFactory() is self._made:
-            logging.setLogRecordFactory(before)
-        if self in _attached:
-            _attached.remove(self)
+        """Ends that. If somebody else has put a factory around ours, both stay."""
+        global _before, _attached
+        with _changing:
+            _attached = tuple(each for each in _attached if each is not self)
+            if not _attached and _before is not None and logging.getLogRecordFactory() is _make:
+                logging.setLogRecordFactory(_before)
+                _before = None
 
     def follow(self, told: Callable[[Record], object]) -> Callable[[], None]:
         """Has a function called with every new record, in the thread that logs it; it must be quick.
@@ -98,7 +92,8 @@ class LogBook:
         ]
         return sorted(found, key=lambda record: record["number"])[-limit:] if limit else []
 
-    def _note(self, record: logging.LogRecord) -> None:
+    def note(self, record: logging.LogRecord) -> None:
+        """Looks at a record, in the thread that has made it."""
         if not record.msg and not record.name:
             return  # An empty one that `makeLogRecord` makes, to fill it in.
         try:
@@ -142,12 +137,23 @@ def is_of(path: str, child: str) -> bool:
     return child == "/" or path == child or path.startswith(f"{child}/")
 
 
-_attached: list[LogBook] = []
+_changing = lock()
+_attached: tuple[LogBook, ...] = ()
+_before: Factory | None = None
+"""The factory that was there before ours, while ours is."""
+
+
+def _make(*args: Any, **kwargs: Any) -> logging.LogRecord:
+    """The factory of records while there are books, one for all of them."""
+    record = (_before or logging.LogRecord)(*args, **kwargs)
+    for each in _attached:
+        each.note(record)
+    return record
 
 
 def _begin_anew() -> None:
     """In a forked child: nothing is kept for anybody."""
-    for each in _attached[:]:
+    for each in _attached:
         each.detach()
 
 

@@ -156,23 +156,41 @@ def test_a_message_that_cannot_be_made_is_left_to_the_handlers(
     assert book.records() == []
 
 
-def test_a_factory_of_somebody_else_stays_when_the_book_goes() -> None:
+def test_a_factory_of_somebody_else_stays_when_the_book_goes_and_serves_the_next_one() -> None:
     before = logging.getLogRecordFactory()
     made = LogBook()
     made.attach()
     under = logging.getLogRecordFactory()
 
     def theirs(*args: Any, **kwargs: Any) -> logging.LogRecord:
-        record = under(*args, **kwargs)
-        record.theirs = True
-        return record
+        return under(*args, **kwargs)
 
     logging.setLogRecordFactory(theirs)
     made.detach()
     assert logging.getLogRecordFactory() is theirs
     logging.getLogger("x").warning("not kept")
     assert made.records() == []
-    logging.setLogRecordFactory(before)
+    made.attach()
+    assert logging.getLogRecordFactory() is theirs
+    logging.getLogger("x").warning("kept")
+    assert [each["message"] for each in made.records()] == ["kept"]
+    logging.setLogRecordFactory(under)
+    made.detach()
+    assert logging.getLogRecordFactory() is before
+
+
+def test_books_that_come_and_go_in_any_order_leave_nothing() -> None:
+    before = logging.getLogRecordFactory()
+    first, second = LogBook(), LogBook()
+    for _ in range(3):
+        first.attach()
+        second.attach()
+        first.detach()
+        logging.getLogger("x").warning("to the second")
+        second.detach()
+        assert logging.getLogRecordFactory() is before
+    assert first.records() == []
+    assert len(second.records()) == 3
 
 
 @pytest.mark.parametrize(
