@@ -6,11 +6,16 @@ import logging
 import os
 import socket
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from ..supervision import Application
 from .listener import Listener
+from .past import Past
+from .protocol import Request
 from .sockets import CAN_LISTEN, bound, here, usable_folder
-from .system import RunningSystem
+
+if TYPE_CHECKING:
+    from .system import RunningSystem
 
 __all__ = ["VARIABLE", "Window", "accompany"]
 
@@ -23,22 +28,38 @@ class Window:
     """What accompanies an application: what is kept of it to be shown, and the socket at which it is.
 
     Args:
-        system: The application, as it is seen from outside.
-        listener: At its socket.
+        application: Which.
+        listening: A socket that listens.
+        path: Where.
     """
 
-    def __init__(self, system: RunningSystem, listener: Listener) -> None:
-        self.system = system
-        self._listener = listener
+    def __init__(self, application: Application, listening: socket.socket, path: Path) -> None:
+        self._application = application
+        self._past = Past()
+        self._system: RunningSystem | None = None
+        self._listener = Listener(self.system, self._carry_out, listening, path)
 
-    @property
-    def path(self) -> Path | None:
-        """Where the socket is."""
-        return self._listener.path
+    def system(self) -> RunningSystem:
+        """The application, as it is seen from outside."""
+        from .system import RunningSystem
+
+        if self._system is None:
+            self._system = RunningSystem(self._application, self._past)
+        return self._system
+
+    def _carry_out(self, request: Request) -> Any:
+        from .requests import carry_out
+
+        return carry_out(self.system(), request)
+
+    def begin(self) -> None:
+        """The application starts."""
+        self._past.attach()
+        self._listener.start()
 
     def end(self) -> None:
         """The application has ended."""
-        self.system.detach()
+        self._past.detach()
         self._listener.end()
 
     def join(self) -> None:
@@ -62,11 +83,9 @@ def accompany(application: Application) -> Window | None:
         why = error.strerror or str(error)
         logger.warning("application %s has no control socket: %s: %s", application.name, where, why)
         return None
-    system = RunningSystem(application)
-    listener = Listener(system, listening, path)
-    system.attach()
-    listener.start()
-    return Window(system, listener)
+    window = Window(application, listening, path)
+    window.begin()
+    return window
 
 
 def _wanted(application: Application) -> bool | Path:

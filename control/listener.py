@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..actors import Killed, process
 from .connection import Connection
@@ -25,9 +25,10 @@ from .errors import Refusal
 from .limits import DEFAULTS, SocketLimits
 from .logs import is_of
 from .protocol import Request, answer, read_request, refusal, streamed
-from .requests import carry_out, checked
 from .sockets import owner_of
-from .system import RunningSystem
+
+if TYPE_CHECKING:
+    from .system import RunningSystem
 
 __all__ = ["Listener"]
 
@@ -57,7 +58,8 @@ class Listener:
     """Answers at a socket from `start` to `end`.
 
     Args:
-        system: What is asked about.
+        system: Gives what is asked about, when somebody asks.
+        carry_out: Answers a request; called in a process of its own.
         listening: A socket that listens.
         path: Where; it is removed at the end.
         limits: What clients may ask for.
@@ -66,13 +68,15 @@ class Listener:
 
     def __init__(
         self,
-        system: RunningSystem,
+        system: Callable[[], RunningSystem],
+        carry_out: Callable[[Request], Any],
         listening: socket.socket,
         path: Path | None,
         limits: SocketLimits = DEFAULTS,
         peer_user: Callable[[socket.socket], int | None] = owner_of,
     ) -> None:
         self._system = system
+        self._do = carry_out
         self._listening = listening
         self.path = path
         self._limits = limits
@@ -347,7 +351,6 @@ class Listener:
             self._tokens -= 1.0
             request = read_request(line)
             id = request.id
-            checked(request)
         except Refusal as refused:
             if refused.kind == "too_long":
                 self._send_away(client, refused)
@@ -366,7 +369,7 @@ class Listener:
         if request.do == "logs" and request.args.get("follow"):
             line, last = self._follow(client, request)
         else:
-            line, last = self._answer(request, lambda: carry_out(self._system, request)), 0
+            line, last = self._answer(request, lambda: self._do(request)), 0
         self._done.append(lambda: self._answered(client, line, last))
         self._ring()
 
@@ -410,11 +413,13 @@ class Listener:
 
         def do() -> list[dict[str, Any]]:
             nonlocal last
+            self._do(request)  # It is refused here if it is wrong.
+            system = self._system()
             word = request.args.get("child")
-            child = None if word is None else self._system.child_path(word)
+            child = None if word is None else system.child_path(word)
             client.follows = request.id
-            client.leave = self._system.log_book.follow(lambda record: self._logged(client, child, record))
-            found = self._system.logs(word, request.args.get("limit", 100))
+            client.leave = system.log_book.follow(lambda record: self._logged(client, child, record))
+            found = system.logs(word, request.args.get("limit", 100))
             last = found[-1]["number"] if found else 0
             return found
 

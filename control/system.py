@@ -9,15 +9,13 @@ from __future__ import annotations
 import os
 import platform
 import sys
-import time
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from ..actors import Pid
 from ..supervision import Application
 from . import actions, locks, processes, registries
-from .crashes import CrashLog
-from .logs import LogBook
+from .past import Past
 from .places import find
 
 __all__ = ["RunningSystem"]
@@ -28,29 +26,27 @@ class RunningSystem:
 
     Args:
         application: Which.
+        past: What is kept of it, by default from `attach` on.
 
     Attributes:
-        application: The same.
-        crash_log: Listens to crashes.
-        log_book: Keeps log records.
+        application, past: The same.
+        crash_log: Of the past: listens to crashes.
+        log_book: Of the past: keeps log records.
     """
 
-    def __init__(self, application: Application) -> None:
+    def __init__(self, application: Application, past: Past | None = None) -> None:
         self.application = application
-        self.crash_log = CrashLog()
-        self.log_book = LogBook()
-        self._since = time.time()  # noqa: TID251 -- to be shown
-        self._began = time.monotonic()
+        self.past = Past() if past is None else past
+        self.crash_log = self.past.crash_log
+        self.log_book = self.past.log_book
 
     def attach(self) -> None:
         """Begins to listen."""
-        self.crash_log.attach()
-        self.log_book.attach()
+        self.past.attach()
 
     def detach(self) -> None:
         """Ends that; what was kept is kept."""
-        self.crash_log.detach()
-        self.log_book.detach()
+        self.past.detach()
 
     @property
     def _root(self) -> Pid | None:
@@ -69,8 +65,8 @@ class RunningSystem:
             "name": self.application.name,
             "os_pid": os.getpid(),
             "state": "running" if root is not None else "ended" if begun else "starting",
-            "since": self._since,
-            "seconds": round(time.monotonic() - self._began, 3),
+            "since": self.past.since,
+            "seconds": round(self.past.seconds, 3),
             "version": _version(),
             "python": platform.python_version(),
             "program": sys.argv[0] if sys.argv else "",

@@ -113,6 +113,7 @@ CORES = [
     "supervision/supervisors/restart_intensity.py",
     "supervision/supervisors/strategy.py",
     "supervision/supervisors/children.py",
+    "supervision/trees/difference.py",
     "actors/reports/bursts.py",
     "registry/index.py",
     "throttle/ledger/ledger.py",
@@ -121,6 +122,10 @@ CORES = [
     "throttle/ledger/sharing.py",
     "throttle/ledger/adaptive_limits.py",
     "throttle/ledger/wait_queue.py",
+    "control/connection.py",
+    "control/limits.py",
+    "control/protocol.py",
+    "control/words.py",
     "observer/chaos.py",
     "cluster/operations.py",
     "cluster/ledger.py",
@@ -156,6 +161,7 @@ SHELL_ONLY = {
 LATE = {
     "supervision/supervisors/starting.py": "multiprocessing takes time to load, and few trees place children",
     "monitoring/web.py": "metrics for Prometheus need prometheus-client, which is an extra",
+    "control/companion.py": "an application that nobody asks need not load what answers",
     "observer/screen.py": "the live screen needs rich, which is an extra",
     "resprout/pytest_plugin.py": "every run of pytest loads it, and most want no region",
 }

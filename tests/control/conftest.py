@@ -10,6 +10,7 @@ import pytest
 
 from resprout.control.limits import SocketLimits
 from resprout.control.listener import Listener
+from resprout.control.requests import carry_out
 from resprout.control.sockets import bound
 from resprout.control.system import RunningSystem
 from resprout.supervision import Application
@@ -135,7 +136,14 @@ def listening(
 
     def listen(limits: SocketLimits | None = None, **options: Any) -> tuple[Callable[[], Raw], Listener]:
         path = tmp_path / "s"
-        made = Listener(system, bound(path), path, limits or SocketLimits(rate=1e6), **options)
+        made = Listener(
+            lambda: system,
+            lambda request: carry_out(system, request),
+            bound(path),
+            path,
+            limits or SocketLimits(rate=1e6),
+            **options,
+        )
         made.start()
         listeners.append(made)
 
