@@ -37,7 +37,7 @@ class Window:
         self._application = application
         self._past = Past()
         self._system: RunningSystem | None = None
-        self._listener = Listener(self.system, self._carry_out, listening, path)
+        self._listener = Listener(self.system, self._carry_out, self._is_quick, listening, path)
 
     def system(self) -> RunningSystem:
         """The application, as it is seen from outside."""
@@ -51,6 +51,11 @@ class Window:
         from .requests import carry_out
 
         return carry_out(self.system(), request)
+
+    def _is_quick(self, request: Request) -> bool:
+        from .requests import is_quick
+
+        return is_quick(request)
 
     def begin(self) -> None:
         """The application starts."""

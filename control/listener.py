@@ -1,7 +1,8 @@
 """The thread that listens at a control socket: takes lines in, hands answers out, and waits for neither.
 
-Whatever a request does is done in a process of its own, so no request, and no state whose repr hangs, keeps
-the others from being answered. While nobody asks, the thread sleeps in the kernel.
+What may wait for somebody, or runs code of the program's, is done in a process of its own, so no request, and
+no state whose repr hangs, keeps the others from being answered. While nobody asks, the thread sleeps in the
+kernel.
 """
 
 from __future__ import annotations
@@ -49,6 +50,7 @@ class _Client:
         self.connection = Connection(limits, now)
         self.watched = 0
         self.until: float | None = None
+        self.gone = False
         self.leave: Callable[[], None] | None = None
         self.follows: str | int | None = None
         self.early: list[dict[str, Any]] = []
@@ -59,7 +61,8 @@ class Listener:
 
     Args:
         system: Gives what is asked about, when somebody asks.
-        carry_out: Answers a request; called in a process of its own.
+        carry_out: Answers a request; called in a process of its own, unless it is quick.
+        is_quick: Tells whether a request takes a moment only.
         listening: A socket that listens.
         path: Where; it is removed at the end.
         limits: What clients may ask for.
@@ -70,6 +73,7 @@ class Listener:
         self,
         system: Callable[[], RunningSystem],
         carry_out: Callable[[Request], Any],
+        is_quick: Callable[[Request], bool],
         listening: socket.socket,
         path: Path | None,
         limits: SocketLimits = DEFAULTS,
@@ -77,6 +81,7 @@ class Listener:
     ) -> None:
         self._system = system
         self._do = carry_out
+        self._is_quick = is_quick
         self._listening = listening
         self.path = path
         self._limits = limits
@@ -220,7 +225,7 @@ class Listener:
         connection = client.connection
         reads = connection.reads or client.until is not None
         wanted = (selectors.EVENT_READ if reads else 0) | (selectors.EVENT_WRITE if connection.writes else 0)
-        if wanted == client.watched or client.peer.fileno() not in self._clients:
+        if wanted == client.watched or client.gone:
             return
         if not client.watched:
             self._selector.register(client.peer, wanted, client)
@@ -322,17 +327,23 @@ class Listener:
     def _drop(self, client: _Client) -> None:
         if self._clients.pop(client.peer.fileno(), None) is None:
             return
-        if client.leave is not None:
-            client.leave()
         if client.watched:
             self._selector.unregister(client.peer)
             client.watched = 0
+        client.gone = True
+        if not client.connection.busy:
+            self._part_from(client)
+
+    def _part_from(self, client: _Client) -> None:
+        if client.leave is not None:
+            client.leave()
         client.peer.close()
 
     def _close(self) -> None:
         for client in list(self._clients.values()):
             with suppress(OSError):
                 self._write(client)
+            client.connection.busy = False
             self._drop(client)
         self._selector.close()
         for each in (self._listening, self._bell, self._rung):
@@ -360,6 +371,10 @@ class Listener:
             connection.put(refusal(id, refused), now)
             self._write(client)
             return True
+        if self._is_quick(request):
+            connection.put(self._answer(request, lambda: self._do(request)), time.monotonic())
+            self._write(client)
+            return True
         connection.busy = True
         process.spawn(self._carry_out, client, request)
         return False
@@ -370,8 +385,22 @@ class Listener:
             line, last = self._follow(client, request)
         else:
             line, last = self._answer(request, lambda: self._do(request)), 0
-        self._done.append(lambda: self._answered(client, line, last))
+        rest = self._sent_at_once(client, line)
+        self._done.append(lambda: self._answered(client, rest, last))
         self._ring()
+
+    def _sent_at_once(self, client: _Client, line: bytes) -> bytes:
+        """Sends from the process that has the answer, which spares the client the wait for another thread.
+
+        Nobody else sends to it, nor closes it, while it is busy.
+
+        Returns:
+            What is left to be sent.
+        """
+        try:
+            return line[client.peer.send(line) :]
+        except OSError:
+            return line  # It has no room, or is gone, which the thread finds out.
 
     def _answer(self, request: Request, do: Callable[[], Any]) -> bytes:
         try:
@@ -392,11 +421,11 @@ class Listener:
     def _answered(self, client: _Client, line: bytes, last: int) -> None:
         connection = client.connection
         connection.busy = False
-        if client.peer.fileno() not in self._clients:
-            if client.leave is not None:
-                client.leave()
+        if client.gone:
+            self._part_from(client)
             return
-        connection.put(line, time.monotonic())
+        if line:
+            connection.put(line, time.monotonic())
         if client.leave is not None:
             connection.following = True
             early, client.early = client.early, []
@@ -433,7 +462,7 @@ class Listener:
 
     def _pass_on(self, client: _Client, record: dict[str, Any]) -> None:
         connection = client.connection
-        if client.peer.fileno() not in self._clients:
+        if client.gone:
             return
         if not connection.following:
             client.early.append(record)

@@ -55,29 +55,52 @@ def top_of(root: Pid) -> Place:
     return Place((), root)
 
 
-def walk(top: Place) -> Iterator[Place]:
-    """A place with all below it, parents first, in start order."""
-    yield top
-    waiting = [_below(top)]
+def walk(top: Place, skip: int = 0) -> Iterator[Place]:
+    """A place with all below it, parents first, in start order.
+
+    Args:
+        top: The place.
+        skip: How many to leave out first.
+    """
+    if skip <= 0:
+        yield top
+    skip -= 1
+    waiting = [_level(top)]
     while waiting:
-        here = next(waiting[-1], None)
-        if here is None:
+        supervisor, path, keeps, rows = waiting[-1]
+        row = next(rows, None)
+        if row is None:
             waiting.pop()
             continue
-        yield here
-        if here.row is not None and here.row.spec.type == "supervisor":
-            waiting.append(_below(here))
+        below = row.spec.type == "supervisor"
+        if skip > 0 and not below:
+            skip -= 1
+            continue
+        here = Place((*path, _id(row, keeps)), _runs(row), row, supervisor)
+        if skip <= 0:
+            yield here
+        skip -= 1
+        if below:
+            waiting.append(_level(here))
+
+
+Level = tuple[Pid | None, tuple[str, ...], bool, Iterator[Child]]
+
+
+def _level(place: Place) -> Level:
+    """The supervisor of those below a place, its path, whether it keeps who is down, and their rows."""
+    pid = place.pid
+    siblings = None if pid is None or place.path is None else siblings_of(pid)
+    if pid is None or place.path is None or siblings is None:
+        return None, (), True, iter(())
+    return pid, place.path, siblings.keeps, iter(children_of(pid))
 
 
 def _below(place: Place) -> Iterator[Place]:
-    pid = place.pid
-    if pid is None or place.path is None:
-        return
-    siblings = siblings_of(pid)
-    if siblings is None:
-        return
-    for row in children_of(pid):
-        yield Place((*place.path, _id(row, siblings.keeps)), _runs(row), row, pid)
+    """The places right below one."""
+    supervisor, path, keeps, rows = _level(place)
+    for row in rows:
+        yield Place((*path, _id(row, keeps)), _runs(row), row, supervisor)
 
 
 def _id(row: Child, keeps: bool) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable
 from itertools import islice
 from typing import Any
 
@@ -96,13 +97,12 @@ def rows(
     if root is None:
         return {"rows": [], "next": None}
     now = kernel.clock.now()
-    places = walk(top_of(root) if under in ("/", "") else find(root, under))
-    found: Iterable[Any]
+    top = top_of(root) if under in ("/", "") else find(root, under)
     if sort is None and match is None and state is None:
-        page = list(islice(places, offset, offset + limit + 1))
+        page = list(islice(walk(top, offset), limit + 1))
         found = [row_of(place, now) for place in page[:limit]]
         return {"rows": found, "next": offset + limit if len(page) > limit else None}
-    every = [row for place in places if _wanted(row := row_of(place, now), match, state)]
+    every = [row for place in walk(top) if _wanted(row := row_of(place, now), match, state)]
     if sort is not None:
         every.sort(key=SORTS[sort])
     page_of = every[offset : offset + limit]
@@ -117,19 +117,19 @@ def _wanted(row: dict[str, Any], match: str | None, state: str | None) -> bool:
 
 def counted(root: Pid | None) -> dict[str, int]:
     """How many children there are in each state, and how often they were restarted, all together."""
-    counts = {"children": 0, "running": 0, "restarting": 0, "backing_off": 0, "down": 0, "restarts": 0}
+    states: Counter[str] = Counter()
+    restarts = 0
     waiting = [] if root is None else [root]
     while waiting:
-        for row in children_of(waiting.pop()):
-            state, pid = row.state, row.pid
-            if state == "running" and (pid is None or pid.dead):
-                state = "restarting"
-            counts["children"] += 1
-            counts[state] += 1
-            counts["restarts"] += row.restarts
-            if pid is not None and row.spec.type == "supervisor":
-                waiting.append(pid)
-    return counts
+        rows = children_of(waiting.pop())
+        states.update([row.state for row in rows])
+        restarts += sum([row.restarts for row in rows])
+        waiting += [row.pid for row in rows if row.spec.type == "supervisor" and row.pid is not None]
+    return {
+        "children": states.total(),
+        **{state: states[state] for state in ("running", "restarting", "backing_off", "down")},
+        "restarts": restarts,
+    }
 
 
 def info(root: Pid | None, word: str) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from .protocol import Request
 from .system import RunningSystem
 from .words import shown
 
-__all__ = ["REQUESTS", "Argument", "RequestKind", "carry_out", "checked"]
+__all__ = ["REQUESTS", "Argument", "RequestKind", "carry_out", "checked", "is_quick"]
 
 _STATES = ("running", "restarting", "backing_off", "down")
 MISSING = object()
@@ -44,12 +44,17 @@ class RequestKind:
         do: Does it.
         args: Its arguments, by name.
         acts: Whether it changes anything.
+        quick: Whether it takes a moment only, whatever it is asked of: it waits for nobody and runs no code
+            of the program's, so the thread that listens may answer it itself. But with one of `slow`.
+        slow: Arguments with which it takes longer.
     """
 
     what: str
     do: Callable[..., Any]
     args: Mapping[str, Argument] = attrs.field(factory=dict)
     acts: bool = False
+    quick: bool = False
+    slow: tuple[str, ...] = ()
 
 
 def _text(value: Any) -> bool:
@@ -82,23 +87,29 @@ _PROCESS = {"process": _NAME}
 _PAGE = {"offset": _OFFSET, "limit": _LIMIT}
 
 REQUESTS: dict[str, RequestKind] = {
-    "status": RequestKind("What the system is, and its children in numbers.", RunningSystem.status),
+    "status": RequestKind(
+        "What the system is, and its children in numbers.", RunningSystem.status, quick=True
+    ),
     "ps": RequestKind(
         "A page of the processes of the tree.",
         RunningSystem.ps,
         {**_PAGE, "under": _TEXT, "sort": _one_of(*SORTS), "match": _TEXT, "state": _one_of(*_STATES)},
+        quick=True,
+        slow=("under", "sort", "match", "state"),
     ),
     "info": RequestKind("All that is known of a process.", RunningSystem.info, _PROCESS),
     "locks": RequestKind(
-        "Every lock, or one, with holders and waiters.", RunningSystem.locks, {"lock": _TEXT}
+        "Every lock, or one, with holders and waiters.", RunningSystem.locks, {"lock": _TEXT}, quick=True
     ),
-    "registries": RequestKind("Every registry.", RunningSystem.registries),
+    "registries": RequestKind("Every registry.", RunningSystem.registries, quick=True),
     "registry": RequestKind(
         "A page of the entries of a registry.",
         RunningSystem.registry,
         {**_PAGE, "registry": _NAME, "key": _TEXT},
     ),
-    "crashes": RequestKind("The crashes of late, folded.", RunningSystem.crashes, {"limit": _LIMIT}),
+    "crashes": RequestKind(
+        "The crashes of late, folded.", RunningSystem.crashes, {"limit": _LIMIT}, quick=True
+    ),
     "logs": RequestKind(
         "The log records of late; with `follow` those that come, too.",
         RunningSystem.logs,
@@ -171,6 +182,14 @@ def checked(request: Request) -> RequestKind:
         if argument.required and name not in request.args:
             raise Refusal("bad_argument", f"expected {request.do} to have the argument {name}, got none")
     return kind
+
+
+def is_quick(request: Request) -> bool:
+    """Whether the thread that listens may answer a request itself."""
+    kind = REQUESTS.get(request.do)
+    if kind is None:
+        return True
+    return kind.quick and not any(name in request.args for name in kind.slow)
 
 
 def carry_out(system: RunningSystem, request: Request) -> Any:

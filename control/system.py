@@ -6,6 +6,7 @@ which an event loop runs; those that act wait for what they do.
 
 from __future__ import annotations
 
+import functools
 import os
 import platform
 import sys
@@ -159,6 +160,7 @@ class RunningSystem:
         return actions.stop(self.application)
 
 
+@functools.cache
 def _version() -> str:
     try:
         return version("resprout")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import tempfile
@@ -23,9 +24,10 @@ CHILDREN = 10_000
 CLIENT = """
 import json, sys, time
 from resprout.control import Client
-client, asked, often = Client(sys.argv[1]), json.loads(sys.argv[2]), int(sys.argv[3])
+asked, often = json.loads(sys.argv[3]), int(sys.argv[4])
 found = {}
 for do, args in asked:
+    client = Client(sys.argv[1 if do != "echo" else 2])
     client.ask(do, args)
     took = []
     for _ in range(often):
@@ -38,6 +40,7 @@ for do, args in asked:
 print(json.dumps(found))
 """
 ASKED = ("info", "ps", "locks", "crashes", "status")
+ECHO = "what a thread of that program echoes"
 
 
 def requests(children: int) -> list[tuple[str, dict[str, object]]]:
@@ -71,10 +74,10 @@ def tree_file(children: int) -> Path:
 
 
 @contextmanager
-def running(children: int, socket: Path | bool) -> Iterator[Application]:
+def running(children: int, where: Path | bool) -> Iterator[Application]:
     """A tree of so many children that runs."""
     file = tree_file(children)
-    application = Application.load(file, socket=socket)
+    application = Application.load(file, socket=where)
     application.start()
     try:
         yield application
@@ -107,14 +110,45 @@ def busy(children: int, callers: int) -> Iterator[None]:
 
 
 @contextmanager
+def echoing(path: str) -> Iterator[None]:
+    """A thread that answers each line at once: what the machine and the other threads leave of any answer."""
+    listening = socket.socket(socket.AF_UNIX)
+    listening.bind(path)
+    listening.listen()
+
+    def answer() -> None:
+        while True:
+            peer, _ = listening.accept()
+            with peer:
+                while peer.recv(65_536):
+                    peer.sendall(b'{"ok": true, "result": null}\n')
+            if over.is_set():
+                return
+
+    over = threading.Event()
+    thread = threading.Thread(target=answer)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        with socket.socket(socket.AF_UNIX) as last:
+            last.connect(path)
+        thread.join()
+        listening.close()
+        os.unlink(path)
+
+
+@contextmanager
 def asked(effort: Effort) -> Iterator[Mapping[str, Measure]]:
     """A client in a program of its own, while two threads call the children."""
     children = effort(CHILDREN, 100)
     path = Path(tempfile.gettempdir()) / f"resprout-benchmark-{os.getpid()}.sock"
 
     def ask() -> Mapping[str, float]:
+        asked = [("echo", {}), *requests(children)]
         done = subprocess.run(
-            [sys.executable, "-c", CLIENT, str(path), json.dumps(requests(children)), str(effort(500, 3))],
+            [sys.executable, "-c", CLIENT, str(path), f"{path}.echo", json.dumps(asked), str(effort(500, 3))],
             capture_output=True,
             text=True,
             check=True,
@@ -126,7 +160,7 @@ def asked(effort: Effort) -> Iterator[Mapping[str, Measure]]:
             for what, ms in zip(("p50", "p99"), both, strict=True)
         }
 
-    with running(children, path), busy(children, 2):
+    with running(children, path), echoing(f"{path}.echo"), busy(children, 2):
         yield {"asked": ask}
 
 
@@ -136,9 +170,9 @@ def closed(effort: Effort) -> Iterator[Mapping[str, Measure]]:
     times = effort(20_000, 10)
     path = Path(tempfile.gettempdir()) / f"resprout-benchmark-{os.getpid()}.sock"
 
-    def calls(socket: Path | bool) -> Callable[[], float]:
+    def calls(where: Path | bool) -> Callable[[], float]:
         def measure() -> float:
-            with running(10, socket):
+            with running(10, where):
                 pid = process.whereis("child-3")
                 assert pid is not None
                 timed(lambda: pid.call(1), times // 10 + 1)
@@ -146,9 +180,9 @@ def closed(effort: Effort) -> Iterator[Mapping[str, Measure]]:
 
         return measure
 
-    def starts(socket: Path | bool) -> Callable[[], float]:
+    def starts(where: Path | bool) -> Callable[[], float]:
         file = tree_file(10)
-        application = Application.load(file, socket=socket)
+        application = Application.load(file, socket=where)
 
         def measure() -> float:
             elapsed = stopwatch("ms")
@@ -179,9 +213,11 @@ ROOM = Room(
                 Row(
                     f"{do}: the 99th of 100",
                     f"asked: {do} p99",
-                    bar=Bar(figure=5.0) if do != "status" else None,
-                    unit="ms",
-                    beside={f"asked: {do} p50": "ms"},
+                    "asked: echo p99",
+                    Bar(figure=5.0) if do != "status" else None,
+                    "ms",
+                    beside={f"asked: {do} p50": "ms", "asked: echo p50": "ms"},
+                    label=ECHO,
                 )
                 for do in ASKED
             ],

@@ -10,7 +10,7 @@ import pytest
 
 from resprout.control.limits import SocketLimits
 from resprout.control.listener import Listener
-from resprout.control.requests import carry_out
+from resprout.control.requests import carry_out, is_quick
 from resprout.control.sockets import bound
 from resprout.control.system import RunningSystem
 from resprout.supervision import Application
@@ -139,6 +139,7 @@ def listening(
         made = Listener(
             lambda: system,
             lambda request: carry_out(system, request),
+            is_quick,
             bound(path),
             path,
             limits or SocketLimits(rate=1e6),
