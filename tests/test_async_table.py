@@ -259,6 +259,13 @@ async def stopped_application(world: World) -> Any:
     return root.alive
 
 
+async def reloaded_application(world: World) -> Any:
+    await world.application.astart()
+    done = await asyncio.to_thread(world.application.reload)
+    await world.application.astop()
+    return (done.stopped, done.restarted, done.started, done.failed)
+
+
 async def full_mailbox(send: Callable[[Pid], Any]) -> Any:
     """A server that is busy, and has one message in its mailbox."""
     server = await Full.astart()
@@ -628,17 +635,14 @@ CASES: dict[str, tuple[Blocks, Form, Any]] = {
         lambda w: Registry.unregister("far_keys", 1),
         lambda w: Registry.aunregister("far_keys", 1),
         None,
-    ),
     "Registry.lookup": (
         lambda w: Registry.lookup("far_keys", 1),
         lambda w: Registry.alookup("far_keys", 1),
         [],
-    ),
     "Registry.whereis": (
         lambda w: Registry.whereis("far_keys", 1),
         lambda w: Registry.awhereis("far_keys", 1),
-        None,
-    ),
+    "Application.reload": (lambda w: w.application.reload(), reloaded_application, ((), (), (), ())),
     "Registry.lock": (
         lambda w: Registry.lock("keys", "key", int),
         lambda w: Registry.alock("keys", "key", lambda: later(1)),
@@ -973,6 +977,7 @@ PURE = [
         *("GenServer.cast", "Pid.send", "process.send", "Pid.call, of a server with a bounded mailbox"),
         *("Pid.ask, of an actor of Pykka's", "Task.await_", "Task.await_many", "Task.yield_"),
         *("Task.yield_many", "Application.run", "Application.wait", "Application.stop"),
+        "Application.reload",
         *("TaskSupervisor.terminate_child", "ManualClock.advance", "testing.isolated"),
         # A task that is never started is nobody's.
         *(

@@ -45,7 +45,7 @@ ECHO = "what a thread of that program echoes"
 
 def requests(children: int) -> list[tuple[str, dict[str, object]]]:
     """What is asked of a tree of so many children."""
-    middle = {"offset": children // 2, "limit": 100}
+    middle: dict[str, object] = {"offset": children // 2, "limit": 100}
     return [
         (do, {"process": f"crowd/child-{children // 2}"} if do == "info" else middle if do == "ps" else {})
         for do in ASKED
