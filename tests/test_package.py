@@ -29,6 +29,7 @@ ROOMS = [
     "connectors",
     "cluster",
     "monitoring",
+    "control",
     "observer",
     "testing",
 ]
@@ -254,7 +255,7 @@ def installed(wheel: Path, tmp_path: Path) -> Path:
 
 WHERE = """
 import importlib, pathlib, resprout
-for room in ("actors", "registry", "supervision", "throttle", "stages", "observer", "testing", "cli"):
+for room in ("actors", "registry", "supervision", "throttle", "stages", "control", "observer", "testing", "cli"):
     print(pathlib.Path(importlib.import_module("resprout." + room).__file__).resolve())
 print(pathlib.Path(importlib.import_module("resprout.supervision.kinds").__file__).resolve())
 """
