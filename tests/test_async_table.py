@@ -635,13 +635,17 @@ CASES: dict[str, tuple[Blocks, Form, Any]] = {
         lambda w: Registry.unregister("far_keys", 1),
         lambda w: Registry.aunregister("far_keys", 1),
         None,
+    ),
     "Registry.lookup": (
         lambda w: Registry.lookup("far_keys", 1),
         lambda w: Registry.alookup("far_keys", 1),
         [],
+    ),
     "Registry.whereis": (
         lambda w: Registry.whereis("far_keys", 1),
         lambda w: Registry.awhereis("far_keys", 1),
+        None,
+    ),
     "Application.reload": (lambda w: w.application.reload(), reloaded_application, ((), (), (), ())),
     "Registry.lock": (
         lambda w: Registry.lock("keys", "key", int),
