@@ -38,6 +38,13 @@ class Endpoints:
         self._application = application
         self._ends: Callable[[], None] | None = None
 
+    def __eq__(self, other: object) -> bool:
+        """Whether it tells of the same application."""
+        return self._application is other._application if isinstance(other, Endpoints) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(id(self._application))
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers a request."""
         if scope["type"] == "lifespan":

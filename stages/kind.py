@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Final, Literal
 
@@ -11,6 +10,7 @@ import attrs
 from ..actors import ChildSpec, SpecError, Task
 from ..supervision.tree_kinds import (
     Arguments,
+    Bound,
     Common,
     Reference,
     WorkerChild,
@@ -308,6 +308,6 @@ class ConsumerSupervisorChild:
             takes = f"{called.text} gets the event and takes: {parameters_of(call)}"
             raise SpecError(name, "args" if args else "run" if self.run else "start", f"{problem}; {takes}")
         if self.run is not None:
-            work = functools.partial(target, **args) if args else target
+            work = Bound(target, **args) if args else target
             return ChildSpec(name, (Task.start_link, (work,), {}), restart=self.child_restart)
         return ChildSpec(name, (call, (), dict(args)), restart=self.child_restart)

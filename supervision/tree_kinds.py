@@ -4,6 +4,7 @@ Apart from `engine`, since it loads what reads tree files.
 """
 
 from .trees.asgi import AsgiChild, AsgiServer
+from .trees.bound import Bound
 from .trees.durations import Seconds
 from .trees.kinds import Common, WorkerChild, above_zero, not_negative
 from .trees.references import Reference, parameters_of, refused
@@ -13,6 +14,7 @@ __all__ = [
     "Arguments",
     "AsgiChild",
     "AsgiServer",
+    "Bound",
     "Common",
     "Reference",
     "Seconds",

@@ -119,23 +119,13 @@ class GroupSubscriber:
             AlreadyStarted: The name is taken.
             LockNotFound: There is no lock of the name given as `throttle`.
         """
-        children, intensity = self._to_start()
-        pid: Pid = Supervisor.start_link(children, strategy="one_for_all", name=name, **intensity)
-        return pid
+        return _start(self.options, name)
 
     async def astart_link(self, *, name: Any = None) -> Pid:
         """The form of `start_link` for coroutines."""
-        children, intensity = self._to_start()
+        children, intensity = _to_start(self.options)
         pid: Pid = await Supervisor.astart_link(children, strategy="one_for_all", name=name, **intensity)
         return pid
-
-    def _to_start(self) -> tuple[list[ChildSpec], dict[str, Any]]:
-        options = self.options
-        if options.throttle is not None:
-            # Here, where there is somebody to tell.
-            lock_info(options.throttle)
-        intensity = {"max_restarts": options.max_restarts, "max_seconds": options.max_seconds}
-        return _children(Family(options)), intensity
 
     def child_spec(self, *, name: Any = None, **fields: Any) -> ChildSpec:
         """As a child of a supervisor.
@@ -147,10 +137,23 @@ class GroupSubscriber:
         Raises:
             SpecError: A field is unknown or wrong.
         """
-        spec = ChildSpec(
-            f"kafka:{self.options.group}", (self.start_link, (), {"name": name}), type="supervisor"
-        )
+        spec = ChildSpec(f"kafka:{self.options.group}", (_start, (self.options, name), {}), type="supervisor")
         return child_spec(spec, **fields) if fields else spec
+
+
+def _start(options: GroupOptions, name: Any) -> Pid:
+    """Start one; of a child it is the options that say whether it is the same as after another reading."""
+    children, intensity = _to_start(options)
+    pid: Pid = Supervisor.start_link(children, strategy="one_for_all", name=name, **intensity)
+    return pid
+
+
+def _to_start(options: GroupOptions) -> tuple[list[ChildSpec], dict[str, Any]]:
+    if options.throttle is not None:
+        # Here, where there is somebody to tell.
+        lock_info(options.throttle)
+    intensity = {"max_restarts": options.max_restarts, "max_seconds": options.max_seconds}
+    return _children(Family(options)), intensity
 
 
 def _children(family: Family) -> list[ChildSpec]:

@@ -553,5 +553,5 @@ def _with_number(value: Any, number: str) -> Generator[Any, Any, Any]:
     if isinstance(value, functools.partial):
         args = yield _with_number(value.args, number)
         keywords = yield _with_number(value.keywords, number)
-        return functools.partial(value.func, *args, **keywords)
+        return type(value)(value.func, *args, **keywords)
     return value

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import functools
 from typing import Any, Final
 
 import attrs
@@ -14,6 +13,7 @@ from ..supervisors.options import Strategy
 from ..supervisors.partition_supervisor import PartitionSupervisor
 from ..supervisors.task_supervisor import TaskSupervisor
 from .arguments import typed_arguments
+from .bound import Bound
 from .durations import Seconds
 from .kinds import Child, Common, above_zero, every_child, not_negative, numbered
 from .references import Reference, check_arguments, is_async, is_generator
@@ -194,7 +194,7 @@ class AgentChild:
         if self.init is None:
             if self.args is not None:
                 raise SpecError(self.agent, "args", "expected it only together with init:")
-            return functools.partial(copy.deepcopy, self.value)
+            return Bound(copy.deepcopy, self.value)
         target = self.init.target
         if is_async(target) or is_generator(target):
             what = f"{self.init.text} makes a coroutine or a generator"
@@ -205,6 +205,6 @@ class AgentChild:
         except ValueError as error:
             raise SpecError(self.agent, "args" if self.args else "init", str(error)) from None
         try:
-            return functools.partial(target, **typed_arguments(args, target))
+            return Bound(target, **typed_arguments(args, target))
         except ClassValidationError as error:
             raise ClassValidationError("agent", [at_attribute(error, "args")], AgentChild) from None
