@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..supervision import Application
+from .errors import NO_OBSERVER, Refusal
 from .listener import Listener
+from .noted import forget, note
 from .past import Past
 from .protocol import Request
 from .sockets import CAN_LISTEN, bound, here, usable_folder
@@ -29,22 +31,28 @@ class Window:
 
     Args:
         application: Which.
-        listening: A socket that listens.
-        path: Where.
+        at: A socket that listens, and where it does; None if there is none.
+
+    Attributes:
+        application: The same.
     """
 
-    def __init__(self, application: Application, listening: socket.socket, path: Path) -> None:
-        self._application = application
+    def __init__(self, application: Application, at: tuple[socket.socket, Path] | None) -> None:
+        self.application = application
         self._past = Past()
         self._system: RunningSystem | None = None
-        self._listener = Listener(self.system, self._carry_out, self._is_quick, listening, path)
+        self._pages: Any = None
+        self._listener: Listener | None = None
+        if at is not None:
+            self._listener = Listener(self.system, self._carry_out, self._is_quick, *at)
 
     def system(self) -> RunningSystem:
         """The application, as it is seen from outside."""
         from .system import RunningSystem
 
         if self._system is None:
-            self._system = RunningSystem(self._application, self._past)
+            self._system = RunningSystem(self.application, self._past)
+            self._system.open_page = self._open_page
         return self._system
 
     def _carry_out(self, request: Request) -> Any:
@@ -57,27 +65,50 @@ class Window:
 
         return is_quick(request)
 
+    def _open_page(self, *asked: Any) -> dict[str, Any]:
+        """Opens a page, with what that needs, which is an extra."""
+        if self._pages is None:
+            try:
+                from .web.page_server import Pages
+            except ImportError as error:
+                raise Refusal("cannot_observe", NO_OBSERVER) from error
+            self._pages = Pages(self.system())
+        told: dict[str, Any] = self._pages(*asked)
+        return told
+
     def begin(self) -> None:
         """The application starts."""
-        self._past.attach()
-        self._listener.start()
+        note(self)
+        if self._listener is not None:
+            self._past.attach()
+            self._listener.start()
 
     def end(self) -> None:
         """The application has ended."""
+        forget(self)
         self._past.detach()
-        self._listener.end()
+        if self._listener is not None:
+            self._listener.end()
+        if self._pages is not None:
+            self._pages.end()
 
     def join(self) -> None:
         """Waits a moment until no thread of it is left."""
-        self._listener.join()
+        if self._listener is not None:
+            self._listener.join()
+        if self._pages is not None:
+            self._pages.join()
 
 
-def accompany(application: Application) -> Window | None:
-    """Opens the control socket of an application that starts.
+def accompany(application: Application) -> Window:
+    """Opens the control socket of an application that starts, if it is wanted and can be."""
+    window = Window(application, _at(application))
+    window.begin()
+    return window
 
-    Returns:
-        It; None if it has none, since it is not wanted, or cannot be, which the log tells.
-    """
+
+def _at(application: Application) -> tuple[socket.socket, Path] | None:
+    """What listens, and where; None if that is not wanted, or cannot be, which the log tells."""
     wanted = _wanted(application)
     if wanted is False or not CAN_LISTEN:
         return None
@@ -88,9 +119,7 @@ def accompany(application: Application) -> Window | None:
         why = error.strerror or str(error)
         logger.warning("application %s has no control socket: %s: %s", application.name, where, why)
         return None
-    window = Window(application, listening, path)
-    window.begin()
-    return window
+    return listening, path
 
 
 def _wanted(application: Application) -> bool | Path:

@@ -7,7 +7,9 @@ from collections.abc import Iterable
 
 from ..actors import ResproutError
 
-__all__ = ["Refusal", "near"]
+__all__ = ["NO_OBSERVER", "Refusal", "near"]
+
+NO_OBSERVER = "the page for browsers needs starlette and uvicorn: pip install 'resprout[observe]'"
 
 
 class Refusal(ResproutError):

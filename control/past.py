@@ -24,6 +24,7 @@ class Past:
         self.log_book = LogBook()
         self.since = time.time()  # noqa: TID251 -- to be shown
         self._began = time.monotonic()
+        self._attached = False
 
     @property
     def seconds(self) -> float:
@@ -31,11 +32,15 @@ class Past:
         return time.monotonic() - self._began
 
     def attach(self) -> None:
-        """Begins to listen."""
-        self.crash_log.attach()
-        self.log_book.attach()
+        """Begins to listen; may be repeated."""
+        if not self._attached:
+            self._attached = True
+            self.crash_log.attach()
+            self.log_book.attach()
 
     def detach(self) -> None:
-        """Ends that."""
-        self.crash_log.detach()
-        self.log_book.detach()
+        """Ends that; may be repeated."""
+        if self._attached:
+            self._attached = False
+            self.crash_log.detach()
+            self.log_book.detach()

@@ -7,7 +7,7 @@ looked at, so a page of a large tree costs what it shows and a step for each chi
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from itertools import islice
 
 import attrs
@@ -55,17 +55,18 @@ def top_of(root: Pid) -> Place:
     return Place((), root)
 
 
-def walk(top: Place, skip: int = 0) -> Iterator[Place]:
+def walk(top: Place, skip: int = 0, closed: Container[str] = ()) -> Iterator[Place]:
     """A place with all below it, parents first, in start order.
 
     Args:
         top: The place.
         skip: How many to leave out first.
+        closed: The paths of those of which what is below them is left out.
     """
     if skip <= 0:
         yield top
     skip -= 1
-    waiting = [_level(top)]
+    waiting = [] if top.label in closed else [_level(top)]
     while waiting:
         supervisor, path, keeps, rows = waiting[-1]
         row = next(rows, None)
@@ -80,7 +81,7 @@ def walk(top: Place, skip: int = 0) -> Iterator[Place]:
         if skip <= 0:
             yield here
         skip -= 1
-        if below:
+        if below and here.label not in closed:
             waiting.append(_level(here))
 
 

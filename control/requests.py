@@ -14,7 +14,7 @@ from .protocol import Request
 from .system import RunningSystem
 from .words import shown
 
-__all__ = ["REQUESTS", "Argument", "RequestKind", "carry_out", "checked", "is_quick"]
+__all__ = ["REQUESTS", "Argument", "RequestKind", "carry_out", "check_arguments", "checked", "is_quick"]
 
 _STATES = ("running", "restarting", "backing_off", "down")
 MISSING = object()
@@ -115,6 +115,17 @@ REQUESTS: dict[str, RequestKind] = {
         RunningSystem.logs,
         {"child": _TEXT, "limit": Argument("a whole number from 0 to 1000", _whole(0, 1_000))},
     ),
+    "observe": RequestKind(
+        "Opens a page for a browser, or has one go on.",
+        RunningSystem.observe,
+        {
+            "port": Argument("a whole number from 0 to 65535", _whole(0, 65_535)),
+            "allow_actions": _TRUTH,
+            "page": _TEXT,
+            "close": _TRUTH,
+        },
+        acts=True,
+    ),
     "restart": RequestKind("Stops a child and starts it again.", RunningSystem.restart, _PROCESS, acts=True),
     "terminate": RequestKind("Stops a child; it stays down.", RunningSystem.terminate, _PROCESS, acts=True),
     "start": RequestKind("Starts a child that is down.", RunningSystem.start, _PROCESS, acts=True),
@@ -168,20 +179,28 @@ def checked(request: Request) -> RequestKind:
         raise Refusal(
             "unknown_request", f"there is no request {shown(request.do, 80)}", near(request.do, REQUESTS)
         )
-    allowed = {**kind.args, **FOLLOW} if request.do == "logs" else kind.args
-    for name, value in request.args.items():
+    check_arguments(request.do, request.args, {**kind.args, **FOLLOW} if request.do == "logs" else kind.args)
+    return kind
+
+
+def check_arguments(what: str, given: Mapping[str, Any], allowed: Mapping[str, Argument]) -> None:
+    """Looks at the arguments of something.
+
+    Raises:
+        Refusal: One is unknown, wrong or missing.
+    """
+    for name, value in given.items():
         argument = allowed.get(name)
         if argument is None:
             there = f"it takes {', '.join(allowed)}" if allowed else "it takes none"
-            wrong = f"{request.do} has no argument {shown(name, 80)}; {there}"
+            wrong = f"{what} has no argument {shown(name, 80)}; {there}"
             raise Refusal("bad_argument", wrong, near(name, allowed))
         if not argument.good(value):
-            wrong = f"expected {name} of {request.do} to be {argument.wanted}, got: {shown(value, 80)}"
+            wrong = f"expected {name} of {what} to be {argument.wanted}, got: {shown(value, 80)}"
             raise Refusal("bad_argument", wrong)
     for name, argument in allowed.items():
-        if argument.required and name not in request.args:
-            raise Refusal("bad_argument", f"expected {request.do} to have the argument {name}, got none")
-    return kind
+        if argument.required and name not in given:
+            raise Refusal("bad_argument", f"expected {what} to have the argument {name}, got none")
 
 
 def is_quick(request: Request) -> bool:

@@ -11,15 +11,25 @@ import os
 import platform
 import sys
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import Any, Protocol
 
 from ..actors import Pid
 from ..supervision import Application
 from . import actions, locks, processes, registries
+from .errors import Refusal
 from .past import Past
 from .places import find
 
-__all__ = ["RunningSystem"]
+__all__ = ["PageOpener", "RunningSystem"]
+
+
+class PageOpener(Protocol):
+    """Opens pages for browsers, and keeps them open; see `RunningSystem.observe`."""
+
+    def __call__(
+        self, port: int | None, allow_actions: bool | None, page: str | None, close: bool
+    ) -> dict[str, Any]:
+        """Opens a page, has one go on, or closes it."""
 
 
 class RunningSystem:
@@ -33,6 +43,8 @@ class RunningSystem:
         application, past: The same.
         crash_log: Of the past: listens to crashes.
         log_book: Of the past: keeps log records.
+        open_page: Opens pages for browsers, if that can be.
+        addresses: Those of the pages that its tree has, and whether they act, by who serves them.
     """
 
     def __init__(self, application: Application, past: Past | None = None) -> None:
@@ -40,9 +52,11 @@ class RunningSystem:
         self.past = Past() if past is None else past
         self.crash_log = self.past.crash_log
         self.log_book = self.past.log_book
+        self.open_page: PageOpener | None = None
+        self.addresses: dict[Pid, tuple[str, bool]] = {}
 
     def attach(self) -> None:
-        """Begins to listen."""
+        """Begins to listen; may be repeated."""
         self.past.attach()
 
     def detach(self) -> None:
@@ -112,6 +126,29 @@ class RunningSystem:
             Refusal: There is none.
         """
         return find(self._root, child).label
+
+    def observe(
+        self,
+        port: int | None = None,
+        allow_actions: bool | None = None,
+        page: str | None = None,
+        close: bool = False,
+    ) -> dict[str, Any]:
+        """Opens a page for a browser, which has to be asked for again and again.
+
+        Args:
+            port: Of 127.0.0.1; by default a free one.
+            allow_actions: Whether the page may act. With neither of both the page that the tree has is told
+                of, if it has one.
+            page: What an earlier answer called the page that is to go on.
+            close: Whether that is to end instead.
+
+        Raises:
+            Refusal: It cannot be opened, or there is no such page.
+        """
+        if self.open_page is None:
+            raise Refusal("cannot_observe", "this system opens no pages")
+        return self.open_page(port, allow_actions, page, close)
 
     # Actions --------------------------------------------------------------------------------------
 

@@ -103,7 +103,7 @@ LEVELS = {
     "stages": ["dispatchers", "", "__init__"],
     "connectors": ["kafka", "__init__"],
     "cluster": ["operations", "tickets", "ledger", "", "__init__"],
-    "control": ["", "commands", "__init__"],
+    "control": ["", "web", "companion", "commands", "__init__"],
     "monitoring": ["__init__"],
     "observer": ["__init__"],
     "testing": ["__init__"],
@@ -132,6 +132,8 @@ CORES = [
     "cluster/key_operations.py",
     "cluster/key_claims.py",
     "cluster/stored_keys.py",
+    "control/web/differences.py",
+    "control/web/guard.py",
     "stages/buffer.py",
     "stages/subscription.py",
     "stages/portion.py",
@@ -162,6 +164,7 @@ LATE = {
     "supervision/supervisors/starting.py": "multiprocessing takes time to load, and few trees place children",
     "monitoring/web.py": "metrics for Prometheus need prometheus-client, which is an extra",
     "control/companion.py": "an application that nobody asks need not load what answers",
+    "control/web/kind.py": "the page needs starlette, which is an extra; a file is checked without it",
     "observer/screen.py": "the live screen needs rich, which is an extra",
     "resprout/pytest_plugin.py": "every run of pytest loads it, and most want no region",
 }
@@ -437,7 +440,7 @@ def test_tests_is_no_package() -> None:
 
 def test_type_hints_are_announced() -> None:
     assert (ROOT / "resprout" / "py.typed").is_file()
-    assert PYPROJECT["tool"]["setuptools"]["package-data"] == {"resprout": ["py.typed"]}
+    assert PYPROJECT["tool"]["setuptools"]["package-data"]["resprout"] == ["py.typed"]
 
 
 @pytest.mark.parametrize(

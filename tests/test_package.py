@@ -206,6 +206,9 @@ def test_a_wheel_has_the_modules_of_the_clone_and_nothing_else(wheel: Path, clon
         for path in (clone / room).rglob("*.py")
     }
     modules |= {f"resprout/{path.name}" for path in (clone / "resprout").glob("*.py")}
+    modules |= {
+        f"resprout/{path.relative_to(clone).as_posix()}" for path in (clone / "control/web/static").iterdir()
+    }
     with zipfile.ZipFile(wheel) as archive:
         names = {name for name in archive.namelist() if ".dist-info/" not in name}
     assert names == {*modules, "resprout/py.typed"}

@@ -30,7 +30,18 @@ exit status:
 
 OPTIONS = (
     *("--json", "--name", "--socket", "--no-socket", "--sort", "--match", "--state", "--paths", "--timeout"),
-    *("--tuples", "--cast", "--follow", "--lines", "--no-wait", "--dry-run", "--off"),
+    *(
+        "--tuples",
+        "--cast",
+        "--follow",
+        "--lines",
+        "--no-wait",
+        "--dry-run",
+        "--off",
+        "--port",
+        "--allow-actions",
+        "--open",
+    ),
 )
 """All that begin with two dashes, for hints."""
 
@@ -164,6 +175,14 @@ def _new(parser: Parser) -> None:
     parser.add_argument("folder", metavar="DIR", type=Path, help="must not exist, or be empty")
 
 
+def _observe(parser: Parser) -> None:
+    parser.add_argument(
+        "--port", metavar="PORT", type=_count_or_none, default=None, help="of 127.0.0.1 (default: a free one)"
+    )
+    parser.add_argument("--allow-actions", action="store_true", help="the page may restart, stop, ...")
+    parser.add_argument("--open", action="store_true", help="open it in the browser")
+
+
 def _nothing(parser: Parser) -> None:
     pass
 
@@ -188,6 +207,7 @@ _COMMANDS: dict[str, tuple[str, Callable[[Parser], None]]] = {
     "logs": ("show what was logged of late", _logs),
     "crashes": ("show the crashes of late, those of a kind as one", _crashes),
     "reload": ("read the tree file again and apply what has changed", _reload),
+    "observe": ("open a page for the browser, and keep it open", _observe),
     "stop": ("stop the whole system in order", _stop),
     "doctor": ("look for what is wrong around resprout", _nothing),
     "completion": ("write the script that completes commands in a shell", _completion),

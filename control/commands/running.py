@@ -17,6 +17,7 @@ from . import showing
 from .completion import script
 from .doctor import findings
 from .new_project import make_project
+from .observing import observe
 
 __all__ = ["REFUSED", "UNREACHABLE", "WRONG", "run_command"]
 
@@ -303,6 +304,7 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "logs": _logs,
     "crashes": _crashes,
     "reload": _reload,
+    "observe": observe,
     "stop": _stop,
     "doctor": _doctor,
     "completion": _completion,

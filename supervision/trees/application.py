@@ -188,6 +188,11 @@ class Application:
         return None if self._life is None else self._life.root
 
     @property
+    def master(self) -> Pid | None:
+        """The process above the root, which starts and outlives it; there as soon as a start has begun."""
+        return None if self._life is None else self._life.master
+
+    @property
     def begun(self) -> bool:
         """Whether a start has begun, now or earlier."""
         return self._life is not None
