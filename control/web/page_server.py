@@ -29,6 +29,11 @@ class _GoOn:
 
 
 @attrs.frozen
+class _Close:
+    """It is to end."""
+
+
+@attrs.frozen
 class _Over:
     """Nobody does, unless there was a `_GoOn` since."""
 
@@ -68,6 +73,8 @@ class PageServer(AsgiServer):
         match message:
             case _GoOn():
                 self._lend()
+            case _Close():
+                return Stop("shutdown", state)
             case _Over(number) if number == self._leases:
                 return Stop("normal", state)
             case _Over():
@@ -108,12 +115,13 @@ class Pages:
             url, acts = there
             return {"page": None, "url": url, "allow_actions": acts, "seconds": None}
         listener = Listener(HOST, port or 0)
-        options = PageOptions(listener, new_token(), bool(allow_actions), self._system, LEASE)
+        options = PageOptions(listener, new_token(), bool(allow_actions), self._system, lease=LEASE)
         try:
             pid = PageServer.start(options)
         except StartError as error:
             reason = getattr(error.reason, "exception", error.reason)
-            raise Refusal("cannot_observe", f"the page cannot be opened: {label(reason)}") from error
+            why = getattr(reason, "strerror", None) or label(reason)
+            raise Refusal("cannot_observe", f"the page cannot be opened: {why}") from error
         finally:
             listener.close()
         assert pid is not None
@@ -126,10 +134,7 @@ class Pages:
         pid, _, _ = self._pages.get(id) or (None, "", False)
         if pid is None or pid.dead:
             raise Refusal("unknown_page", f"there is no page {id!r}; it may have ended")
-        if close:
-            process.exit(pid, "shutdown")
-        else:
-            pid.send(_GoOn())
+        pid.send(_Close() if close else _GoOn())
         return self._told(id)
 
     def _told(self, id: str) -> dict[str, Any]:
@@ -139,7 +144,7 @@ class Pages:
     def end(self) -> None:
         """The application has ended."""
         for pid, _, _ in self._pages.values():
-            process.exit(pid, "shutdown")
+            pid.send(_Close())
 
     def join(self, timeout: float = 3.0) -> None:
         """Waits a moment until none is left."""
