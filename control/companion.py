@@ -65,7 +65,9 @@ class Window:
 
         return is_quick(request)
 
-    def _open_page(self, *asked: Any) -> dict[str, Any]:
+    def _open_page(
+        self, port: int | None, allow_actions: bool | None, page: str | None, close: bool
+    ) -> dict[str, Any]:
         """Opens a page, with what that needs, which is an extra."""
         if self._pages is None:
             try:
@@ -73,7 +75,7 @@ class Window:
             except ImportError as error:
                 raise Refusal("cannot_observe", NO_OBSERVER) from error
             self._pages = Pages(self.system())
-        told: dict[str, Any] = self._pages(*asked)
+        told: dict[str, Any] = self._pages(port, allow_actions, page, close)
         return told
 
     def begin(self) -> None:

@@ -62,6 +62,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--postgres", action="store_true", help="run the tests that start a PostgreSQL server, too"
     )
     parser.addoption("--redis", action="store_true", help="run the tests that start a Redis server, too")
+    parser.addoption("--browser", action="store_true", help="run the tests that start Chromium, too")
+    parser.addoption("--screenshots", action="store_true", help="with --browser, make the pictures of docs/")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -80,6 +82,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.skip(reason="needs a PostgreSQL server (--postgres)"))
         if item.get_closest_marker("redis") and not config.getoption("--redis"):
             item.add_marker(pytest.mark.skip(reason="needs a Redis server (--redis)"))
+        if item.get_closest_marker("browser") and not config.getoption("--browser"):
+            item.add_marker(pytest.mark.skip(reason="needs Chromium (--browser)"))
         if any(f"tests/{part}" in item.nodeid for part in SLOW):
             item.add_marker(pytest.mark.slow)
 

@@ -17,7 +17,18 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-NAMES = ("actors", "registry", "supervision", "throttle", "stages", "kafka", "cluster", "control", "imports")
+NAMES = (
+    "actors",
+    "registry",
+    "supervision",
+    "throttle",
+    "stages",
+    "kafka",
+    "cluster",
+    "control",
+    "observer",
+    "imports",
+)
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,18 @@ import importlib
 
 from ..rows import Room
 
-NAMES = ("actors", "registry", "supervision", "throttle", "stages", "kafka", "cluster", "control", "imports")
+NAMES = (
+    "actors",
+    "registry",
+    "supervision",
+    "throttle",
+    "stages",
+    "kafka",
+    "cluster",
+    "control",
+    "observer",
+    "imports",
+)
 
 
 def room(name: str) -> Room:

@@ -46,8 +46,9 @@ class PageServer(AsgiServer):
     _what = "the server of a page"
     _use = "a browser"
 
-    def init(self, arg: PageOptions) -> Any:
-        """Starts serving; over when requests are accepted."""
+    def init(self, arg: Any) -> Any:
+        """Starts serving what a `PageOptions` says; over when requests are accepted."""
+        assert isinstance(arg, PageOptions)
         system = arg.system or system_above(self.pid)
         if system is None:
             return Stop("expected to be part of an application that runs, such as of `resprout run`")

@@ -1,7 +1,7 @@
 // The page around the views: which one is shown, the head with the figures, and what is said when the system is gone.
 
 import { button } from "./act.js";
-import { count, h, say, span, state } from "./dom.js";
+import { count, filled, h, say, span, state, there } from "./dom.js";
 import { Stream } from "./stream.js";
 import { treeView } from "./tree.js";
 
@@ -85,6 +85,8 @@ async function go() {
   }
   const place = h(`div.view.${known}`);
   const refusal = h("p.refused", { hidden: true });
+  const showRefusal = filled(refusal, (message, meant) =>
+    [message, ...meant.flatMap((path) => [" ", h("a", { href: there.process(path), "data-key": path }, path)])]);
   const made = make(place, parts.map(decodeURIComponent), {
     look: (args) => stream.look({ view: known, ...args }),
     acts: () => stream.data?.system?.actions ?? false,
@@ -102,10 +104,7 @@ async function go() {
     refuse: ({ message, meant }) => {
       refusal.hidden = false;
       place.hidden = true;
-      say(refusal, message);
-      if (meant.length && known === "process") {
-        refusal.append(h("span", {}, " ", h("a", { href: `#/process/${encodeURIComponent(meant[0])}` }, meant[0])));
-      }
+      showRefusal(message, known === "process" ? meant : []);
     },
   };
   view.first = made.begin();

@@ -37,7 +37,7 @@ function people(label, heads, what) {
 export function lockView(place, [name], page) {
   let told = null;
   const where = h("span");
-  const facts = h("dl.facts.line");
+  const facts = h("dl.facts.wraps");
   const actions = h("div.actions", { role: "group", "aria-label": "Actions" });
   const busy = plot("Running and waiting");
   const times = plot("Wait and hold times");
@@ -59,9 +59,13 @@ export function lockView(place, [name], page) {
   const showFacts = filled(facts, (pairs) => pairs.map(pair));
   const showLegend = filled(legend, (pairs) => pairs.map(pair));
   const showWhere = filled(where, (paused) => [paused ? state("paused") : ""]);
+  const slots = h("input", { type: "number", min: 1, "aria-label": "Slots", "data-key": "slots" });
+  const showSlots = filled(slots, (number) => {
+    slots.value = number;
+    return [];
+  });
   const showActions = filled(actions, (acts, paused) => {
     if (!acts) return [];
-    const slots = h("input", { type: "number", min: 1, value: told.num_slots, "aria-label": "Slots", "data-key": "slots" });
     const number = () => {
       const wanted = Number(slots.value);
       if (Number.isInteger(wanted) && wanted >= 1) return { lock: name, num_slots: wanted };
@@ -100,6 +104,7 @@ export function lockView(place, [name], page) {
       showFacts([["slots", count(it.num_slots)], ["in use", count(it.used)], ["fairness", it.fairness],
         ["may wait", it.max_waiting === null ? "any number" : count(it.max_waiting)], ["kept by", it.engine ?? "this process"]]);
       showActions(page.acts(), it.paused);
+      showSlots(it.num_slots);
       if (numbers.open) showNumbers(points, last[0]);
       holders.show(it.holders);
       waiters.show(it.waiters);
