@@ -7,11 +7,14 @@ import json
 import shutil
 import subprocess
 import sys
+import tempfile
 import urllib.parse
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
 
-from resprout.actors import GenServer
+from resprout.actors import GenServer, Ok, Reply
 from resprout.control import RunningSystem
 from resprout.control.web.page_options import HOST, PageOptions, new_token
 from resprout.control.web.page_server import PageServer
@@ -20,7 +23,6 @@ from resprout.supervision.tree_kinds import Listener
 
 from ..rows import Bar, Effort, Measure, Room, Row, Section
 from ..timing import timed
-from .control import running
 
 BUSY = 1_000
 MANY = 10_000
@@ -33,6 +35,33 @@ with opener.open(sys.argv[1]) as events:
         if line.startswith(b"event: whole"):
             print("seen", flush=True)
 """
+
+
+class Busy(GenServer):
+    """One of many, whose callbacks run in the thread of who calls."""
+
+    blocking = False
+
+    def init(self, arg: Any) -> Any:
+        return Ok(arg)
+
+    def handle_call(self, message: Any, from_: Any, state: Any) -> Any:
+        return Reply(message, state)
+
+
+@contextmanager
+def running(children: int) -> Iterator[Application]:
+    """A tree of so many children that runs."""
+    with tempfile.TemporaryDirectory() as folder:
+        worker = f'{{worker: child, start: "{__name__}:Busy", replicas: {children}, name: "child-{{index}}"}}'
+        file = Path(folder, "tree.yaml")
+        file.write_text(f"name: crowd\nchildren:\n  - supervisor: crowd\n    children: [{worker}]\n")
+        application = Application.load(file, socket=False)
+        application.start()
+        try:
+            yield application
+        finally:
+            application.stop()
 
 
 @contextmanager
@@ -67,7 +96,7 @@ def opened(url: str) -> Iterator[None]:
 @contextmanager
 def observed(effort: Effort) -> Iterator[Mapping[str, Measure]]:
     """Calls that go through all children in turn, as fast as they can."""
-    children, times = effort(BUSY, 10), effort(100_000, 50)
+    children, times = effort(BUSY, 10), effort(300_000, 50)
 
     def calls() -> float:
         number = 0
@@ -80,7 +109,7 @@ def observed(effort: Effort) -> Iterator[Mapping[str, Measure]]:
         timed(call, times // 20 + 1)
         return timed(call, times)
 
-    with running(children, False) as application:
+    with running(children) as application:
 
         def without() -> float:
             return calls()
@@ -127,7 +156,7 @@ def painted(effort: Effort) -> Iterator[Mapping[str, Measure]]:
     service = webdriver.ChromeService(str(shutil.which("chromedriver")))
     first = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime"
     rows = "performance.getEntriesByName('rows')[0]?.startTime"
-    with running(effort(MANY, 100), False) as application, served(application) as url:
+    with running(effort(MANY, 100)) as application, served(application) as url:
         driver = webdriver.Chrome(options, service)
 
         def measure() -> Mapping[str, float]:

@@ -63,7 +63,7 @@ class ObserveChild:
         self.listener.advice = (
             f"with --set {names[0]}=..." if names else f"in the tree file, port: of {self.observe!r}"
         )
-        options = PageOptions(self.listener, self.token or new_token(), self.allow_actions)
+        options = PageOptions(self.listener, self.token or new_token(), self.allow_actions, said=self.token)
         return [ChildSpec(common.id or self.observe, (_start, (options,), {}))]
 
     def obstacle(self) -> str | None:

@@ -6,13 +6,15 @@ from collections.abc import Container
 from itertools import islice
 from typing import Any
 
+import attrs
+
 from ...actors import Pid
 from ...actors.engine import kernel
 from ..errors import Refusal
 from ..places import Place, find, top_of, walk
 from ..processes import counted, row_of, rows
 
-__all__ = ["Rates", "outline", "timed"]
+__all__ = ["AllBut", "Rates", "outline", "timed"]
 
 _FAR = 1e9
 """A moment later than any start: what was started when does not change with the time of looking."""
@@ -40,6 +42,20 @@ class Rates:
         return found
 
 
+@attrs.frozen
+class AllBut:
+    """All paths but some.
+
+    Args:
+        open: Which.
+    """
+
+    open: frozenset[str]
+
+    def __contains__(self, path: object) -> bool:
+        return path not in self.open
+
+
 def timed(row: dict[str, Any], now: float) -> dict[str, Any]:
     """A row with the moment since when it runs in place of how long, so that it changes with a start only."""
     uptime = row.pop("uptime")
@@ -52,7 +68,7 @@ def outline(
     *,
     offset: int,
     limit: int,
-    closed: frozenset[str] = frozenset(),
+    closed: frozenset[str] | AllBut = frozenset(),
     sort: str | None = None,
     match: str | None = None,
     state: str | None = None,

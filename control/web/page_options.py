@@ -29,12 +29,14 @@ class PageOptions:
         allow_actions: Whether the page may act.
         system: What it shows; None for that of which it is a part.
         pause: Seconds from one look of a page to the next.
+        said: The token that the file says, if it says one: another one is another page.
         lease: Seconds after which it ends unless it is asked to go on; None for as long as it lives.
     """
 
     listener: Listener
-    token: str = attrs.field(repr=False)
+    token: str = attrs.field(repr=False, eq=False)
     allow_actions: bool = False
     system: RunningSystem | None = attrs.field(default=None, repr=False)
     pause: float = 1.0
+    said: str | None = attrs.field(default=None, repr=False)
     lease: float | None = None

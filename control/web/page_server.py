@@ -91,7 +91,13 @@ class PageServer(AsgiServer):
         super().terminate(reason, state)
 
 
-_OPTIONS = {"lifespan": "off", "ws": "none", "timeout_graceful_shutdown": 2, "limit_concurrency": 64}
+_OPTIONS = {
+    "lifespan": "off",
+    "proxy_headers": False,
+    "ws": "none",
+    "timeout_graceful_shutdown": 2,
+    "limit_concurrency": 64,
+}
 
 
 class Pages:

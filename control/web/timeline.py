@@ -14,7 +14,7 @@ import attrs
 from ...actors import Pid, is_orderly, telemetry
 from ...actors.engine import in_words, kernel, lock
 from ...supervision import ChildExited, ChildStarted, GaveUp
-from ..places import place_of, top_of, walk
+from ..places import ROOT, place_of, top_of, walk
 from ..system import RunningSystem
 from ..words import label
 
@@ -124,8 +124,11 @@ class Timeline:
         if told is None or not self._is_ours(happened.supervisor):
             return
         what, why = told(happened)
-        above = place_of(happened.supervisor).path or ()
-        self._heard.append(_Happened(round(_wall(), 3), what, "/".join((*above, label(happened.id))), why))
+        pid = getattr(happened, "pid", None)
+        path = None if pid is None else place_of(pid).path
+        if path is None:
+            path = (*(place_of(happened.supervisor).path or ()), label(happened.id))
+        self._heard.append(_Happened(round(_wall(), 3), what, "/".join(path) or ROOT, why))
 
     def _is_ours(self, pid: Pid) -> bool:
         master = self._system.application.master

@@ -11,12 +11,12 @@ import attrs
 from ...actors import Killed
 from ...actors.engine import kernel
 from ..errors import Refusal
-from ..places import find
+from ..places import ROOT, find
 from ..requests import REQUESTS, Argument, check_arguments
 from ..system import RunningSystem
 from ..words import shown
 from .lock_history import LockHistory
-from .outline import Rates, outline, timed
+from .outline import AllBut, Rates, outline, timed
 from .timeline import Timeline
 
 __all__ = ["VIEWS", "Look", "Watcher", "read_look"]
@@ -170,7 +170,8 @@ class Watcher:
     def tree(self, **args: Any) -> dict[str, Any]:
         """The visible rows of the tree."""
         root = self.system.application.root
-        closed = frozenset(args.pop("closed", ()))
+        paths, all_but = frozenset(args.pop("closed", ())), args.pop("all_but", False)
+        closed = AllBut(paths | {ROOT}) if all_but else paths
         return outline(root if root is not None and root.alive else None, self.rates, closed=closed, **args)
 
     def process(self, process: str) -> dict[str, Any]:
@@ -234,6 +235,7 @@ VIEWS: dict[str, View] = {
             "offset": attrs.evolve(_PS["offset"], required=True),
             "limit": _SEEN,
             "closed": Argument("a list of at most 2000 paths", _paths),
+            "all_but": Argument("true or false", lambda value: isinstance(value, bool)),
             **{name: _PS[name] for name in ("sort", "match", "state")},
         },
     ),

@@ -90,7 +90,7 @@ export function processView(place, [word = "/"], page) {
       pid: it.pid, name: it.name, class: it.module, kind: it.kind, strategy: it.strategy,
       children: it.children === null ? null : count(it.children), restart: it.restart, restarts: count(it.restarts),
       uptime: it.since === null ? null : span(now - it.since), mailbox: it.mailbox === null ? null : count(it.mailbox),
-      handled: it.handled === null || it.handled === undefined ? null : `${count(it.handled)} messages, ${rate(it.rate)}/s`,
+      handled: it.handled === null || it.handled === undefined ? null : `${count(it.handled)} ${it.handled === 1 ? "message" : "messages"}, ${rate(it.rate)}/s`,
       "at work": it.busy === undefined ? null : it.busy ? "yes" : "no", "traps exits": it.trap_exit === undefined ? null : it.trap_exit ? "yes" : "no",
       "in function": it.function, owns: it.owned?.length ? it.owned.join(", ") : null,
       "started by": it.spec?.start, shutdown: it.spec ? (typeof it.spec.shutdown === "number" ? `${it.spec.shutdown} s` : it.spec.shutdown) : null,

@@ -47,8 +47,11 @@ export class Stream {
     clearTimeout(this.timer);
     this.source?.close();
     this.id = null;
-    const asked = this.number;
-    const source = new EventSource(`stream?look=${encodeURIComponent(JSON.stringify(this.wanted))}`);
+    // The first look goes along, unless it is too long for an address.
+    const look = encodeURIComponent(JSON.stringify(this.wanted));
+    const along = look.length < 8000;
+    const asked = along ? this.number : -1;
+    const source = new EventSource(along ? `stream?look=${look}` : "stream");
     this.source = source;
     source.addEventListener("open", (event) => {
       if (event.data === undefined) return; // the connection's own

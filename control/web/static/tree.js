@@ -15,7 +15,9 @@ const COLUMNS = [
 ];
 const STATES = ["running", "restarting", "backing_off", "down"];
 
-let closed = new Set();
+// Of supervisors: those that are folded; with `folded` those that are not.
+let turned = new Set();
+let folded = false;
 let kept = { sort: null, match: "", state: "" };
 
 export function treeView(place, parts, page) {
@@ -36,7 +38,7 @@ export function treeView(place, parts, page) {
     h("option", { value: "" }, "any state"),
     ...STATES.map((word) => h("option", { value: word, selected: kept.state === word }, word.replace("_", " "))));
   const all = h("button", { type: "button", onclick: () => unfold(true) }, "Expand all");
-  const none = h("button", { type: "button", onclick: () => unfold(false) }, "Collapse");
+  const none = h("button", { type: "button", onclick: () => unfold(false) }, "Collapse all");
   const total = h("span.total");
   const heads = COLUMNS.map(([key, text, kind, sort], index) =>
     h(`div.cell.${kind}`, { role: "columnheader", "aria-colindex": index + 1, "data-column": key },
@@ -62,7 +64,7 @@ export function treeView(place, parts, page) {
     if (kept.sort) args.sort = kept.sort;
     if (kept.match) args.match = kept.match;
     if (kept.state) args.state = kept.state;
-    if (!flat() && closed.size) args.closed = [...closed];
+    if (!flat() && (folded || turned.size)) Object.assign(args, { closed: [...turned].slice(-2000), all_but: folded });
     return page.look(args);
   }
 
@@ -79,8 +81,8 @@ export function treeView(place, parts, page) {
   }
 
   function unfold(open) {
-    closed = open ? new Set() : new Set(data.order.map((key) => data.rows[key])
-      .filter((row) => row.kind === "supervisor" && row.depth > 0).map((row) => row.path));
+    turned = new Set();
+    folded = !open;
     turn({});
   }
 
@@ -161,7 +163,7 @@ export function treeView(place, parts, page) {
     say(row.cells.rate, rate(told.rate));
     say(row.cells.uptime, told.since === null ? "–" : span(now - told.since));
     say(row.cells.pid, (told.pid ?? "–").replace(/^<|>$/g, "").split(" ")[0]);
-    say(row.cells.module, told.strategy ? `${told.module}, ${told.strategy}` : (told.module ?? "–"));
+    say(row.cells.module, told.module === "Supervisor" ? (told.strategy ?? told.module) : (told.module ?? "–"));
   }
 
   function rowAt(index) {
@@ -172,8 +174,8 @@ export function treeView(place, parts, page) {
     const told = rowAt(index);
     if (!told || told.kind !== "supervisor" || flat()) return;
     const opens = open ?? told.closed;
-    if (opens) closed.delete(told.path);
-    else closed.add(told.path);
+    if (opens === folded) turned.add(told.path);
+    else turned.delete(told.path);
     look();
   }
 

@@ -127,7 +127,7 @@ def test_supervisors_are_folded_and_unfolded(seen: Chromium, page: Page) -> None
     assert seen.value(f"document.querySelector('{row('services')}').getAttribute('aria-expanded')") == "false"
     seen.click(f"{row('services')} .fold")
     seen.one(row("services/echo-0"))
-    seen.js(BUTTON, "Collapse")
+    seen.js(BUTTON, "Collapse all")
     seen.shows("5 rows", ".total")
     seen.js(
         "[...document.querySelectorAll('button')].find(each => each.textContent === 'Expand all').click()"
@@ -635,7 +635,7 @@ def test_the_pictures_of_the_docs_are_made(
         url = address(program, tmp_path)
         DOCS.mkdir(exist_ok=True)
         window.scheme("light")
-        window.size(1000, 560)
+        window.size(1040, 600)
         window.open(url, "lock/database")
         wait_for(window, 45)
         window.picture(DOCS / "lock.png")

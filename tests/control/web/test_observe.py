@@ -20,6 +20,7 @@ from resprout.control.errors import Refusal
 from resprout.control.system import RunningSystem
 from resprout.control.web import page_server
 from resprout.supervision import Application, InvalidTree
+from resprout.supervision.trees.difference import difference
 
 from ...programs import resprout as command
 from ...waiting import await_end, until
@@ -112,6 +113,17 @@ def test_mistakes_in_a_file_are_told(observe: str, wrong: str, tmp_path: Path) -
         Application.load(tree(tmp_path, observe))
     assert wrong in str(caught.value)
     assert "short" not in wrong or "'short'" not in str(caught.value)
+
+
+def test_a_reload_leaves_a_page_alone_unless_its_keys_have_changed(tmp_path: Path) -> None:
+    def steps(before: str, after: str) -> list[str]:
+        trees = [Application.load(tree(tmp_path, each)).tree for each in (before, after)]
+        return [step.action for step in difference(*trees).steps]
+
+    assert steps("{observe: page, port: 4007}", "{observe: page, port: 4007}") == []
+    assert steps("{observe: page, port: 4007}", "{observe: page, port: 4008}") == ["restart"]
+    assert steps("{observe: page}", f"{{observe: page, token: {TOKEN}}}") == ["restart"]
+    assert steps("{observe: page}", "{observe: page, allow_actions: true}") == ["restart"]
 
 
 def test_a_port_that_is_taken_is_told_before_the_start(tmp_path: Path) -> None:

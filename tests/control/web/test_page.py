@@ -106,6 +106,9 @@ def test_closed_supervisors_hide_their_children(page: Page) -> None:
     assert view["order"] == ["/", "kafka", "users", "services", "pool"]
     assert view["rows"]["services"]["closed"] is True
     assert page.seen(**TREE, closed=["/"])["view"]["order"] == ["/"]
+    all_folded = page.seen(**TREE, closed=[], all_but=True)["view"]
+    assert (all_folded["total"], all_folded["order"]) == (5, ["/", "kafka", "users", "services", "pool"])
+    assert page.seen(**TREE, closed=["services"], all_but=True)["view"]["total"] == 9
 
 
 def test_the_tree_may_be_sorted_and_filtered(page: Page) -> None:
