@@ -23,6 +23,7 @@ __all__ = ["Timeline"]
 _PREFIX = ("resprout", "supervisor")
 _EVENTS = ("child_started", "child_exited", "gave_up")
 _KEPT = 2_000
+_HEARD = 20_000
 _SHOWN = 200
 _SECONDS = 900
 """Seconds of the past that are shown."""
@@ -50,10 +51,12 @@ class Timeline:
         self._system = system
         self._lock = lock()
         self._watchers = 0
-        self._heard: deque[_Happened] = deque(maxlen=10 * _KEPT)
+        self._heard: deque[_Happened] = deque(maxlen=_HEARD)
         self._happened: dict[str, _Happened] = {}
         self._counts: dict[str, list[int]] = {}
         self._number = 0
+        self._since = 0.0
+        self._seeded = False
 
     def watch(self) -> None:
         """Begins to listen, or goes on for one more."""
@@ -63,7 +66,7 @@ class Timeline:
                 return
             for kept in (self._heard, self._happened, self._counts):
                 kept.clear()
-            self._heard.extend(sorted(self._before(), key=lambda each: each.at))
+            self._since, self._seeded = _wall(), False
             for event in _EVENTS:
                 telemetry.attach(self._id(event), (*_PREFIX, event), self._hear)
 
@@ -78,6 +81,11 @@ class Timeline:
     def shown(self) -> dict[str, Any]:
         """`seconds`, by the second its starts and crashes, and `events`, the last by number, oldest first."""
         with self._lock:
+            if not self._seeded:
+                # Not when the page opens, which is to be seen at once: it looks at every child.
+                self._seeded = True
+                for each in sorted(self._before(), key=lambda each: each.at):
+                    self._note(each)
             while True:
                 if not self._heard:
                     break
@@ -97,12 +105,13 @@ class Timeline:
             if row is None or place.pid is None:
                 continue
             at = wall - max(0.0, now - row.started_at)
-            if at >= wall - _SECONDS:
+            if wall - _SECONDS <= at < self._since:
                 yield _Happened(round(at, 3), "restarted" if row.restarts else "started", place.label)
         for each in self._system.crashes(100):
             moments: Iterable[float] = {each["first"], each["last"]}
             path, why = each["path"] or each["module"], each["reason"]
-            yield from (_Happened(at, "crashed", path, why) for at in moments if at >= wall - _SECONDS)
+            told = (at for at in moments if wall - _SECONDS <= at < self._since)
+            yield from (_Happened(at, "crashed", path, why) for at in told)
 
     def _note(self, each: _Happened) -> None:
         counts = self._counts.setdefault(str(int(each.at)), [0, 0])

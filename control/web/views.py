@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import logging
+import os
+import re
+import sys
+import sysconfig
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -27,6 +32,9 @@ _ENTRIES = 100
 _LOGS = 50
 _LISTED = 100
 """Holders, and waiters, that are listed of a lock."""
+
+
+_ROOM = re.compile(r"resprout\.\w+")
 
 
 def _paths(value: Any) -> bool:
@@ -140,6 +148,7 @@ class Watcher:
             "system": {
                 **{key: value for key, value in status.items() if key != "seconds"},
                 "actions": self._allow_actions,
+                "libraries": _libraries(),
             },
         }
         try:
@@ -221,6 +230,15 @@ class Watcher:
     def timeline(self) -> dict[str, Any]:
         """Starts and crashes by the second."""
         return self._timeline.shown()
+
+
+@functools.cache
+def _libraries() -> list[str]:
+    """Where the code lies that is not the program's own: Python's, what is installed, and this library's."""
+    found = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+    rooms = [module for name, module in list(sys.modules.items()) if _ROOM.fullmatch(name)]
+    found |= {path for room in rooms for path in getattr(room, "__path__", ())}
+    return sorted(each.rstrip(os.sep) + os.sep for each in found if each)
 
 
 def _without_people(told: dict[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import { button } from "./act.js";
 import { count, filled, h, say, span, state, there } from "./dom.js";
 import { Stream } from "./stream.js";
+import { know } from "./trace.js";
 import { treeView } from "./tree.js";
 
 const main = document.getElementById("main");
@@ -57,6 +58,7 @@ function seen(data) {
   figures.dataset.trouble = String(system.counts.running < system.counts.children);
   document.getElementById("stop").hidden = !system.actions;
   announce(system);
+  know(system.libraries);
   if (data.refused) view.refuse(data.refused);
   else view.update(data.view, data);
   document.body.dataset.look = data.look;

@@ -14,6 +14,12 @@ function pids(all) {
   });
 }
 
+// A long record is its first line, which opens.
+function message({ message, exception }) {
+  const [first, ...rest] = [message, exception].filter((text) => text).join("\n").split("\n");
+  return rest.length ? h("details", {}, h("summary", {}, first), h("pre", {}, rest.join("\n"))) : first;
+}
+
 function crumbs(path) {
   const parts = path === "/" ? [] : path.split("/");
   const above = parts.slice(0, -1).map((part, index) =>
@@ -74,7 +80,7 @@ export function processView(place, [word = "/"], page) {
     trace(last.trace)] : []);
   const showLog = filled(log.body, (records) => records.length
     ? records.map((each) => h("tr", { "data-level": each.level }, h("td.num", {}, clock(each.time)), h("td", {}, each.level),
-      h("td", {}, each.logger), h("td.wide", {}, each.message, each.exception ? h("pre", {}, each.exception) : null)))
+      h("td", {}, each.logger), h("td.wide", {}, message(each))))
     : [empty(4, "It has logged nothing.")]);
 
   function can() {

@@ -2,14 +2,21 @@
 
 import { h } from "./dom.js";
 
-const LIBRARY = /[/\\](site-packages|dist-packages|lib[/\\]python3[.\d]*|resprout[/\\](actors|supervision|registry|throttle|stages|connectors|cluster|control))[/\\]|<frozen /;
+let libraries = [];
+
+/** Has it known where the code lies that is not the program's own. */
+export function know(paths) {
+  libraries = paths;
+}
+
+const isLibrary = (file) => file.startsWith("<frozen ") || libraries.some((path) => file.startsWith(path));
 
 /** The lines as elements: runs of library frames are one line that opens. */
 export function trace(lines) {
   const parts = [];
   for (const line of lines) {
     const frame = /^ {2}File "(.*)", line (\d+), in (.*)$/.exec(line);
-    if (frame) parts.push({ library: LIBRARY.test(frame[1]), frames: 1, lines: [line] });
+    if (frame) parts.push({ library: isLibrary(frame[1]), frames: 1, lines: [line] });
     else if (line.startsWith("    ") && parts.length && parts.at(-1).frames) parts.at(-1).lines.push(line);
     else parts.push({ library: false, frames: 0, lines: [line] });
   }
