@@ -87,10 +87,10 @@ class Window:
 
     def end(self) -> None:
         """The application has ended."""
-        forget(self)
-        self._past.detach()
         if self._listener is not None:
             self._listener.end()
+        self._past.detach()
+        forget(self)
         if self._pages is not None:
             self._pages.end()
 

@@ -112,7 +112,11 @@ class Streams:
         id, stream = secrets.token_urlsafe(12), _Stream()
         stream.look = look
         self._streams[id] = stream
-        watcher = await elsewhere(self._watcher)
+        try:
+            watcher = await elsewhere(self._watcher)
+        except BaseException:
+            del self._streams[id]
+            raise
         try:
             yield _event("open", {"stream": id})
             async for event in self._seen(stream, watcher):

@@ -470,19 +470,25 @@ def test_a_system_that_dies_while_it_is_watched(window: Chromium, folder: Path, 
     finally:
         first.kill()
         first.wait(60)
+        for left in (0, 1):  # what the killed have left
+            socket_of(left).unlink(missing_ok=True)
         window.driver.get("about:blank")
         window.complaints()
 
 
+def socket_of(number: int) -> Path:
+    return Path(f"/tmp/resprout-mortal-{os.getpid()}-{number}.sock")
+
+
 def started(file: Path, folder: Path, number: int) -> subprocess.Popen[bytes]:
-    path = f"/tmp/resprout-mortal-{os.getpid()}-{number}.sock"
+    path = socket_of(number)
     program = subprocess.Popen(
         command("run", file, "--quiet", "--socket", path),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    until(lambda: Path(path).exists())
-    (folder / "socket").write_text(path)
+    until(path.exists)
+    (folder / "socket").write_text(str(path))
     return program
 
 
