@@ -42,6 +42,7 @@ children:
   - {kafka: k, topics: [orders], group: shop, handler: "kinds:handle", backoff: {initial: 1s}}
   - {engine: e, url: "postgresql://shop:${file:secret}@db/shop"}
   - {metrics: m, port: 0}
+  - {observe: o, port: 0}
 """
 
 
