@@ -271,6 +271,7 @@ _MOVED = {
     "resprout.supervision.asgi": "resprout.supervision.trees.asgi",
     "resprout.supervision.durations": "resprout.supervision.trees.durations",
     "resprout.supervision.kinds": "resprout.supervision.trees.kinds",
+    "resprout.throttle.exporters": "resprout.monitoring",
 }
 
 
