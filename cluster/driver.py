@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import attrs
 
+from ..throttle import Rate
 from .errors import EngineRefused
 from .key_operations import KeyFact, KeyRequest, KeyRow
 from .operations import Answer, Granted, Operation, Row
@@ -32,12 +33,15 @@ class Request:
 
     Attributes:
         poll: it wants to hear what it was granted, and whether others have died meanwhile.
+        num_slots: what it has, if it is not known there.
+        rate: the same.
     """
 
     lock: str
     num_slots: int
     operations: Sequence[Operation]
     poll: bool
+    rate: Rate | None = None
 
 
 @attrs.frozen

@@ -98,7 +98,8 @@ class Gate:
                 operations.append(Leave(ref))
         if not (operations or poll):
             return None
-        return Request(self.name, ledger.num_slots, operations, poll)
+        rate = None if ledger.meter is None else ledger.meter.rate
+        return Request(self.name, ledger.num_slots, operations, poll, rate)
 
     def put_back(self, operations: list[Operation]) -> None:
         """Nobody has answered. What comes from tickets will be made anew from them."""

@@ -8,10 +8,10 @@ behind the clock, which is what they go on from when all else is lost."""
 
 FUNCTIONS = """\
 -- The generic cell rate algorithm: after how many seconds so much may be granted, now if that is not above 0.
--- A billionth of a second is rounding, not waiting.
+-- A billionth of a second is rounding, not waiting; what is added to the time of day is rounded to more.
 create or replace function $schema$.seconds_to_wait(p_rate double precision, p_burst bigint,
     p_due double precision, p_weight bigint) returns double precision language sql as
-    'select greatest(p_due, t.now) + p_weight / p_rate - greatest(p_burst, p_weight) / p_rate - t.now - 1e-9
+    'select greatest(p_due - t.now, 0) + (p_weight - greatest(p_burst, p_weight)) / p_rate - 1e-9
         from (select extract(epoch from clock_timestamp())::double precision as now) t';
 
 -- The same: when all that was granted would have been due, with so much more.

@@ -13,6 +13,7 @@ from typing import Any
 
 from typing_extensions import assert_never
 
+from ..throttle import Rate
 from .driver import Claimant, Greeting, Request
 from .errors import EngineRefused
 from .operations import (
@@ -30,6 +31,7 @@ from .operations import (
     Reaped,
     Redeclared,
     Refused,
+    Rerated,
     Resize,
     Row,
 )
@@ -193,7 +195,8 @@ class RedisConnection:
             name = _text(each.lock)
             base = f"{self._schema}:{{{name}}}"
             keys = (f"{base}:lock", f"{base}:line", f"{base}:members", f"{base}:claims:{member}")
-            words: list[Word] = [4, *keys, *self._who, name, each.num_slots, int(each.poll)]
+            new = (each.num_slots, *_rate(each.rate))
+            words: list[Word] = [4, *keys, *self._who, name, int(each.poll), *new]
             for operation in each.operations:
                 words += _packed(operation)
             asked.append(tuple(words))
@@ -206,7 +209,7 @@ class RedisConnection:
         values = (self._schema, self._channel, _text(lock))
         found = []
         for member, node, ref, record, seconds in self._one(CLAIMANTS, values, timeout):
-            weight, rank, place, token, _, who = record.decode(errors="replace").split(" ", 5)
+            weight, rank, place, token, _, _, who = record.decode(errors="replace").split(" ", 6)
             order = (int(token) == 0, int(token), int(rank), int(place))
             claimant = Claimant(
                 int(member),
@@ -277,22 +280,26 @@ def _by_lock(rows: Sequence[bytes]) -> Mapping[str, Mapping[int, Row]]:
 
 def _packed(operation: Operation) -> tuple[Word, ...]:
     match operation:
-        case Join(ref, weight, priority, once, max_waiting, who, place):
+        case Join(ref, weight, priority, once, max_waiting, who, place, block):
             most = "" if max_waiting is None else max_waiting
             given = "" if place is None else place
-            return ("j", ref, weight, priority, int(once), most, _text(who), given)
+            return ("j", ref, weight, priority, int(once), most, _text(who), given, block)
         case Leave(ref):
             return ("l", ref)
-        case Keep(ref, token, weight, priority, who):
-            return ("k", ref, token, weight, priority, _text(who))
-        case Declare(num_slots, paused):
-            return ("d", num_slots, int(paused))
+        case Keep(ref, token, weight, priority, who, block):
+            return ("k", ref, token, weight, priority, _text(who), block)
+        case Declare(num_slots, paused, rate):
+            return ("d", num_slots, int(paused), *_rate(rate))
         case Resize(num_slots):
             return ("r", num_slots)
         case Pause(paused):
             return ("p", int(paused))
         case _:
             assert_never(operation)
+
+
+def _rate(rate: Rate | None) -> tuple[Word, Word]:
+    return ("", "") if rate is None else (repr(rate.per_second), rate.burst)
 
 
 def _text(who: str) -> str:
@@ -315,6 +322,9 @@ def _answer(num_slots: bytes, paused: int, watch: bytes, again: bytes, said: Seq
                 facts.append(Lost(int(next(words))))
             case b"redeclared":
                 facts.append(Redeclared(int(next(words))))
+            case b"rerated":
+                per_second, burst = next(words), next(words)
+                facts.append(Rerated(Rate(float(per_second), int(burst)) if burst else None))
             case b"reaped":
                 facts.append(Reaped(_decoded(next(words)), int(next(words))))
             case _:

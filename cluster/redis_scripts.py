@@ -12,11 +12,14 @@ its own is found at once, and goes at once when it has ended::
                                     when nobody listens to its channel), silent (since when it does not
                                     beat), anew (1: it has to begin anew)
     SCHEMA:locks:MEMBER             set: the locks that it has claims on
-    SCHEMA:{LOCK}:lock              slots, declared, paused, token, place (the last ones), used
+    SCHEMA:{LOCK}:lock              slots, declared, paused, token, place (the last ones), used, rate and
+                                    burst ("" for none), due (how much of the rate is used up, in
+                                    microseconds), counted (when that was so)
     SCHEMA:{LOCK}:line              sorted set of who waits: "PLACE:MEMBER:REF" by the negated priority, so
                                     that places of one priority are in the order of their digits
     SCHEMA:{LOCK}:members           set: the processes that have claims
-    SCHEMA:{LOCK}:claims:MEMBER     hash: REF -> "WEIGHT RANK PLACE TOKEN SINCE WHO", token 0 while it waits
+    SCHEMA:{LOCK}:claims:MEMBER     hash: REF -> "WEIGHT RANK PLACE TOKEN BLOCK SINCE WHO": the
+                                    first of so many tokens, 0 while it waits
 
 Times are microseconds since 1970 by the server's clock, and so are tokens and places as far as that rises.
 Lua's numbers are doubles, which are exact below 2^53 but shown with 14 digits: every one is written by
@@ -27,8 +30,8 @@ from __future__ import annotations
 
 import hashlib
 
-VERSION = 1
-"""Of what is kept there."""
+VERSION = 2
+"""Of what is kept there. Version 1 had neither rates nor grants with several tokens."""
 
 
 class Script:
@@ -196,7 +199,7 @@ for _, other in ipairs(redis.call('SMEMBERS', prefix .. ':{' .. name .. '}:membe
     local node = redis.call('HGET', prefix .. ':member:' .. other, 'node') or ''
     local rows = redis.call('HGETALL', prefix .. ':{' .. name .. '}:claims:' .. other)
     for i = 1, #rows, 2 do
-        local since = string.match(rows[i + 1], '^%d+ %-?%d+ %d+ %d+ (%d+)')
+        local since = string.match(rows[i + 1], '^%d+ %-?%d+ %d+ %d+ %d+ (%d+)')
         found[#found + 1] = {other, node, rows[i], rows[i + 1], seconds(math.max(0, now - since))}
     end
 end

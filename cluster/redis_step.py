@@ -11,10 +11,10 @@ from .redis_scripts import ENTER, Script
 KEPT_DAYS = 30
 """After which a lock that nobody uses is forgotten."""
 
-# KEYS: lock, line, members, claims of this member. ARGV: prefix, channel, member, session, name, slots, poll,
-# then the operations, each a letter and what belongs to it.
+# KEYS: lock, line, members, claims of this member. ARGV: prefix, channel, member, session, name, poll; slots,
+# rate and burst that it has if it is new; then the operations, each a letter and what belongs to it.
 _STEP = """
-local name, poll = ARGV[5], ARGV[7] == '1'
+local name, poll = ARGV[5], ARGV[6] == '1'
 local lock_key, line, members, mine = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local base = prefix .. ':{' .. name .. '}:claims:'
 local facts, is_there = {}, {}
@@ -29,40 +29,73 @@ local function tell(...)
 end
 
 local function parse(record)
-    local weight, rank, place, token, since, who =
-        string.match(record, '^(%d+) (%-?%d+) (%d+) (%d+) (%d+) (.*)$')
-    return tonumber(weight), tonumber(rank), place, tonumber(token), who
+    local weight, rank, place, token, block, since, who =
+        string.match(record, '^(%d+) (%-?%d+) (%d+) (%d+) (%d+) (%d+) (.*)$')
+    return tonumber(weight), tonumber(rank), place, tonumber(token), tonumber(block), who
 end
 
-local function packed(weight, rank, place, token, who)
-    return table.concat({text(weight), text(rank), place, text(token), text(now), who}, ' ')
+local function packed(weight, rank, place, token, block, who)
+    return table.concat({text(weight), text(rank), place, text(token), text(block), text(now), who}, ' ')
 end
 
 local function entry(place, who, ref)
     return string.format('%016.0f:%s:%s', place, who, ref)
 end
 
-local l = redis.call('HMGET', lock_key, 'slots', 'declared', 'paused', 'token', 'place', 'used')
-local slots, declared = tonumber(l[1] or ARGV[6]), tonumber(l[2] or ARGV[6])
+local l = redis.call('HMGET', lock_key, 'slots', 'declared', 'paused', 'token', 'place', 'used', 'rate',
+    'burst', 'due', 'counted')
+local slots, declared = tonumber(l[1] or ARGV[7]), tonumber(l[2] or ARGV[7])
 local paused, token, last_place = l[3] == '1', tonumber(l[4] or 0), tonumber(l[5] or 0)
 local used = tonumber(l[6] or 0)
+local rate, burst = l[7] or '', l[8] or ''
+local due, counted = tonumber(l[9] or 0), tonumber(l[10] or 0)
+local timed = false
 if not l[1] then
     -- New, or forgotten by the server while there are claims.
-    created = true
+    created, rate, burst = true, ARGV[8], ARGV[9]
     for _, other in ipairs(redis.call('SMEMBERS', members)) do
         for _, record in ipairs(redis.call('HVALS', base .. other)) do
-            local weight, _, place, held = parse(record)
+            local weight, _, place, held, block = parse(record)
             if held > 0 then
-                used, token = used + weight, math.max(token, held)
+                used, token = used + weight, math.max(token, held + block - 1)
             end
             last_place = math.max(last_place, tonumber(place))
         end
     end
 end
 
-local function next_token()
-    token = math.max(token + 1, now)
-    return token
+-- The first of so many.
+local function next_token(block)
+    local first = math.max(token + 1, now)
+    token = first + block - 1
+    return first
+end
+
+-- The generic cell rate algorithm: after how many microseconds so much may be granted, 0 for now. What is
+-- known is how much is due, and when that was counted: exact where the time itself has too many digits, and
+-- a clock that was set back makes nobody wait for that long.
+local function time_to_wait(weight)
+    if rate == '' then
+        return 0
+    end
+    if now ~= counted then
+        due, counted, timed = math.max(0, due - math.max(0, now - counted)), now, true
+    end
+    local every = 1000000 / tonumber(rate)
+    local left = due + (weight - math.max(weight, tonumber(burst))) * every
+    -- A billionth of a second is rounding, not waiting.
+    return left > 0.001 and left or 0
+end
+
+-- Counts a grant that need not wait.
+local function spend(weight)
+    if rate ~= '' then
+        due, timed = due + weight * 1000000 / tonumber(rate), true
+    end
+end
+
+local function ask_again(left)
+    again = math.min(again or left, left)
 end
 
 local function enter(ref, record)
@@ -73,7 +106,7 @@ local function enter(ref, record)
     end
 end
 
-local function join(ref, weight, priority, once, most, who, place)
+local function join(ref, weight, priority, once, most, who, place, block)
     local there = redis.call('HGET', mine, ref)
     if there then
         local _, _, its_place, its_token = parse(there)
@@ -88,10 +121,16 @@ local function join(ref, weight, priority, once, most, who, place)
     local rank = 0 - priority
     local head = redis.call('ZRANGE', line, 0, 0, 'WITHSCORES')
     local busy = head[1] and tonumber(head[2]) <= rank
+    local left
     if not (busy or quiet or paused) and used + weight <= slots then
-        used = used + weight
-        enter(ref, packed(weight, rank, '0', next_token(), who))
-        return tell('granted', ref, text(token))
+        left = time_to_wait(weight)
+        if left == 0 then
+            used = used + weight
+            spend(weight)
+            local first = next_token(block)
+            enter(ref, packed(weight, rank, '0', first, block, who))
+            return tell('granted', ref, text(first))
+        end
     end
     if once == '1' then
         return tell('refused', ref, 'busy')
@@ -103,7 +142,10 @@ local function join(ref, weight, priority, once, most, who, place)
         last_place = math.max(last_place + 1, now)
         place = text(last_place)
     end
-    enter(ref, packed(weight, rank, place, 0, who))
+    if left then
+        ask_again(left)
+    end
+    enter(ref, packed(weight, rank, place, 0, block, who))
     redis.call('ZADD', line, text(rank), entry(tonumber(place), member, ref))
     tell('queued', ref, place)
 end
@@ -159,7 +201,7 @@ local function drop_oldest(ref)
     return dropped
 end
 
-local function keep(ref, kept, weight, priority, who)
+local function keep(ref, kept, weight, priority, who, block)
     local there = redis.call('HGET', mine, ref)
     local held, place = 0, nil
     if there then
@@ -170,8 +212,8 @@ local function keep(ref, kept, weight, priority, who)
         if place then
             redis.call('ZREM', line, entry(tonumber(place), member, ref))
         end
-        enter(ref, packed(weight, 0 - priority, '0', kept, who))
-        used, token, held = used + weight, math.max(token, kept), kept
+        enter(ref, packed(weight, 0 - priority, '0', kept, block, who))
+        used, token, held = used + weight, math.max(token, kept + block - 1), kept
         if used > slots and drop_oldest(ref) then
             held = 0
         end
@@ -187,7 +229,7 @@ local function reap()
         if other ~= member then
             local how, left = look_at(other)
             if how ~= 'ended' then
-                again = math.min(again or left, left)
+                ask_again(left)
             else
                 local key = prefix .. ':member:' .. other
                 local rows = redis.call('HGETALL', base .. other)
@@ -237,19 +279,25 @@ local function grant_to_waiters()
             if not record then
                 redis.call('ZREM', line, waiter)
             else
-                local weight, rank, place, _, who = parse(record)
+                local weight, rank, place, _, block, who = parse(record)
                 if used + weight > slots then
                     return
                 end
                 local to = other == member or listener(other)
                 if to then
+                    local left = time_to_wait(weight)
+                    if left > 0 then
+                        return ask_again(left)
+                    end
+                    local first = next_token(block)
                     redis.call('ZREM', line, waiter)
-                    redis.call('HSET', base .. other, ref, packed(weight, rank, place, next_token(), who))
+                    redis.call('HSET', base .. other, ref, packed(weight, rank, place, first, block, who))
                     used = used + weight
+                    spend(weight)
                     if other == member then
-                        tell('granted', ref, text(token))
+                        tell('granted', ref, text(first))
                     else
-                        redis.call('PUBLISH', channel .. to, ref .. ' ' .. text(token))
+                        redis.call('PUBLISH', channel .. to, ref .. ' ' .. text(first))
                     end
                 else
                     at = at + 1
@@ -259,31 +307,35 @@ local function grant_to_waiters()
     end
 end
 
-local at = 8
+local at = 10
 local operations = #ARGV >= at
 while at <= #ARGV do
     local kind = ARGV[at]
     if kind == 'j' then
         join(ARGV[at + 1], tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3]), ARGV[at + 4], ARGV[at + 5],
-            ARGV[at + 6], ARGV[at + 7])
-        at = at + 8
+            ARGV[at + 6], ARGV[at + 7], tonumber(ARGV[at + 8]))
+        at = at + 9
     elseif kind == 'l' then
         leave(ARGV[at + 1])
         at = at + 2
     elseif kind == 'k' then
         keep(ARGV[at + 1], tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3]), tonumber(ARGV[at + 4]),
-            ARGV[at + 5])
-        at = at + 6
+            ARGV[at + 5], tonumber(ARGV[at + 6]))
+        at = at + 7
     elseif kind == 'd' then
         local number = tonumber(ARGV[at + 1])
         if created then
             paused = ARGV[at + 2] == '1'
+        elseif tonumber(rate) ~= tonumber(ARGV[at + 3]) or burst ~= ARGV[at + 4] then
+            tell('rerated', rate, burst)
+            due, timed, resized = 0, true, true
         end
+        rate, burst = ARGV[at + 3], ARGV[at + 4]
         if declared ~= number then
             tell('redeclared', text(declared))
             declared, slots, resized = number, number, true
         end
-        at = at + 3
+        at = at + 5
     elseif kind == 'r' then
         slots, resized = tonumber(ARGV[at + 1]), true
         at = at + 2
@@ -310,6 +362,12 @@ if poll and not quiet then
 end
 if serve and not quiet and not paused then
     grant_to_waiters()
+end
+if created or resized then
+    redis.call('HSET', lock_key, 'rate', rate, 'burst', burst)
+end
+if timed then
+    redis.call('HSET', lock_key, 'due', string.format('%.3f', due), 'counted', text(counted))
 end
 if operations or created or token ~= tonumber(l[4]) or used ~= tonumber(l[6]) then
     redis.call('HSET', lock_key, 'slots', text(slots), 'declared', text(declared), 'paused',

@@ -26,6 +26,7 @@ from resprout.cluster.operations import (
     Row,
 )
 from resprout.throttle import Rate
+from resprout.throttle.ledger.rate import Meter
 
 
 @attrs.define
@@ -49,6 +50,7 @@ class ModelEngine:
         notices: grants to members that did not ask just now.
         quiet: it grants nothing, and takes the word of those who hold.
         clock: tokens are at least this, as they are at least the time with a real one.
+        meter: of the rate. No time passes for it: what may come is a burst.
     """
 
     num_slots: int
@@ -59,6 +61,7 @@ class ModelEngine:
     clock: int = 0
     quiet: bool = False
     rate: Rate | None = None
+    meter: Meter | None = None
     claims: dict[tuple[int, int], Held] = attrs.field(factory=dict)
     notices: list[tuple[int, Granted]] = attrs.field(factory=list)
 
@@ -121,14 +124,24 @@ class ModelEngine:
                 self.paused = paused
         return []
 
+    def _may_come(self, weight: int) -> bool:
+        """Whether the rate allows it; counts it if so."""
+        if self.meter is None:
+            return True
+        if self.meter.wait(weight, 0.0) > 0.0:
+            return False
+        self.meter.spend(weight, 0.0)
+        return True
+
     def _declare(self, num_slots: int, rate: Rate | None) -> list[Fact]:
         facts: list[Fact] = []
-        if num_slots != self.declared:
-            facts.append(Redeclared(self.declared))
-            self.declared = self.num_slots = num_slots
         if rate != self.rate:
             facts.append(Rerated(self.rate))
             self.rate = rate
+            self.meter = None if rate is None else Meter(rate)
+        if num_slots != self.declared:
+            facts.append(Redeclared(self.declared))
+            self.declared = self.num_slots = num_slots
         return facts
 
     def _join(self, member: int, join: Join) -> Fact:
@@ -139,7 +152,8 @@ class ModelEngine:
         free = self.used + join.weight <= self.num_slots
         if join.weight > self.num_slots:
             return Refused(join.ref, "heavy")
-        if free and not (self.quiet or self.paused) and all(each.rank > rank for each in self.line):
+        first = all(each.rank > rank for each in self.line)
+        if free and first and not (self.quiet or self.paused) and self._may_come(join.weight):
             token = self._next_token(join.block)
             self.claims[member, join.ref] = Held(member, join.ref, join.weight, rank, 0, token, join.block)
             return Granted(join.ref, token)
@@ -157,7 +171,7 @@ class ModelEngine:
         facts: list[Fact] = []
         while not (self.quiet or self.paused) and (line := self.line):
             head = line[0]
-            if self.used + head.weight > self.num_slots:
+            if self.used + head.weight > self.num_slots or not self._may_come(head.weight):
                 break
             head.token = self._next_token(head.block)
             granted = Granted(head.ref, head.token)

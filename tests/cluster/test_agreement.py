@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Iterator
 
@@ -21,6 +22,7 @@ from resprout.cluster.operations import (
     Resize,
 )
 from resprout.cluster.settings import engine_settings
+from resprout.throttle import Rate
 
 from ..waiting import until
 from .kinds import KINDS
@@ -28,6 +30,8 @@ from .model_engine import ModelEngine
 
 MEMBERS = 3
 STEPS = 60
+# So slow that what may come in a test is a burst.
+RATES = [Rate(1e-6, 1), Rate(1e-6, 3)]
 
 
 @pytest.fixture(params=KINDS)
@@ -49,8 +53,9 @@ def some_operation(chosen: random.Random, asked: list[int]) -> Operation:
     kind = chosen.choices(["join", "leave", "again", "resize", "declare", "pause"], [8, 7, 1, 1, 1, 1])[0]
     if kind == "join" or not asked:
         asked.append(len(asked) + 1)
-        once, most = chosen.random() < 0.2, chosen.choice([None, None, 3])
-        return Join(asked[-1], chosen.choice([1, 1, 2]), chosen.choice([0, 0, 0, 5, -5]), once, most, "w")
+        once, most, block = chosen.random() < 0.2, chosen.choice([None, None, 3]), chosen.choice([1, 1, 4])
+        priority = chosen.choice([0, 0, 0, 5, -5])
+        return Join(asked[-1], chosen.choice([1, 1, 2]), priority, once, most, "w", block=block)
     if kind == "leave":
         return Leave(chosen.choice(asked))
     if kind == "again":
@@ -59,7 +64,7 @@ def some_operation(chosen: random.Random, asked: list[int]) -> Operation:
     if kind == "resize":
         return Resize(chosen.randint(2, 4))
     if kind == "declare":
-        return Declare(chosen.randint(2, 4), False)
+        return Declare(chosen.randint(2, 4), False, chosen.choice([None, *RATES]))
     return Pause(chosen.random() < 0.5)
 
 
@@ -73,8 +78,11 @@ class Numbers:
         return self._pairs.setdefault((what, model), real) == real
 
     def rise(self) -> bool:
-        tokens = [real for (what, _), real in sorted(self._pairs.items()) if what == "token"]
-        return tokens == sorted(set(tokens))
+        """Whether no two grants have a token in common, either."""
+        tokens = [(model, real) for (what, model), real in sorted(self._pairs.items()) if what == "token"]
+        return all(
+            later - real >= after - model for (model, real), (after, later) in itertools.pairwise(tokens)
+        )
 
 
 def agree(numbers: Numbers, expected: Fact, got: Fact) -> bool:

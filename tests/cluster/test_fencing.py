@@ -11,6 +11,7 @@ import psycopg
 import pytest
 
 from resprout import LockLost, cluster, throttle
+from resprout.cluster import ledger
 
 from ..waiting import until
 from .peer import Peer
@@ -94,3 +95,34 @@ def test_a_grant_of_a_lock_without_an_engine_can_not_be_asserted_in_a_database(u
         with pytest.raises(ValueError, match="a lock with an engine"):
             cluster.assert_held(connection, grant)
     throttle.stop_lock("own")
+
+
+def test_an_assertion_holds_for_whoever_has_the_slot_now_and_keeps_it_until_its_transaction_ends(
+    engine: str, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger, "HAND_ON", 3600.0)
+    throttle.new("db", 1, engine=engine, fairness="eventual")
+    first = throttle.acquire("db")
+    handed: list[throttle.Grant] = []
+
+    def work() -> None:
+        handed.append(throttle.acquire("db"))
+
+    job = throttle.execute("db", lambda: throttle.holders("db")[0].token)
+    until(lambda: throttle.lock_state("db", everywhere=True).waiting == 1)
+    first.release()
+    assert job.result(5) == first.token + 1
+    second = throttle.acquire("db")
+    with closing(psycopg.connect(url)) as connection:
+        with pytest.raises(LockLost):
+            cluster.assert_held(connection, first)
+        cluster.assert_held(connection, second)
+        mine = throttle.execute("db", work)
+        until(lambda: throttle.lock_state("db", everywhere=True).waiting == 1)
+        second.release()
+        # Its transaction is open.
+        until(lambda: not throttle.holders("db"))
+        assert throttle.lock_state("db", everywhere=True) == throttle.LockState(1, 1, 1)
+        connection.commit()
+    mine.result(10)
+    assert handed[0].token >= second.token + ledger.BLOCK

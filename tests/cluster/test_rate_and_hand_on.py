@@ -1,5 +1,5 @@
-"""Locks on PostgreSQL with a rate, which is that of all processes, and with eventual fairness, where slots
-may go from hand to hand inside one.
+"""Locks on each kind of engine with a rate, which is that of all processes, and with eventual fairness, where
+slots may go from hand to hand inside one.
 """
 
 from __future__ import annotations
@@ -8,20 +8,23 @@ import logging
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from typing import Any
 
-import psycopg
 import pytest
 
-from resprout import LockLost, cluster, throttle
+from resprout import cluster, throttle
 from resprout.cluster import ledger
 from resprout.throttle import Rate
 
 from ..waiting import until
+from .databases import Database
+from .kinds import KINDS
 from .peer import Peer
 
-pytestmark = pytest.mark.postgres
+
+@pytest.fixture(params=KINDS)
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
 
 @pytest.fixture
@@ -196,48 +199,22 @@ def test_nothing_goes_from_hand_to_hand_that_the_engine_would_not_grant(
 
 
 @pytest.mark.usefixtures("patient")
-def test_an_assertion_holds_for_whoever_has_the_slot_now_and_keeps_it_until_its_transaction_ends(
-    peer: Peer, url: str
+def test_a_connection_that_is_cut_costs_nothing_that_was_handed_on(
+    peer: Peer, database: Database, threads: ThreadPoolExecutor
 ) -> None:
     new(peer, 1, fairness="eventual")
     first = throttle.acquire("db")
-    handed: list[throttle.Grant] = []
-
-    def work() -> None:
-        handed.append(throttle.acquire("db"))
-
-    job = throttle.execute("db", lambda: throttle.holders("db")[0].token)
-    waiting(1)
-    first.release()
-    assert job.result(5) == first.token + 1
-    second = throttle.acquire("db")
-    with closing(psycopg.connect(url)) as connection:
-        with pytest.raises(LockLost):
-            cluster.assert_held(connection, first)
-        cluster.assert_held(connection, second)
-        mine = throttle.execute("db", work)
-        waiting(1)
-        second.release()
-        # Its transaction is open.
-        until(lambda: not throttle.holders("db"))
-        assert throttle.lock_state("db", everywhere=True) == throttle.LockState(1, 1, 1)
-        connection.commit()
-    mine.result(10)
-    assert handed[0].token >= second.token + ledger.BLOCK
-
-
-@pytest.mark.usefixtures("patient")
-def test_a_connection_that_is_cut_costs_nothing_that_was_handed_on(peer: Peer, url: str) -> None:
-    new(peer, 1, fairness="eventual")
-    first = throttle.acquire("db")
-    job = throttle.execute("db", throttle.acquire, "db")
+    job = threads.submit(throttle.acquire, "db")
     waiting(1)
     first.release()
     handed = job.result(5)
     assert handed.token == first.token + 1
     before = cluster.info("shared").reconnects
-    with closing(psycopg.connect(url, autocommit=True)) as connection:
-        connection.execute(
-            "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'resprout here'"
-        )
+    database.cut()
     until(lambda: cluster.info("shared").reconnects > before)
+    until(lambda: throttle.lock_state("db", everywhere=True).running == 1)
+    assert handed.held
+    theirs = peer.later("throttle.acquire('db').token")
+    waiting(1)
+    threads.submit(handed.release).result(5)
+    assert peer.result(theirs) >= first.token + ledger.BLOCK

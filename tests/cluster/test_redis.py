@@ -33,11 +33,13 @@ from resprout.cluster.operations import (
     Reaped,
     Redeclared,
     Refused,
+    Rerated,
     Resize,
     Row,
 )
 from resprout.cluster.redis import RedisConnection, connect
 from resprout.cluster.settings import engine_settings
+from resprout.throttle import Rate
 
 from ..waiting import until
 from .peer import Peer
@@ -436,7 +438,7 @@ def test_all_that_one_process_holds_is_entered_again(url: str, redis_database: R
 def test_keys_of_another_version_are_refused(redis_database: RedisDatabase) -> None:
     with redis_database.client() as client:
         client.hset("resprout:server", "version", 99)
-    assert "of version 1, got: 99; update resprout here" in str(start(redis_database.url))
+    assert "of version 2, got: 99; update resprout here" in str(start(redis_database.url))
 
 
 def test_a_grant_that_a_failover_lost_is_entered_again_with_its_token(
@@ -480,6 +482,77 @@ def test_what_a_lock_has_is_counted_anew_when_only_that_is_gone(
     assert isinstance(there.do(join(2))[0], Queued)
     here.do(Leave(1))
     assert there.hears()[0].token > token
+
+
+# -- a rate ------------------------------------------------------------------------------------------
+
+
+def test_a_rate_lasts_though_all_data_went_and_tells_when_it_allows_the_next(
+    engine: str, redis_database: RedisDatabase
+) -> None:
+    throttle.new("db", 5, engine=engine, rate="1/m burst 2")
+    throttle.acquire("db").release()
+    redis_database.forget()
+    until(lambda: cluster.info(engine).reconnects > 0)
+    for _ in range(2):
+        throttle.acquire("db").release()
+    assert throttle.attempt("db") is None
+
+
+def test_who_is_next_is_told_when_to_ask_again(two: list[Session]) -> None:
+    here, there = two
+    rate = Rate(1.0, 1)
+    here.do(Declare(3, False, rate), join(1), slots=3)
+    first = there.step(join(2), slots=3)
+    assert 0.9 < (first.again or 0) <= 1
+    assert here.step(join(3), slots=3).again is None
+    assert 0.8 < (there.step(poll=True).again or 0) <= 1
+    # A heavier one than the burst, for which all credit has to be there.
+    assert here.do(Declare(3, False, Rate(1.0, 2)), Leave(3), poll=True, slots=3)[:2] == (
+        Rerated(rate),
+        Granted(1, token_of(here.do(join(1)))),
+    )
+
+
+def test_a_clock_that_was_set_back_makes_nobody_wait_for_that_long(
+    two: list[Session], redis_database: RedisDatabase
+) -> None:
+    here, there = two
+    here.do(Declare(3, False, Rate(20.0, 1)), join(1), slots=3)
+    with redis_database.client() as client:
+        ahead = int(client.hget("resprout:{db}:lock", "counted") or 0) + 3_600_000_000
+        client.hset("resprout:{db}:lock", "counted", ahead)
+    assert 0 < (there.step(join(2)).again or 0) <= 0.05
+    found: list[object] = []
+    until(lambda: found.extend(there.do(poll=True)) or found)
+    assert isinstance(found[0], Granted)
+
+
+def test_a_lock_that_was_forgotten_knows_the_tokens_of_a_block(
+    two: list[Session], redis_database: RedisDatabase
+) -> None:
+    here, there = two
+    far = 10**9
+    first = token_of(here.do(Join(1, 1, 0, False, None, "w", block=far)))
+    with redis_database.client() as client:
+        client.delete("resprout:{db}:lock")
+    assert token_of(there.do(join(2), slots=2)) == first + far
+
+
+def test_who_keeps_a_grant_keeps_the_tokens_of_its_block(
+    two: list[Session], redis_database: RedisDatabase
+) -> None:
+    here, there = two
+    token, far = token_of(here.do(join(1))), 10**9
+    redis_database.forget()
+    here.back()
+    assert here.do(Keep(1, token, 1, 0, "w", far), slots=2) == ()
+    there.back()
+    (queued,) = there.do(join(2), slots=2)
+    assert isinstance(queued, Queued)
+    with redis_database.client() as client:
+        client.hset("resprout:server", "quiet", 0)
+    assert token_of(there.do(poll=True)[-1:]) == token + far
 
 
 # -- servers ---------------------------------------------------------------------------------------
