@@ -165,7 +165,7 @@ class Handle:
             raise EngineRefused(
                 self.settings.name,
                 f"{self.settings.scheme}:// keeps locks, and no keys of registries; use an engine on "
-                f"postgresql:// for those, or a registry without an engine",
+                f"postgresql:// or redis:// for those, or a registry without an engine",
             )
 
     def make_keys(self, settings: SharedSettings) -> KeyGate:

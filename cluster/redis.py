@@ -1,4 +1,4 @@
-"""Redis as an engine: locks on the server that one has. Needs the extra ``redis``.
+"""Redis as an engine: locks and keys on the server that one has. Needs the extra ``redis``.
 
 A session has two connections, of which one only listens: to a channel of its own, by which others tell it
 what it was granted, and see that it is there.
@@ -16,6 +16,7 @@ from typing_extensions import assert_never
 from ..throttle import Rate
 from .driver import Claimant, Greeting, Request
 from .errors import EngineRefused
+from .key_operations import KeyFact, KeyRequest
 from .operations import (
     Answer,
     Declare,
@@ -35,6 +36,7 @@ from .operations import (
     Resize,
     Row,
 )
+from .redis_keys import STEP_KEYS, facts_of, packed, rows_of
 from .redis_scripts import BEAT, CLAIMANTS, HELLO, VERSION, Script
 from .redis_step import STEP
 from .redis_wire import RedisError, Wire, Word
@@ -156,7 +158,7 @@ def _refusal(settings: EngineSettings, error: RedisError) -> EngineRefused | Non
 
 
 class RedisConnection:
-    """A session (see driver.Connection)."""
+    """A session (see driver.KeyConnection)."""
 
     def __init__(
         self,
@@ -179,8 +181,8 @@ class RedisConnection:
         ears.run("SUBSCRIBE", f"{channel}{session}", timeout=timeout)
         microseconds = (round(settings.ttl * 1e6), round(settings.grace * 1e6))
         values = (*self._who, _text(settings.node), *microseconds, int(again))
-        quiet, *rows = self._one(HELLO, values, timeout)
-        self.greeting = Greeting(session, server, float(quiet), _by_lock(rows))
+        quiet, ended, rows, keys = self._one(HELLO, values, timeout)
+        self.greeting = Greeting(session, server, float(quiet), _by_lock(rows), rows_of(keys), bool(ended))
 
     def fileno(self) -> int:
         return self._ears.fileno()
@@ -201,6 +203,15 @@ class RedisConnection:
                 words += _packed(operation)
             asked.append(tuple(words))
         return [_answer(*told) for told in self._several(STEP, asked, timeout)]
+
+    def keys(self, requests: Sequence[KeyRequest], timeout: float) -> list[list[KeyFact]]:
+        asked: list[tuple[Word, ...]] = []
+        for each in requests:
+            words: list[Word] = [0, *self._who, _text(each.registry)]
+            for operation in each.operations:
+                words += packed(operation)
+            asked.append(tuple(words))
+        return [facts_of(told) for told in self._several(STEP_KEYS, asked, timeout)]
 
     def notified(self) -> list[Granted]:
         return [Granted(*map(int, said.split())) for _, _, said in self._ears.heard()]

@@ -27,7 +27,8 @@ def statements(settings: EngineSettings, action: str) -> str:
     schema = settings.schema
     return {
         "install": "# Redis needs nothing to be made; each engine brings its scripts.\n",
-        "status": f"smembers {schema}:members\nscan 0 match {schema}:{{*}}:lock\n",
+        "status": f"smembers {schema}:members\nscan 0 match {schema}:{{*}}:lock\n"
+        f"scan 0 match {schema}:{{*}}:keys\n",
         "remove": f'eval "{" ".join(_REMOVE.split())}" 0 {schema}\n',
     }[action]
 
@@ -43,7 +44,14 @@ def perform(settings: EngineSettings, action: str) -> str:
             if action == "remove":
                 removed = wire.run("EVAL", _REMOVE, 0, settings.schema, timeout=SECONDS)
                 return f"{what}: {removed} keys are removed"
-            return "\n".join([what, *_members(wire, settings.schema), *_locks(wire, settings.schema)])
+            return "\n".join(
+                [
+                    what,
+                    *_members(wire, settings.schema),
+                    *_locks(wire, settings.schema),
+                    *_registries(wire, settings.schema),
+                ]
+            )
         except RedisError as error:
             raise EngineRefused(settings.name, f"{shown(settings.url)} says: {error}") from None
 
@@ -80,4 +88,12 @@ def _locks(wire: Wire, schema: str) -> list[str]:
             f"lock {name.decode(errors='replace')}: {int(used or 0)} of {int(slots or 0)} slots used, "
             f"{waiting} waiting{', paused' if paused == b'1' else ''}"
         )
+    return said
+
+
+def _registries(wire: Wire, schema: str) -> list[str]:
+    said = []
+    for key in _keys(wire, f"{schema}:{{*}}:keys"):
+        name = key[len(schema) + 2 : -len("}:keys")].decode(errors="replace")
+        said.append(f"registry {name}: {wire.run('HLEN', key, timeout=SECONDS)} keys")
     return said

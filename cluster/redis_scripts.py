@@ -1,5 +1,5 @@
-"""What an engine keeps in Redis, and the scripts that begin and keep up a session; ``redis_step`` has the one
-that does what locks ask.
+"""What an engine keeps in Redis, and the scripts that begin and keep up a session (see ``redis_step`` for
+locks, and ``redis_keys`` for registries).
 
 All keys begin with the schema. The claims of a process are a hash of its own for each lock, so that what is
 its own is found at once, and goes at once when it has ended::
@@ -20,6 +20,10 @@ its own is found at once, and goes at once when it has ended::
     SCHEMA:{LOCK}:members           set: the processes that have claims
     SCHEMA:{LOCK}:claims:MEMBER     hash: REF -> "WEIGHT RANK PLACE TOKEN BLOCK SINCE WHO": the
                                     first of so many tokens, 0 while it waits
+    SCHEMA:registries:MEMBER        set: the registries that it has keys in
+    SCHEMA:{REGISTRY}:keys          hash: KEY -> "MEMBER REF TOKEN SHOWN LENGTH WHO" and the value, LENGTH
+                                    being that of WHO, SHOWN 0 when its owner is dead
+    SCHEMA:{REGISTRY}:keys:MEMBER   hash: REF -> KEY
 
 Times are microseconds since 1970 by the server's clock, and so are tokens and places as far as that rises.
 Lua's numbers are doubles, which are exact below 2^53 but shown with 14 digits: every one is written by
@@ -31,7 +35,7 @@ from __future__ import annotations
 import hashlib
 
 VERSION = 2
-"""Of what is kept there. Version 1 had neither rates nor grants with several tokens."""
+"""Of what is kept there. Version 1 had no keys of registries, no rates, and no grants with several tokens."""
 
 
 class Script:
@@ -119,6 +123,26 @@ end
 
 # ARGV: prefix, channel, member, session, node, ttl, grace, again
 _HELLO = """
+-- Nil where a claim does not have its key any more, of which Redis may have forgotten one half.
+local function token_of(keys, key, other, ref)
+    local owner, its_ref, token = string.match(redis.call('HGET', keys, key) or '', '^(%d+) (%d+) (%d+) ')
+    return owner == other and its_ref == ref and token
+end
+
+local function forget_keys(other)
+    for _, name in ipairs(redis.call('SMEMBERS', prefix .. ':registries:' .. other)) do
+        local keys = prefix .. ':{' .. name .. '}:keys'
+        local rows = redis.call('HGETALL', keys .. ':' .. other)
+        for i = 1, #rows, 2 do
+            if token_of(keys, rows[i + 1], other, rows[i]) then
+                redis.call('HDEL', keys, rows[i + 1])
+            end
+        end
+        redis.call('DEL', keys .. ':' .. other)
+    end
+    redis.call('DEL', prefix .. ':registries:' .. other)
+end
+
 local ttl, grace, again = tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[8] == '1'
 if redis.call('PUBSUB', 'NUMSUB', channel .. session)[2] == 0 then
     return redis.error_reply('ELSEWHERE nobody listens here')
@@ -150,19 +174,32 @@ end
 redis.call('HSET', server, 'identity', identity, 'quiet', text(quiet), 'since', text(since),
     'longest', text(longest), 'version', $version$)
 if quiet <= now then
-    -- Some of those who have ended without a claim, so that they do not gather.
+    -- Some of those who have ended, so that they and their keys do not gather.
     for _, other in ipairs(redis.call('SRANDMEMBER', prefix .. ':members', 20)) do
-        if other ~= member and look_at(other) == 'ended'
-                and redis.call('EXISTS', prefix .. ':locks:' .. other) == 0 then
-            redis.call('DEL', prefix .. ':member:' .. other)
-            redis.call('SREM', prefix .. ':members', other)
+        if other ~= member and look_at(other) == 'ended' then
+            if redis.call('EXISTS', prefix .. ':registries:' .. other) == 1 then
+                -- If it lives after all, it hears of that at its next step.
+                redis.call('HSET', prefix .. ':member:' .. other, 'session', '')
+                forget_keys(other)
+            end
+            if redis.call('EXISTS', prefix .. ':locks:' .. other) == 0 then
+                redis.call('DEL', prefix .. ':member:' .. other)
+                redis.call('SREM', prefix .. ':members', other)
+            end
         end
     end
+end
+-- Whoever was found to have ended is not believed: others may have got what it had. It is not known of whom
+-- there is nothing, where all data were lost just now.
+local former = redis.call('HGET', me, 'session')
+local ended = again and (former == '' or not former and since + ttl <= now)
+if ended and quiet > now then
+    forget_keys(member)
 end
 redis.call('SADD', prefix .. ':members', member)
 redis.call('HSET', me, 'session', session, 'node', ARGV[5], 'ttl', text(ttl), 'grace', text(grace),
     'beat', text(now), 'free', 0, 'silent', 0, 'anew', 0)
-local answer = {seconds(math.max(0, quiet - now))}
+local locks, keys = {}, {}
 for _, name in ipairs(redis.call('SMEMBERS', prefix .. ':locks:' .. member)) do
     local rows = redis.call('HGETALL', prefix .. ':{' .. name .. '}:claims:' .. member)
     if #rows == 0 then
@@ -171,11 +208,25 @@ for _, name in ipairs(redis.call('SMEMBERS', prefix .. ':locks:' .. member)) do
     for i = 1, #rows, 2 do
         local place, token = string.match(rows[i + 1], '^%d+ %-?%d+ (%d+) (%d+)')
         for _, each in ipairs({name, rows[i], token, place}) do
-            answer[#answer + 1] = each
+            locks[#locks + 1] = each
         end
     end
 end
-return answer
+for _, name in ipairs(redis.call('SMEMBERS', prefix .. ':registries:' .. member)) do
+    local base = prefix .. ':{' .. name .. '}:keys'
+    local rows = redis.call('HGETALL', base .. ':' .. member)
+    for i = 1, #rows, 2 do
+        local token = token_of(base, rows[i + 1], member, rows[i])
+        if token then
+            for _, each in ipairs({name, rows[i], rows[i + 1], token}) do
+                keys[#keys + 1] = each
+            end
+        else
+            redis.call('HDEL', base .. ':' .. member, rows[i])
+        end
+    end
+end
+return {seconds(math.max(0, quiet - now)), ended and 1 or 0, locks, keys}
 """
 
 # Whoever goes on as if nothing had been has to begin anew: its claims were reaped, or went with the data. A

@@ -245,7 +245,8 @@ local function reap()
                 redis.call('SREM', members, other)
                 redis.call('SREM', prefix .. ':locks:' .. other, name)
                 tell('reaped', redis.call('HGET', key, 'node') or '', #rows / 2)
-                if redis.call('EXISTS', prefix .. ':locks:' .. other) == 0 then
+                if redis.call('EXISTS', prefix .. ':locks:' .. other,
+                        prefix .. ':registries:' .. other) == 0 then
                     redis.call('DEL', key)
                     redis.call('SREM', prefix .. ':members', other)
                 else

@@ -24,14 +24,12 @@ collect_ignore = []
 if importlib.util.find_spec("psycopg") is None:
     collect_ignore += [
         "test_fencing.py",
-        "test_key_failures.py",
         "test_poolers.py",
         "test_refusals.py",
-        "test_registries.py",
         "test_upgrades.py",
     ]
 if importlib.util.find_spec("redis") is None:
-    collect_ignore += ["test_redis.py"]
+    collect_ignore += ["test_redis.py", "test_redis_keys.py"]
 _numbers = itertools.count(1)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 
@@ -13,6 +14,9 @@ class Database(Protocol):
 
     def claims(self) -> int:
         """How many there are."""
+
+    def keys(self) -> int:
+        """How many keys of registries there are."""
 
     def num_slots(self) -> int:
         """Of the one lock that there is."""
@@ -29,8 +33,42 @@ class Database(Protocol):
     def cut(self) -> int:
         """End all connections of engines; how many sessions had them."""
 
+    def silent(self) -> AbstractContextManager[None]:
+        """For a while, nothing that engines say about registries is answered."""
+
+    def closed(self) -> AbstractContextManager[None]:
+        """For a while, no engine is connected."""
+
     def keep_history(self) -> None:
         """Have each grant and each end of one noted, in the order in which they happen."""
 
     def most_by_history(self) -> int:
         """How many slots were taken at once; no token is given twice, and they rise."""
+
+
+class Server(Protocol):
+    """One of a test's own, with nothing in it."""
+
+    @property
+    def url(self) -> str: ...
+
+    def start(self) -> None: ...
+
+    def crash(self) -> None: ...
+
+    def remove(self) -> None: ...
+
+
+def own_server(kind: str) -> Server:
+    """Start one."""
+    if kind == "redis":
+        from .redis_server import RedisServer, find_program
+
+        program = find_program()
+        assert program is not None
+        return RedisServer(program)
+    from .postgres_server import PostgresServer, bin_folder
+
+    folder = bin_folder()
+    assert folder is not None
+    return PostgresServer(folder)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from typing import Any
 
 import psycopg
@@ -42,6 +43,9 @@ class PostgresDatabase:
     def claims(self) -> int:
         return int(self.one("select count(*) from resprout.claims"))
 
+    def keys(self) -> int:
+        return int(self.one("select count(*) from resprout.keys"))
+
     def num_slots(self) -> int:
         return int(self.one("select num_slots from resprout.locks"))
 
@@ -62,6 +66,21 @@ class PostgresDatabase:
 
     def cut(self) -> int:
         return self._server.cut()
+
+    @contextmanager
+    def silent(self) -> Iterator[None]:
+        with closing(psycopg.connect(self.url)) as blocker:
+            blocker.execute("lock table resprout.keys in access exclusive mode")
+            yield
+
+    @contextmanager
+    def closed(self) -> Iterator[None]:
+        name = self.url.rpartition("/")[2]
+        with closing(self._server.connect()) as connection:
+            connection.execute(f"alter database {name} allow_connections false")
+            self._server.cut()
+            yield
+            connection.execute(f"alter database {name} allow_connections true")
 
     def keep_history(self) -> None:
         with closing(psycopg.connect(self.url, autocommit=True)) as connection:

@@ -10,6 +10,8 @@ import subprocess
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import redis
@@ -116,6 +118,10 @@ class RedisDatabase:
         with self.client() as client:
             return sum(client.hlen(key) for key in client.scan_iter("resprout:*:claims:*"))
 
+    def keys(self) -> int:
+        with self.client() as client:
+            return sum(client.hlen(key) for key in client.scan_iter("resprout:*}:keys"))
+
     def num_slots(self) -> int:
         with self.client() as client:
             (key,) = client.scan_iter("resprout:*:lock")
@@ -124,7 +130,7 @@ class RedisDatabase:
     def lose_everything(self) -> None:
         with self.client() as client:
             client.eval(FORGET_CLAIMS, 0)
-        self._cut("resprout:here")
+            self._cut(client, "resprout:here")
 
     def forget(self) -> None:
         with self.client() as client:
@@ -135,17 +141,32 @@ class RedisDatabase:
             return sum(each["name"].startswith("resprout:") for each in client.client_list()) // 2
 
     def cut(self) -> int:
-        return self._cut("resprout:") // 2
-
-    def _cut(self, name: str) -> int:
-        cut = 0
         with self.client() as client:
-            for each in client.client_list():
-                if each["name"].startswith(name):
-                    # The engine ends the one itself, when it has lost the other.
-                    client.client_kill_filter(_id=each["id"])
-                    cut += 1
+            return self._cut(client, "resprout:") // 2
+
+    def _cut(self, client: redis.Redis, name: str) -> int:
+        cut = 0
+        for each in client.client_list():
+            if each["name"].startswith(name):
+                # The engine ends the one itself, when it has lost the other.
+                client.client_kill_filter(_id=each["id"])
+                cut += 1
         return cut
+
+    @contextmanager
+    def silent(self) -> Iterator[None]:
+        with self.client() as client:
+            client.client_pause(60_000, all=False)
+            yield
+            client.client_unpause()
+
+    @contextmanager
+    def closed(self) -> Iterator[None]:
+        with self.client() as client:
+            client.execute_command("ACL", "SETUSER", "default", "off")
+            self._cut(client, "resprout:")
+            yield
+            client.execute_command("ACL", "SETUSER", "default", "on")
 
     def keep_history(self) -> None:
         self._history = History(self.client())

@@ -1,14 +1,31 @@
-"""Each kind of engine answers as the one in memory does: the same steps of three processes, on each."""
+"""Each kind of engine answers as the one in memory does: the same steps of three processes, on each, of locks
+and of keys.
+"""
 
 from __future__ import annotations
 
 import itertools
 import random
 from collections.abc import Iterator
+from typing import cast
 
+import attrs
 import pytest
 
-from resprout.cluster.driver import Connection, Request, find_driver
+from resprout.cluster.driver import Connection, ConnectionLost, KeyConnection, Request, find_driver
+from resprout.cluster.key_operations import (
+    ChangeKey,
+    ClaimKey,
+    FindKey,
+    KeepKey,
+    KeyClaimed,
+    KeyFact,
+    KeyOperation,
+    KeyOwned,
+    KeyRequest,
+    KeyRow,
+    ReleaseKey,
+)
 from resprout.cluster.operations import (
     Declare,
     Fact,
@@ -27,6 +44,7 @@ from resprout.throttle import Rate
 from ..waiting import until
 from .kinds import KINDS
 from .model_engine import ModelEngine
+from .model_keys import ModelKeys
 
 MEMBERS = 3
 STEPS = 60
@@ -39,11 +57,14 @@ def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
+def begin(url: str, member: int, again: bool) -> Connection:
+    settings = engine_settings(url, name="e", ttl=9.0, grace=0.15, schema="resprout", node="n")
+    return find_driver(settings)(settings, member, again, 5.0)
+
+
 @pytest.fixture
 def connections(url: str) -> Iterator[list[Connection]]:
-    settings = engine_settings(url, name="e", ttl=9.0, grace=0.15, schema="resprout", node="n")
-    connect = find_driver(settings)
-    found = [connect(settings, member, False, 5.0) for member in range(1, MEMBERS + 1)]
+    found = [begin(url, member, False) for member in range(1, MEMBERS + 1)]
     yield found
     for each in found:
         each.close()
@@ -121,3 +142,85 @@ def test_each_step_is_answered_as_by_the_engine_in_memory(connections: list[Conn
         model.notices.clear()
     assert numbers.rise()
     assert any(isinstance(fact, Redeclared) for fact in model.step(0, [Declare(7, False)], False).facts)
+
+
+def some_key_operation(
+    chosen: random.Random, asked: list[tuple[int, str]], owned: list[tuple[int, str]], tokens: list[int]
+) -> KeyOperation:
+    kind = chosen.choices(["claim", "release", "again", "change", "keep", "find"], [6, 5, 1, 2, 2, 3])[0]
+    if kind == "claim" or not asked:
+        asked.append((len(asked) + 1, chosen.choice(["a", "b", "c"])))
+        return ClaimKey(*asked[-1], chosen.choice(["1", '{"x":null}']), "w h o")
+    ref, key = chosen.choice(owned or asked if chosen.random() < 0.7 else asked)
+    if kind == "release":
+        return ReleaseKey(ref, key)
+    if kind == "again":
+        return ClaimKey(ref, key, "1", "w h o")
+    if kind == "change":
+        return ChangeKey(ref, key, chosen.choice(["2", "[]"]), chosen.random() < 0.7)
+    if kind == "keep":
+        return KeepKey(ref, key, chosen.choice([0, *tokens]), "3", True, "w h o")
+    return FindKey(0, chosen.choice(["a", "b", "c"]))
+
+
+def agree_on_keys(numbers: Numbers, expected: KeyFact, got: KeyFact) -> bool:
+    match expected, got:
+        case KeyClaimed(token), KeyClaimed(its_token):
+            return numbers.same("token", token, its_token)
+        case KeyOwned(member, ref, _, who, value), KeyOwned():
+            return got == KeyOwned(member, ref, "n", who, value)
+        case _:
+            return expected == got
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_each_step_of_keys_is_answered_as_by_the_engine_in_memory(
+    connections: list[Connection], seed: int
+) -> None:
+    chosen = random.Random(seed)
+    model, numbers = ModelKeys(), Numbers()
+    asked: list[list[tuple[int, str]]] = [[] for _ in connections]
+    tokens: dict[int, int] = {}
+    for _ in range(STEPS):
+        at = chosen.randrange(MEMBERS)
+        owned = [(ref, row.key) for ref, row in model.rows_of(at + 1).items()]
+        operations = [
+            some_key_operation(chosen, asked[at], owned, list(tokens)) for _ in range(chosen.randint(1, 4))
+        ]
+        expected = [
+            fact
+            for each in operations
+            for fact in model.step(
+                at + 1, [each if not isinstance(each, KeepKey) else in_model(each, tokens)]
+            )
+        ]
+        (got,) = cast(KeyConnection, connections[at]).keys([KeyRequest("syncs", operations)], 5.0)
+        assert len(got) == len(expected)
+        for one, other in zip(expected, got, strict=True):
+            assert agree_on_keys(numbers, one, other), (operations, expected, got)
+            if isinstance(one, KeyClaimed) and isinstance(other, KeyClaimed):
+                tokens[other.token] = one.token
+    assert numbers.rise()
+    assert len(tokens) > STEPS // 6
+
+
+def in_model(keep: KeepKey, tokens: dict[int, int]) -> KeepKey:
+    """The same with the model's token."""
+    return attrs.evolve(keep, token=tokens.get(keep.token, 0))
+
+
+def test_a_session_begins_with_the_keys_that_its_process_has(connections: list[Connection], url: str) -> None:
+    operations: list[KeyOperation] = [
+        ClaimKey(1, "a", "1", "w"),
+        ClaimKey(2, "b", "1", "w"),
+        ReleaseKey(1, "a"),
+    ]
+    ((_, fact, _),) = cast(KeyConnection, connections[0]).keys([KeyRequest("syncs", operations)], 5.0)
+    assert isinstance(fact, KeyClaimed)
+    assert connections[0].greeting.keys == {}
+    again = begin(url, 1, True)
+    connections.append(again)
+    assert again.greeting.keys == {"syncs": {2: KeyRow("b", fact.token)}}
+    assert not again.greeting.ended
+    with pytest.raises(ConnectionLost):
+        cast(KeyConnection, connections[0]).keys([KeyRequest("syncs", operations)], 5.0)

@@ -15,7 +15,6 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Protocol
 
 import pytest
 
@@ -23,7 +22,7 @@ from resprout import StartError, Supervisor, cluster, process, throttle
 
 from ..waiting import until
 from .crowd import SLOTS, THREADS, Crowd
-from .databases import Database
+from .databases import Database, own_server
 from .judging import intervals, most_at_work
 from .kinds import KINDS
 from .peer import Peer, PeerError
@@ -122,33 +121,6 @@ def refused(peer: Peer, code: str, kind: str) -> bool:
     except PeerError as error:
         return error.kind == kind
     return False
-
-
-class Server(Protocol):
-    """One of a test's own, with nothing in it."""
-
-    @property
-    def url(self) -> str: ...
-
-    def start(self) -> None: ...
-
-    def crash(self) -> None: ...
-
-    def remove(self) -> None: ...
-
-
-def own_server(kind: str) -> Server:
-    if kind == "redis":
-        from .redis_server import RedisServer, find_program
-
-        program = find_program()
-        assert program is not None
-        return RedisServer(program)
-    from .postgres_server import PostgresServer, bin_folder
-
-    folder = bin_folder()
-    assert folder is not None
-    return PostgresServer(folder)
 
 
 def free_port() -> int:

@@ -1,4 +1,4 @@
-"""Registries on PostgreSQL while everything fails: judged by what the owners themselves say."""
+"""Registries on each kind of engine while everything fails: judged by what the owners themselves say."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ import statistics
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
 
 from resprout import AlreadyRegistered, Registry, Supervisor, cluster, process
@@ -19,10 +18,11 @@ from resprout.cluster.handle import handles
 
 from ..waiting import until
 from .crowd import Crowd
+from .databases import Database, own_server
+from .kinds import KINDS
 from .peer import Peer
-from .postgres_server import PostgresServer, bin_folder
 
-pytestmark = [pytest.mark.postgres, pytest.mark.slow]
+pytestmark = pytest.mark.slow
 KEY = ("user", 42)
 REGISTER = f"str(Registry.register('syncs', {KEY}))"
 TRY = f"""
@@ -34,6 +34,11 @@ def take():
         except resprout.AlreadyRegistered:
             time.sleep(0.005)
 """
+
+
+@pytest.fixture(params=KINDS)
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
 
 @pytest.fixture
@@ -58,13 +63,8 @@ def begin_a_session(url: str) -> None:
         pass
 
 
-def rows(url: str) -> Any:
-    with closing(psycopg.connect(url)) as connection:
-        return connection.execute("select count(*) from resprout.keys").fetchone()[0]  # type: ignore[index]  # one
-
-
 def test_a_killed_owner_frees_its_key_within_three_tenths_of_a_second_and_nobody_had_to_look_before(
-    url: str,
+    url: str, database: Database
 ) -> None:
     seconds = []
     with registry_at(url) as waiter:
@@ -80,8 +80,8 @@ def test_a_killed_owner_frees_its_key_within_three_tenths_of_a_second_and_nobody
             owner.do(REGISTER)
             owner.kill()
         until(lambda: waiter.do(f"Registry.whereis('syncs', {KEY})") is None)
-    assert rows(url) == 1
-    until(lambda: begin_a_session(url) or rows(url) == 0)
+    assert database.keys() == 1
+    until(lambda: begin_a_session(url) or database.keys() == 0)
     assert statistics.median(seconds) <= 0.3
     assert max(seconds) <= 0.6
 
@@ -109,14 +109,14 @@ def test_a_process_that_was_stopped_is_told_when_it_wakes(url: str) -> None:
         )
 
 
-def test_a_connection_that_is_cut_costs_no_key(url: str, server: PostgresServer) -> None:
+def test_a_connection_that_is_cut_costs_no_key(url: str, database: Database) -> None:
     # With more grace than a machine needs that has nothing else to do.
     with ExitStack() as peers:
         owner, other = (peers.enter_context(registry_at(url, ttl=3.0, grace=0.9)) for _ in range(2))
         mine = owner.do(REGISTER)
         cuts = 0
         while cuts < 28:
-            cuts += server.cut()
+            cuts += database.cut()
             with pytest.raises(Exception, match="AlreadyRegistered"):
                 other.do(REGISTER)
             assert other.do(f"Registry.whereis('syncs', {KEY}).text") == mine
@@ -126,15 +126,13 @@ def test_a_connection_that_is_cut_costs_no_key(url: str, server: PostgresServer)
         other.do(REGISTER)
 
 
-def test_owners_that_are_killed_and_cut_off_are_never_two(
-    url: str, crowd: Crowd, server: PostgresServer
-) -> None:
+def test_owners_that_are_killed_and_cut_off_are_never_two(crowd: Crowd, database: Database) -> None:
     for _ in range(3):
         crowd.start()
     for number in range(6):
         crowd.await_more()
         if number % 2:
-            server.cut()
+            database.cut()
         else:
             crowd.kill(random.choice(list(crowd.running)))
             crowd.start()
@@ -143,10 +141,8 @@ def test_owners_that_are_killed_and_cut_off_are_never_two(
     assert crowd.most_at_work() == 1
 
 
-def test_a_server_that_crashes_and_comes_back_gives_no_key_to_two(tmp_path: Path) -> None:
-    folder = bin_folder()
-    assert folder is not None
-    server = PostgresServer(folder)
+def test_a_server_that_crashes_and_comes_back_gives_no_key_to_two(kind: str, tmp_path: Path) -> None:
+    server = own_server(kind)
     many = Crowd(server.url, tmp_path, ttl=1.0, program="key_crowd_program.py")
     try:
         for _ in range(3):
@@ -164,11 +160,12 @@ def test_a_server_that_crashes_and_comes_back_gives_no_key_to_two(tmp_path: Path
         server.remove()
 
 
-def test_a_schema_that_somebody_removes_is_made_anew_and_the_owner_keeps_its_key(url: str) -> None:
+def test_what_somebody_removes_all_of_is_made_anew_and_the_owner_keeps_its_key(
+    url: str, database: Database
+) -> None:
     with registry_at(url) as owner, registry_at(url) as other:
         mine = owner.do(REGISTER)
-        with closing(psycopg.connect(url, autocommit=True)) as connection:
-            connection.execute("drop schema resprout cascade")
+        database.forget()
         for peer in (owner, other):
             until(lambda: peer.do("cluster.info('shared').reconnects"))  # noqa: B023  # at once
         assert other.do(f"Registry.whereis('syncs', {KEY}).text") == mine
@@ -176,7 +173,9 @@ def test_a_schema_that_somebody_removes_is_made_anew_and_the_owner_keeps_its_key
         other.do("take()")
 
 
-def test_registry_link_owners_and_supervisors_are_killed_and_nothing_is_left_behind(url: str) -> None:
+def test_registry_link_owners_and_supervisors_are_killed_and_nothing_is_left_behind(
+    url: str, database: Database
+) -> None:
     intensity: dict[str, Any] = {"max_restarts": 10_000, "max_seconds": 1.0}
     inner = {
         "id": "inner",
@@ -259,7 +258,7 @@ def test_registry_link_owners_and_supervisors_are_killed_and_nothing_is_left_beh
     assert not any(thread.is_alive() for thread in threads), "somebody hangs"
     assert twice == []
     assert sum(counts) > 50
-    until(lambda: rows(url) == 0)
+    until(lambda: database.keys() == 0)
     claims = [gate.claims for gate in handles["shared"].keys.gates.values()]
     assert [(each.claims, each.searches, each.leaving) for each in claims] == [({}, {}, {})]
     Supervisor.stop(top)

@@ -19,6 +19,7 @@ import pytest
 from resprout import GenServer, StartError, cluster, process, throttle
 from resprout.cluster.command import ClusterOptions, administer
 from resprout.cluster.driver import ConnectionLost, Request
+from resprout.cluster.key_operations import ClaimKey, KeyRequest
 from resprout.cluster.operations import (
     Answer,
     Declare,
@@ -752,6 +753,7 @@ def test_the_command_says_that_nothing_has_to_be_installed_shows_and_removes(
     here, there = two
     here.do(join(1))
     there.do(join(2))
+    there.connection.keys([KeyRequest("syncs", [ClaimKey(3, "k", "1", "w")])], 5.0)
     status, text = administer(ClusterOptions("install", url))
     assert status == 0
     assert "nothing has to be installed" in text
@@ -759,6 +761,7 @@ def test_the_command_says_that_nothing_has_to_be_installed_shows_and_removes(
     assert status == 0
     assert text.count("session") == 2
     assert "lock db: 1 of 1 slots used, 1 waiting" in text
+    assert "registry syncs: 1 keys" in text
     assert administer(ClusterOptions("remove", url))[0] == 0
     with redis_database.client() as client:
         assert client.dbsize() == 0

@@ -184,7 +184,7 @@ def test_the_command_installs_shows_and_removes(url: str, capsys: pytest.Capture
     assert run("status")[0] == 2
     assert "version 2 is installed" in run("install")[1]
     assert "it is there already" in run("install")[1]
-    assert "version 1" in run("status")[1]
+    assert "version 2" in run("status")[1]
     assert run("remove")[0] == 0
     assert run("status")[0] == 2
 

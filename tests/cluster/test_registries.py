@@ -1,4 +1,4 @@
-"""Registries on PostgreSQL: what every call means there, with another OS process on the same engine."""
+"""Registries on each kind of engine: what every call means there, with another OS process on it."""
 
 from __future__ import annotations
 
@@ -7,10 +7,8 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from typing import Any
 
-import psycopg
 import pytest
 
 from resprout import (
@@ -39,11 +37,16 @@ from resprout.cluster.handle import handles
 
 from ..scripted import Runs
 from ..waiting import await_end, until
+from .databases import Database
+from .kinds import KINDS
 from .peer import Peer, PeerError
-from .postgres_server import PostgresServer
 
-pytestmark = pytest.mark.postgres
 START = "Registry.start_link(keys='unique', name='syncs', engine='shared'{}) and None"
+
+
+@pytest.fixture(params=KINDS)
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
 
 @pytest.fixture
@@ -53,11 +56,6 @@ def peer(engine: str, url: str) -> Iterator[Peer]:
     with Peer(url, node="there") as other:
         other.do(START.format(""))
         yield other
-
-
-def rows(what: str = "select count(*) from resprout.keys") -> Any:
-    with closing(psycopg.connect(handles["shared"].settings.url, autocommit=True)) as connection:
-        return connection.execute(what).fetchone()[0]  # type: ignore[index]  # there is one
 
 
 def refused(peer: Peer, code: str) -> PeerError:
@@ -113,7 +111,9 @@ def test_a_changed_value_is_seen_elsewhere(peer: Peer) -> None:
     assert Registry.lookup("syncs", 1)[0][1] == ["old", "new"]
 
 
-def test_keys_and_values_that_cannot_be_stored_are_the_callers_error_and_leave_nothing(peer: Peer) -> None:
+def test_keys_and_values_that_cannot_be_stored_are_the_callers_error_and_leave_nothing(
+    peer: Peer, database: Database
+) -> None:
     with pytest.raises(TypeError, match="made of str, int, bool, float, None, bytes and tuples"):
         Registry.register("syncs", frozenset())
     with pytest.raises(ValueError, match="nan"):
@@ -129,7 +129,7 @@ def test_keys_and_values_that_cannot_be_stored_are_the_callers_error_and_leave_n
     )
     assert found == {"\0": ["\ud800", None]}
     assert Registry.whereis("syncs", odd) is me
-    assert rows() == 1
+    assert database.keys() == 1
 
 
 def test_dispatch_select_count_keys_and_listeners_are_of_this_process(engine: str, url: str) -> None:
@@ -235,7 +235,9 @@ def test_a_via_names_servers_of_this_process_and_says_where_others_are(peer: Pee
     Agent.stop(Via("syncs", "agent"))
 
 
-def test_in_an_event_loop_the_plain_names_name_the_forms_for_coroutines(peer: Peer) -> None:
+def test_in_an_event_loop_the_plain_names_name_the_forms_for_coroutines(
+    peer: Peer, database: Database
+) -> None:
     async def main() -> None:
         for plain, name in (
             (lambda: Registry.register("syncs", 1), "aregister"),
@@ -256,7 +258,7 @@ def test_in_an_event_loop_the_plain_names_name_the_forms_for_coroutines(peer: Pe
         with pytest.raises(AlreadyRegistered, match="@there"):
             await Registry.aregister("syncs", 2)
         await Registry.aunregister("syncs", 1)
-        assert rows() == 1
+        assert database.keys() == 1
 
     asyncio.run(main())
 
@@ -275,13 +277,8 @@ def test_the_forms_for_coroutines_do_without_an_engine_too() -> None:
     Registry.stop("plain")
 
 
-def test_a_registration_that_is_cancelled_or_killed_leaves_nothing(
-    peer: Peer, server: PostgresServer
-) -> None:
-    # Somebody holds the row, so no answer comes.
+def test_a_registration_that_is_cancelled_or_killed_leaves_nothing(peer: Peer, database: Database) -> None:
     peer.do("Registry.register('syncs', 1) and None")
-    blocker = psycopg.connect(handles["shared"].settings.url)
-    blocker.execute("lock table resprout.keys in access exclusive mode")
 
     async def main() -> None:
         with pytest.raises(CallTimeout, match=r"engine 'shared' has not said within 0.1 s whether 2 is free"):
@@ -292,7 +289,7 @@ def test_a_registration_that_is_cancelled_or_killed_leaves_nothing(
         with pytest.raises(asyncio.CancelledError):
             await task
 
-    with closing(blocker):
+    with database.silent():
         with pytest.raises(CallTimeout, match="whether 2 is free"):
             Registry.register("syncs", 2, timeout=0.1)
         asyncio.run(main())
@@ -304,14 +301,16 @@ def test_a_registration_that_is_cancelled_or_killed_leaves_nothing(
         await_end(owner)
         with pytest.raises((Killed, ServerExit)):
             waits.result(5)
-    until(lambda: rows() == 1)
+    until(lambda: database.keys() == 1)
     assert Registry.count("syncs") == 0
     for key in (2, 3, 4):
         Registry.register("syncs", key)
         Registry.unregister("syncs", key)
 
 
-def test_a_lingering_key_stays_taken_everywhere_and_is_not_shown(engine: str, url: str) -> None:
+def test_a_lingering_key_stays_taken_everywhere_and_is_not_shown(
+    engine: str, url: str, database: Database
+) -> None:
     Registry.start_link(keys="unique", name="syncs", engine=engine, linger=True)
     go_on = threading.Event()
     begun = threading.Event()
@@ -333,7 +332,7 @@ def test_a_lingering_key_stays_taken_everywhere_and_is_not_shown(engine: str, ur
         with pytest.raises(AlreadyRegistered):
             Registry.register("syncs", 1)
         go_on.set()
-        until(lambda: rows() == 0)
+        until(lambda: database.keys() == 0)
         peer.do("Registry.register('syncs', 1) and None")
 
 
@@ -407,15 +406,12 @@ def test_on_lost_tell_sends_a_message_instead(engine: str) -> None:
 
 
 def test_while_the_engine_is_away_claims_wait_and_on_unreachable_raise_does_not(
-    engine: str, url: str, server: PostgresServer
+    engine: str, database: Database
 ) -> None:
     Registry.start_link(keys="unique", name="syncs", engine=engine)
     Registry.start_link(keys="unique", name="hasty", engine=engine, on_unreachable="raise")
     mine = Registry.register("syncs", "mine")
-    database = url.rpartition("/")[2]
-    with closing(server.connect()) as connection:
-        connection.execute(f"alter database {database} allow_connections false")
-        server.cut()
+    with database.closed():
         until(lambda: not cluster.info("shared").connected)
         with pytest.raises(EngineDown):
             Registry.register("hasty", 1)
@@ -428,13 +424,12 @@ def test_while_the_engine_is_away_claims_wait_and_on_unreachable_raise_does_not(
         Registry.unregister("syncs", "mine")
         waiting = threading.Thread(target=Registry.register, args=("syncs", 2))
         waiting.start()
-        connection.execute(f"alter database {database} allow_connections true")
     waiting.join(20)
     assert not waiting.is_alive()
-    until(lambda: rows() == 0)
+    until(lambda: database.keys() == 0)
 
 
-def test_a_registry_is_refused_what_is_not_there(engine: str) -> None:
+def test_a_registry_is_refused_what_is_not_there(engine: str, database: Database) -> None:
     for options, error, why in (
         ({"engine": "share"}, ValueError, "engine that was started before, got: 'share' .*mean 'shared'"),
         (
@@ -450,8 +445,7 @@ def test_a_registry_is_refused_what_is_not_there(engine: str) -> None:
         with pytest.raises(error, match=why):
             Registry.start_link(**{"keys": "unique", "name": "syncs", **options})
     Registry.start_link(keys="unique", name="syncs", engine=engine)
-    with pytest.raises(CallTimeout), closing(psycopg.connect(handles["shared"].settings.url)) as blocker:
-        blocker.execute("lock table resprout.keys in access exclusive mode")
+    with database.silent(), pytest.raises(CallTimeout):
         Registry.register("syncs", 1, timeout=0.05)
     with pytest.raises(NotFound):
         Registry.update_value("syncs", 1, str)
@@ -461,7 +455,7 @@ def test_an_engine_that_keeps_no_keys_refuses_registries(
     engine: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(handles["shared"], "keeps_keys", False)
-    with pytest.raises(cluster.EngineRefused, match="postgresql:// keeps locks, and no keys of registries"):
+    with pytest.raises(cluster.EngineRefused, match=":// keeps locks, and no keys of registries"):
         Registry.start_link(keys="unique", name="syncs", engine=engine)
     spec = Registry.child_spec(keys="unique", name="syncs", engine=engine)
     with pytest.raises(StartError, match="no keys of registries"):
@@ -475,7 +469,7 @@ def test_registries_and_locks_of_an_engine_are_told_of(peer: Peer) -> None:
     until(lambda: cluster.info("shared").registries == ())
 
 
-def test_many_keys_at_once_are_claimed_in_few_steps(peer: Peer) -> None:
+def test_many_keys_at_once_are_claimed_in_few_steps(peer: Peer, database: Database) -> None:
     def claim(number: int) -> None:
         for key in range(25):
             Registry.register("syncs", (number, key))
@@ -488,9 +482,9 @@ def test_many_keys_at_once_are_claimed_in_few_steps(peer: Peer) -> None:
     for thread in threads:
         thread.start()
     held.wait(30)
-    assert rows() == 200
+    assert database.keys() == 200
     assert time.monotonic() - began < 30
     done.set()
     for thread in threads:
         thread.join(10)
-    until(lambda: rows() == 0)
+    until(lambda: database.keys() == 0)
