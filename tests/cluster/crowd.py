@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 from ..waiting import until
 from .judging import intervals, most_at_work
+from .nursery import Child
 
 SLOTS = 3
 THREADS = 8
@@ -33,44 +32,27 @@ class Crowd:
         program: str = "crowd_program.py",
     ) -> None:
         self._url = url
-        self._program = str(Path(__file__).with_name(program))
+        self._program = Path(__file__).with_name(program)
         self.folder = folder
         self._arguments = [str(THREADS), str(SLOTS), str(ttl), str(hold)]
         self.ended: dict[str, float] = {}
-        self.running: dict[str, subprocess.Popen[str]] = {}
+        self.running: dict[str, Child] = {}
         self._count = 0
 
     def start(self) -> str:
+        """Have one more; its name."""
         self._count += 1
         name = f"crowd-{self._count}"
-        program = subprocess.Popen(
-            [
-                sys.executable,
-                "-W",
-                "ignore",
-                self._program,
-                self._url,
-                str(self.folder / name),
-                *self._arguments,
-            ],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
+        program = self.running[name] = Child(
+            self._program, self._url, str(self.folder / name), *self._arguments
         )
-        assert program.stdout is not None
         assert program.stdout.readline() == "ready\n"
-        self.running[name] = program
         return name
 
     def kill(self, name: str) -> float:
         program = self.running.pop(name)
         program.kill()
         at = self.ended[name] = time.monotonic()
-        program.wait()
-        for stream in (program.stdin, program.stdout):
-            assert stream is not None
-            stream.close()
         return at
 
     def stop(self) -> float:

@@ -19,7 +19,7 @@ class Database(Protocol):
         """How many keys of registries there are."""
 
     def num_slots(self) -> int:
-        """Of the one lock that there is."""
+        """Of the one lock that there is; 0 before the engine has heard of it."""
 
     def lose_everything(self) -> None:
         """As after an engine has reaped the process `here`: its session and all claims are gone."""

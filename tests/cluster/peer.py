@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+
+from .nursery import Child
 
 PROGRAM = Path(__file__).with_name("peer_program.py")
 
@@ -39,12 +38,7 @@ class Peer:
         name: str = "shared",
         node: str | None = None,
     ) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-W", "ignore", str(PROGRAM)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+        self._process = Child(PROGRAM)
         self._numbers = itertools.count()
         if url:
             options = f"name={name!r}, ttl={ttl}, grace={grace}, node={node!r}"
@@ -74,8 +68,6 @@ class Peer:
         return self._ask("result", number, timeout)
 
     def _ask(self, *message: object) -> Any:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
         self._process.stdin.write(json.dumps(message) + "\n")
         self._process.stdin.flush()
         line = self._process.stdout.readline()
@@ -87,18 +79,10 @@ class Peer:
         return values[0]
 
     def signal(self, number: int) -> None:
-        os.kill(self._process.pid, number)
+        self._process.signal(number)
 
     def kill(self) -> None:
-        if self._process.poll() is None:
-            self._process.kill()
-        self._process.wait()
-        for stream in (self._process.stdin, self._process.stdout):
-            assert stream is not None
-            try:
-                stream.close()
-            except BrokenPipeError:
-                pass
+        self._process.kill()
 
     def freeze(self) -> None:
         self.signal(signal.SIGSTOP)

@@ -47,7 +47,7 @@ class PostgresDatabase:
         return int(self.one("select count(*) from resprout.keys"))
 
     def num_slots(self) -> int:
-        return int(self.one("select num_slots from resprout.locks"))
+        return int(self.one("select coalesce(max(num_slots), 0) from resprout.locks"))
 
     def lose_everything(self) -> None:
         with closing(psycopg.connect(self.url, autocommit=True)) as connection:

@@ -124,8 +124,11 @@ class RedisDatabase:
 
     def num_slots(self) -> int:
         with self.client() as client:
-            (key,) = client.scan_iter("resprout:*:lock")
-            return int(client.hget(key, "slots") or 0)
+            # A lock is told of behind its start.
+            return max(
+                (int(client.hget(key, "slots") or 0) for key in client.scan_iter("resprout:*:lock")),
+                default=0,
+            )
 
     def lose_everything(self) -> None:
         with self.client() as client:

@@ -287,7 +287,7 @@ def test_what_a_dead_holder_had_comes_back_and_a_stragglers_slot_when_it_has_lef
 
 def test_the_lock_process_may_die_and_grants_go_on_in_their_order(both: Peer) -> None:
     number = both.later("grants.append(throttle.acquire('db')) or process.sleep(60)")
-    until(lambda: throttle.lock_state("db", everywhere=True).running == 1)
+    until(lambda: both.do("len(grants)"))
     mine = [throttle.execute("db", lambda i=i: i) for i in range(3)]
     waiting(3)
     pid = process.whereis("db")
