@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 collect_ignore = []
 if importlib.util.find_spec("psycopg") is None:
     collect_ignore += [
+        "test_after_crashes.py",
         "test_fencing.py",
         "test_poolers.py",
         "test_refusals.py",

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 
 import psycopg
@@ -88,6 +89,18 @@ class PostgresServer:
     def promote(self) -> None:
         self._run("pg_ctl", "-D", str(self._data), "-w", "promote")
 
+    def receive_no_more(self, primary: PostgresServer) -> None:
+        """As a standby, know nothing of what happens from now on."""
+        with primary.connect() as there, self.connect() as here:
+            (now,) = there.execute("select pg_current_wal_flush_lsn()::text").fetchone() or ("",)
+            replayed = "select pg_last_wal_replay_lsn() >= %s::pg_lsn"
+            while here.execute(replayed, [now]).fetchone() != (True,):
+                time.sleep(0.01)
+            here.execute("alter system set primary_conninfo = ''")
+            here.execute("select pg_reload_conf()")
+            while there.execute("select 1 from pg_stat_replication").fetchone():
+                time.sleep(0.01)
+
     def stop(self, mode: str = "fast") -> None:
         self._run("pg_ctl", "-D", str(self._data), "-m", mode, "-w", "stop")
 
@@ -115,11 +128,11 @@ class PostgresServer:
     ) -> psycopg.Connection[tuple[object, ...]]:
         return psycopg.connect(self.url_of(database, user), autocommit=True)
 
-    def cut(self) -> int:
+    def cut(self, whose: str = "resprout %") -> int:
         """End all connections of engines; how many there were."""
         with self.connect() as connection:
             rows = connection.execute(
-                "select pg_terminate_backend(pid) from pg_stat_activity "
-                "where application_name like 'resprout %'"
+                "select pg_terminate_backend(pid) from pg_stat_activity where application_name like %s",
+                [whose],
             ).fetchall()
         return len(rows)

@@ -4,14 +4,12 @@ and servers that are refused.
 
 from __future__ import annotations
 
-import itertools
 import logging
 import socket
 import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -21,14 +19,11 @@ from resprout.cluster.command import ClusterOptions, administer
 from resprout.cluster.driver import ConnectionLost, Request
 from resprout.cluster.key_operations import ClaimKey, KeyRequest
 from resprout.cluster.operations import (
-    Answer,
     Declare,
     Granted,
-    Join,
     Keep,
     Leave,
     Lost,
-    Operation,
     Pause,
     Queued,
     Reaped,
@@ -38,17 +33,15 @@ from resprout.cluster.operations import (
     Resize,
     Row,
 )
-from resprout.cluster.redis import RedisConnection, connect
-from resprout.cluster.settings import engine_settings
+from resprout.cluster.redis import connect
 from resprout.throttle import Rate
 
 from ..waiting import until
 from .peer import Peer
 from .redis_server import RedisDatabase, RedisServer, find_program, free_port
+from .sessions import TTL, Session, join, sessions, token_of
 
 pytestmark = pytest.mark.redis
-TTL = 3.0
-_members = itertools.count(2**61)
 
 
 @pytest.fixture
@@ -56,70 +49,10 @@ def kind() -> str:
     return "redis"
 
 
-class Session:
-    """A process's session, as its link has it; a claim of it is a number."""
-
-    def __init__(self, url: str, *, ttl: float = TTL, grace: float = 0.15, node: str = "n") -> None:
-        self.settings = engine_settings(url, name="e", ttl=ttl, grace=grace, schema="resprout", node=node)
-        self.member = next(_members)
-        self.connection: RedisConnection = connect(self.settings, self.member, False, 5.0)
-
-    def back(self) -> dict[int, Row]:
-        """Connect anew; what there is of it."""
-        self.connection.close()
-        self.connection = connect(self.settings, self.member, True, 5.0)
-        return dict(self.connection.greeting.rows.get("db", {}))
-
-    @property
-    def quiet(self) -> float:
-        return self.connection.greeting.quiet
-
-    def step(self, *operations: Operation, poll: bool = False, slots: int = 1) -> Answer:
-        (answer,) = self.connection.step([Request("db", slots, operations, poll)], 5.0)
-        return answer
-
-    def do(self, *operations: Operation, poll: bool = False, slots: int = 1) -> tuple[object, ...]:
-        return self.step(*operations, poll=poll, slots=slots).facts
-
-    def beat(self) -> None:
-        self.connection.step([], 5.0)
-
-    def hears(self) -> list[Granted]:
-        found: list[Granted] = []
-        until(lambda: found.extend(self.connection.notified()) or found)
-        return found
-
-
-def join(
-    ref: int, weight: int = 1, priority: int = 0, *, once: bool = False, most: int | None = None
-) -> Join:
-    return Join(ref, weight, priority, once, most, f"<{ref}>")
-
-
-@contextmanager
-def sessions(url: str, number: int, **options: float) -> Iterator[list[Session]]:
-    found: list[Session] = []
-    try:
-        while True:
-            if len(found) == number:
-                break
-            found.append(Session(url, **options))  # type: ignore[arg-type]  # seconds
-        yield found
-    finally:
-        for each in found:
-            each.connection.close()
-
-
 @pytest.fixture
 def two(url: str) -> Iterator[list[Session]]:
     with sessions(url, 2) as found:
         yield found
-
-
-def token_of(facts: tuple[object, ...]) -> int:
-    (fact,) = facts
-    assert isinstance(fact, Granted)
-    return fact.token
 
 
 # -- steps -----------------------------------------------------------------------------------------
