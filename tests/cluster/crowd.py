@@ -28,23 +28,28 @@ class Crowd:
         folder: Path,
         *,
         ttl: float = 3.0,
+        grace: float = 0.15,
         hold: float = 0.01,
         program: str = "crowd_program.py",
     ) -> None:
         self._url = url
         self._program = Path(__file__).with_name(program)
         self.folder = folder
-        self._arguments = [str(THREADS), str(SLOTS), str(ttl), str(hold)]
+        self._arguments = [str(THREADS), str(SLOTS), str(ttl), str(hold), str(grace)]
         self.ended: dict[str, float] = {}
         self.running: dict[str, Child] = {}
         self._count = 0
 
-    def start(self) -> str:
-        """Have one more; its name."""
+    def start(self, url: str | None = None) -> str:
+        """Have one more; its name.
+
+        Args:
+            url: another way to the server.
+        """
         self._count += 1
         name = f"crowd-{self._count}"
         program = self.running[name] = Child(
-            self._program, self._url, str(self.folder / name), *self._arguments
+            self._program, url or self._url, str(self.folder / name), *self._arguments
         )
         assert program.stdout.readline() == "ready\n"
         return name
@@ -60,6 +65,14 @@ class Crowd:
         for name in list(self.running):
             self.kill(name)
         return at
+
+    def tell(self, name: str, what: str) -> None:
+        """Have it do something: `kill NAME` for a process of its own."""
+        self.running[name].stdin.write(f"{what}\n")
+        self.running[name].stdin.flush()
+
+    def grants_of(self, name: str) -> int:
+        return (self.folder / name).read_bytes().count(b"begin")
 
     def grants(self) -> int:
         return sum(file.read_bytes().count(b"begin") for file in self.folder.iterdir())

@@ -44,31 +44,3 @@ class Database(Protocol):
 
     def most_by_history(self) -> int:
         """How many slots were taken at once; no token is given twice, and they rise."""
-
-
-class Server(Protocol):
-    """One of a test's own, with nothing in it."""
-
-    @property
-    def url(self) -> str: ...
-
-    def start(self) -> None: ...
-
-    def crash(self) -> None: ...
-
-    def remove(self) -> None: ...
-
-
-def own_server(kind: str) -> Server:
-    """Start one."""
-    if kind == "redis":
-        from .redis_server import RedisServer, find_program
-
-        program = find_program()
-        assert program is not None
-        return RedisServer(program)
-    from .postgres_server import PostgresServer, bin_folder
-
-    folder = bin_folder()
-    assert folder is not None
-    return PostgresServer(folder)

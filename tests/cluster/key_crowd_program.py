@@ -1,6 +1,6 @@
 """One of several OS processes that fight for a key: threads that own it for a moment, again and again.
 
-    key_crowd_program.py URL FILE THREADS SLOTS TTL HOLD
+    key_crowd_program.py URL FILE THREADS SLOTS TTL HOLD GRACE
 
 Each time is two lines of the file, written in one go each: `begin NUMBER TIME` after it was registered, and
 `end NUMBER TIME` before it is given up, in seconds of the machine's monotonic clock. SLOTS is not used.
@@ -17,10 +17,10 @@ import time
 from resprout import AlreadyRegistered, Registry, ServerExit, cluster, process
 
 
-def main(url: str, file: str, threads: str, slots: str, ttl: str, hold: str) -> None:
+def main(url: str, file: str, threads: str, slots: str, ttl: str, hold: str, grace: str) -> None:
     out = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     process.trap_exit(True)
-    cluster.Engine.start_link(url, name="shared", ttl=float(ttl))
+    cluster.Engine.start_link(url, name="shared", ttl=float(ttl), grace=float(grace))
     Registry.start_link(keys="unique", name="syncs", engine="shared")
     numbers = itertools.count()
 

@@ -67,6 +67,21 @@ class RedisServer:
         self._process.kill()
         self._process.wait()
 
+    def cut(self) -> int:
+        """End all connections of engines; how many there were."""
+        return self.cut_named("resprout:")
+
+    def cut_named(self, name: str) -> int:
+        """The same of those whose name begins so."""
+        cut = 0
+        with self.client() as client:
+            for each in client.client_list():
+                if each["name"].startswith(name):
+                    # The engine ends the one itself, when it has lost the other.
+                    client.client_kill_filter(_id=each["id"])
+                    cut += 1
+        return cut
+
     def remove(self) -> None:
         self.crash()
         shutil.rmtree(self.folder)
@@ -133,7 +148,7 @@ class RedisDatabase:
     def lose_everything(self) -> None:
         with self.client() as client:
             client.eval(FORGET_CLAIMS, 0)
-            self._cut(client, "resprout:here")
+        self._server.cut_named("resprout:here")
 
     def forget(self) -> None:
         with self.client() as client:
@@ -144,17 +159,7 @@ class RedisDatabase:
             return sum(each["name"].startswith("resprout:") for each in client.client_list()) // 2
 
     def cut(self) -> int:
-        with self.client() as client:
-            return self._cut(client, "resprout:") // 2
-
-    def _cut(self, client: redis.Redis, name: str) -> int:
-        cut = 0
-        for each in client.client_list():
-            if each["name"].startswith(name):
-                # The engine ends the one itself, when it has lost the other.
-                client.client_kill_filter(_id=each["id"])
-                cut += 1
-        return cut
+        return self._server.cut() // 2
 
     @contextmanager
     def silent(self) -> Iterator[None]:

@@ -214,3 +214,22 @@ def lost(peer: Peer) -> bool:
     except PeerError as error:
         return error.kind in ("LockLost", "ServerExit")
     return False
+
+
+def test_who_was_found_to_have_ended_is_not_believed_after_a_crash_and_hears_so(
+    url: str, server: PostgresServer
+) -> None:
+    with Peer(url, ttl=3.0, node="older") as older, Peer(url, ttl=3.0, node="newer") as newer:
+        for peer in (older, newer):
+            peer.do("throttle.new('db', 1, engine='shared') and None")
+        older.do("grants.append(throttle.acquire('db'))")
+        number = newer.later("throttle.run('db', int)")
+        until(lambda: older.do("throttle.lock_state('db', everywhere=True).waiting") == 1)
+        older.freeze()
+        assert server.cut("resprout older") == 1
+        # It comes, works, and has left again: no row tells that anybody was there.
+        assert newer.result(number) == 0
+        until(lambda: newer.do("throttle.lock_state('db', everywhere=True).running") == 0)
+        change(url, "identity = 'another', anew_until = 'epoch'")
+        older.thaw()
+        until(lambda: lost(older))

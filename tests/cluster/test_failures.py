@@ -5,11 +5,8 @@ engine has done.
 from __future__ import annotations
 
 import random
-import signal
 import socket
 import statistics
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -22,10 +19,12 @@ from resprout import StartError, Supervisor, cluster, process, throttle
 
 from ..waiting import until
 from .crowd import SLOTS, THREADS, Crowd
-from .databases import Database, own_server
+from .databases import Database
 from .judging import intervals, most_at_work
 from .kinds import KINDS
 from .peer import Peer, PeerError
+from .proxy import Proxy
+from .servers import own_server
 
 pytestmark = pytest.mark.slow
 
@@ -123,60 +122,17 @@ def refused(peer: Peer, code: str, kind: str) -> bool:
     return False
 
 
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
-
-
-PROXY = """
-import selectors, socket, sys
-server = socket.create_server(("127.0.0.1", int(sys.argv[1])))
-print("ready", flush=True)
-selector = selectors.DefaultSelector()
-selector.register(server, selectors.EVENT_READ, None)
-while True:
-    for key, _ in selector.select():
-        if key.data is None:
-            inside, _ = server.accept()
-            outside = socket.create_connection(("127.0.0.1", int(sys.argv[2])))
-            selector.register(inside, selectors.EVENT_READ, outside)
-            selector.register(outside, selectors.EVENT_READ, inside)
-            continue
-        try:
-            data = key.fileobj.recv(65536)
-        except OSError:
-            data = b""
-        if data:
-            key.data.sendall(data)
-            continue
-        for each in (key.fileobj, key.data):
-            selector.unregister(each)
-            each.close()
-        break
-"""
-
-
 @pytest.fixture
-def proxy(database: Database) -> Iterator[tuple[int, subprocess.Popen[str]]]:
-    port = free_port()
-    program = subprocess.Popen(
-        [sys.executable, "-c", PROXY, str(port), str(database.port)], stdout=subprocess.PIPE, text=True
-    )
-    assert program.stdout is not None
-    program.stdout.readline()
-    yield port, program
-    program.kill()
-    program.wait()
-    program.stdout.close()
+def proxy(database: Database) -> Iterator[Proxy]:
+    between = Proxy(database.port)
+    yield between
+    between.end()
 
 
 def test_when_the_network_swallows_everything_the_holder_knows_before_anybody_else_is_let_in(
-    url: str, database: Database, proxy: tuple[int, subprocess.Popen[str]]
+    url: str, proxy: Proxy
 ) -> None:
-    port, program = proxy
-    with lock_here(url.replace(str(database.port), str(port))) as far, lock_here(url) as near:
+    with lock_here(proxy.way(url)) as far, lock_here(url) as near:
         # What `held` says, and when: the exit signal, which could be awaited, comes behind it.
         far.do(
             "def hold():\n"
@@ -188,10 +144,10 @@ def test_when_the_network_swallows_everything_the_holder_knows_before_anybody_el
         until(lambda: near.do("throttle.lock_state('db', everywhere=True).running") == 1)
         number = near.later("throttle.run('db', time.monotonic)")
         until(lambda: near.do("throttle.lock_state('db', everywhere=True).waiting") == 1)
-        program.send_signal(signal.SIGSTOP)
+        proxy.swallow()
         assert far.result(told) < near.result(number)
         assert far.do("throttle.attempt('db')") is None
-        program.send_signal(signal.SIGCONT)
+        proxy.carry()
         until(lambda: far.do("cluster.info('shared').connected"))
         assert far.do("throttle.run('db', int)") == 0
 

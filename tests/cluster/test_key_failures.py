@@ -18,9 +18,10 @@ from resprout.cluster.handle import handles
 
 from ..waiting import until
 from .crowd import Crowd
-from .databases import Database, own_server
+from .databases import Database
 from .kinds import KINDS
 from .peer import Peer
+from .servers import own_server
 
 pytestmark = pytest.mark.slow
 KEY = ("user", 42)

@@ -21,6 +21,7 @@ from resprout.cluster.key_operations import ClaimKey, KeyRequest
 from resprout.cluster.operations import (
     Declare,
     Granted,
+    Join,
     Keep,
     Leave,
     Lost,
