@@ -25,6 +25,7 @@ if importlib.util.find_spec("psycopg") is None:
     collect_ignore += [
         "test_after_crashes.py",
         "test_fencing.py",
+        "test_need.py",
         "test_poolers.py",
         "test_refusals.py",
         "test_upgrades.py",

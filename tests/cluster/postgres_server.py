@@ -32,6 +32,13 @@ def free_port() -> int:
         return port
 
 
+def as_postgres() -> list[str]:
+    """What stands in front of a command that must not be run by root."""
+    if os.getuid() != 0:
+        return []
+    return ["setpriv", "--reuid", "postgres", "--regid", "postgres", "--clear-groups", "--"]
+
+
 class PostgresServer:
     """A cluster of databases in a temporary folder.
 
@@ -62,13 +69,8 @@ class PostgresServer:
         return f"postgresql://{user}@127.0.0.1:{self.port}/{database}"
 
     def _run(self, program: str, *arguments: str) -> None:
-        as_postgres = (
-            ["setpriv", "--reuid", "postgres", "--regid", "postgres", "--clear-groups", "--"]
-            if os.getuid() == 0
-            else []
-        )
         subprocess.run(
-            [*as_postgres, str(self._bin / program), *arguments],
+            [*as_postgres(), str(self._bin / program), *arguments],
             cwd=self.folder,
             check=True,
             stdout=subprocess.DEVNULL,
@@ -122,6 +124,14 @@ class PostgresServer:
         if (self._data / "postmaster.pid").exists():
             self.stop("immediate")
         shutil.rmtree(self.folder)
+
+    def ask_password_of(self, role: str) -> None:
+        """From now on; others are trusted."""
+        rules = self._data / "pg_hba.conf"
+        rule = f"host all {role} 127.0.0.1/32 scram-sha-256\n"
+        rules.write_text(rule + rules.read_text(encoding="utf-8"), encoding="utf-8")
+        with self.connect() as connection:
+            connection.execute("select pg_reload_conf()")
 
     def connect(
         self, database: str = "postgres", user: str = "resprout"

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import socket
 import struct
+import subprocess
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import closing
 
 import pytest
 
 from resprout import StartError, cluster
 
 from ..waiting import until
-from .peer import Peer, PeerError
-from .postgres_server import PostgresServer, bin_folder
+from .peer import Peer
+from .postgres_server import PostgresServer, as_postgres, bin_folder, free_port
 
 pytestmark = pytest.mark.postgres
 
@@ -54,6 +57,48 @@ def test_a_pooler_is_refused_since_sessions_change_hands_behind_it(pooler: int) 
         )
 
 
+PGBOUNCER = """
+[databases]
+* = host=127.0.0.1 port={server}
+[pgbouncer]
+listen_addr = 127.0.0.1
+listen_port = {port}
+unix_socket_dir =
+auth_type = any
+pool_mode = {mode}
+ignore_startup_parameters = extra_float_digits
+"""
+
+
+@pytest.fixture(params=["session", "transaction"])
+def pgbouncer(server: PostgresServer, request: pytest.FixtureRequest) -> Iterator[int]:
+    program = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin")
+    if program is None:
+        pytest.skip("no pgbouncer here")
+    port = free_port()
+    settings = server.folder / f"pgbouncer-{request.param}.ini"
+    text = PGBOUNCER.format(server=server.port, port=port, mode=request.param)
+    # All come as one user, whoever they say they are.
+    settings.write_text(text.replace(f"port={server.port}", f"port={server.port} user=resprout"))
+    settings.chmod(0o644)
+    command = [*as_postgres(), program, "-q", str(settings)]
+    running = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    until(lambda: time.sleep(0.01) or listens(port))
+    yield port
+    running.kill()
+    running.wait()
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_pgbouncer_is_refused_whatever_it_does_with_sessions(pgbouncer: int) -> None:
+    with pytest.raises(StartError, match="is a connection pooler"):
+        cluster.Engine.start_link(f"postgresql://resprout@127.0.0.1:{pgbouncer}/postgres", name="shared")
+
+
 @pytest.fixture
 def pair() -> Iterator[tuple[PostgresServer, PostgresServer]]:
     """A server of the test's own, and a hot standby of it."""
@@ -85,21 +130,3 @@ def test_a_hot_standby_is_refused_and_after_a_failover_all_say_what_they_hold_be
         assert holder.do("grants[0].held")
         holder.do("grants[0].release()")
         assert waiter.result(number) > token
-
-
-@pytest.mark.slow
-def test_a_server_that_takes_no_more_connections_or_another_password_is_tried_until_it_does(
-    url: str, server: PostgresServer
-) -> None:
-    with Peer(url, ttl=1.0) as peer:
-        peer.do("throttle.new('db', 1, engine='shared') and None")
-        database = url.rpartition("/")[2]
-        with closing(server.connect()) as connection:
-            connection.execute(f"alter database {database} allow_connections false")
-            server.cut()
-            until(lambda: "not currently accepting" in (peer.do("cluster.info('shared').why_not") or ""))
-            number = peer.later("throttle.run('db', int)")
-            with pytest.raises(PeerError, match="EngineDown"):
-                peer.do("throttle.holders('db', everywhere=True)")
-            connection.execute(f"alter database {database} allow_connections true")
-        assert peer.result(number) == 0
