@@ -130,6 +130,9 @@ begin
     v_end := l.token;
     v_next := case when jsonb_array_length(p_ops) = 0 then l.token else l.token - $block$ end;
     select clock_timestamp() < quiet_until into v_quiet from $schema$.server;
+    if v_quiet then
+        v_quiet := $schema$.quiet_seconds() > 0;
+    end if;
 
     for i in 0 .. jsonb_array_length(p_ops) - 1 loop
         op := p_ops->i;

@@ -107,6 +107,26 @@ begin
     return v_left;
 end $$;
 
+-- For how long nothing is granted: never longer than anybody may need to come back, or somebody has set the
+-- clock back.
+create or replace function $schema$.quiet_seconds() returns double precision language plpgsql as $$
+declare
+    v_quiet double precision;
+    v_longest double precision;
+begin
+    select extract(epoch from quiet_until - clock_timestamp()) into v_quiet from $schema$.server;
+    if v_quiet <= 0 then
+        return 0;
+    end if;
+    select max(ttl) into v_longest from $schema$.sessions;
+    if v_quiet > v_longest then
+        -- Whoever has the row is beginning a session, and does this as well.
+        update $schema$.server set quiet_until = clock_timestamp() + make_interval(secs => v_longest)
+            where only_row in (select only_row from $schema$.server for update skip locked);
+    end if;
+    return least(v_quiet, v_longest);
+end $$;
+
 -- A session begins, with all the claims that the former one of the same process had.
 create or replace function $schema$.hello(
     p_member bigint, p_node text, p_ttl double precision, p_grace double precision, p_again boolean)
@@ -120,6 +140,7 @@ declare
     v_rows jsonb;
     v_keys jsonb;
     v_ended boolean;
+    v_quiet double precision;
 begin
     -- Who has no row here was found to have ended: no crash may lose that there is one.
     perform set_config('synchronous_commit', 'on', true);
@@ -147,22 +168,21 @@ begin
     v_ended := p_again and not found and clock_timestamp() >= v_server.anew_until;
     insert into $schema$.sessions (session, member, node, ttl, grace)
         values (v_session, p_member, p_node, p_ttl, p_grace);
+    v_quiet := $schema$.quiet_seconds();
     delete from $schema$.locks where used_at < now() - interval '30 days'
         and not exists (select from $schema$.claims where lock = name);
     select coalesce(jsonb_agg(jsonb_build_array(lock, ref, token, place)), '[]') into v_rows
         from $schema$.claims where member = p_member;
     -- After the former session's row was deleted, which waited for what it was saying.
-    if v_ended and v_server.quiet_until > clock_timestamp() then
+    if v_ended and v_quiet > 0 then
         -- A crash may have lost that others have them.
         delete from $schema$.keys where member = p_member;
     end if;
     v_keys := $schema$.keys_of(p_member);
-    if v_server.quiet_until <= clock_timestamp() then
+    if v_quiet <= 0 then
         perform $schema$.sweep_keys(v_session);
     end if;
-    return jsonb_build_array(v_session,
-        greatest(0, extract(epoch from v_server.quiet_until - clock_timestamp())), v_rows, v_keys,
-        v_ended);
+    return jsonb_build_array(v_session, v_quiet, v_rows, v_keys, v_ended);
 end $$;
 
 -- Whoever goes on as if nothing had been has to begin anew: its claims went with the schema that was removed,

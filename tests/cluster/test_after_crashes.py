@@ -4,6 +4,7 @@ on Redis).
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import closing
 
@@ -131,6 +132,21 @@ def test_a_lock_that_was_made_smaller_by_hand_takes_nothing_from_its_holders(two
     there.do(Resize(1), slots=2)
     here.beat()
     assert [each.ref for each in here.connection.claimants("db", 5.0)] == [1, 2]
+
+
+def test_a_clock_that_is_set_back_after_a_crash_keeps_nobody_waiting_for_longer_than_a_ttl(url: str) -> None:
+    with sessions(url, 2, ttl=1.0) as (here, there):
+        # As if it had been set back by an hour since.
+        change(url, "quiet_until = clock_timestamp() + interval '1 hour'")
+        assert isinstance(here.do(join(1))[0], Queued)
+        began = time.monotonic()
+        found: list[object] = []
+        until(lambda: found.extend(here.do(poll=True)) or found)
+        assert isinstance(found[0], Granted)
+        assert 0.8 <= time.monotonic() - began <= 1.5
+        change(url, "quiet_until = clock_timestamp() + interval '1 hour'")
+        there.back()
+        assert 0.9 <= there.quiet <= 1.0
 
 
 # -- who was found to have ended -------------------------------------------------------------------
