@@ -58,6 +58,3 @@ class KeyLost(ResproutError):
 
     def __hash__(self) -> int:
         return hash((self.registry, self.key))
-
-    def __reduce__(self) -> tuple[type[KeyLost], tuple[object, object]]:
-        return KeyLost, (self.registry, self.key)

@@ -81,7 +81,9 @@ def test_it_is_a_child_with_the_fields_of_one() -> None:
     subscriber = GroupSubscriber(["orders"], "shop", handler, backoff=Backoff(initial=1.0))
     spec = subscriber.child_spec(name="orders", restart="transient")
     assert (spec.id, spec.type, spec.restart) == ("kafka:shop", "supervisor", "transient")
-    assert spec.start[2] == {"name": "orders"}
+    assert spec.start[1:] == ((subscriber.options, "orders"), {})
+    again = GroupSubscriber(["orders"], "shop", handler, backoff=Backoff(initial=1.0))
+    assert again.child_spec(name="orders", restart="transient") == spec
     assert repr(subscriber) == "<GroupSubscriber shop of orders>"
     with pytest.raises(SpecError, match="restrt"):
         subscriber.child_spec(restrt="transient")
