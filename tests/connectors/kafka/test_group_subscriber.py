@@ -63,11 +63,16 @@ def test_a_coroutine_function_is_awaited_one_message_of_a_partition_at_a_time(
     for partition in range(4):
         cluster.fill(topic, partition, range(20))
     at_work = most = 0
+    together = asyncio.Event()
 
     async def handler(message: Any) -> None:
         nonlocal at_work, most
         at_work += 1
         most = max(most, at_work)
+        if at_work == 2:
+            together.set()
+        # The first waits for one of another partition, whenever those come.
+        await asyncio.wait_for(together.wait(), WATCHDOG)
         await asyncio.sleep(0)
         at_work -= 1
         seen(message)
