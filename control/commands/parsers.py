@@ -41,6 +41,7 @@ OPTIONS = (
         "--port",
         "--allow-actions",
         "--open",
+        "--interval",
     ),
 )
 """All that begin with two dashes, for hints."""
@@ -82,12 +83,23 @@ def _process(parser: Parser) -> None:
 
 def _ps(parser: Parser) -> None:
     parser.add_argument("under", metavar="PROCESS", nargs="?", help="only this one and what is below it")
+    _which(parser)
+    parser.add_argument("--paths", action="store_true", help="write the paths alone, one a line")
+
+
+def _which(parser: Parser) -> None:
     parser.add_argument("--sort", choices=tuple(SORTS), help="the most, or of uptime the least, first")
     parser.add_argument("--match", metavar="TEXT", help="only those with TEXT in path, name or class")
     parser.add_argument(
         "--state", choices=("running", "restarting", "backing_off", "down"), help="only those in this state"
     )
-    parser.add_argument("--paths", action="store_true", help="write the paths alone, one a line")
+
+
+def _top(parser: Parser) -> None:
+    _which(parser)
+    parser.add_argument(
+        "--interval", metavar="SECONDS", type=_interval, default=1.0, help="between two looks (default: 1)"
+    )
 
 
 def _tree(parser: Parser) -> None:
@@ -190,6 +202,7 @@ def _nothing(parser: Parser) -> None:
 _COMMANDS: dict[str, tuple[str, Callable[[Parser], None]]] = {
     "status": ("say what runs, and how its children are, in numbers", _nothing),
     "ps": ("list the processes of the tree", _ps),
+    "top": ("show the processes over and over; t m r u sort, arrows scroll, q quits", _top),
     "tree": ("show the tree of a running system, or of a file", _tree),
     "info": ("tell all that is known of a process", _process),
     "restart": ("stop a child in order and start it again", _process),
@@ -254,6 +267,13 @@ def _seconds(text: str) -> float:
         seconds = -1.0
     if not 0 <= seconds <= 3_600:
         raise argparse.ArgumentTypeError(f"expected a number of seconds from 0 to 3600, got: {text!r}")
+    return seconds
+
+
+def _interval(text: str) -> float:
+    seconds = _seconds(text)
+    if seconds < 0.1:
+        raise argparse.ArgumentTypeError(f"expected at least 0.1 seconds, got: {text!r}")
     return seconds
 
 

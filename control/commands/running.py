@@ -95,6 +95,16 @@ def _ps(options: argparse.Namespace) -> int:
     return 0
 
 
+def _top(options: argparse.Namespace) -> int:
+    try:
+        from .top import top
+    except ModuleNotFoundError as error:
+        if error.name != "rich":
+            raise
+        raise Refusal("no_rich", "`resprout top` needs rich: pip install 'resprout[cli]'") from None
+    return top(options)
+
+
 def _tree(options: argparse.Namespace) -> int:
     if options.tree is None:
         with _client(options) as client:
@@ -287,6 +297,7 @@ def _new(options: argparse.Namespace) -> int:
 _COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "status": _shown("status", showing.status),
     "ps": _ps,
+    "top": _top,
     "tree": _tree,
     "info": _info,
     "restart": _act,

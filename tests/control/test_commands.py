@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import json
 import os
+import pty
 import re
 import select
 import shlex
 import signal
+import struct
 import subprocess
 import sys
+import termios
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +26,7 @@ from resprout.control.client import Client
 from resprout.control.commands import COMMANDS
 from resprout.control.errors import Refusal
 
+from ..observer.shop import OnTerminal
 from ..programs import resprout as command
 from ..waiting import until
 
@@ -102,6 +107,49 @@ def test_ps_lists_the_processes(said: Said, told: Callable[..., Any]) -> None:
         f"services/echo-{number}" for number in range(3)
     ]
     assert said("ps", "--paths", "services", "--sort", "restarts")[1].count("\n") == 5
+
+
+def test_top_shows_processes_and_locks_once_where_there_is_no_terminal(
+    said: Said, told: Callable[..., Any]
+) -> None:
+    pytest.importorskip("rich")
+    status, out, _ = said("top", "--match", "Echo")
+    assert status == 0
+    assert "\x1b" not in out
+    lines = out.splitlines()
+    assert lines[0].startswith("shop running")
+    assert "kafka: 0 of 2 slots used, 0 waiting" in lines
+    assert [line.split()[0] for line in lines[-3:]] == [f"services/echo-{number}" for number in range(3)]
+    found = told("top", "--sort", "restarts")
+    assert len(found["processes"]) == 9
+    assert found["status"]["name"] == "shop"
+
+
+def test_top_goes_on_on_a_terminal_takes_keys_and_gives_the_terminal_back(running: Path) -> None:
+    pytest.importorskip("rich")
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
+    before = termios.tcgetattr(theirs)
+    program = subprocess.Popen(
+        command("top", "--socket", running, "--interval", "0.1"),
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env={**os.environ, "TERM": "xterm-256color"},
+    )
+    run = OnTerminal(program, ours)
+    run.until("services/echo-0")
+    run.until("q quit")
+    os.write(ours, b"m")
+    run.until("MAILBOX *")
+    os.write(ours, b"q")
+    run.until("\x1b[?1049l")
+    assert program.wait(WATCHDOG) == 0
+    assert termios.tcgetattr(theirs) == before
+    os.close(theirs)
+    os.close(ours)
+    seen = run.seen.decode()
+    assert seen.rindex("\x1b[?25l") < seen.rindex("\x1b[?25h")
 
 
 def test_tree_shows_who_is_below_whom(said: Said, told: Callable[..., Any]) -> None:
