@@ -244,18 +244,28 @@ class Source:
         self._reports.tell(NOT_COMMITTED, {}, list(offsets), offsets=offsets, error=error)
         self._reports.note("commit", error)
 
-    def _settle(self, keys: Sequence[Key], patience: float) -> None:
-        """Wait for acknowledgements, and commit what is done."""
+    def _settle(self, keys: Sequence[Key], patience: float, *, last: bool = False) -> None:
+        """Wait for acknowledgements, and commit what is done; for the last time, outside of callbacks, behind
+        what is committed in the background, which may be tried again and would put the group back.
+        """
         deadline = time.monotonic() + patience
         while any(self.offsets[key].open for key in keys):
             if not self._more_acks(max(0.0, deadline - time.monotonic())):
                 break
+        if last:
+            self._await_answer()
         offsets = self._uncommitted(keys)
         if offsets:
             try:
                 self._answered(None, self._consumer.commit(offsets=places_of(offsets), asynchronous=False))
             except confluent().KafkaException as error:
                 self._not_committed(error.args[0], offsets)
+
+    def _await_answer(self) -> None:
+        deadline = time.monotonic() + CLOSING
+        while self._committing and (left := deadline - time.monotonic()) > 0:
+            # What else comes is for whoever is given the partition next.
+            self._consumer.poll(min(left, IDLE))
 
     # Callbacks of the consumer, within its poll ---------------------------------------------------
 
@@ -292,7 +302,7 @@ class Source:
         """Before an end in order: wait for acknowledgements, and commit what is done."""
         with self._gate:
             if not self._left:
-                self._settle(list(self.offsets), patience)
+                self._settle(list(self.offsets), patience, last=True)
 
     def leave(self) -> None:
         """Commit what is done, and leave the group; by whichever thread.
@@ -305,7 +315,7 @@ class Source:
         try:
             if not self._left:
                 self._more_acks = _none
-                self._settle(list(self.offsets), 0.0)
+                self._settle(list(self.offsets), 0.0, last=True)
                 self._left = True
                 self._consumer.close()
         finally:

@@ -23,6 +23,8 @@ from resprout import (
     process,
     stages,
 )
+from resprout.connectors.kafka.acknowledged import Acknowledged
+from resprout.connectors.kafka.source import Source, SourceOptions
 from resprout.kafka import KafkaProducer, ack
 
 from ...waiting import WATCHDOG, await_end, down_of, until
@@ -162,6 +164,43 @@ def test_what_a_dead_consumer_had_is_fetched_once_more(cluster, start, seen) -> 
     seen.wait(lambda: {offset for _, offset, _ in seen.calls} == set(range(30)))
     GenServer.stop(producer)
     assert cluster.committed(group, topic, 1) == [30]
+
+
+class Slow:
+    """A client that answers a commit in the background when it is polled, and not before."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.order: list[str] = []
+        self.waiting: Any = None
+
+    def commit(self, *, offsets: Any, asynchronous: bool) -> Any:
+        if asynchronous:
+            self.waiting = offsets
+            return None
+        self.order.append(f"last: {offsets[0].offset}")
+        return offsets
+
+    def poll(self, seconds: float) -> None:
+        if self.waiting is not None:
+            self.order.append(f"in the background: {self.waiting[0].offset}")
+            places, self.waiting = self.waiting, None
+            self.source._answered(None, places)
+
+
+def test_the_last_commit_comes_behind_the_one_in_the_background(config) -> None:
+    source = Source(
+        SourceOptions.of({"topics": ["t"], "group": "g", "config": config}), lambda patience: False
+    )
+    client, source._consumer = source._consumer, Slow(source)
+    offsets = source.offsets["t", 0] = Acknowledged()
+    for offset in range(2):
+        offsets.gave(offset)
+        offsets.ack(offset)
+        source._commit_if_due()
+    source.settle(1.0)
+    assert source._consumer.order == ["in the background: 1", "last: 2"]
+    client.close()
 
 
 @pytest.mark.slow
