@@ -328,15 +328,17 @@ class Membership:
             for each in given:
                 each.closing = True
             self._wait_for(given, deadline)
+            # The last one behind those before, which may be tried again and would put the group back.
+            until = time.monotonic() + CLOSING
+            self._await_answers(until)
             self._commit_soon(given)
-            self._await_answers()
+            self._await_answers(until)
             self._consumer.close()
         finally:
             self._gate.release()
 
-    def _await_answers(self) -> None:
+    def _await_answers(self, deadline: float) -> None:
         """Until all commits are answered, or their time is over: brokers may be away for longer."""
-        deadline = time.monotonic() + CLOSING
         while self._unanswered and (left := deadline - time.monotonic()) > 0:
             # What else comes is for whoever is given the partition next.
             self._consumer.poll(min(left, IDLE))
