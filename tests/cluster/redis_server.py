@@ -34,6 +34,16 @@ def free_port() -> int:
         return port
 
 
+def _cut(client: redis.Redis, name: str) -> int:
+    cut = 0
+    for each in client.client_list():
+        if each["name"].startswith(name):
+            # The engine ends the one itself, when it has lost the other.
+            client.client_kill_filter(_id=each["id"])
+            cut += 1
+    return cut
+
+
 class RedisServer:
     """See the module.
 
@@ -73,14 +83,8 @@ class RedisServer:
 
     def cut_named(self, name: str) -> int:
         """The same of those whose name begins so."""
-        cut = 0
         with self.client() as client:
-            for each in client.client_list():
-                if each["name"].startswith(name):
-                    # The engine ends the one itself, when it has lost the other.
-                    client.client_kill_filter(_id=each["id"])
-                    cut += 1
-        return cut
+            return _cut(client, name)
 
     def remove(self) -> None:
         self.crash()
@@ -172,9 +176,12 @@ class RedisDatabase:
     def closed(self) -> Iterator[None]:
         with self.client() as client:
             client.execute_command("ACL", "SETUSER", "default", "off")
-            self._cut(client, "resprout:")
-            yield
-            client.execute_command("ACL", "SETUSER", "default", "on")
+            try:
+                # By this client: another one would not be let in.
+                _cut(client, "resprout:")
+                yield
+            finally:
+                client.execute_command("ACL", "SETUSER", "default", "on")
 
     def keep_history(self) -> None:
         self._history = History(self.client())
