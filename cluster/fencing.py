@@ -62,11 +62,8 @@ async def aassert_held(connection: Any, grant: Grant) -> None:
 
 def _statement(connection: Any, grant: Grant) -> tuple[Any, dict[str, object]]:
     schema = _schema_of(grant)
-    if isinstance(grant, Hold):
-        # First, so that its slots are not handed on from here on; and if they were already, it is over.
-        grant.asserted = True
-        if grant.depth <= 0 and not grant.core.ledger.strict:
-            raise LockLost(grant.name, grant.token)
+    if isinstance(grant, Hold) and not grant.core.ledger.note_assertion(grant):
+        raise LockLost(grant.name, grant.token)
     values: dict[str, object] = {"name": grant.name, "token": grant.token}
     if type(connection).__module__.partition(".")[0] == "sqlalchemy":
         text = importlib.import_module("sqlalchemy").text

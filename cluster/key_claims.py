@@ -21,6 +21,7 @@ which what a cut leaves is said twice rather than never.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import deque
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -78,7 +79,7 @@ class Ended:
 Refusal: TypeAlias = Here | Elsewhere | Away | Ended
 
 
-class KeyClaim:
+class KeyClaim(ABC):
     """What somebody here wants to register, or has registered.
 
     Attributes:
@@ -105,24 +106,24 @@ class KeyClaim:
         self.shown = True
         self.changed = False
 
+    @abstractmethod
     def granted(self) -> None:
         """It has its key; may be told again."""
-        raise NotImplementedError
 
+    @abstractmethod
     def reverted(self) -> None:
         """It has its key no more, and waits again."""
-        raise NotImplementedError
 
+    @abstractmethod
     def dropped(self) -> None:
         """Its own side has given it up."""
-        raise NotImplementedError
 
+    @abstractmethod
     def refused(self, why: Refusal) -> None:
         """It does not get its key."""
-        raise NotImplementedError
 
 
-class Search:
+class Search(ABC):
     """Somebody wants to know who has a key."""
 
     __slots__ = ("key", "ref")
@@ -131,9 +132,9 @@ class Search:
         self.ref = ref
         self.key = key
 
+    @abstractmethod
     def found(self, owner: Refusal | None) -> None:
         """It is known now; None: nobody. May be told again."""
-        raise NotImplementedError
 
 
 class KeyClaims:

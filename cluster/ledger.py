@@ -278,12 +278,21 @@ class SharedLedger(Ledger):
         if ticket is None or ticket.hold is not hold or self.holders.get(hold.key) is not hold:
             return None
         used_up = now >= ticket.until or ticket.passed + 1 >= self._block or not self._valid()
-        if used_up or hold.guests or hold.asserted or hold.lost is not None:
+        if used_up or hold.guests or ticket.asserted or hold.lost is not None:
             return None
         head = self.queue.head()
         if head is None or head.once or head.weight != hold.weight or head.ticket in self.granted:
             return None
         return head if self.holders.get(head.key) in (None, hold) else None
+
+    def note_assertion(self, hold: Hold) -> bool:
+        """A transaction is to go on only with a hold; false if that is over. Outside the combiner, by the
+        holder's own code: noted first, so that what is given back meanwhile is not handed on.
+        """
+        ticket = self.tickets.get((hold.host or hold).ticket)
+        if ticket is not None:
+            ticket.asserted = True
+        return ticket is not None and hold.depth > 0
 
     def left_the_line(self, claim: Claim) -> None:
         """A claim is out of the line: it was granted, or has to be given up."""

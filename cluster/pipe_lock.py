@@ -114,7 +114,8 @@ class ParentLedger(SharedLedger):
             case Leave(ref):
                 ticket = self.tickets.get(ref)
                 hold = None if ticket is None else ticket.hold
-                tell_parent(Ended(ref, "ignored" if hold is None else hold.outcome))
+                asserted = ticket is not None and ticket.asserted
+                tell_parent(Ended(ref, "ignored" if hold is None else hold.outcome, asserted))
             case Resize(num_slots):
                 tell_parent(Resized(self.name, num_slots))
             case Pause(paused):

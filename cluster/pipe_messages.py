@@ -33,10 +33,15 @@ class Claimed:
 
 @attrs.frozen
 class Ended:
-    """A claim has left the line, or gives back what it was granted."""
+    """A claim has left the line, or gives back what it was granted.
+
+    Attributes:
+        asserted: a transaction was told to go on only with that, and may be open still.
+    """
 
     ref: int
     outcome: Outcome
+    asserted: bool = False
 
 
 @attrs.frozen

@@ -19,6 +19,7 @@ from ..throttle.engine import (
     EngineDown,
     Hold,
     LockCore,
+    Outcome,
     RemoteClaim,
     claims_of,
     cores,
@@ -29,6 +30,7 @@ from ..throttle.engine import (
 )
 from .far_pid import FarPid
 from .handle import handles
+from .ledger import SharedLedger
 from .pipe_lock import ParentLock
 from .pipe_messages import (
     Claimed,
@@ -70,10 +72,10 @@ class ChildsClaims:
         match message:
             case Claimed():
                 self._claim(message)
-            case Ended(ref, outcome):
+            case Ended(ref, outcome, asserted):
                 claim = self._claims.pop(ref, None)
                 if claim is not None:
-                    claim.end(outcome)
+                    _end(claim, outcome, asserted)
             case Resized(lock, num_slots):
                 if (core := _open_lock(lock)) is not None:
                     resize_from_afar(core, num_slots)
@@ -96,13 +98,14 @@ class ChildsClaims:
             return
         claim.enter()
         if self._over:
-            claim.end("ignored")
+            _end(claim, "ignored", asserted=True)
 
     def end(self) -> None:
         """There is no OS process any more."""
         self._over = True
         for claim in list(self._claims.values()):
-            claim.end("ignored")
+            # What it has said to a database may be on its way.
+            _end(claim, "ignored", asserted=True)
         self._claims.clear()
 
     # What its claims are told, inside the combiner of the lock.
@@ -197,6 +200,13 @@ class ChildsClaims:
     def node(self) -> str:
         """What people are shown of the child."""
         return self._node
+
+
+def _end(claim: RemoteClaim, outcome: Outcome, asserted: bool) -> None:
+    ledger = claim.core.ledger
+    if asserted and isinstance(ledger, SharedLedger):
+        ledger.note_assertion(claim)
+    claim.end(outcome)
 
 
 def _open_lock(name: str) -> LockCore | None:

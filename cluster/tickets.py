@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 class Ticket:
     """What is known of a claim that the engine was asked about."""
 
-    __slots__ = ("claim", "first", "hold", "passed", "place", "ref", "until")
+    __slots__ = ("asserted", "claim", "first", "hold", "passed", "place", "ref", "until")
 
     def __init__(self, claim: Claim) -> None:
         self.ref = claim.ticket
@@ -22,6 +22,10 @@ class Ticket:
         """The first token of its block, by the engine, with its grant."""
         self.passed = 0
         """How often it has gone from hand to hand: so many tokens of its block are used up."""
+        self.asserted = False
+        """A transaction was told to go on only with it, so its slots go back to the engine, which knows when
+        that ends.
+        """
         self.until = 0.0
         """Until when it may do so."""
         self.place: int | None = None

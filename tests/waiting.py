@@ -22,9 +22,14 @@ def await_end(pid: Pid, reason: object = "kill") -> object:
     return down_of(ref).reason
 
 
-def until(condition: Callable[[], object]) -> None:
+def until(condition: Callable[[], object], pause: float = 0.0) -> None:
     """Wait for what another thread is about to do; nothing tells, so it is looked at again and again."""
     deadline = time.monotonic() + WATCHDOG
     while not condition():
         assert time.monotonic() < deadline
-        time.sleep(0)
+        time.sleep(pause)
+
+
+def until_elsewhere(condition: Callable[[], object]) -> None:
+    """The same for what another program is about to do, which tells nobody and needs a processor for it."""
+    until(condition, 0.01)

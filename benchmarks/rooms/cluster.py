@@ -161,6 +161,30 @@ def crowds(
 row = partial(Row, needs=is_there)
 redis_row = partial(Row, needs=partial(is_there, REDIS, "redis"))
 
+
+SERVERS = {POSTGRES: ("PostgreSQL", "", row), REDIS: ("Redis", " on Redis", redis_row)}
+
+
+def fighting(
+    server: str, slots: int, threads: int, bar: Bar | None = None, fairness: str = "strict"
+) -> Section:
+    """What a grant costs several processes of so many threads each."""
+    title, on, row_of = SERVERS[server]
+    fair = "" if fairness == "strict" else f", {fairness}"
+    crowd = f"{PROCESSES} processes of {threads} threads on {slots} slots{fair}"
+    what = row_of(
+        f"{slots} slots{on}{fair}", "crowd: us a grant", bar=bar, beside={"crowd: share of the slowest": ""}
+    )
+    return Section(
+        f"{slots} slots{on}{fair}",
+        f"A grant on {title}, {crowd} (and the share of the slowest).",
+        partial(crowds, server, slots, threads, fairness),
+        (what,),
+        repeats=3,
+        warm_up=0,
+    )
+
+
 ROOM = Room(
     "cluster",
     "docs/cluster.md",
@@ -175,43 +199,9 @@ ROOM = Room(
             ),
             repeats=5,
         ),
-        Section(
-            "few slots",
-            "A grant on PostgreSQL, 4 processes of 8 threads on 4 slots (and the share of the slowest).",
-            partial(crowds, POSTGRES, 4, 8, "strict"),
-            (
-                row(
-                    "4 slots",
-                    "crowd: us a grant",
-                    bar=Bar(figure=500),
-                    beside={"crowd: share of the slowest": ""},
-                ),
-            ),
-            repeats=3,
-            warm_up=0,
-        ),
-        Section(
-            "few slots, eventual",
-            "The same with eventual fairness.",
-            partial(crowds, POSTGRES, 4, 8, "eventual"),
-            (
-                row(
-                    "4 slots, eventual",
-                    "crowd: us a grant",
-                    beside={"crowd: share of the slowest": ""},
-                ),
-            ),
-            repeats=3,
-            warm_up=0,
-        ),
-        Section(
-            "many slots",
-            "A grant on PostgreSQL, 4 processes of 16 threads on 64 slots.",
-            partial(crowds, POSTGRES, 64, 16, "strict"),
-            (row("64 slots", "crowd: us a grant", bar=Bar(figure=200)),),
-            repeats=3,
-            warm_up=0,
-        ),
+        fighting(POSTGRES, 4, 8, Bar(figure=500)),
+        fighting(POSTGRES, 4, 8, None, "eventual"),
+        fighting(POSTGRES, 64, 16, Bar(figure=200)),
         Section(
             "one thread on Redis",
             "A free slot on Redis, one thread.",
@@ -222,28 +212,7 @@ ROOM = Room(
             ),
             repeats=5,
         ),
-        Section(
-            "few slots on Redis",
-            "A grant on Redis, 4 processes of 8 threads on 4 slots (and the share of the slowest).",
-            partial(crowds, REDIS, 4, 8, "strict"),
-            (
-                redis_row(
-                    "4 slots on Redis",
-                    "crowd: us a grant",
-                    bar=Bar(figure=200),
-                    beside={"crowd: share of the slowest": ""},
-                ),
-            ),
-            repeats=3,
-            warm_up=0,
-        ),
-        Section(
-            "many slots on Redis",
-            "A grant on Redis, 4 processes of 16 threads on 64 slots.",
-            partial(crowds, REDIS, 64, 16, "strict"),
-            (redis_row("64 slots on Redis", "crowd: us a grant", bar=Bar(figure=1e6 / 15_000)),),
-            repeats=3,
-            warm_up=0,
-        ),
+        fighting(REDIS, 4, 8, Bar(figure=200)),
+        fighting(REDIS, 64, 16, Bar(figure=1e6 / 15_000)),
     ),
 )

@@ -255,8 +255,31 @@ class SupervisorChild:
         return [ChildSpec(common.id or self.supervisor, start, type="supervisor")]
 
 
+class OwnName:
+    """A kind that is registered under `name`, by default its id, since somebody has to find it."""
+
+    __slots__ = ()
+    name: str | None
+
+    @property
+    def own_name(self) -> str:
+        """What it is registered under; its id is its first field, which is called as the kind is."""
+        name: str = self.name or getattr(self, attrs.fields(type(self))[0].name)
+        return name
+
+    @property
+    def registers(self) -> tuple[object, ...]:
+        """The names that it takes."""
+        return (self.own_name,)
+
+    @property
+    def default_named(self) -> bool:
+        """Whether the file does not say its name."""
+        return self.name is None
+
+
 @attrs.frozen
-class DynamicSupervisorChild:
+class DynamicSupervisorChild(OwnName):
     """`dynamic_supervisor: id`: a supervisor whose children are started by the program while it runs.
 
     Those under `children` are there from each of its starts on, and forgotten like others when they end. It
@@ -271,21 +294,11 @@ class DynamicSupervisorChild:
     max_seconds: Seconds = attrs.field(default=Seconds(5.0), validator=above_zero)
     name: str | None = None
 
-    @property
-    def registers(self) -> tuple[object, ...]:
-        """The names that it takes."""
-        return (self.name or self.dynamic_supervisor,)
-
-    @property
-    def default_named(self) -> bool:
-        """Whether the file does not say its name."""
-        return self.name is None
-
     def child_specs(self, common: Common) -> list[ChildSpec]:
         """One spec for the supervisor."""
         own = attrs.filters.exclude("dynamic_supervisor", "children", "name")
         options = attrs.asdict(self, recurse=False, filter=own)
-        name = self.name or self.dynamic_supervisor
+        name = self.own_name
         start: Any = (DynamicSupervisor.start_link, (), {**options, "name": name})
         if self.children:
             spec = self._with_children(options)

@@ -15,7 +15,7 @@ from ..supervisors.task_supervisor import TaskSupervisor
 from .arguments import typed_arguments
 from .bound import Bound
 from .durations import Seconds
-from .kinds import Child, Common, above_zero, every_child, not_negative, numbered
+from .kinds import Child, Common, OwnName, above_zero, every_child, not_negative, numbered
 from .references import Reference, check_arguments, is_async, is_generator
 from .structuring import Arguments, at_attribute, plain
 
@@ -25,7 +25,7 @@ _UNSAID: Final = object()
 
 
 @attrs.frozen
-class TaskSupervisorChild:
+class TaskSupervisorChild(OwnName):
     """`task_supervisor: id`: a supervisor of tasks that the program starts while it runs.
 
     It is registered under `name`, by default its id, since somebody has to find it.
@@ -37,20 +37,10 @@ class TaskSupervisorChild:
     max_seconds: Seconds = attrs.field(default=Seconds(5.0), validator=above_zero)
     name: str | None = None
 
-    @property
-    def registers(self) -> tuple[object, ...]:
-        """The names that it takes."""
-        return (self.name or self.task_supervisor,)
-
-    @property
-    def default_named(self) -> bool:
-        """Whether the file does not say its name."""
-        return self.name is None
-
     def child_specs(self, common: Common) -> list[ChildSpec]:
         """One spec for the supervisor."""
         options = attrs.asdict(self, filter=attrs.filters.exclude("task_supervisor"))
-        options["name"] = self.name or self.task_supervisor
+        options["name"] = self.own_name
         start = (TaskSupervisor.start_link, (), options)
         return [ChildSpec(common.id or self.task_supervisor, start, type="supervisor")]
 
@@ -61,7 +51,7 @@ def _number_of_partitions(instance: object, attribute: attrs.Attribute[Any], val
 
 
 @attrs.frozen
-class PartitionSupervisorChild:
+class PartitionSupervisorChild(OwnName):
     """`partition_supervisor: id`: the one child below it, once for each partition.
 
     It is registered under `name`, by default its id; a partition is found by
@@ -84,16 +74,6 @@ class PartitionSupervisorChild:
     name: str | None = None
 
     @property
-    def registers(self) -> tuple[object, ...]:
-        """The names that it takes."""
-        return (self.name or self.partition_supervisor,)
-
-    @property
-    def default_named(self) -> bool:
-        """Whether the file does not say its name."""
-        return self.name is None
-
-    @property
     def listed(self) -> tuple[Child, ...]:
         """The child; it takes no name of its own, as it is there several times."""
         return tuple(attrs.evolve(child, names=()) for child in self.children)
@@ -107,7 +87,7 @@ class PartitionSupervisorChild:
         if not child.specs:
             return []  # It has mistakes of its own.
         options = attrs.asdict(self, filter=attrs.filters.exclude("partition_supervisor", "children"))
-        options["name"] = self.name or self.partition_supervisor
+        options["name"] = self.own_name
         options["child_spec"] = self._partition(child)
         options["with_arguments"] = _with_number
         start = (PartitionSupervisor.start_link, (), options)
@@ -151,7 +131,7 @@ def _start_partition(start: Any, number: int) -> Any:
 
 
 @attrs.frozen
-class AgentChild:
+class AgentChild(OwnName):
     """`agent: id`: a piece of state in a process of its own.
 
     It is registered under `name`, by default its id.
@@ -171,19 +151,9 @@ class AgentChild:
     value: object = _UNSAID
     name: str | None = None
 
-    @property
-    def registers(self) -> tuple[object, ...]:
-        """The names that it takes."""
-        return (self.name or self.agent,)
-
-    @property
-    def default_named(self) -> bool:
-        """Whether the file does not say its name."""
-        return self.name is None
-
     def child_specs(self, common: Common) -> list[ChildSpec]:
         """One spec for the agent."""
-        start = (Agent.start_link, (self._first(),), {"name": self.name or self.agent})
+        start = (Agent.start_link, (self._first(),), {"name": self.own_name})
         return [ChildSpec(common.id or self.agent, start)]
 
     def _first(self) -> Any:

@@ -41,7 +41,7 @@ def server() -> Iterator[PostgresServer]:
 
     folder = bin_folder()
     if folder is None:
-        pytest.skip("no PostgreSQL here")
+        pytest.fail("--postgres needs initdb and pg_ctl, which are not here")
     started = PostgresServer(folder)
     yield started
     started.remove()
@@ -53,7 +53,7 @@ def redis_server() -> Iterator[RedisServer]:
 
     program = find_program()
     if program is None:
-        pytest.skip("no redis-server here")
+        pytest.fail("--redis needs redis-server, which is not on PATH")
     started = RedisServer(program)
     yield started
     started.remove()

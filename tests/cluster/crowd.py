@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from ..waiting import until
+from ..waiting import until_elsewhere
 from .judging import intervals, most_at_work
 from .nursery import Child
 
@@ -82,5 +82,4 @@ class Crowd:
 
     def await_more(self, number: int = 20) -> None:
         before = self.grants()
-        # Other programs write there, and tell nobody; between two looks they have the processors.
-        until(lambda: self.grants() >= before + number or time.sleep(0.01))
+        until_elsewhere(lambda: self.grants() >= before + number)

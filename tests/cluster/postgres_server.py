@@ -9,10 +9,11 @@ import signal
 import socket
 import subprocess
 import tempfile
-import time
 from pathlib import Path
 
 import psycopg
+
+from ..waiting import until_elsewhere
 
 
 def bin_folder() -> Path | None:
@@ -96,12 +97,10 @@ class PostgresServer:
         with primary.connect() as there, self.connect() as here:
             (now,) = there.execute("select pg_current_wal_flush_lsn()::text").fetchone() or ("",)
             replayed = "select pg_last_wal_replay_lsn() >= %s::pg_lsn"
-            while here.execute(replayed, [now]).fetchone() != (True,):
-                time.sleep(0.01)
+            until_elsewhere(lambda: here.execute(replayed, [now]).fetchone() == (True,))
             here.execute("alter system set primary_conninfo = ''")
             here.execute("select pg_reload_conf()")
-            while there.execute("select 1 from pg_stat_replication").fetchone():
-                time.sleep(0.01)
+            until_elsewhere(lambda: there.execute("select 1 from pg_stat_replication").fetchone() is None)
 
     def stop(self, mode: str = "fast") -> None:
         self._run("pg_ctl", "-D", str(self._data), "-m", mode, "-w", "stop")

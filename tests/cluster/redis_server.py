@@ -9,12 +9,13 @@ import socket
 import subprocess
 import tempfile
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import redis
+
+from ..waiting import until_elsewhere
 
 DATABASES = 500
 SOME = 20
@@ -63,14 +64,15 @@ class RedisServer:
 
     def start(self) -> None:
         self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL, cwd=self.folder)
-        while True:
-            try:
-                with self.client() as client:
-                    client.ping()
-                    break
-            except (redis.ConnectionError, redis.AuthenticationError):
-                assert self._process.poll() is None, "it has ended"
-                time.sleep(0.01)
+        until_elsewhere(self._answers)
+
+    def _answers(self) -> bool:
+        try:
+            with self.client() as client:
+                return bool(client.ping())
+        except (redis.ConnectionError, redis.AuthenticationError):
+            assert self._process.poll() is None, "it has ended"
+            return False
 
     def crash(self) -> None:
         """Have it end at once, with all that it kept."""

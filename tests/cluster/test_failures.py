@@ -15,12 +15,13 @@ from pathlib import Path
 
 import pytest
 
-from resprout import StartError, Supervisor, cluster, process, throttle
+from resprout import StartError, Supervisor, cluster, throttle
 
 from ..waiting import until
 from .crowd import SLOTS, THREADS, Crowd
 from .databases import Database
 from .judging import intervals, most_at_work
+from .killing import kill_while_they_work, tree_of
 from .kinds import KINDS
 from .peer import Peer, PeerError
 from .proxy import Proxy
@@ -216,19 +217,7 @@ def test_a_server_that_crashes_and_comes_back_lets_nobody_in_twice(kind: str, tm
 def test_processes_of_locks_and_engines_and_supervisors_are_killed_and_nothing_is_left_behind(
     url: str, database: Database
 ) -> None:
-    engine = cluster.Engine.child_spec(url, name="shared", ttl=3.0)
-    lock = throttle.child_spec("db", SLOTS, engine="shared")
-    intensity = {"max_restarts": 10_000, "max_seconds": 1.0}
-    inner = {
-        "id": "inner",
-        "start": (
-            Supervisor.start_link,
-            ([engine, lock],),
-            {"strategy": "one_for_one", "name": "inner", **intensity},
-        ),
-        "type": "supervisor",
-    }
-    top = Supervisor.start_link([inner], strategy="one_for_one", **intensity)  # type: ignore[arg-type]  # a float
+    top = tree_of(url, throttle.child_spec("db", SLOTS, engine="shared"))
     at_work = [0]
     most = [0]
     turn = threading.Lock()
@@ -248,24 +237,7 @@ def test_processes_of_locks_and_engines_and_supervisors_are_killed_and_nothing_i
             counts[number] += 1
 
     threads = [threading.Thread(target=work, args=(number,)) for number in range(THREADS)]
-    until(lambda: process.whereis("db") is not None)
-    for thread in threads:
-        thread.start()
-    try:
-        for number in range(200):
-            name = "inner" if number % 20 == 19 else random.choice(["db", "db", "shared"])
-            pid = process.whereis(name)
-            if pid is not None:
-                process.exit(pid, "kill")
-            until(lambda: process.whereis(name) not in (None, pid))  # noqa: B023  # at once
-            if number % 4 == 0:
-                before = sum(counts)
-                until(lambda: sum(counts) > before)  # noqa: B023  # at once
-    finally:
-        done.set()
-        for thread in threads:
-            thread.join(20)
-    assert not any(thread.is_alive() for thread in threads), "somebody hangs"
+    kill_while_they_work("db", threads, done, counts)
     assert min(counts) > 0
     assert most[0] == SLOTS
     until(lambda: throttle.lock_state("db", everywhere=True) == throttle.LockState(0, 0, 0))

@@ -9,16 +9,16 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from resprout import AlreadyRegistered, Registry, Supervisor, cluster, process
+from resprout import AlreadyRegistered, Registry, Supervisor, process
 from resprout.cluster.handle import handles
 
 from ..waiting import until
 from .crowd import Crowd
 from .databases import Database
+from .killing import kill_while_they_work, tree_of
 from .kinds import KINDS
 from .peer import Peer
 from .servers import own_server
@@ -33,7 +33,7 @@ def take():
             Registry.register('syncs', {KEY})
             return time.monotonic()
         except resprout.AlreadyRegistered:
-            time.sleep(0.005)
+            time.sleep(0.005)  # nobody tells when a key is free
 """
 
 
@@ -177,22 +177,7 @@ def test_what_somebody_removes_all_of_is_made_anew_and_the_owner_keeps_its_key(
 def test_registry_link_owners_and_supervisors_are_killed_and_nothing_is_left_behind(
     url: str, database: Database
 ) -> None:
-    intensity: dict[str, Any] = {"max_restarts": 10_000, "max_seconds": 1.0}
-    inner = {
-        "id": "inner",
-        "start": (
-            Supervisor.start_link,
-            (
-                [
-                    cluster.Engine.child_spec(url, name="shared", ttl=3.0),
-                    Registry.child_spec(keys="unique", name="syncs", engine="shared"),
-                ],
-            ),
-            {"strategy": "one_for_one", "name": "inner", **intensity},
-        ),
-        "type": "supervisor",
-    }
-    top = Supervisor.start_link([inner], strategy="one_for_one", **intensity)  # type: ignore[arg-type]  # a dict
+    top = tree_of(url, Registry.child_spec(keys="unique", name="syncs", engine="shared"))
     turn = threading.Lock()
     done = threading.Event()
     at_work: set[object] = set()
@@ -233,30 +218,14 @@ def test_registry_link_owners_and_supervisors_are_killed_and_nothing_is_left_beh
             if at_work:
                 twice.append((me, set(at_work)))
             at_work.add(me)
+        # As above.
         time.sleep(0.001)
         with turn:
             at_work.discard(me)
 
-    until(lambda: process.whereis("syncs") is not None)
     threads = [threading.Thread(target=work, args=(number,)) for number in range(6)]
     threads.append(threading.Thread(target=die))
-    for thread in threads:
-        thread.start()
-    try:
-        for number in range(200):
-            name = "inner" if number % 20 == 19 else random.choice(["syncs", "syncs", "shared"])
-            pid = process.whereis(name)
-            if pid is not None:
-                process.exit(pid, "kill")
-            until(lambda: process.whereis(name) not in (None, pid))  # noqa: B023  # at once
-            if number % 4 == 0:
-                before = sum(counts)
-                until(lambda: sum(counts) > before)  # noqa: B023  # at once
-    finally:
-        done.set()
-        for thread in threads:
-            thread.join(20)
-    assert not any(thread.is_alive() for thread in threads), "somebody hangs"
+    kill_while_they_work("syncs", threads, done, counts)
     assert twice == []
     assert sum(counts) > 50
     until(lambda: database.keys() == 0)

@@ -397,11 +397,35 @@ def test_what_is_given_back_is_the_engines_otherwise(why: str) -> None:
     elif why == "paused":
         ledger.paused = True
     elif why == "asserted":
-        first.hold.asserted = True
+        assert ledger.note_assertion(first.hold)
     sent(ledger)
     ledger.release(first.hold, 1.0 + HAND_ON if why == "late" else 1.01)
     assert sent(ledger) == [Leave(first.ticket)]
     assert not second.holds
+
+
+def test_an_assertion_goes_with_the_slots_to_whoever_has_them_next_and_is_none_of_a_hold_that_is_over() -> (
+    None
+):
+    ledger = eventual()
+    first, second = join(ledger, 1), join(ledger, 2)
+    tell(ledger, Granted(first.ticket, 5), num_slots=1)
+    assert ledger.note_assertion(first.hold)
+    heir = Hold()
+    heir.name, heir.pid, heir.key, heir.ticket, heir.code, heir.depth = (
+        "lock",
+        SimpleNamespace(id=3),
+        3,
+        0,
+        None,
+        1,
+    )  # type: ignore[assignment]  # of no process
+    ledger.transfer(first.hold, heir)
+    sent(ledger)
+    ledger.release(heir, 1.01)
+    assert sent(ledger) == [Leave(first.ticket)]
+    assert not second.holds
+    assert not ledger.note_assertion(heir)
 
 
 def test_what_was_handed_on_is_said_again_with_the_first_token_of_its_block() -> None:

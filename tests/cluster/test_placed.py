@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "supervision" / "placement"))
 from placed_locks import Locker
 
 from resprout import ChildSpec, GenServer, LockLost, Pid, process, throttle
+from resprout.cluster import ledger
 from resprout.cluster.handle import handles
 from resprout.supervision.placement.launching import stop_servers
 
@@ -85,3 +86,19 @@ def test_a_grant_of_a_thread_in_the_child_is_taken_back_from_that_and_the_child_
 
 def test_the_child_asserts_its_grant_in_a_transaction_of_its_own(placed: Pid, url: str) -> None:
     assert ask(placed, "assert held in", url, "db") == ["good", "LockLost"]
+
+
+def test_what_the_child_has_asserted_goes_back_to_the_engine_and_not_from_hand_to_hand(
+    placed: Pid, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger, "HAND_ON", 3600.0)
+    throttle.new("quick", 1, engine="shared", fairness="eventual")
+    token = ask(placed, "hold", "quick")
+    mine = throttle.execute("quick", lambda: throttle.holders("quick")[0].token)
+    until(lambda: throttle.lock_state("quick", everywhere=True).waiting == 1)
+    ask(placed, "release what is asserted in", url, "quick")
+    until(lambda: throttle.lock_state("quick").running == 0)
+    assert throttle.lock_state("quick", everywhere=True) == throttle.LockState(1, 1, 1)
+    assert not mine.done()
+    ask(placed, "commit")
+    assert mine.result(10) >= token + ledger.BLOCK

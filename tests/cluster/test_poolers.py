@@ -8,14 +8,13 @@ import socket
 import struct
 import subprocess
 import threading
-import time
 from collections.abc import Iterator
 
 import pytest
 
 from resprout import StartError, cluster
 
-from ..waiting import until
+from ..waiting import until, until_elsewhere
 from .peer import Peer
 from .postgres_server import PostgresServer, as_postgres, bin_folder, free_port
 
@@ -83,7 +82,7 @@ def pgbouncer(server: PostgresServer, request: pytest.FixtureRequest) -> Iterato
     settings.chmod(0o644)
     command = [*as_postgres(), program, "-q", str(settings)]
     running = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    until(lambda: time.sleep(0.01) or listens(port))
+    until_elsewhere(lambda: listens(port))
     yield port
     running.kill()
     running.wait()

@@ -90,9 +90,6 @@ class Hold(Grant):
     """Of a lock that is kept by an engine: why this is over, if its holder did not end it."""
     valid: Callable[[], bool] | None = None
     """Of the same: whether the engine was heard of lately enough."""
-    asserted: bool = False
-    """Of the same: a transaction was told to go on only with it, so its slots go back to the engine, which
-    knows when that ends."""
 
     def _say(self, outcome: Outcome) -> None:
         check_alive()
