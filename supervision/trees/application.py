@@ -240,8 +240,9 @@ class Application:
         Children that are gone from the file are stopped, the last one first; then those that have changed are
         restarted, and those that are new are started behind their siblings. Modules are not imported again,
         so changed code is no change, nor is another order. What the program itself has started stays, as does
-        a child that somebody has terminated, unless it has changed. A child with which it goes wrong is told,
-        and the others are dealt with.
+        a child that somebody has terminated, unless it has changed. A dynamic supervisor that has other
+        children in the file is restarted with all below it. A child with which it goes wrong is told and
+        stays down, and the others are dealt with.
 
         Args:
             dry_run: Only say what would be done.
@@ -394,8 +395,8 @@ class Application:
             if self.root is not None and self.root.alive:
                 raise AlreadyStarted(self.root)
             self._made_job()
-            self._life = life
             life.company = Company(self)
+            self._life = life
             try:
                 root = life.start()
             except BaseException:

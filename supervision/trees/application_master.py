@@ -167,6 +167,9 @@ class ApplicationMaster(LibraryServer):
             raise
         arg.root = root
         self.pid.attach(arg)
+        if arg.company is not None:
+            # When the interpreter exits, the root is stopped and nobody waits for this process.
+            self.own(arg.company, close=Company.end)
         return Ok(arg)
 
     def _start_root(self, tree: Tree) -> Pid:

@@ -28,7 +28,13 @@ class Companion(Protocol):
 @functools.cache
 def _installed() -> tuple[Callable[[Any], Companion | None], ...]:
     """What is called with an application that starts; it returns what accompanies it, or None."""
-    return tuple(point.load() for point in entry_points(group="resprout.companions"))
+    found = []
+    for point in entry_points(group="resprout.companions"):
+        try:
+            found.append(point.load())
+        except Exception:
+            logger.exception("the companion %s of applications cannot be loaded", point.name)
+    return tuple(found)
 
 
 class Company:

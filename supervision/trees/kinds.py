@@ -39,7 +39,7 @@ from .schedules import Schedule, start_schedule
 from .secrets import Secret
 from .structuring import Arguments, at_attribute, options_of, plain
 
-_INDEX: Final = "{index}"
+INDEX: Final = "{index}"
 _GIVEN: Final = {"option": False}
 _FIELDS: Final = tuple(field.name for field in attrs.fields(ChildSpec))
 
@@ -439,7 +439,7 @@ class WorkerChild:
         name = common.id or self.worker
         if index is None:
             return name
-        return str(numbered(name, index)) if _INDEX in name else f"{name}-{index}"
+        return str(numbered(name, index)) if INDEX in name else f"{name}-{index}"
 
     def _name(self, common: Common, index: int | None) -> Any:
         if self.via is None:
@@ -545,7 +545,7 @@ def numbered(value: Any, index: int | None) -> Any:
 
 
 def _put(text: str, number: str) -> str:
-    numbered = text.replace(_INDEX, number)
+    numbered = text.replace(INDEX, number)
     return Secret(numbered) if isinstance(text, Secret) else numbered
 
 

@@ -15,11 +15,10 @@ from ..supervisors.task_supervisor import TaskSupervisor
 from .arguments import typed_arguments
 from .bound import Bound
 from .durations import Seconds
-from .kinds import Child, Common, OwnName, above_zero, every_child, not_negative, numbered
+from .kinds import INDEX, Child, Common, OwnName, above_zero, every_child, not_negative, numbered
 from .references import Reference, check_arguments, is_async, is_generator
 from .structuring import Arguments, at_attribute, plain
 
-_INDEX: Final = "{index}"
 _MOST_PARTITIONS: Final = 10_000
 _UNSAID: Final = object()
 
@@ -107,10 +106,10 @@ class PartitionSupervisorChild(OwnName):
             self._refuse(
                 f"a {child.kind} cannot be a partition, as each would take the name {child.names[0]!r}"
             )
-        if isinstance(name, str) and _INDEX not in name:
+        if isinstance(name, str) and INDEX not in name:
             if not child.default_named:
                 self._refuse(
-                    f"each partition would take the name {name!r}; put {_INDEX} into it, or leave it out, as "
+                    f"each partition would take the name {name!r}; put {INDEX} into it, or leave it out, as "
                     f"a partition is found by Via(PartitionSupervisor, (name, key))"
                 )
             keywords = {**keywords, "name": None}

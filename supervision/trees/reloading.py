@@ -70,7 +70,12 @@ def carry_out(root: Pid, change: Difference) -> Reloaded:
     tally = _Tally()
     for step in change.steps:
         try:
-            _take(step, _supervisor(root, step))
+            supervisor = _supervisor(root, step)
+            if supervisor is None:
+                # Somebody has terminated it: nothing below it runs, and it starts what the file says now.
+                _close(step)
+                continue
+            _take(step, supervisor)
         except Killed:
             raise
         except Exception as error:
@@ -86,14 +91,14 @@ def _label(step: Step) -> str:
     return "/".join(map(str, step.path))
 
 
-def _supervisor(root: Pid, step: Step) -> Pid:
-    """The supervisor of the child of a step."""
+def _supervisor(root: Pid, step: Step) -> Pid | None:
+    """The supervisor of the child of a step; None while that, or one above it, does not run."""
     found = root
     for id in step.above:
         siblings = siblings_of(found)
         row = None if siblings is None else siblings.table.get(id)
         if row is None or row.pid is None:
-            raise NotFound(f"its supervisor {'/'.join(map(str, step.above))} does not run")
+            return None
         found = row.pid
     return found
 
@@ -107,7 +112,9 @@ def _take(step: Step, supervisor: Pid) -> None:
     spec = step.spec
     match step.action:
         case "start":
-            Supervisor.start_child(supervisor, spec)
+            # Listed first, so that one that does not start is down, as any other, and can be started later.
+            _list(supervisor, spec)
+            Supervisor.restart_child(supervisor, spec.id)
         case "rewrite":
             _rewrite(supervisor, spec)
         case "stop":
@@ -119,11 +126,11 @@ def _take(step: Step, supervisor: Pid) -> None:
             _stop(supervisor, spec.id)
             _close(step)
             if _row(supervisor, spec.id) is None:
-                Supervisor.start_child(supervisor, spec)
+                _list(supervisor, spec)
             else:
                 # In its place, so that the order of starts stays.
                 _rewrite(supervisor, spec)
-                Supervisor.restart_child(supervisor, spec.id)
+            Supervisor.restart_child(supervisor, spec.id)
 
 
 def _stop(supervisor: Pid, id: Any) -> None:
@@ -135,6 +142,17 @@ def _close(step: Step) -> None:
     """Gives back what outlives the process of a child, such as its listening socket."""
     for close in step.close:
         close()
+
+
+def _list(supervisor: Pid, spec: Any) -> None:
+    """Has a supervisor have a child, which does not run yet."""
+
+    def add(siblings: Any) -> Any:
+        if siblings.table.get(spec.id) is None:
+            siblings.add(spec.id, spec)
+        return siblings
+
+    sys.replace_state(supervisor, add, timeout=_ANSWER)
 
 
 def _rewrite(supervisor: Pid, spec: Any) -> None:

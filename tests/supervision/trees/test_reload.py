@@ -196,6 +196,41 @@ def test_a_child_that_does_not_start_is_told_and_the_others_are_dealt_with(
     assert process.whereis("first") is not None
 
 
+def test_a_new_child_that_does_not_start_is_down_and_can_be_started_later(
+    application: Application, reloaded: Reloading, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    new = '  - {worker: new, start: "tests_of_reload:Plain", name: new, args: {x: fail}}\n'
+    done = reloaded(("  - supervisor: inner", f"{new}  - supervisor: inner"))
+    assert [path for path, _ in done.failed] == ["new"]
+    assert pids(application)["new"] is None
+    assert reloaded() == Reloaded()
+    monkeypatch.setattr(Plain, "init", lambda self, arg: Ok(arg))
+    assert Supervisor.restart_child(application.root, "new") is process.whereis("new")
+
+
+def test_what_is_gone_from_a_supervisor_that_does_not_run_is_given_back(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port = free_port()
+    web = f'      - {{asgi: web, app: "tests_of_reload:app", port: {port}}}\n'
+    file.write_text(BASE.replace("      - {worker: b,", f"{web}      - {{worker: b,"))
+    application = Application.load(file, socket=False)
+    application.start()
+    Supervisor.terminate_child(application.root, "inner")
+    socket.create_connection(("127.0.0.1", port), 5.0).close()
+    file.write_text(BASE)
+    assert application.reload().failed == ()
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port), 5.0)
+    Supervisor.restart_child(application.root, "inner")
+    assert {path for path in pids(application) if path.startswith("inner/")} == {
+        "inner/a-0",
+        "inner/a-1",
+        "inner/b",
+    }
+    application.stop()
+
+
 @pytest.mark.parametrize(
     ("old", "new", "key"),
     [
