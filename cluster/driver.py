@@ -27,6 +27,11 @@ EXTRAS = {
 }
 
 
+def utf8(text: str) -> str:
+    """A text as every server takes it: what UTF-8 has no way to say becomes a question mark."""
+    return text.encode("utf-8", "replace").decode()
+
+
 @attrs.define
 class Request:
     """What one lock asks.

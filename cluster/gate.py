@@ -150,6 +150,14 @@ class Gate:
             process.spawn(self.lose, lost)
         return len(lost or ())
 
+    def look_up(self, connected: Callable[[], bool]) -> None:
+        """Find out whether the engine is there. Safe anywhere."""
+        self.core.tell_ledger(partial(self._look_up, connected))
+
+    def _look_up(self, connected: Callable[[], bool]) -> None:
+        # Looked at in the combiner, where it is behind what was said before, and before what is said later.
+        self.ledger.down = not connected()
+
     def gone(self) -> None:
         """The engine is away."""
         self.core.tell_ledger(lambda: self.ledger.gone(monotonic()))

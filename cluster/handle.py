@@ -76,6 +76,7 @@ class Handle:
         self.connected = False
         self.why_not: str | None = None
         self.valid_until = 0.0
+        self.quiet_until = 0.0
         self._alarm: Alarm | None = None
 
     # -- for locks -------------------------------------------------------------
@@ -97,7 +98,10 @@ class Handle:
             start(self.settings)
 
     def _wake(self, gate: Gate) -> None:
-        self.gates[gate.number] = gate
+        if self.gates.get(gate.number) is not gate:
+            # It is told of sessions from now on; not of one that has begun or ended just before.
+            self.gates[gate.number] = gate
+            gate.look_up(lambda: self.connected)
         self.dirty[gate] = None
         self._ring()
 
@@ -170,9 +174,13 @@ class Handle:
 
     def make_keys(self, settings: SharedSettings) -> KeyGate:
         """Keep those of a registry."""
-        gate = self.keys.make(settings, next(_numbers), self.settings.ttl, lambda: self.connected)
+        gate = self.keys.make(settings, next(_numbers), self._patience, lambda: self.connected)
         self._start_in_child()
         return gate
+
+    def _patience(self) -> float:
+        """How long a search may take, in seconds: while the engine is quiet it knows of no owner."""
+        return max(self.settings.ttl, self.quiet_until - monotonic() + 1.0)
 
     # -- for whoever talks to the server -----------------------------------------
 
@@ -209,6 +217,7 @@ class Handle:
     def greeted(self, greeting: Greeting) -> int:
         """A session begins; returns how many grants are lost."""
         self.greeting = greeting
+        self.quiet_until = monotonic() + greeting.quiet
         self.proven = True
         self.connected = True
         self.why_not = None

@@ -46,7 +46,10 @@ class Claim(KeyClaim):
         self.answer = Future()
 
     def dropped(self) -> None:
-        self.answer.try_set(False)
+        if not self.answer.try_set(False):
+            # Whoever was told that they have it, and has not gone on yet, looks again.
+            self.answer = Future()
+            self.answer.try_set(False)
 
     def refused(self, why: Refusal) -> None:
         self.answer.try_set_exception(self._gate.error_of(why, self.owner.key))
@@ -95,7 +98,7 @@ class KeyGate:
         wake: told that there is something to be sent; safe anywhere.
         valid: tells whether the engine was heard of lately enough.
         away: makes the error for what needs a connection.
-        patience: seconds that a search waits for an engine that is away.
+        patience: tells how many seconds a search that begins now waits for an answer.
     """
 
     def __init__(
@@ -106,7 +109,7 @@ class KeyGate:
         wake: Callable[[KeyGate], object],
         valid: Callable[[], bool],
         away: Callable[[], EngineDown],
-        patience: float,
+        patience: Callable[[], float],
     ) -> None:
         self.name = settings.name
         self.number = number
@@ -182,7 +185,7 @@ class KeyGate:
         """Find out who has a key, with its value. One round trip."""
         search = self.search(key)
         try:
-            return search.answer.result(self._patience)
+            return search.answer.result(self._patience())
         except CallTimeout:
             raise self.away() from None
         finally:
@@ -191,7 +194,7 @@ class KeyGate:
     async def afind(self, key: str) -> list[tuple[Any, Any]]:
         """The form of `find` for coroutines."""
         search = self.search(key)
-        alarm = kernel.at(monotonic() + self._patience, search.expire)
+        alarm = kernel.at(monotonic() + self._patience(), search.expire)
         try:
             return await search.answer
         finally:

@@ -45,7 +45,11 @@ class KeyGates:
         """Claims that the engine has of registries which have ended, by their names."""
 
     def make(
-        self, settings: SharedSettings, number: int, patience: float, connected: Callable[[], bool]
+        self,
+        settings: SharedSettings,
+        number: int,
+        patience: Callable[[], float],
+        connected: Callable[[], bool],
     ) -> KeyGate:
         """Make the gate of a registry."""
         gate = KeyGate(settings, number, self._member, self._wake, self._valid, self._away, patience)
@@ -119,16 +123,17 @@ class KeyGates:
         Args:
             rows: what the engine has of this process, by registry and number.
         """
-        mine: dict[int, dict[int, KeyRow]] = {number: {} for number in self.gates}
+        gates = self.gates.copy()
+        mine: dict[int, dict[int, KeyRow]] = {number: {} for number in gates}
         self._strays.clear()
         for name, keys in rows.items():
             for ref, row in keys.items():
-                gate = self.gates.get(ref >> 32)
+                gate = gates.get(ref >> 32)
                 if gate is not None and gate.name == name:
                     mine[gate.number][ref] = row
                 else:
                     self._strays.setdefault(name, []).append(ReleaseKey(ref, row.key))
-        return sum([self.gates[number].reassert(found, trusting) for number, found in mine.items()])
+        return sum([gates[number].reassert(found, trusting) for number, found in mine.items()])
 
     def gone(self) -> None:
         """The engine is away."""

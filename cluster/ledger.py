@@ -12,8 +12,9 @@ to hand in this process without a word to the engine: whoever is first in the li
 of the hold that is given back, with the next token, and cancels its own.
 
 Steps may be cut between any two bytecodes, as all steps of a ledger. A ticket is noted before its claim is
-asked for and forgotten after it was told to be over, so what a cut leaves is told twice rather than never;
-and ``mend`` gives up every ticket that is neither in the line nor held.
+asked for, marked after that, and forgotten after it was told to be over, so what a cut leaves is told twice
+rather than never; and ``mend`` asks for whatever is not marked, and gives up every ticket that is neither in
+the line nor held.
 """
 
 from __future__ import annotations
@@ -30,9 +31,9 @@ from ..throttle.engine import (
     LockLost,
     WaiterShed,
     WaiterTimedOut,
-    WaitQueue,
     too_heavy,
 )
+from .line import Line
 from .operations import (
     LASTING,
     Answer,
@@ -71,30 +72,6 @@ HAND_ON = 0.05
 MOST = 2**53 - 1
 """The largest number that every engine can keep."""
 LONGEST_WHO = 200
-
-
-class Line(WaitQueue):
-    """The local line, which tells the ledger who comes and who goes.
-
-    Args:
-        first: its tickets begin after this number.
-    """
-
-    __slots__ = ("_ledger",)
-
-    def __init__(self, ledger: SharedLedger, first: int) -> None:
-        super().__init__()
-        self.tickets = first
-        self._ledger = ledger
-
-    def push(self, claim: Claim) -> None:
-        if not claim.ticket and not self._ledger.turned_away(claim):
-            super().push(claim)
-            self._ledger.ask(claim)
-
-    def remove(self, claim: Claim) -> None:
-        super().remove(claim)
-        self._ledger.left_the_line(claim)
 
 
 class SharedLedger(Ledger):
@@ -195,6 +172,10 @@ class SharedLedger(Ledger):
         ticket = self.tickets.get(claim.ticket)
         if ticket is None:
             ticket = self.tickets[claim.ticket] = Ticket(claim)
+        self._say_join(ticket)
+        ticket.asked = True
+
+    def _say_join(self, ticket: Ticket) -> None:
         self._post(self._join_of(ticket))
 
     def _join_of(self, ticket: Ticket, place: int | None = None) -> Join:
@@ -406,7 +387,8 @@ class SharedLedger(Ledger):
         for ref in [ref for ref in tickets if ref not in alive]:
             self._over(ref)
         for claim in self.queue:
-            if claim.ticket not in tickets:
+            ticket_of_it = tickets.get(claim.ticket)
+            if ticket_of_it is None or not ticket_of_it.asked:
                 self.ask(claim)
         self._wake(self)
 

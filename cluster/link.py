@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import selectors
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import TYPE_CHECKING, cast
 
@@ -19,7 +19,7 @@ from .driver import Connect, Connection, ConnectionLost, KeyConnection, Request
 from .errors import EngineRefused
 from .gate import Gate
 from .key_gates import Said
-from .key_operations import KeepKey
+from .key_operations import KeepKey, KeyRequest
 from .operations import Answer
 from .settings import HELD_SHARE, without_secrets
 
@@ -237,8 +237,7 @@ class Link:
             for gate, request in gates:
                 gate.put_back(list(request.operations))
             raise
-        until = self._handle.heard(now)
-        self._next_beat = now + self._settings.ttl / 3
+        until = self._answered(now)
         for (gate, _), answer in zip(gates, answers, strict=True):
             gate.tell(answer, until, now)
             if gate.looks:
@@ -247,19 +246,23 @@ class Link:
                 self._polling[gate] = None
             else:
                 self._polling.pop(gate, None)
-        operations = sum(len(request.operations) for request in requests)
-        events.tell(
-            events.TICK, self._settings.name, {"seconds": monotonic() - now, "operations": operations}
-        )
+        self._tell_of_tick(now, requests)
 
     def _say_keys(self, connection: Connection, said: Said) -> None:
         now = monotonic()
         self._ask_keys(connection, said)
-        self._handle.heard(now)
-        self._next_beat = now + self._settings.ttl / 3
-        operations = sum(len(request.operations) for _, request in said)
+        self._answered(now)
+        self._tell_of_tick(now, [request for _, request in said])
+
+    def _answered(self, sent: float) -> float:
+        """A request was answered, which is a sign of life; returns until when that makes grants good."""
+        self._next_beat = sent + self._settings.ttl / 3
+        return self._handle.heard(sent)
+
+    def _tell_of_tick(self, sent: float, requests: Sequence[Request | KeyRequest]) -> None:
+        operations = sum(len(request.operations) for request in requests)
         events.tell(
-            events.TICK, self._settings.name, {"seconds": monotonic() - now, "operations": operations}
+            events.TICK, self._settings.name, {"seconds": monotonic() - sent, "operations": operations}
         )
 
     def _ask_keys(self, connection: Connection, said: Said) -> None:

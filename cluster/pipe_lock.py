@@ -34,11 +34,11 @@ from .pipe_messages import (
     Void,
 )
 from .settings import this_node
-from .tickets import Ticket
 
 if TYPE_CHECKING:
     from ..throttle import LockInfo
     from ..throttle.engine import Claim, Hold, Outcome
+    from .tickets import Ticket
 
 PARENT = "the parent process"
 """What such a lock calls its engine."""
@@ -102,10 +102,8 @@ class ParentLedger(SharedLedger):
     def turned_away(self, claim: Claim) -> bool:
         return False
 
-    def ask(self, claim: Claim) -> None:
-        ticket = self.tickets.get(claim.ticket)
-        if ticket is None:
-            ticket = self.tickets[claim.ticket] = Ticket(claim)
+    def _say_join(self, ticket: Ticket) -> None:
+        claim = ticket.claim
         who = str(claim.pid)[:LONGEST_WHO]
         tell_parent(Claimed(self.name, ticket.ref, claim.weight, claim.priority, claim.once, who))
 

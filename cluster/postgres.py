@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-import attrs
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from typing_extensions import assert_never
@@ -37,7 +36,7 @@ from .operations import (
     Resize,
     Row,
 )
-from .postgres_keys import facts_of, packed, rows_of
+from .postgres_keys import facts_of, packed, rows_of, text_of
 from .postgres_schema import VERSION, install_sql, upgrade_sql
 from .postgres_wire import SqlError, Wire
 from .settings import EngineSettings, shown, without_secrets
@@ -248,7 +247,7 @@ class PostgresConnection:
         self.greeting = Greeting(session, server, float(quiet), _by_lock(rows), rows_of(keys), ended)
         self._keys = f"select {schema}.step_keys({session}, {member}, $1)".encode()
         self._step = f"select {schema}.step({session}, {member}, $1)".encode()
-        self._one_step = f"select {schema}.step_lock({session}, {member}, $1, $2, $3, $4)".encode()
+        self._one_step = f"select {schema}.step_lock({session}, {member}, $1, $2, $3, $4, $5, $6)".encode()
         self._claimants = _CLAIMANTS.replace("$schema$", schema).encode()
 
     def fileno(self) -> int:
@@ -256,12 +255,25 @@ class PostgresConnection:
 
     def step(self, requests: Sequence[Request], timeout: float) -> list[Answer]:
         asked = [
-            [each.lock, each.num_slots, [_packed(op) for op in each.operations], each.poll]
+            [
+                each.lock,
+                each.num_slots,
+                [_packed(op) for op in each.operations],
+                each.poll,
+                *_rate(each.rate),
+            ]
             for each in requests
         ]
         if len(asked) == 1:
-            lock, slots, operations, poll = asked[0]
-            values = [str(lock), str(slots), json.dumps(operations), str(poll)]
+            lock, slots, operations, poll, rate, burst = asked[0]
+            values = [
+                str(lock),
+                str(slots),
+                json.dumps(operations),
+                str(poll),
+                None if rate is None else repr(rate),
+                None if burst is None else str(burst),
+            ]
             ((answer,),) = self._wire.ask(self._one_step, values, timeout)
             return [_answer(*json.loads(answer or ""))]
         ((answers,),) = self._wire.ask(self._step, [json.dumps(asked)], timeout)
@@ -322,13 +334,13 @@ def _by_lock(rows: Sequence[Sequence[Any]]) -> Mapping[str, Mapping[int, Row]]:
 def _packed(operation: Operation) -> list[object]:
     match operation:
         case Join(ref, weight, priority, once, max_waiting, who, place, block):
-            return ["j", ref, weight, priority, once, max_waiting, _text(who), place, block]
+            return ["j", ref, weight, priority, once, max_waiting, text_of(who), place, block]
         case Leave(ref):
             return ["l", ref]
         case Keep(ref, token, weight, priority, who, block):
-            return ["k", ref, token, weight, priority, _text(who), block]
+            return ["k", ref, token, weight, priority, text_of(who), block]
         case Declare(num_slots, paused, rate):
-            return ["d", num_slots, paused, *((None, None) if rate is None else attrs.astuple(rate))]
+            return ["d", num_slots, paused, *_rate(rate)]
         case Resize(num_slots):
             return ["r", num_slots]
         case Pause(paused):
@@ -337,9 +349,8 @@ def _packed(operation: Operation) -> list[object]:
             assert_never(operation)
 
 
-def _text(who: str) -> str:
-    """What PostgreSQL takes for a text."""
-    return who.replace("\0", "").encode("utf-8", "replace").decode()
+def _rate(rate: Rate | None) -> tuple[float | None, int | None]:
+    return (None, None) if rate is None else (rate.per_second, rate.burst)
 
 
 _FACTS: Mapping[str, Callable[..., Fact]] = {

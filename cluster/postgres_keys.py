@@ -7,6 +7,7 @@ from typing import Any
 
 from typing_extensions import assert_never
 
+from .driver import utf8
 from .key_operations import (
     ChangeKey,
     ClaimKey,
@@ -193,11 +194,7 @@ declare
     v_facts jsonb[];
     v_answers jsonb[] := '{}';
 begin
-    -- Kept until the end, so that the next session of this member begins with all that was done in this one.
-    perform 1 from $schema$.sessions where session = p_session and member = p_member for key share;
-    if not found then
-        perform $schema$.check_session(p_session, p_member);
-    end if;
+    perform $schema$.check_session(p_session, p_member);
     select greatest(0, extract(epoch from quiet_until - clock_timestamp())) into v_quiet
         from $schema$.server;
     if v_quiet > 0 then
@@ -215,6 +212,11 @@ end $$;
 """
 
 
+def text_of(who: str) -> str:
+    """What PostgreSQL takes for a text."""
+    return utf8(who.replace("\0", ""))
+
+
 def packed(request: KeyRequest) -> list[object]:
     """A request as the function takes it."""
     return [request.registry, [_packed(each) for each in request.operations]]
@@ -223,22 +225,17 @@ def packed(request: KeyRequest) -> list[object]:
 def _packed(operation: KeyOperation) -> list[object]:
     match operation:
         case ClaimKey(ref, key, value, who):
-            return ["c", ref, key, value, _text(who)]
+            return ["c", ref, key, value, text_of(who)]
         case ReleaseKey(ref, key):
             return ["r", ref, key]
         case ChangeKey(ref, key, value, shown):
             return ["x", ref, key, value, shown]
         case KeepKey(ref, key, token, value, shown, who):
-            return ["k", ref, key, token, value, shown, _text(who)]
+            return ["k", ref, key, token, value, shown, text_of(who)]
         case FindKey(ref, key):
             return ["f", ref, key]
         case _:
             assert_never(operation)
-
-
-def _text(who: str) -> str:
-    """What PostgreSQL takes for a text."""
-    return who.replace("\0", "").encode("utf-8", "replace").decode()
 
 
 _FACTS: Mapping[str, type[Any]] = {

@@ -59,7 +59,8 @@ begin
 end $$;
 
 -- Takes out the oldest grants that are too many, after a crash: of those who had lost their slots before the
--- server lost anything, and do not know that yet. Those of a member itself are answered.
+-- server lost anything, and do not know that yet. (Or all are good, and the lock was made smaller just
+-- before: nobody can tell.) Those of a member itself are answered.
 create or replace function $schema$.drop_oldest(p_lock text, p_slots bigint, p_member bigint) returns jsonb
 language plpgsql as $$
 declare
@@ -75,8 +76,9 @@ begin
         delete from $schema$.claims where member = v_gone.member and ref = v_gone.ref;
         if v_gone.member = p_member then
             v_refs := v_refs || jsonb_build_array(v_gone.ref);
-        else
-            -- It hears of that when it begins anew, at its next step.
+        elsif $schema$.try_member(v_gone.member) then
+            -- It hears of that when it begins anew, at its next step. If it does so just now, it waits for
+            -- this lock with its row in hand, and nobody is to wait for that.
             update $schema$.sessions set anew = true where session = v_gone.session;
         end if;
     end loop;
@@ -86,7 +88,8 @@ end $$;
 -- What one lock asks, and what that leads to. An update takes the lock over, and some tokens with it: a grant
 -- needs no other one. A claim whose row a transaction uses that has asserted it stays until that has ended.
 create or replace function $schema$.step_lock(
-    p_session integer, p_member bigint, p_lock text, p_slots bigint, p_ops jsonb, p_poll boolean)
+    p_session integer, p_member bigint, p_lock text, p_slots bigint, p_ops jsonb, p_poll boolean,
+    p_rate double precision, p_burst bigint)
 returns jsonb language plpgsql as $$
 declare
     l $schema$.locks;
@@ -124,8 +127,8 @@ begin
                 where name = p_lock returning * into l;
         end if;
         exit when found;
-        insert into $schema$.locks (name, num_slots, declared, paused)
-            values (p_lock, p_slots, p_slots, false) on conflict do nothing;
+        insert into $schema$.locks (name, num_slots, declared, paused, rate, burst)
+            values (p_lock, p_slots, p_slots, false, p_rate, p_burst) on conflict do nothing;
     end loop;
     v_end := l.token;
     v_next := case when jsonb_array_length(p_ops) = 0 then l.token else l.token - $block$ end;
@@ -145,7 +148,8 @@ begin
                 v_facts := v_facts || jsonb_build_array(jsonb_build_array('refused', v_ref, 'heavy'));
                 continue;
             end if;
-            select exists (select from $schema$.claims where lock = p_lock and waiting and rank <= v_rank),
+            select exists (select from $schema$.claims where lock = p_lock and waiting and rank <= v_rank
+                    and weight <= l.num_slots),
                 coalesce(v_used, (select coalesce(sum(weight), 0) from $schema$.claims
                     where lock = p_lock and not waiting)) into v_busy, v_used;
             v_token := null;
@@ -250,8 +254,6 @@ begin
     if v_resized then
         update $schema$.locks set num_slots = l.num_slots, declared = l.declared, paused = l.paused,
             rate = l.rate, burst = l.burst, due = l.due where name = p_lock;
-        -- Who asks for more than there is now hears so at their next look.
-        delete from $schema$.claims where lock = p_lock and waiting and weight > l.num_slots;
         v_serve := true;
     end if;
     if p_poll and not v_quiet then
@@ -262,8 +264,9 @@ begin
     end if;
     if v_serve and not v_quiet and not l.paused then
         loop
+            -- Who asks for more than there is gives up as soon as it hears that, if that is still so.
             select * into v_head from $schema$.claims where lock = p_lock and waiting
-                order by rank, place limit 1;
+                and weight <= l.num_slots order by rank, place limit 1;
             exit when not found;
             if v_used is null then
                 select coalesce(sum(weight), 0) into v_used from $schema$.claims
@@ -324,7 +327,8 @@ begin
     end if;
     for v_request in select value from jsonb_array_elements(p_requests) loop
         v_answers := v_answers || jsonb_build_array($schema$.step_lock(p_session, p_member, v_request->>0,
-            (v_request->>1)::bigint, v_request->2, (v_request->>3)::boolean));
+            (v_request->>1)::bigint, v_request->2, (v_request->>3)::boolean,
+            (v_request->>4)::double precision, (v_request->>5)::bigint));
     end loop;
     return v_answers;
 end $$;

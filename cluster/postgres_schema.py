@@ -102,7 +102,8 @@ begin
     v_left := p_session.grace - extract(epoch from clock_timestamp() - p_session.free_since);
     if v_left > p_session.grace then
         -- Somebody has set the clock back.
-        update $schema$.sessions set free_since = clock_timestamp() where session = p_session.session;
+        update $schema$.sessions set free_since = clock_timestamp() where session in (select session
+            from $schema$.sessions where session = p_session.session for no key update skip locked);
     end if;
     return v_left;
 end $$;
@@ -161,11 +162,12 @@ begin
         v_session := nextval('$schema$.session_numbers');
         exit when pg_try_advisory_lock($class$, v_session);
     end loop;
+    -- Before anything of it is looked at: this waits for what the former session is saying just now.
+    delete from $schema$.sessions where member = p_member;
+    v_ended := p_again and not found and clock_timestamp() >= v_server.anew_until;
     perform 1 from $schema$.locks where name in (select lock from $schema$.claims where member = p_member)
         order by name for no key update;
     update $schema$.claims set session = v_session where member = p_member;
-    delete from $schema$.sessions where member = p_member;
-    v_ended := p_again and not found and clock_timestamp() >= v_server.anew_until;
     insert into $schema$.sessions (session, member, node, ttl, grace)
         values (v_session, p_member, p_node, p_ttl, p_grace);
     v_quiet := $schema$.quiet_seconds();
@@ -173,7 +175,6 @@ begin
         and not exists (select from $schema$.claims where lock = name);
     select coalesce(jsonb_agg(jsonb_build_array(lock, ref, token, place)), '[]') into v_rows
         from $schema$.claims where member = p_member;
-    -- After the former session's row was deleted, which waited for what it was saying.
     if v_ended and v_quiet > 0 then
         -- A crash may have lost that others have them.
         delete from $schema$.keys where member = p_member;
@@ -190,7 +191,9 @@ end $$;
 create or replace function $schema$.check_session(p_session integer, p_member bigint) returns void
 language plpgsql as $$
 begin
-    perform 1 from $schema$.sessions where session = p_session and member = p_member and not anew;
+    -- Kept until the end, so that the next session of this member begins with all that was done in this one.
+    perform 1 from $schema$.sessions where session = p_session and member = p_member and not anew
+        for key share;
     if not found then
         raise exception 'the session % is over here, or not known', p_session
             using errcode = 'RS002';

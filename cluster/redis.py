@@ -14,7 +14,7 @@ from typing import Any
 from typing_extensions import assert_never
 
 from ..throttle import Rate
-from .driver import Claimant, Greeting, Request
+from .driver import Claimant, Greeting, Request, utf8
 from .errors import EngineRefused
 from .key_operations import KeyFact, KeyRequest
 from .operations import (
@@ -180,7 +180,7 @@ class RedisConnection:
         # First, so that nothing is missed that is granted from now on, and others see that it is there.
         ears.run("SUBSCRIBE", f"{channel}{session}", timeout=timeout)
         microseconds = (round(settings.ttl * 1e6), round(settings.grace * 1e6))
-        values = (*self._who, _text(settings.node), *microseconds, int(again))
+        values = (*self._who, utf8(settings.node), *microseconds, int(again))
         quiet, ended, rows, keys = self._one(HELLO, values, timeout)
         self.greeting = Greeting(session, server, float(quiet), _by_lock(rows), rows_of(keys), bool(ended))
 
@@ -194,7 +194,7 @@ class RedisConnection:
         member = self._who[2]
         asked: list[tuple[Word, ...]] = []
         for each in requests:
-            name = _text(each.lock)
+            name = utf8(each.lock)
             base = f"{self._schema}:{{{name}}}"
             keys = (f"{base}:lock", f"{base}:line", f"{base}:members", f"{base}:claims:{member}")
             new = (each.num_slots, *_rate(each.rate))
@@ -207,7 +207,7 @@ class RedisConnection:
     def keys(self, requests: Sequence[KeyRequest], timeout: float) -> list[list[KeyFact]]:
         asked: list[tuple[Word, ...]] = []
         for each in requests:
-            words: list[Word] = [0, *self._who, _text(each.registry)]
+            words: list[Word] = [0, *self._who, utf8(each.registry)]
             for operation in each.operations:
                 words += packed(operation)
             asked.append(tuple(words))
@@ -217,7 +217,7 @@ class RedisConnection:
         return [Granted(*map(int, said.split())) for _, _, said in self._ears.heard()]
 
     def claimants(self, lock: str, timeout: float) -> list[Claimant]:
-        values = (self._schema, self._channel, _text(lock))
+        values = (self._schema, self._channel, utf8(lock))
         found = []
         for member, node, ref, record, seconds in self._one(CLAIMANTS, values, timeout):
             weight, rank, place, token, _, _, who = record.decode(errors="replace").split(" ", 6)
@@ -294,11 +294,11 @@ def _packed(operation: Operation) -> tuple[Word, ...]:
         case Join(ref, weight, priority, once, max_waiting, who, place, block):
             most = "" if max_waiting is None else max_waiting
             given = "" if place is None else place
-            return ("j", ref, weight, priority, int(once), most, _text(who), given, block)
+            return ("j", ref, weight, priority, int(once), most, utf8(who), given, block)
         case Leave(ref):
             return ("l", ref)
         case Keep(ref, token, weight, priority, who, block):
-            return ("k", ref, token, weight, priority, _text(who), block)
+            return ("k", ref, token, weight, priority, utf8(who), block)
         case Declare(num_slots, paused, rate):
             return ("d", num_slots, int(paused), *_rate(rate))
         case Resize(num_slots):
@@ -311,11 +311,6 @@ def _packed(operation: Operation) -> tuple[Word, ...]:
 
 def _rate(rate: Rate | None) -> tuple[Word, Word]:
     return ("", "") if rate is None else (repr(rate.per_second), rate.burst)
-
-
-def _text(who: str) -> str:
-    """What can be said in UTF-8."""
-    return who.encode("utf-8", "replace").decode()
 
 
 def _answer(num_slots: bytes, paused: int, watch: bytes, again: bytes, said: Sequence[bytes | int]) -> Answer:

@@ -11,6 +11,7 @@ from typing import TypeAlias
 
 from typing_extensions import assert_never
 
+from .driver import utf8
 from .key_operations import (
     ChangeKey,
     ClaimKey,
@@ -214,22 +215,17 @@ def packed(operation: KeyOperation) -> tuple[Word, ...]:
     """An operation as the script takes it."""
     match operation:
         case ClaimKey(ref, key, value, who):
-            return ("c", ref, key, value, _text(who))
+            return ("c", ref, key, value, utf8(who))
         case ReleaseKey(ref, key):
             return ("r", ref, key)
         case ChangeKey(ref, key, value, shown):
             return ("x", ref, key, value, int(shown))
         case KeepKey(ref, key, token, value, shown, who):
-            return ("k", ref, key, token, value, int(shown), _text(who))
+            return ("k", ref, key, token, value, int(shown), utf8(who))
         case FindKey(ref, key):
             return ("f", ref, key)
         case _:
             assert_never(operation)
-
-
-def _text(who: str) -> str:
-    """What can be said in UTF-8."""
-    return who.encode("utf-8", "replace").decode()
 
 
 def facts_of(answer: Sequence[bytes]) -> list[KeyFact]:

@@ -106,6 +106,24 @@ local function enter(ref, record)
     end
 end
 
+-- Whether anybody waits whom nobody of a rank may overtake. Who asks for more than there is gives up as soon
+-- as it hears that, if that is still so.
+local function is_busy(rank)
+    local at = 0
+    while true do
+        local head = redis.call('ZRANGE', line, at, at, 'WITHSCORES')
+        if not head[1] or tonumber(head[2]) > rank then
+            return false
+        end
+        local other, ref = string.match(head[1], '^%d+:(%d+):(%d+)$')
+        local record = redis.call('HGET', base .. other, ref)
+        if record and parse(record) <= slots then
+            return true
+        end
+        at = at + 1
+    end
+end
+
 local function join(ref, weight, priority, once, most, who, place, block)
     local there = redis.call('HGET', mine, ref)
     if there then
@@ -119,10 +137,8 @@ local function join(ref, weight, priority, once, most, who, place, block)
         return tell('refused', ref, 'heavy')
     end
     local rank = 0 - priority
-    local head = redis.call('ZRANGE', line, 0, 0, 'WITHSCORES')
-    local busy = head[1] and tonumber(head[2]) <= rank
     local left
-    if not (busy or quiet or paused) and used + weight <= slots then
+    if used + weight <= slots and not (quiet or paused or is_busy(rank)) then
         left = time_to_wait(weight)
         if left == 0 then
             used = used + weight
@@ -281,10 +297,11 @@ local function grant_to_waiters()
                 redis.call('ZREM', line, waiter)
             else
                 local weight, rank, place, _, block, who = parse(record)
-                if used + weight > slots then
+                local heavy = weight > slots
+                if used + weight > slots and not heavy then
                     return
                 end
-                local to = other == member or listener(other)
+                local to = not heavy and (other == member or listener(other))
                 if to then
                     local left = time_to_wait(weight)
                     if left > 0 then
@@ -346,18 +363,7 @@ while at <= #ARGV do
     end
 end
 
-if resized then
-    -- Who asks for more than there is now hears so at the next look of its own.
-    for _, waiter in ipairs(redis.call('ZRANGE', line, 0, -1)) do
-        local other, ref = string.match(waiter, '^%d+:(%d+):(%d+)$')
-        local record = redis.call('HGET', base .. other, ref)
-        if not record or parse(record) > slots then
-            redis.call('ZREM', line, waiter)
-            redis.call('HDEL', base .. other, ref)
-        end
-    end
-    serve = true
-end
+serve = serve or resized
 if poll and not quiet then
     reap()
 end

@@ -11,11 +11,13 @@ if TYPE_CHECKING:
 class Ticket:
     """What is known of a claim that the engine was asked about."""
 
-    __slots__ = ("asserted", "claim", "first", "hold", "passed", "place", "ref", "until")
+    __slots__ = ("asked", "asserted", "claim", "first", "hold", "passed", "place", "ref", "until")
 
     def __init__(self, claim: Claim) -> None:
         self.ref = claim.ticket
         self.claim = claim
+        self.asked = False
+        """The engine was asked for it; until then a step that was cut may have left it unsaid."""
         self.hold: Hold | None = None
         """What it was granted here."""
         self.first: int | None = None

@@ -76,15 +76,16 @@ class SharedTable(Table):
         forbid_loop(f"Registry.register() {OF}", "Registry.aregister(...)")
         check_timeout(timeout)
         until = None if timeout is None else monotonic() + timeout
-        entry = self._begin(me, key, value)
+        entry = self._make(me, key, value)
         try:
+            self._ask(entry)
+            entered = False
             while True:
                 left = None if until is None else max(0.0, until - monotonic())
-                if not self._answer(entry).result(left):
+                if entered or not self._answer(entry).result(left):
                     break
-                if self._enter(entry):
-                    break
-            return self._settled(entry)
+                entered = self._enter(entry)
+            return self._settled(entry, entered)
         except BaseException as error:
             self._take_out(entry)
             if isinstance(error, CallTimeout):
@@ -93,15 +94,16 @@ class SharedTable(Table):
 
     async def aregister(self, me: Pid, key: Any, value: Any, timeout: float | None = None) -> bool:
         check_timeout(timeout)
-        entry = self._begin(me, key, value)
+        entry = self._make(me, key, value)
         alarm = None if timeout is None else self.shared.expire(entry.claim, timeout)
         try:
+            self._ask(entry)
+            entered = False
             while True:
-                if not await self._answer(entry):
+                if entered or not await self._answer(entry):
                     break
-                if self._enter(entry):
-                    break
-            return self._settled(entry)
+                entered = self._enter(entry)
+            return self._settled(entry, entered)
         except BaseException as error:
             self._take_out(entry)
             if isinstance(error, CallTimeout):
@@ -117,8 +119,8 @@ class SharedTable(Table):
             f"{key!r} is free"
         )
 
-    def _begin(self, me: Pid, key: Any, value: Any) -> SharedEntry:
-        """Ask the engine for a key, unless somebody here has it."""
+    def _make(self, me: Pid, key: Any, value: Any) -> SharedEntry:
+        """Make an entry for a key, unless somebody here has that. Nobody knows of it yet."""
         stored = self.shared.stored_key(key), self.shared.stored_value(value)
         for there in self.under(key):
             if not self._is_over(there):
@@ -127,18 +129,17 @@ class SharedTable(Table):
             self._take_out(there)
         if self.ended:
             raise self._unknown()
-        holdings = self.holdings(me)
-        entry = SharedEntry(key, me, value, holdings)
+        entry = SharedEntry(key, me, value, self.holdings(me))
         entry.claim = self.shared.claim(*stored, entry)
-        holdings.entries[entry] = None
-        try:
-            self.shared.ask(entry.claim)
-            if holdings.closed:
-                self.shared.drop(entry.claim)
-        except BaseException:
-            self._take_out(entry)
-            raise
         return entry
+
+    def _ask(self, entry: SharedEntry) -> None:
+        """Ask the engine for the key of an entry. Whoever does so takes it out if that is cut."""
+        holdings = entry.holdings
+        holdings.entries[entry] = None
+        self.shared.ask(entry.claim)
+        if holdings.closed:
+            self.shared.drop(entry.claim)
 
     @staticmethod
     def _answer(entry: SharedEntry) -> Future[bool]:
@@ -161,9 +162,9 @@ class SharedTable(Table):
         # It was given up, and so has an answer, or waits for a new one.
         return False
 
-    def _settled(self, entry: SharedEntry) -> bool:
-        """Tell of an entry that is in; False when its owner has died meanwhile."""
-        if entry.holdings.closed or self.ended:
+    def _settled(self, entry: SharedEntry, entered: bool) -> bool:
+        """Tell of an entry that is in; False when it was given up, as its owner has died meanwhile."""
+        if not entered or entry.holdings.closed or self.ended:
             self._take_out(entry)
             if self.ended:
                 raise self._unknown()

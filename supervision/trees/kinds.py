@@ -264,7 +264,8 @@ class OwnName:
     @property
     def own_name(self) -> str:
         """What it is registered under; its id is its first field, which is called as the kind is."""
-        name: str = self.name or getattr(self, attrs.fields(type(self))[0].name)
+        kind: type[attrs.AttrsInstance] = type(self)  # type: ignore[assignment]  # all kinds are
+        name: str = self.name or getattr(self, attrs.fields(kind)[0].name)
         return name
 
     @property

@@ -74,6 +74,11 @@ class ModelEngine:
         waiting = [each for each in self.claims.values() if each.token is None]
         return sorted(waiting, key=lambda each: (each.rank, each.place))
 
+    @property
+    def light(self) -> list[Held]:
+        """Who in the line does not ask for more than there is. The others will hear of that and give up."""
+        return [each for each in self.line if each.weight <= self.num_slots]
+
     def snapshot(self) -> ModelEngine:
         return copy.deepcopy(self)
 
@@ -152,7 +157,7 @@ class ModelEngine:
         free = self.used + join.weight <= self.num_slots
         if join.weight > self.num_slots:
             return Refused(join.ref, "heavy")
-        first = all(each.rank > rank for each in self.line)
+        first = all(each.rank > rank for each in self.light)
         if free and first and not (self.quiet or self.paused) and self._may_come(join.weight):
             token = self._next_token(join.block)
             self.claims[member, join.ref] = Held(member, join.ref, join.weight, rank, 0, token, join.block)
@@ -169,7 +174,7 @@ class ModelEngine:
 
     def _serve(self, member: int) -> list[Fact]:
         facts: list[Fact] = []
-        while not (self.quiet or self.paused) and (line := self.line):
+        while not (self.quiet or self.paused) and (line := self.light):
             head = line[0]
             if self.used + head.weight > self.num_slots or not self._may_come(head.weight):
                 break

@@ -76,14 +76,14 @@ def some_operation(chosen: random.Random, asked: list[int]) -> Operation:
         asked.append(len(asked) + 1)
         once, most, block = chosen.random() < 0.2, chosen.choice([None, None, 3]), chosen.choice([1, 1, 4])
         priority = chosen.choice([0, 0, 0, 5, -5])
-        return Join(asked[-1], chosen.choice([1, 1, 2]), priority, once, most, "w", block=block)
+        return Join(asked[-1], chosen.choice([1, 1, 2, 3]), priority, once, most, "w", block=block)
     if kind == "leave":
         return Leave(chosen.choice(asked))
     if kind == "again":
         # What was asked for, and is over maybe: as where an answer was lost.
         return Join(chosen.choice(asked), 1, 0, False, None, "w")
     if kind == "resize":
-        return Resize(chosen.randint(2, 4))
+        return Resize(chosen.randint(1, 4))
     if kind == "declare":
         return Declare(chosen.randint(2, 4), False, chosen.choice([None, *RATES]))
     return Pause(chosen.random() < 0.5)
@@ -142,6 +142,28 @@ def test_each_step_is_answered_as_by_the_engine_in_memory(connections: list[Conn
         model.notices.clear()
     assert numbers.rise()
     assert any(isinstance(fact, Redeclared) for fact in model.step(0, [Declare(7, False)], False).facts)
+
+
+@pytest.mark.parametrize("is_free", [False, True])
+def test_who_asks_for_more_than_there_is_for_a_moment_keeps_its_place(
+    connections: list[Connection], is_free: bool
+) -> None:
+    """The process that waits has heard nothing of it, as it does not look all the time."""
+    first, second, third = connections
+    first.step([Request("db", 4, [Declare(4, False), Join(1, 4, 0, False, None, "w")], False)], 5.0)
+    second.step([Request("db", 4, [Join(1, 3, 0, False, None, "w")], False)], 5.0)
+    third.step([Request("db", 4, [Resize(1), Leave(9)], False)], 5.0)
+    if is_free:
+        # It is there, and nobody has to wait for it.
+        first.step([Request("db", 4, [Leave(1)], False)], 5.0)
+        (answer,) = third.step([Request("db", 4, [Join(2, 1, 0, False, None, "w")], False)], 5.0)
+        assert isinstance(answer.facts[0], Granted)
+        third.step([Request("db", 4, [Leave(2)], False)], 5.0)
+    third.step([Request("db", 4, [Resize(4)], False)], 5.0)
+    first.step([Request("db", 4, [Leave(1)], False)], 5.0)
+    heard: list[Granted] = []
+    until(lambda: heard.extend(second.notified()) or heard)
+    assert [each.ref for each in heard] == [1]
 
 
 def some_key_operation(

@@ -7,6 +7,7 @@ from __future__ import annotations
 import random
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -43,6 +44,7 @@ from resprout.throttle.engine import Fairness
 from resprout.throttle.ledger.holds import Claim, Hold
 from resprout.throttle.ledger.rate import Meter
 
+from ..interrupting import Interrupter
 from .model_engine import ModelEngine
 
 
@@ -122,6 +124,21 @@ def test_a_claim_is_granted_when_the_engine_has_said_so_and_with_its_token() -> 
     ledger.release(claim.hold, 2.0)
     assert sent(ledger) == [Leave(asked.ref)]
     assert not ledger.tickets
+
+
+def test_a_claim_that_is_cut_anywhere_as_it_joins_is_asked_for() -> None:
+    """It stood in the line then, with a ticket that the engine had never heard of, until it gave up."""
+    asked = Interrupter(("/cluster/ledger",))
+    for number in asked.everywhere(least=5):
+        ledger = ledger_of()
+        claim = Asked(SimpleNamespace(id=1), 1, 1, 0)
+        if asked(number, partial(ledger.join, claim, 0.0)):
+            # As the combiner does: what is cut is mended, then repeated.
+            ledger.mend(0.0)
+            ledger.join(claim, 0.0)
+        assert claim in ledger.queue
+        assert claim.ticket in {each.ref for each in ledger.outgoing if isinstance(each, Join)}
+        assert set(ledger.tickets) == {claim.ticket}
 
 
 def test_claims_are_granted_in_the_order_that_the_engine_tells_and_not_in_that_of_the_line() -> None:

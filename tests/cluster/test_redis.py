@@ -109,14 +109,15 @@ def test_slots_and_pauses_are_the_locks(two: list[Session]) -> None:
     assert here.step(poll=True).num_slots == 3
 
 
-def test_who_asks_for_more_than_there_is_now_is_taken_out_of_the_line(two: list[Session]) -> None:
+def test_nobody_waits_for_who_asks_for_more_than_there_is_now(two: list[Session]) -> None:
     here, there = two
     here.do(Declare(2, False), join(1, weight=2), slots=2)
     there.do(join(2, weight=2), join(3), slots=2)
     there.do(Resize(1))
-    assert [each.ref for each in here.connection.claimants("db", 5.0)] == [1, 3]
     here.do(Leave(1))
     assert [each.ref for each in there.hears()] == [3]
+    there.do(Leave(3))
+    assert [each.ref for each in here.connection.claimants("db", 5.0)] == [2]
 
 
 def test_a_step_of_many_claims_is_one_step(two: list[Session]) -> None:

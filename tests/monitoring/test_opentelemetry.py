@@ -105,9 +105,11 @@ class Traces:
         return found
 
     def parent_of(self, name: str) -> str | None:
+        """Who began it, once that one has ended as well: a span may end before the one that it stands in."""
         parent = self.named(name).parent
         if parent is None:
             return None
+        until(lambda: parent.span_id in [each.context.span_id for each in self.spans()])
         return next(each.name for each in self.spans() if each.context.span_id == parent.span_id)
 
 
