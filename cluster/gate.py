@@ -13,7 +13,7 @@ from . import events
 from .driver import Request
 from .ledger import SharedLedger
 from .losing import lose
-from .operations import LASTING, Answer, Leave, Operation, Row
+from .operations import LASTING, Answer, Leave, Operation, Row, leaves_first
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -99,7 +99,7 @@ class Gate:
         if not (operations or poll):
             return None
         rate = None if ledger.meter is None else ledger.meter.rate
-        return Request(self.name, ledger.num_slots, operations, poll, rate)
+        return Request(self.name, ledger.num_slots, leaves_first(operations), poll, rate)
 
     def put_back(self, operations: list[Operation]) -> None:
         """Nobody has answered. What comes from tickets will be made anew from them."""

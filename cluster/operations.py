@@ -4,11 +4,14 @@ come twice or get lost.
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import attrs
 
 from ..throttle import Rate
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 @attrs.define
@@ -85,6 +88,24 @@ class Pause:
 
 
 Operation: TypeAlias = Join | Leave | Keep | Declare | Resize | Pause
+
+
+def leaves_first(operations: Sequence[Operation]) -> list[Operation]:
+    """In the order in which they make the least work: whoever comes may find free what others give back; and
+    without what is over before it was said.
+    """
+    leaves: list[Operation] = []
+    others: list[Operation] = []
+    left: set[int] = set()
+    for each in reversed(operations):
+        if isinstance(each, Leave):
+            leaves.append(each)
+            left.add(each.ref)
+        elif not (isinstance(each, (Join, Keep)) and each.ref in left):
+            others.append(each)
+    return [*reversed(leaves), *reversed(others)]
+
+
 LASTING: tuple[type, ...] = (Declare, Resize, Pause)
 """What is not made anew from the tickets there are, and so is kept until it is answered."""
 

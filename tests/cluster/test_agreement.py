@@ -144,6 +144,39 @@ def test_each_step_is_answered_as_by_the_engine_in_memory(connections: list[Conn
     assert any(isinstance(fact, Redeclared) for fact in model.step(0, [Declare(7, False)], False).facts)
 
 
+def of_many(ref: int) -> Join:
+    """A claim, always the same for a ticket."""
+    some = random.Random(ref)
+    weight, priority, block = some.choice([1, 1, 1, 2]), some.choice([0, 0, 0, 5]), some.choice([1, 1, 4])
+    return Join(ref, weight, priority, some.random() < 0.7, None, "w", block=block)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_what_many_threads_of_a_process_say_at_once_is_answered_likewise(
+    connections: list[Connection], seed: int
+) -> None:
+    """What they give back first, as a process says it: for that PostgreSQL has a way of its own."""
+    chosen = random.Random(seed)
+    model = ModelEngine(9, 9)
+    numbers = Numbers()
+    asked: list[list[int]] = [[] for _ in connections]
+    connections[0].step([Request("db", 9, [Declare(9, False)], False)], 5.0)
+    for _ in range(STEPS):
+        at = chosen.randrange(MEMBERS)
+        leaves = [Leave(ref) for ref in chosen.sample(asked[at], min(len(asked[at]), chosen.randint(0, 5)))]
+        # Now and then one that was said before, as where an answer was lost.
+        refs = [chosen.choice([chosen.randint(1, 200), *asked[at][-2:]]) for _ in range(chosen.randint(0, 5))]
+        joins = [of_many(ref) for ref in refs]
+        asked[at] = list({*asked[at], *[each.ref for each in joins]} - {each.ref for each in leaves})
+        operations = [*leaves, *joins]
+        expected = model.step(at, operations, False)
+        (got,) = connections[at].step([Request("db", 9, operations, False)], 5.0)
+        assert len(got.facts) == len(expected.facts), (operations, expected.facts, got.facts)
+        for one, other in zip(expected.facts, got.facts, strict=True):
+            assert agree(numbers, one, other), (operations, expected.facts, got.facts)
+    assert numbers.rise()
+
+
 @pytest.mark.parametrize("is_free", [False, True])
 def test_who_asks_for_more_than_there_is_for_a_moment_keeps_its_place(
     connections: list[Connection], is_free: bool

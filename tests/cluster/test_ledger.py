@@ -38,6 +38,7 @@ from resprout.cluster.operations import (
     Refused,
     Resize,
     Row,
+    leaves_first,
 )
 from resprout.throttle import EngineDown, LockLost, Rate
 from resprout.throttle.engine import Fairness
@@ -139,6 +140,16 @@ def test_a_claim_that_is_cut_anywhere_as_it_joins_is_asked_for() -> None:
         assert claim in ledger.queue
         assert claim.ticket in {each.ref for each in ledger.outgoing if isinstance(each, Join)}
         assert set(ledger.tickets) == {claim.ticket}
+
+
+def test_what_is_given_back_is_said_first_and_what_is_over_before_it_was_said_not_at_all() -> None:
+    come, go = Join(1, 1, 0, False, None, "w"), Join(2, 1, 0, False, None, "w")
+    kept = Keep(3, 7, 1, 0, "w")
+    said = leaves_first([come, Resize(2), Leave(5), go, kept, Leave(2), Leave(3), Pause(True), Leave(6)])
+    assert said == [Leave(5), Leave(2), Leave(3), Leave(6), come, Resize(2), Pause(True)]
+    # Who comes anew is told behind that.
+    assert leaves_first([Leave(1), come]) == [Leave(1), come]
+    assert leaves_first([come, Leave(1), come]) == [Leave(1), come]
 
 
 def test_claims_are_granted_in_the_order_that_the_engine_tells_and_not_in_that_of_the_line() -> None:
