@@ -59,6 +59,7 @@ from .tasks.task import end_task, work_for
 from .tasks.task_stream import AsyncResults, make_astream
 from .vocabulary.child_spec import split_fields, without_arguments
 from .vocabulary.engine_names import check_engine, engine_named
+from .vocabulary.identity import Identity
 from .vocabulary.messages import NoReplyWithEvents, Notice, OkWithOptions, ReplyWithEvents, TaskReply
 from .vocabulary.portable import crossing, printed
 from .vocabulary.pykka_types import ActorStop, constructed_by
@@ -77,6 +78,7 @@ __all__ = [
     "Cast",
     "Deaths",
     "HeldClock",
+    "Identity",
     "InlinePid",
     "Kernel",
     "Leaving",

@@ -76,7 +76,14 @@ class Ended:
     """The registry was stopped."""
 
 
-Refusal: TypeAlias = Here | Elsewhere | Away | Ended
+@attrs.frozen
+class Refused:
+    """The engine says why not."""
+
+    error: BaseException
+
+
+Refusal: TypeAlias = Here | Elsewhere | Away | Ended | Refused
 
 
 class KeyClaim(ABC):

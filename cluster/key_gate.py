@@ -14,7 +14,7 @@ from ..actors import AlreadyRegistered, CallTimeout, Future, ResproutError, proc
 from ..actors.engine import Alarm, kernel
 from ..throttle.engine import Combiner, EngineDown
 from .far_pid import FarPid
-from .key_claims import Away, Elsewhere, Here, KeyClaim, KeyClaims, Refusal, Search
+from .key_claims import Away, Elsewhere, Here, KeyClaim, KeyClaims, Refusal, Refused, Search
 from .key_operations import KeyFact, KeyOperation, KeyRequest, KeyRow
 from .stored_keys import stored_key, stored_value, value_of
 
@@ -214,6 +214,8 @@ class KeyGate:
                 return AlreadyRegistered(FarPid(node, who), key)
             case Away():
                 return self.away()
+            case Refused(error):
+                return error
             case _:
                 return self._ended()
 

@@ -438,7 +438,7 @@ class Registry(KeyLocking, ForCoroutines):
         table = find(registry)
         found = table.meta.get(table.keyring.find(key), default)
         if found is NOTHING:
-            raise NotFound(f"registry {table.name!r} has no metadata {key!r}")
+            raise NotFound(f"registry {table.name!r} has no metadata {key!r}{table.no_meta}")
         return found
 
     @staticmethod

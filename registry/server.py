@@ -13,10 +13,10 @@ from __future__ import annotations
 from typing import Any
 
 from ..actors import NoReply, Ok, is_orderly, telemetry
-from ..actors.engine import LibraryServer
+from ..actors.engine import LibraryServer, elsewhere
 from .events import Change, Registered
 from .options import Options
-from .table import AMBIENT, FLUSH, REGISTERED, UNREGISTERED, Flush, Table, tables
+from .table import AMBIENT, FLUSH, REGISTERED, UNREGISTERED, Flush, Table, begun, tables
 
 ADOPTED = ("resprout", "registry", "adopted")
 TELL = 128
@@ -39,7 +39,11 @@ class RegistryServer(LibraryServer):
         else:
             if table is not None:
                 table.end()
-            table = tables[arg.name] = arg.table()
+            table = arg.table()
+            elsewhere.likely.add("registries")
+            for tell_of in begun:
+                tell_of(table)
+            tables[arg.name] = table
         table.adopt(self.pid)
         if table.lives > 1:
             telemetry.tell(ADOPTED, {"keys": len(table)}, {"registry": arg.name, "pid": self.pid})

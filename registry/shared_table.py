@@ -20,7 +20,7 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Any
 
-from ..actors import AlreadyRegistered, CallTimeout, Future, Pid, ProcessExit, forbid_loop, process
+from ..actors import AlreadyRegistered, CallTimeout, Future, Pid, forbid_loop
 from ..actors.engine import check_timeout
 from .engine import OnLost, OnUnreachable, SharedKeys, SharedSettings, find_key_engine
 from .errors import KeyLost, UnknownRegistry
@@ -58,12 +58,21 @@ class SharedTable(Table):
         self.on_unreachable = on_unreachable
         # Readers must not look into the dict directly: who is in it may have lost the key just now.
         self.whole = None
-        settings = SharedSettings(name, on_unreachable, self.lose, self._unknown)
-        self.shared: SharedKeys = find_key_engine(engine).make_keys(settings)
+        self.shared = self._make_keys(SharedSettings(name, on_unreachable, self.lose, self._unknown))
+
+    def _make_keys(self, settings: SharedSettings) -> SharedKeys:
+        return find_key_engine(self.engine).make_keys(settings)
 
     # -- changing, by the owner ------------------------------------------------
 
-    def register(self, me: Pid, key: Any, value: Any, timeout: float | None = None) -> bool:
+    def register(
+        self,
+        me: Pid,
+        key: Any,
+        value: Any,
+        timeout: float | None = None,
+        holdings: Holdings | None = None,
+    ) -> bool:
         """As Table.register, after the engine was asked.
 
         Raises:
@@ -76,7 +85,7 @@ class SharedTable(Table):
         forbid_loop(f"Registry.register() {OF}", "Registry.aregister(...)")
         check_timeout(timeout)
         until = None if timeout is None else monotonic() + timeout
-        entry = self._make(me, key, value)
+        entry = self._make(me, key, value, holdings)
         try:
             self._ask(entry)
             entered = False
@@ -119,7 +128,7 @@ class SharedTable(Table):
             f"{key!r} is free"
         )
 
-    def _make(self, me: Pid, key: Any, value: Any) -> SharedEntry:
+    def _make(self, me: Pid, key: Any, value: Any, holdings: Holdings | None = None) -> SharedEntry:
         """Make an entry for a key, unless somebody here has that. Nobody knows of it yet."""
         stored = self.shared.stored_key(key), self.shared.stored_value(value)
         for there in self.under(key):
@@ -129,7 +138,7 @@ class SharedTable(Table):
             self._take_out(there)
         if self.ended:
             raise self._unknown()
-        entry = SharedEntry(key, me, value, self.holdings(me))
+        entry = SharedEntry(key, me, value, self.holdings(me) if holdings is None else holdings)
         entry.claim = self.shared.claim(*stored, entry)
         return entry
 
@@ -233,14 +242,7 @@ class SharedTable(Table):
         self.wake_anyway()
         lost = KeyLost(self.name, entry.key)
         logger.warning("%s: %s", entry.pid, lost)
-        try:
-            if self.on_lost == "tell":
-                process.send(entry.pid, lost)
-            else:
-                process.exit(entry.pid, lost)
-        except (ProcessExit, CallTimeout):
-            # It has ended by itself.
-            return
+        entry.holdings.tell(lost, self.on_lost == "tell")
 
     def end(self) -> None:
         super().end()

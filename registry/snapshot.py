@@ -100,7 +100,7 @@ def statistics_of(table: Table) -> RegistryStatistics:
         keys="unique" if table.unique else "duplicate",
         partitions=table.partitions,
         entries=len(table),
-        owners=len(table.owners) - len(table.ghosts),
+        owners=len({each.pid.id for each in list(table.remote)}.union(table.owners)) - len(table.ghosts),
         lingering=len(table.ghosts),
         locked=table.locks.held,
         waiting=table.locks.waiting,

@@ -18,9 +18,9 @@ import os
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from typing import Any
 
-from ..actors import AlreadyRegistered, NotFound, Pid, telemetry
-from ..actors.engine import first_use, remember, remove, was_there
-from .errors import UnknownRegistry
+from ..actors import AlreadyRegistered, CallTimeout, NotFound, Pid, ProcessExit, process, telemetry
+from ..actors.engine import elsewhere, first_use, remember, remove, was_there
+from .errors import KeyLost, UnknownRegistry
 from .index import DuplicateIndex, Entry, Index, UniqueIndex
 from .journal import Journal
 from .keys import Keyring
@@ -33,6 +33,8 @@ AMBIENT = ("thread", "task")
 
 tables: dict[str, Table] = {}
 """Every registry's table, by name."""
+begun: list[Callable[[Table], object]] = []
+"""Told of a new table before anybody finds it."""
 
 
 class Flush:
@@ -56,6 +58,12 @@ class Holdings:
         self.closed = False
         self.left = False
 
+    @property
+    def over(self) -> bool:
+        """Whether its keys are free, swept or not."""
+        # A lingering key guards work, so it is free only when that work has stopped.
+        return self.left if self.table.linger else not self.pid.alive
+
     def owner_died(self, pid: Pid, reason: object) -> None:
         if self.table.linger:
             self.closed = True
@@ -75,6 +83,23 @@ class Holdings:
         self.closed = True
         self.table.sweep(self)
 
+    def tell(self, lost: KeyLost, as_message: bool) -> None:
+        """The owner has lost a key, which it gets an exit signal for, or a message."""
+        try:
+            if as_message:
+                process.send(self.pid, lost)
+            else:
+                process.exit(self.pid, lost)
+        except (ProcessExit, CallTimeout):
+            # It has ended by itself.
+            return
+
+    def forget(self) -> None:
+        """The table has it no more."""
+        table = self.table
+        for owners in (table.owners, table.ghosts, table.ambient):
+            owners.pop(self.pid.id, None)
+
 
 class Table:
     """The keys, owners, metadata and locks of one registry.
@@ -87,6 +112,9 @@ class Table:
         listeners: names of processes that are told.
         meta: the first metadata.
     """
+
+    no_meta = ""
+    """Why there is no metadata, where that is to be said."""
 
     def __init__(
         self,
@@ -114,6 +142,8 @@ class Table:
         # up after.
         self.ghosts: dict[int, Holdings] = {}
         self.ambient: dict[int, Holdings] = {}
+        # What processes of other OS processes have here; see `remote`.
+        self.remote: dict[Holdings, None] = {}
         self.meta: dict[Any, Any] = {}
         self.locks = KeyLocks()
         self.journal = Journal(name)
@@ -125,15 +155,30 @@ class Table:
 
     # -- changing, by the owner ----------------------------------------------
 
-    def register(self, me: Pid, key: Any, value: Any, timeout: float | None = None) -> bool:
+    def register(
+        self,
+        me: Pid,
+        key: Any,
+        value: Any,
+        timeout: float | None = None,
+        holdings: Holdings | None = None,
+    ) -> bool:
         """Enter a key for its owner; False when the owner died meanwhile. Nobody is waited for.
+
+        Args:
+            me: the owner.
+            key: the key.
+            value: its value.
+            timeout: not used here.
+            holdings: where it is entered, if not with what the owner has.
 
         Raises:
             AlreadyRegistered: a unique key has an owner.
             UnknownRegistry: the registry was stopped meanwhile.
         """
         ident = self.keyring.take(key)
-        holdings = self.holdings(me)
+        if holdings is None:
+            holdings = self.holdings(me)
         entry = Entry(ident, me, value, holdings)
         holdings.entries[entry] = None
         while (there := self.index.claim(entry)) is not entry:
@@ -201,8 +246,8 @@ class Table:
         entry.holdings.entries.pop(entry, None)
 
     def _is_over(self, entry: Entry) -> bool:
-        # A lingering key guards work, so it is free only when that work has stopped.
-        return entry.holdings.left if self.linger else not entry.pid.alive
+        over: bool = entry.holdings.over
+        return over
 
     def holdings(self, me: Pid) -> Holdings:
         """What a process has here; made, and tied to its life, the first time."""
@@ -232,8 +277,7 @@ class Table:
                     self.journal.end(entry)
         self.index.release_all(entries)
         holdings.entries.clear()
-        for owners in (self.owners, self.ghosts, self.ambient):
-            owners.pop(holdings.pid.id, None)
+        holdings.forget()
         if told:
             self.wake(afar=True)
 
@@ -304,9 +348,13 @@ class Table:
     def of(self, pid: Pid) -> list[Entry]:
         """The entries of a living process, oldest first."""
         holdings = self.owners.get(pid.id)
-        if holdings is None or not pid.alive:
+        if not pid.alive:
             return []
-        return [entry for entry in list(holdings.entries) if self.index.holds(entry)]
+        several = [each for each in list(self.remote) if each.pid is pid]
+        if holdings is not None:
+            several.insert(0, holdings)
+        entries = [entry for each in several for entry in list(each.entries)]
+        return [entry for entry in entries if entry.pid is pid and self.index.holds(entry)]
 
     def living(self) -> Iterator[Entry]:
         """All entries of living owners."""
@@ -316,7 +364,9 @@ class Table:
                     yield entry
 
     def __len__(self) -> int:
-        """How many entries are shown; in constant time, but for the threads and tasks among the owners."""
+        """How many entries are shown; in constant time, but for the threads, tasks and placed children among
+        the owners.
+        """
         while True:
             dead = {id: each for id, each in list(self.ambient.items()) if not each.pid.alive}
             dead.update(self.ghosts)
@@ -330,7 +380,10 @@ class Table:
             shown = len(self.index) - sum([len(each.entries) for each in lingering])
             if not any(each.left for each in lingering):
                 # None of them was being swept while they were counted.
-                return shown
+                return shown - sum([each.pid.dead and self.index.holds(each) for each in self._of_remote()])
+
+    def _of_remote(self) -> list[Entry]:
+        return [entry for each in list(self.remote) for entry in list(each.entries)]
 
     # -- metadata --------------------------------------------------------------
 
@@ -375,6 +428,9 @@ def find(registry: object) -> Table:
     if table is None:
         if first_use():
             return find(registry)
+        if isinstance(registry, str):
+            table = elsewhere.find_in_parent("registries", registry)
+    if table is None:
         raise UnknownRegistry(registry, tables, forked=was_there("registry", registry))
     return table
 

@@ -1,6 +1,8 @@
 """The side door for resprout's own rooms: what a supervisor of another kind is built from."""
 
-from .placement.parent import LOCKS, Link, ask_parent, finders, likely, parents
+from .placement.crossing import pack
+from .placement.parent import LOCKS, REGISTRIES, Link, ask_parent, parents
+from .placement.serial import Serial
 from .supervisors.child_options import STARTING, read_options, spec_of_module
 from .supervisors.children import Child
 from .supervisors.client import SupervisorClient, aask, ask, blocks
@@ -29,6 +31,7 @@ from .supervisors.values import (
 
 __all__ = [
     "LOCKS",
+    "REGISTRIES",
     "STARTING",
     "Child",
     "DynamicSupervisorServer",
@@ -37,6 +40,7 @@ __all__ = [
     "Link",
     "Origin",
     "Refused",
+    "Serial",
     "Siblings",
     "Started",
     "Step",
@@ -50,9 +54,8 @@ __all__ = [
     "blocks",
     "children_of",
     "failed_start",
-    "finders",
-    "likely",
     "lineage",
+    "pack",
     "parents",
     "read_options",
     "row_under",

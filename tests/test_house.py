@@ -236,6 +236,7 @@ SIDE_DOORS = {
     ("supervision", "tree_kinds"),
     ("throttle", "engine"),
     ("registry", "engine"),
+    ("registry", "placed"),
     ("cluster", "command"),
     ("cluster", "statistics"),
     ("monitoring", "log_records"),

@@ -7,6 +7,7 @@ there, or would make a second lock or registry of a name that the tree has, is t
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import attrs
 
@@ -28,6 +29,17 @@ class Owner:
 
 ask: list[Callable[[str], Owner | None]] = []
 """Of a placed child: what asks its parent about a name."""
+finders: list[Callable[[str, str], Any]] = []
+"""Of the same: finds what stands here for something of the parent's, by a service and its own name."""
+likely: set[str] = set()
+"""The services that children of this process will use, as far as is known: they are loaded in the fork
+servers.
+"""
+
+
+def find_in_parent(service: str, name: str) -> Any:
+    """What stands for something of the parent's of a placed child; None where there is no such thing."""
+    return finders[0](service, name) if finders else None
 
 
 def in_parent(name: object) -> Owner | None:

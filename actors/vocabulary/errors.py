@@ -120,9 +120,9 @@ class NameInParent(NoProcess):
         return (
             f"{self.name!r} is {self.what} of the tree, which runs in the parent of this process; a child "
             f"under `placement: process` uses the locks of its tree by their names (throttle.run, slot, "
-            f"acquire, ...), and reaches the rest by what it answers only: look up the key around the call "
-            f"to it, hand it what it needs in the message, or leave the child in its tree "
-            f"(`placement: local`)"
+            f"acquire, ...), and so its registries with unique keys (Registry.register, lookup, ...), and "
+            f"reaches the rest by what it answers only: hand it what it needs in the message, or leave the "
+            f"child in its tree (`placement: local`)"
         )
 
 

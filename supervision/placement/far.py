@@ -52,7 +52,7 @@ from ..readying import BecameReady, waiting
 from . import frames, logs
 from .crossing import pack, pack_reason, unpack, unpack_reason
 from .frames import Frame, FrameReader
-from .parent import ask_parent, finders, parents
+from .parent import ask_parent, parents
 from .services import NAMES, ServicePipe, service
 from .writing import PIECE
 
@@ -95,7 +95,7 @@ def main(pipe: socket.socket, services: socket.socket, ticket: bytes) -> None:
         # A handler, and not SIG_IGN, which the programs that the child starts would inherit.
         signal.signal(number, _ignore)
     parents[:] = [ServicePipe(services)]
-    finders[:] = [service]
+    elsewhere.finders[:] = [_find]
     Child(pipe, pickle.loads(ticket)).run()
 
 
@@ -360,6 +360,10 @@ class _Later:
 
     def run(self, worker: object) -> None:
         self._step()
+
+
+def _find(what: str, name: str) -> Any:
+    return service(what).find(name)
 
 
 def _ask_name(name: str) -> Any:

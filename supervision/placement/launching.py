@@ -18,9 +18,8 @@ from multiprocessing.context import set_spawning_popen
 from typing import Any
 
 from ...actors import ResproutError
-from ...actors.engine import lock
+from ...actors.engine import elsewhere, lock
 from . import far
-from .parent import likely
 from .preload import TOLD
 
 UNGUARDED = 97
@@ -84,7 +83,7 @@ def _server_for(module: str) -> Any:
             server.set_forkserver_preload(PRELOAD)
         modules = [] if module == "__main__" else [module]
         before = os.environ.get(TOLD)
-        os.environ[TOLD] = json.dumps((sys.path, modules, sorted(likely)))
+        os.environ[TOLD] = json.dumps((sys.path, modules, sorted(elsewhere.likely)))
         try:
             server.ensure_running()
         finally:

@@ -5,12 +5,13 @@ everybody loads it.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from ...actors import Pid
 
 LOCKS: Final = 3
-"""The kind of frames of that service."""
+REGISTRIES: Final = 4
+"""The kinds of frames of the services."""
 
 
 class Link(Protocol):
@@ -36,12 +37,6 @@ class Link(Protocol):
 
 parents: list[Link] = []
 """Of a placed child: its end of the pipe."""
-finders: list[Callable[[str], Any]] = []
-"""Of the same: finds a service by its name, as a room above offers it."""
-likely: set[str] = set()
-"""The services that children of this process will use, as far as is known: they are loaded in the fork
-servers.
-"""
 
 
 def ask_parent(kind: int, body: bytes) -> bytes | None:

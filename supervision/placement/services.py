@@ -25,14 +25,14 @@ from ...actors import Pid
 from ...actors.engine import counter, elsewhere, kernel
 from .frames import Frame, FrameReader, packed
 from .hub import hub
-from .parent import LOCKS, finders, parents
+from .parent import LOCKS, REGISTRIES, parents
 from .writing import PIECE, Writer
 
 logger = logging.getLogger("resprout.supervision")
 GROUP: Final = "resprout.placed"
 ANSWER: Final = 1
 NAMES: Final = 2
-SERVICES: Final = {LOCKS: "locks"}
+SERVICES: Final = {LOCKS: "locks", REGISTRIES: "registries"}
 """The kinds of frames, and which service has each. A frame with a number asks, one without tells."""
 
 
@@ -268,8 +268,8 @@ def _leave_to_parent() -> None:
         pipe.leave_to_parent()
     if parents:
         elsewhere.ask.clear()
+        elsewhere.finders.clear()
     parents.clear()
-    finders.clear()
 
 
 if hasattr(os, "register_at_fork"):

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ...actors import LockNotFound, telemetry
-from ...actors.engine import first_use, replace, why_not_here
-from ...supervision.engine import finders, likely
+from ...actors.engine import elsewhere, first_use, replace, why_not_here
 from ..ledger.values import check_name
 from .lock_core import LockCore
 from .settings import Settings
@@ -24,9 +23,7 @@ def _nothing_to_restore(core: LockCore) -> None:
 
 def _of_parent(name: str) -> LockCore | None:
     """In a placed child: the lock of that name of its parent."""
-    if not finders:
-        return None
-    core: LockCore | None = finders[0]("locks").find(name)
+    core: LockCore | None = elsewhere.find_in_parent("locks", name)
     return core
 
 
@@ -104,7 +101,7 @@ class Table:
 
 table = Table()
 # Of the children that this process places.
-likely.add("locks")
+elsewhere.likely.add("locks")
 
 
 def _hear() -> None:

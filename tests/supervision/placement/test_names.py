@@ -1,5 +1,5 @@
-"""A name of the tree that is used in a placed child: its lock, else an error that says so; never a second
-lock.
+"""A name of the tree that is used in a placed child: its lock or registry, else an error that says so; never
+a second one.
 """
 
 from __future__ import annotations
@@ -57,10 +57,18 @@ def test_there_is_never_a_second_one_of_the_name(placed: Placed, what: str, name
 
 
 @pytest.mark.usefixtures("registry")
-def test_a_registry_of_the_tree_is_an_error_that_says_where_it_is(placed: Placed) -> None:
-    kind, text = GenServer.call(placed(Echo), ("take", "lookup", "placed_registry"))
-    assert kind == "UnknownRegistry"
+def test_the_process_of_a_registry_of_the_tree_is_an_error_that_says_how_it_is_used(placed: Placed) -> None:
+    kind, text = GenServer.call(placed(Echo), ("take", "call", "placed_registry"))
+    assert kind == "NameInParent"
     assert "'placed_registry' is the process of a registry of the tree" in text
+    assert "its registries with unique keys (Registry.register, lookup, ...)" in text
+
+
+def test_a_server_of_the_tree_is_no_registry(placed: Placed) -> None:
+    agent = Agent.start(dict, name="placed_agent")
+    kind, text = GenServer.call(placed(Echo), ("take", "lookup", "placed_agent"))
+    assert (kind, "'placed_agent' is an Agent of the tree" in text) == ("UnknownRegistry", True)
+    agent.stop()
 
 
 def test_a_server_of_the_tree_is_an_error_that_says_where_it_is(placed: Placed) -> None:

@@ -1,0 +1,10 @@
+"""The side door for the pipe of a placed child, which uses the registries of its parent."""
+
+from __future__ import annotations
+
+from .index import Entry
+from .remote import RemoteHoldings
+from .shared_table import SharedTable
+from .table import Table, begun, find, tables
+
+__all__ = ["Entry", "RemoteHoldings", "SharedTable", "Table", "begun", "find", "tables"]
