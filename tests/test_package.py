@@ -54,6 +54,7 @@ LEFT_BY_WORK = [
     "examples/orders/orders.db-wal",
     "examples/orders/report.json",
     "examples/pods/account.json",
+    "examples/pods/statement0.json",
     "examples/orders/orders/__pycache__/api.cpython-311.pyc",
     "tests/__pycache__/test_docs.cpython-311.pyc",
     ".venv/lib/python3/site-packages/rich.py",

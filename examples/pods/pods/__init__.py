@@ -1,1 +1,1 @@
-"""One lock for four OS processes, whichever of them is killed, and in whatever it is doing."""
+"""One lock and one set of keys for four OS processes, whichever of them is killed in whatever it is doing."""

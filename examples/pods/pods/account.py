@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from pathlib import Path
 
 import attrs
 
 from .payment import Payment
+from .whole import write_whole
 
 SECONDS = 0.002
 """How long somebody takes who pays, between reading and writing."""
@@ -61,7 +61,4 @@ def pay(path: str, payment: Payment, token: int) -> None:
 
 
 def _write(path: str, account: Account) -> None:
-    # Whole or not at all, whenever the process is killed.
-    new = Path(f"{path}.{os.getpid()}")
-    new.write_text(json.dumps(attrs.asdict(account)), encoding="utf-8")
-    new.replace(path)
+    write_whole(path, json.dumps(attrs.asdict(account)))

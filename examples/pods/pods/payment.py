@@ -6,17 +6,21 @@ import random
 
 import attrs
 
+USERS = 5
+
 
 @attrs.frozen
 class Payment:
-    """An amount that goes to the account.
+    """An amount that goes to the account, and into the statement of a user.
 
     Args:
         number: Tells payments apart.
+        user: Whose statement.
         amount: In cents.
     """
 
     number: int
+    user: int
     amount: int
 
 
@@ -29,4 +33,4 @@ def make_payments(seed: int, count: int) -> list[Payment]:
     if count < 0:
         raise ValueError(f"expected count to be 0 or more, got: {count}")
     chance = random.Random(seed)
-    return [Payment(number, chance.randrange(1, 10_000)) for number in range(count)]
+    return [Payment(number, chance.randrange(USERS), chance.randrange(1, 10_000)) for number in range(count)]

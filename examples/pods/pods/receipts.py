@@ -12,6 +12,7 @@ class Receipts:
         self._paid: dict[int, Payment] = {}
         self._killed: list[Payment] = []
         self._kills: list[None] = []
+        self._taken: list[None] = []
         self._finished = False
 
     def note_paid(self, payment: Payment) -> None:
@@ -26,6 +27,10 @@ class Receipts:
         """A pod was killed."""
         self._kills.append(None)
 
+    def note_taken(self) -> None:
+        """A pod has said that another one has the user."""
+        self._taken.append(None)
+
     def finish(self) -> None:
         """All is paid."""
         self._finished = True
@@ -37,6 +42,10 @@ class Receipts:
     def counts(self) -> tuple[int, int, int]:
         """Payments that were made, kills, and payments that a killed pod had in hand."""
         return len(self._paid), len(self._kills), len(self._killed)
+
+    def taken(self) -> int:
+        """How often another pod had the user."""
+        return len(self._taken)
 
     def is_finished(self) -> bool:
         """Whether all was paid; not so when the run was stopped before."""
