@@ -19,8 +19,8 @@ from ..registry.placed import SharedTable
 from ..supervision.engine import REGISTRIES, parents
 from ..throttle.engine import EngineDown
 from .far_pid import FarPid
-from .key_claims import Elsewhere, KeyClaims, Refusal, Refused
-from .key_gate import KeyGate, Lookup
+from .key_claims import Elsewhere, Here, KeyClaims, Refusal, Refused
+from .key_gate import Claim, KeyGate, Lookup
 from .key_operations import KeyOperation
 from .pipe_key_messages import (
     OURS,
@@ -40,8 +40,10 @@ from .stored_keys import stored_key, stored_value
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ..actors import Pid
     from ..actors.engine import Worker
-    from ..registry.engine import SharedSettings
+    from ..registry.engine import Owned, SharedSettings
+    from ..registry.placed import Holdings
 
 _numbers = itertools.count(1)
 by_number: dict[int, ParentKeyGate] = {}
@@ -85,15 +87,38 @@ class ParentKeys(KeyClaims):
                     self._over(claim)
 
 
+class _Unsaid(Exception):
+    """Why something was refused. What is raised for it is made by whoever waits, as that prints a key and may
+    ask the parent, and nothing of the kind is to be done on the thread of the hub.
+    """
+
+    def __init__(self, why: Refusal) -> None:
+        super().__init__()
+        self.why = why
+
+
+class ParentClaim(Claim):
+    """A claim that somebody waits for."""
+
+    __slots__ = ()
+
+    def refused(self, why: Refusal) -> None:
+        self.answer.try_set_exception(_Unsaid(why))
+
+
 class ParentLookup(Lookup):
     """A search whose finding is read by whoever waits for it."""
+
+    __slots__ = ()
 
     def found(self, owner: Refusal | None) -> None:
         match owner:
             case Elsewhere(node, who, value):
                 self.answer.try_set([(FarPid(node, who), _Unread(value))])
-            case _:
+            case None | Here():
                 super().found(owner)
+            case _:
+                self.answer.try_set_exception(_Unsaid(owner))
 
 
 class _Unread:
@@ -138,6 +163,9 @@ class ParentKeyGate(KeyGate):
             stored_value(value)
         return packed("value", value)
 
+    def claim(self, key: str, value: str, owner: Owned) -> ParentClaim:
+        return ParentClaim(self, next(self._numbers), key, value, owner)
+
     def search(self, key: str) -> ParentLookup:
         search = ParentLookup(self, next(self._numbers), key)
         self._combiner.submit(partial(self.claims.search, search))
@@ -147,6 +175,8 @@ class ParentKeyGate(KeyGate):
         search = self.search(key)
         try:
             return _read(search.answer.result(None))
+        except _Unsaid as unsaid:
+            raise self.error_of(unsaid.why, None) from None
         finally:
             self._combiner.submit(partial(self.claims.end_search, search))
 
@@ -154,6 +184,8 @@ class ParentKeyGate(KeyGate):
         search = self.search(key)
         try:
             return _read(await search.answer)
+        except _Unsaid as unsaid:
+            raise self.error_of(unsaid.why, None) from None
         finally:
             self._combiner.submit(partial(self.claims.end_search, search))
 
@@ -202,6 +234,7 @@ class _Later:
 class ParentTable(SharedTable):
     """The table of such a registry. It has no process here, as nothing of it can crash by itself."""
 
+    shared: ParentKeyGate
     no_meta = " in this process; that of the tree's is in the parent: hand the child what it needs"
 
     def __init__(self, opened: OpenedRegistry) -> None:
@@ -217,6 +250,25 @@ class ParentTable(SharedTable):
 
     def _make_keys(self, settings: SharedSettings) -> ParentKeyGate:
         return ParentKeyGate(settings, self.stored, self.end)
+
+    def register(
+        self,
+        me: Pid,
+        key: Any,
+        value: Any,
+        timeout: float | None = None,
+        holdings: Holdings | None = None,
+    ) -> bool:
+        try:
+            return super().register(me, key, value, timeout, holdings)
+        except _Unsaid as unsaid:
+            raise self.shared.error_of(unsaid.why, key) from None
+
+    async def aregister(self, me: Pid, key: Any, value: Any, timeout: float | None = None) -> bool:
+        try:
+            return await super().aregister(me, key, value, timeout)
+        except _Unsaid as unsaid:
+            raise self.shared.error_of(unsaid.why, key) from None
 
 
 def told(body: bytes) -> None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from .index import Entry
 from .remote import RemoteHoldings
 from .shared_table import SharedTable
-from .table import Table, begun, find, tables
+from .table import Holdings, Table, begun, find, tables
 
-__all__ = ["Entry", "RemoteHoldings", "SharedTable", "Table", "begun", "find", "tables"]
+__all__ = ["Holdings", "RemoteHoldings", "SharedTable", "Table", "begun", "find", "tables"]
