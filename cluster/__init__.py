@@ -14,8 +14,8 @@ paused client; tokens do.
 How it is built: ``ledger`` decides what is granted here (pure), and one row a claim lives in the engine. A
 ``gate`` is one lock as its engine sees it, a ``handle`` an engine as its locks see it, ``link`` talks to the
 server in ``operations``, and ``postgres`` and ``redis`` are what they become there. Registries have the same
-in ``key_claims``, ``key_gate`` and ``key_operations``. In a placed child the ``pipe`` is the engine, and the
-parent's ledger decides.
+in ``key_claims``, ``key_gate`` and ``key_operations``. In a placed child the ``pipe`` is the engine of locks,
+and the parent's ledger decides; that of registries is in ``pipe_registries``, and the parent's table decides.
 """
 
 from ..registry import KeyLost

@@ -107,7 +107,6 @@ class ChildsKeys:
         self._steps = Serial()
         self._over = False
         self.node = ""
-        sessions[self] = None
 
     # On the thread of the hub.
 
@@ -184,6 +183,9 @@ class ChildsKeys:
         claim = self._claims.get(operation.ref)
         if claim is None:
             claim = self._claims[operation.ref] = ChildsKey(self, registry, operation)
+            sessions[self] = None
+            if self._over:
+                sessions.pop(self, None)
             self._ask_for(claim, partial(_registry, registry))
         elif claim.granted:
             # Said twice, after an interrupt over there.
@@ -330,7 +332,8 @@ class ChildsKeys:
     def _assert_again(self, table: Table, done: threading.Event) -> None:
         try:
             for claim in list(self._claims.values()):
-                if claim.granted and claim.registry == table.name:
+                there = claim.holdings is not None and claim.holdings.table is table
+                if claim.granted and claim.registry == table.name and not there:
                     self._ask_for(claim, partial(_unique, table))
         finally:
             done.set()
@@ -375,11 +378,16 @@ class _Later:
 
 
 sessions: dict[ChildsKeys, None] = {}
-"""Those of all children that use registries."""
+"""Those of all children that have claimed a key."""
+
+
+def assert_again(table: Table) -> list[threading.Event]:
+    """Have entered what all children have in a registry of that name, which is a new one."""
+    return [session.assert_again(table) for session in list(sessions)]
 
 
 def _begins(table: Table) -> None:
-    for done in [session.assert_again(table) for session in list(sessions)]:
+    for done in assert_again(table):
         done.wait(LONGEST_WAIT)
 
 

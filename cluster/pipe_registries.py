@@ -12,7 +12,7 @@ import pickle
 from ..registry.placed import Table, tables
 from ..supervision.engine import REGISTRIES, Link, ask_parent, parents
 from .pipe_key_messages import OpenedRegistry, OpenRegistry
-from .pipe_key_parent import ChildsKeys
+from .pipe_key_parent import ChildsKeys, assert_again
 from .pipe_registry import ParentTable, by_number, parent_died, told
 from .settings import this_node
 
@@ -45,7 +45,10 @@ class Registries:
             )
         made = ParentTable(opened)
         there = tables.setdefault(name, made)
-        if there is not made:
+        if there is made:
+            # Nobody waits for that, as a step of theirs may be what has looked for it.
+            assert_again(made)
+        else:
             # Somebody else was faster.
             made.shared.close()
         return there

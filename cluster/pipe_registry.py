@@ -146,8 +146,7 @@ class ParentKeyGate(KeyGate):
     claims: ParentKeys
 
     def __init__(self, settings: SharedSettings, stored: bool, forget: Callable[[], object]) -> None:
-        # Nobody waits without end for a parent that is gone.
-        super().__init__(settings, next(_numbers), OURS, _nothing, parent_lives, _away, 0.0)
+        super().__init__(settings, next(_numbers), OURS, _nothing, parent_lives, _away, _for_ever)
         self.claims = ParentKeys(settings.name)
         self.stored = stored
         self._forget = forget
@@ -287,6 +286,11 @@ def parent_died() -> None:
 
 def _nothing(gate: KeyGate) -> None:
     """Nobody collects what is to be said: it is told at once."""
+
+
+def _for_ever() -> float:
+    """How long a search waits for the parent, which answers as long as it lives."""
+    return float("inf")
 
 
 def _away() -> EngineDown:

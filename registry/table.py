@@ -350,11 +350,10 @@ class Table:
         holdings = self.owners.get(pid.id)
         if not pid.alive:
             return []
-        several = [each for each in list(self.remote) if each.pid is pid]
-        if holdings is not None:
-            several.insert(0, holdings)
-        entries = [entry for each in several for entry in list(each.entries)]
-        return [entry for entry in entries if entry.pid is pid and self.index.holds(entry)]
+        entries = [] if holdings is None else list(holdings.entries)
+        if self.remote:
+            entries += [entry for entry in self._of_remote() if entry.pid is pid]
+        return [entry for entry in entries if self.index.holds(entry)]
 
     def living(self) -> Iterator[Entry]:
         """All entries of living owners."""
@@ -380,7 +379,11 @@ class Table:
             shown = len(self.index) - sum([len(each.entries) for each in lingering])
             if not any(each.left for each in lingering):
                 # None of them was being swept while they were counted.
-                return shown - sum([each.pid.dead and self.index.holds(each) for each in self._of_remote()])
+                return shown - (self._unseen() if self.remote else 0)
+
+    def _unseen(self) -> int:
+        """How many entries there are of dead processes elsewhere, whose keys are taken still."""
+        return sum([entry.pid.dead and self.index.holds(entry) for entry in self._of_remote()])
 
     def _of_remote(self) -> list[Entry]:
         return [entry for each in list(self.remote) for entry in list(each.entries)]

@@ -428,6 +428,11 @@ def test_a_placed_child_of_a_placed_child_has_the_registry_through_it(placed: Pl
     me = Registry.register(name, 2)
     assert ask(pid, "through", "inner", ("whereis", name, 2)).startswith(f"{me}@")
     assert ask(pid, "through", "inner", ("register", name, 2))[0] == "AlreadyRegistered"
+    # What is over in the one in between has the keys of the one below again when it is used again.
+    ask(pid, "stop", name)
+    until(lambda: Registry.whereis(name, 1) is None)
+    ask(pid, "whereis", name, 2)
+    until(lambda: Registry.whereis(name, 1) is pid)
     inner = ask(pid, "through", "inner", ("os",))
     os.kill(inner, signal.SIGKILL)
     until(lambda: Registry.whereis(name, 1) is None)
