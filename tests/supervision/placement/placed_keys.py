@@ -28,29 +28,39 @@ class Twin:
     """A key that nothing else is equal to."""
 
 
+gate = threading.Event()
+"""Whether who needs a `Held` may go on."""
+gate.set()
+at_gate = threading.Event()
+
+
 class Held:
-    """A key that whoever reads it waits for, where a gate is shut."""
+    """A key that whoever reads it, or whoever looks for it, waits at a gate with."""
+
+    def __init__(self, step: str) -> None:
+        self.step = step
 
     def __reduce__(self) -> Any:
-        return _read, ()
+        return _read, (self.step,)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Held)
 
     def __hash__(self) -> int:
+        if self.step == "look":
+            _wait_at_gate()
         return 1
 
 
-gate = threading.Event()
-"""Whether a `Held` is read."""
-gate.set()
-at_gate = threading.Event()
+def _read(step: str) -> Held:
+    if step == "read":
+        _wait_at_gate()
+    return Held(step)
 
 
-def _read() -> Held:
+def _wait_at_gate() -> None:
     at_gate.set()
     gate.wait(30)
-    return Held()
 
 
 class Keeper(GenServer):
@@ -179,6 +189,7 @@ DOES: dict[str, Callable[..., Any]] = {
     "os": os.getpid,
     "register": lambda *args, **options: str(Registry.register(*args, **options)),
     "register within": lambda name, key, timeout: str(Registry.register(name, key, timeout=timeout)),
+    "register of step": lambda name, step: Registry.register(name, Held(step)),
     "register twin": lambda name: Registry.register(name, Twin()),
     "register lambda": lambda name: Registry.register(name, lambda: 0),
     "register of another": _register_of_another,

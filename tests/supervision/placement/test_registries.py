@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,9 @@ import pytest
 from placed_keys import Held, Keeper, User
 
 from resprout.actors import AlreadyRegistered, ChildSpec, GenServer, NotFound, Pid, process
-from resprout.registry import KeyLost, Registered, Registry, Unregistered, Via
+from resprout.cluster.pipe_key_parent import sessions
+from resprout.registry import KeyLost, Registered, Registry, UnknownRegistry, Unregistered, Via
+from resprout.registry.placed import tables
 from resprout.supervision import Supervisor
 
 from ...waiting import await_end, down_of, until
@@ -50,6 +53,15 @@ def is_free(name: str, key: object) -> bool:
     except AlreadyRegistered:
         return False
     return True
+
+
+def take_when_free(name: str, key: object, over: threading.Event, taken: list[Pid]) -> None:
+    """Try to get a key, over and over."""
+    while not over.is_set():
+        try:
+            taken.append(Registry.register(name, key))
+        except (AlreadyRegistered, UnknownRegistry):
+            continue
 
 
 def kill(pid: Pid) -> None:
@@ -252,18 +264,20 @@ def test_a_key_is_taken_until_the_os_process_has_gone_whoever_stands_for_it(
     down_of(ref)
 
 
+@pytest.mark.parametrize("step", ["read", "look"])
 def test_a_claim_that_is_under_way_when_the_child_is_killed_leaves_nothing(
-    placed: Placed, registry: Any
+    placed: Placed, registry: Any, step: str
 ) -> None:
     name = registry()
     pid = placed(Keeper, restart="temporary")
     number = ask(pid, "os")
     ask(pid, "register", name, 1)
+    (session,) = sessions
     placed_keys.at_gate.clear()
     placed_keys.gate.clear()
     ref = process.monitor(pid)
     try:
-        GenServer.cast(pid, ("register", name, Held()))
+        GenServer.cast(pid, ("register of step", name, step))
         assert placed_keys.at_gate.wait(30)
         os.kill(number, signal.SIGKILL)
         down_of(ref)
@@ -271,15 +285,10 @@ def test_a_claim_that_is_under_way_when_the_child_is_killed_leaves_nothing(
         Registry.register(name, 1)
     finally:
         placed_keys.gate.set()
-    until(lambda: _was_dealt_with(name))
-    assert Registry.whereis(name, Held()) is None
-    Registry.register(name, Held())
-
-
-def _was_dealt_with(name: str) -> bool:
-    from resprout.registry.table import tables
-
-    return not tables[name].remote
+    # Behind it in the queue of that child.
+    assert session.assert_again(tables[name]).wait(30)
+    assert not tables[name].remote
+    Registry.register(name, Held(step))
 
 
 def test_a_lingering_key_is_not_shown_and_stays_taken_until_the_work_there_has_stopped(
@@ -293,8 +302,7 @@ def test_a_lingering_key_is_not_shown_and_stays_taken_until_the_work_there_has_s
     with pytest.raises(AlreadyRegistered):
         Registry.register(name, 1)
     ask(pid, "leave")
-    until(lambda: _was_dealt_with(name))
-    Registry.register(name, 1)
+    until(lambda: is_free(name, 1))
 
 
 def test_a_child_whose_pipe_is_closed_has_lost_its_keys_and_they_are_taken_until_it_is_gone(
@@ -350,10 +358,17 @@ def test_a_registry_that_is_stopped_and_started_again_has_the_childs_keys_before
     pid = placed(Keeper)
     ask(pid, "register", name, 1, "first")
     Registry.register(name, 2)
+    over = threading.Event()
+    taken: list[Pid] = []
+    thread = threading.Thread(target=take_when_free, args=(name, 1, over, taken))
+    thread.start()
     Registry.stop(name)
     assert ask(pid, "register", name, 3)[0] == "UnknownRegistry"
     assert ask(pid, "update", name, 1, "second") == ("second", "first")
     registry()
+    over.set()
+    thread.join()
+    assert taken == []
     assert Registry.lookup(name, 1) == [(pid, "second")]
     # Those of this process are forgotten, as ever.
     assert Registry.whereis(name, 2) is None
