@@ -136,7 +136,7 @@ def packed(what: str, value: object) -> str:
     return pack(what, value).decode("latin-1")
 
 
-def shown(value: object) -> str:
+def packed_or_printed(value: object) -> str:
     """The same, where what can't cross is printed."""
     return crossing(value).decode("latin-1")
 

@@ -15,12 +15,13 @@ anybody finds it, since the child goes on with what it does under them.
 
 from __future__ import annotations
 
+import logging
 import os
 import pickle
 import threading
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from typing_extensions import assert_never
 
@@ -54,15 +55,14 @@ from .pipe_key_messages import (
     OpenRegistry,
     Said,
     ToChild,
-    shown,
+    packed_or_printed,
     unpacked,
     without_value,
 )
-from .pipe_registry import ParentTable
+from .pipe_registry import Later, ParentTable
 from .settings import this_node
 
-if TYPE_CHECKING:
-    from ..actors.engine import Worker
+logger = logging.getLogger("resprout.cluster")
 
 LONGEST_WAIT = 5.0
 """Seconds that a new registry waits for a child's keys to be entered, so that it begins in any case."""
@@ -133,6 +133,9 @@ class ChildsKeys:
             table: Table = find(asked.registry)
         except UnknownRegistry:
             return b""
+        except ValueError:
+            # This is a placed child itself, and its parent's has duplicate keys.
+            return pickle.dumps(OpenedRegistry(asked.registry, False, 1, False, "exit", False))
         shared = isinstance(table, SharedTable)
         return pickle.dumps(
             OpenedRegistry(
@@ -211,7 +214,7 @@ class ChildsKeys:
         enter = partial(self._enter, claim, holdings, key, value)
         if isinstance(table, SharedTable):
             # It waits for an engine, and the others do not wait for that.
-            kernel.pool.submit(_Later(enter))
+            kernel.pool.submit(Later(enter))
         else:
             enter()
 
@@ -280,7 +283,7 @@ class ChildsKeys:
             self._deny(operation.ref, error)
             return
         if isinstance(table, SharedTable):
-            kernel.pool.submit(_Later(look))
+            kernel.pool.submit(Later(look))
         else:
             look()
 
@@ -298,12 +301,12 @@ class ChildsKeys:
         for entry in table.under(key):
             there = entry.holdings.about if isinstance(entry.holdings, RemoteHoldings) else None
             if isinstance(there, ChildsKey) and there.session is self:
-                return KeyOwned(OURS, there.ref, self.node, there.operation.who, shown(value))
+                return KeyOwned(OURS, there.ref, self.node, there.operation.who, packed_or_printed(value))
             if isinstance(there, ChildsKey):
-                return KeyOwned(OTHERS, 0, there.session.node, there.operation.who, shown(value))
+                return KeyOwned(OTHERS, 0, there.session.node, there.operation.who, packed_or_printed(value))
         if isinstance(pid, FarPid):
-            return KeyOwned(OTHERS, 0, pid.node, pid.text, shown(value))
-        return KeyOwned(OTHERS, 0, this_node(), str(pid), shown(value))
+            return KeyOwned(OTHERS, 0, pid.node, pid.text, packed_or_printed(value))
+        return KeyOwned(OTHERS, 0, this_node(), str(pid), packed_or_printed(value))
 
     def _when_known(self, known: list[Future[None]], then: Callable[[], object]) -> None:
         if not known:
@@ -334,9 +337,15 @@ class ChildsKeys:
             for claim in list(self._claims.values()):
                 there = claim.holdings is not None and claim.holdings.table is table
                 if claim.granted and claim.registry == table.name and not there:
-                    self._ask_for(claim, partial(_unique, table))
+                    self._again(claim, table)
         finally:
             done.set()
+
+    def _again(self, claim: ChildsKey, table: Table) -> None:
+        try:
+            self._ask_for(claim, partial(_unique, table))
+        except Exception:
+            logger.exception("a key of a placed child could not be entered again")
 
 
 class _Duplicate(Exception):
@@ -363,18 +372,6 @@ def _plain(error: Exception) -> Exception:
     if ours and not isinstance(error, NotPicklable):
         return error
     return ResproutError(str(error) if ours or isinstance(error, _Duplicate) else f"{kind.__name__}: {error}")
-
-
-class _Later:
-    """A task of the pool."""
-
-    __slots__ = ("_step",)
-
-    def __init__(self, step: Callable[[], object]) -> None:
-        self._step = step
-
-    def run(self, worker: Worker) -> None:
-        self._step()
 
 
 sessions: dict[ChildsKeys, None] = {}

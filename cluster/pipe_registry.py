@@ -201,10 +201,10 @@ class ParentKeyGate(KeyGate):
     def _told(self, message: ToChild) -> None:
         self.claims.told(message)
         if self.claims.lost:
-            kernel.pool.submit(_Later(self._tell_the_losers))
+            kernel.pool.submit(Later(self._tell_the_losers))
         if isinstance(message, KeyDenied) and message.gone and not self.claims.claims:
             # One of that name that comes later may be of another kind.
-            kernel.pool.submit(_Later(self._forget))
+            kernel.pool.submit(Later(self._forget))
 
     def parent_died(self) -> None:
         """Nothing is owned any more."""
@@ -215,10 +215,10 @@ class ParentKeyGate(KeyGate):
         self.claims.void()
         self.claims.gone()
         if self.claims.lost:
-            kernel.pool.submit(_Later(self._tell_the_losers))
+            kernel.pool.submit(Later(self._tell_the_losers))
 
 
-class _Later:
+class Later:
     """A task of the pool."""
 
     __slots__ = ("_step",)
@@ -295,6 +295,3 @@ def _for_ever() -> float:
 
 def _away() -> EngineDown:
     return EngineDown(PARENT)
-
-
-__all__ = ["ParentKeyGate", "ParentTable", "by_number", "parent_died", "told"]

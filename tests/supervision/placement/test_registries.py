@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,14 @@ def is_free(name: str, key: object) -> bool:
     except AlreadyRegistered:
         return False
     return True
+
+
+@contextmanager
+def duplicate_registry(name: str) -> Iterator[None]:
+    pid = Registry.start_link(keys="duplicate", name=name)
+    yield
+    process.unlink(pid)
+    Registry.stop(name)
 
 
 def take_when_free(name: str, key: object, over: threading.Event, taken: list[Pid]) -> None:
@@ -443,6 +452,9 @@ def test_a_placed_child_of_a_placed_child_has_the_registry_through_it(placed: Pl
     me = Registry.register(name, 2)
     assert ask(pid, "through", "inner", ("whereis", name, 2)).startswith(f"{me}@")
     assert ask(pid, "through", "inner", ("register", name, 2))[0] == "AlreadyRegistered"
+    with duplicate_registry("pipe_events"):
+        kind, text = ask(pid, "through", "inner", ("register", "pipe_events", 1))
+        assert (kind, "to have keys 'unique'" in text) == ("ValueError", True)
     # What is over in the one in between has the keys of the one below again when it is used again.
     ask(pid, "stop", name)
     until(lambda: Registry.whereis(name, 1) is None)
