@@ -19,7 +19,7 @@ from ..monitoring import service_told_of
 from ..supervision import Application
 from . import report
 from .chaos import How, Rules
-from .checking import INVALID, CheckOptions, job_mistake
+from .checking import INVALID, CheckOptions, job_mistake, tree_kept
 from .display import restarts_text
 from .farewell import Farewell
 from .job import Job
@@ -89,11 +89,12 @@ def _load_and_run(options: RunOptions) -> int:
         )
     except ConfigError as error:
         return _refuse(str(error))
-    wrong = _mistakes(options, application)
-    if wrong:
-        application.tree.close()
-        return _refuse("\n".join(f"resprout: {sentence}" for sentence in wrong))
-    return _Run(options, application).run()
+    with tree_kept():
+        wrong = _mistakes(options, application)
+        if wrong:
+            application.tree.close()
+            return _refuse("\n".join(f"resprout: {sentence}" for sentence in wrong))
+        return _Run(options, application).run()
 
 
 def _mistakes(options: RunOptions, application: Application) -> list[str]:

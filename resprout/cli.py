@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from .cluster.command import ClusterOptions, administer
 from .control.commands import COMMANDS, OPTIONS, add_commands, add_socket, run_command
 from .observer import (
     LEVELS,
@@ -371,6 +370,8 @@ def _add_cluster(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def _administer(options: argparse.Namespace) -> int:
+    from .cluster.command import ClusterOptions, administer
+
     asked = ClusterOptions(options.action, options.url, options.schema, options.only_print)
     status, text = administer(asked)
     print(text if status == 0 else f"resprout: {text}", file=sys.stdout if status == 0 else sys.stderr)

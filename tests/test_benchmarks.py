@@ -27,6 +27,7 @@ NAMES = (
     "cluster",
     "control",
     "observer",
+    "trees",
     "imports",
 )
 

@@ -169,6 +169,7 @@ LATE = {
     "control/commands/running.py": "`top` needs rich, which is an extra",
     "control/web/kind.py": "the page needs starlette, which is an extra; a file is checked without it",
     "observer/screen.py": "the live screen needs rich, which is an extra",
+    "resprout/cli.py": "a sixth of what all commands would load is for `cluster` alone",
     "resprout/pytest_plugin.py": "every run of pytest loads it, and most want no region",
 }
 LONGEST_FILE = 400

@@ -16,6 +16,7 @@ NAMES = (
     "cluster",
     "control",
     "observer",
+    "trees",
     "imports",
 )
 

@@ -456,9 +456,9 @@ class WorkerChild:
         target: Any = self.start.target
         named = {} if name is None else {"name": name}
         if callable(getattr(target, "child_spec", None)):
-            spec = child_spec(target if args is None else (target, args), id=id)
+            spec = child_spec(target if args is None else (target, args))
             call, positional, keywords = spec.start
-            return attrs.evolve(spec, start=(call, positional, {**keywords, **named}))
+            return attrs.evolve(spec, id=id, start=(call, positional, {**keywords, **named}))
         if callable(getattr(target, "start_link", None)):
             return ChildSpec(id, (target.start_link, () if args is None else (args,), named))
         self._check_start(id, target)
@@ -514,7 +514,7 @@ class WorkerChild:
         problem = refused(call, positional, keywords)
         init = init_of(call)
         if problem is None and init is not None:
-            call = functools.partial(init, None)
+            call = init
             arg = positional[0] if positional else keywords.get("arg")
             problem = refused(call, (arg,), {})
         elif problem is not None and name is not None and self.run is None:

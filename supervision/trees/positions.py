@@ -136,19 +136,23 @@ class _Reader:
 
     def read(self, root: Node) -> object:
         """The value of the top node and all below it."""
-        return nested(self._node(root, ()))
+        value = self._node(root, ())
+        return nested(value) if isinstance(value, GeneratorType) else value
 
-    def _node(self, node: Node, path: Path) -> _Reading:
+    def _node(self, node: Node, path: Path) -> object | _Reading:
+        """The value of a node, or what reads it if there is something in it."""
         self.values[path] = node.position
         if isinstance(node, Scalar):
             return self._scalar(node, path)
         if node.tag not in _CONTAINERS:
             return self._wrong(node, path, f"the tag {_short(node.tag)} is not allowed here")
-        if isinstance(node, Mapping):
-            return (yield self._mapping(node, path))
+        return self._mapping(node, path) if isinstance(node, Mapping) else self._sequence(node, path)
+
+    def _sequence(self, node: Sequence, path: Path) -> _Reading:
         items = []
         for index, item in enumerate(node.items):
-            items.append((yield self._node(item, (*path, index))))
+            value = self._node(item, (*path, index))
+            items.append((yield value) if type(value) is GeneratorType else value)
         return items
 
     def _mapping(self, node: Mapping, path: Path) -> _Reading:

@@ -8,7 +8,7 @@ import pkgutil
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from types import ModuleType
 from typing import Any, Final
 
@@ -127,13 +127,19 @@ def check_keywords(reference: Reference, arguments: Mapping[Any, object]) -> Non
 
 
 def init_of(call: Callable[..., Any]) -> Callable[..., Any] | None:
-    """The `init` that a start of this library's hands its first argument to; `None` for any other."""
+    """The `init`, without `self`, that a start of this library's hands its first argument to, else `None`."""
     owner = getattr(call, "__self__", None)
     if not (isinstance(owner, type) and issubclass(owner, GenServer)):
         return None
     ours = getattr(call, "__func__", None) is GenServer.start_link.__func__  # type: ignore[attr-defined]
     init = inspect.getattr_static(owner, "init")
-    return init if ours and inspect.isfunction(init) else None
+    return _without_self(init) if ours and inspect.isfunction(init) else None
+
+
+@lru_cache(maxsize=64)
+def _without_self(init: Callable[..., Any]) -> Callable[..., Any]:
+    """One object for each `init`, whose signature is then looked at once."""
+    return partial(init, None)
 
 
 def refused(target: Callable[..., Any], positional: Sequence[Any], keywords: Mapping[Any, Any]) -> str | None:

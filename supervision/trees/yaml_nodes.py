@@ -128,10 +128,7 @@ def compose(text: str, limits: Limits, file: str = "") -> Node | None:
 
 def _events(parser: Any) -> Iterator[yaml.Event]:
     try:
-        while True:
-            if not parser.check_event():
-                break
-            yield parser.get_event()
+        yield from iter(parser.get_event, None)
     finally:
         parser.dispose()
 
