@@ -2,6 +2,7 @@
 
 It looks at records as they are made (`logging.setLogRecordFactory`): a handler at the root logger would
 change what programs show that configure no logging, and keep those from doing so that call `basicConfig`.
+Those of children in other OS processes are made there, so it looks at them when they are told here.
 """
 
 from __future__ import annotations
@@ -13,9 +14,12 @@ import traceback
 from collections import deque
 from collections.abc import Callable
 from typing import Any
+from weakref import WeakKeyDictionary
 
+from ..actors import Pid
 from ..actors.engine import current_if_any, lock
-from .places import child_above
+from ..supervision.engine import look_away, look_on
+from .places import child_above, place_of
 
 __all__ = ["LogBook"]
 
@@ -42,6 +46,7 @@ class LogBook:
         self._lock = lock()
         self._numbers = itertools.count(1)
         self._kept: dict[str, deque[Record]] = {}
+        self._proxies: WeakKeyDictionary[Pid, tuple[str, ...]] = WeakKeyDictionary()
         self._followers: tuple[Callable[[Record], object], ...] = ()
 
     def attach(self) -> None:
@@ -51,6 +56,7 @@ class LogBook:
             if _before is None:
                 _before = logging.getLogRecordFactory()
                 logging.setLogRecordFactory(_make)
+                look_on(_note)
             _attached = (*_attached, self)
 
     def detach(self) -> None:
@@ -60,6 +66,7 @@ class LogBook:
             _attached = tuple(each for each in _attached if each is not self)
             if not _attached and _before is not None and logging.getLogRecordFactory() is _make:
                 logging.setLogRecordFactory(_before)
+                look_away(_note)
                 _before = None
 
     def follow(self, told: Callable[[Record], object]) -> Callable[[], None]:
@@ -117,11 +124,11 @@ class LogBook:
                 self._kept.pop(min(last, key=last.__getitem__), None)
 
     def _told(self, record: logging.LogRecord) -> Record:
-        pid = current_if_any()
-        path = None if pid is None else child_above(pid)
+        path = self._path_of(record)
         message = record.getMessage()
         error = record.exc_info[1] if record.exc_info else None
-        trace = "".join(traceback.format_exception(error)) if error is not None else None
+        # A traceback that comes from elsewhere comes as text.
+        trace = "".join(traceback.format_exception(error)) if error is not None else record.exc_text
         return {
             "time": record.created,
             "level": record.levelname,
@@ -130,6 +137,19 @@ class LogBook:
             "exception": trace if trace is None else trace[-_LONGEST:],
             "path": None if path is None else "/".join(path) or "/",
         }
+
+    def _path_of(self, record: logging.LogRecord) -> tuple[str, ...] | None:
+        proxy = getattr(record, "proxy", None)
+        if not isinstance(proxy, Pid):
+            pid = current_if_any()
+            return None if pid is None else child_above(pid)
+        place = place_of(proxy)
+        if place.row is None and proxy in self._proxies:
+            return self._proxies[proxy]  # Its last words: it has ended, and another one has its place.
+        path = child_above(proxy)
+        if place.row is not None and path is not None:
+            self._proxies[proxy] = path
+        return path
 
 
 def is_of(path: str, child: str) -> bool:
@@ -146,9 +166,13 @@ _before: Factory | None = None
 def _make(*args: Any, **kwargs: Any) -> logging.LogRecord:
     """The factory of records while there are books, one for all of them."""
     record = (_before or logging.LogRecord)(*args, **kwargs)
+    _note(record)
+    return record
+
+
+def _note(record: logging.LogRecord) -> None:
     for each in _attached:
         each.note(record)
-    return record
 
 
 def _begin_anew() -> None:

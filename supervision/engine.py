@@ -1,6 +1,7 @@
 """The side door for resprout's own rooms: what a supervisor of another kind is built from."""
 
 from .placement.crossing import pack
+from .placement.logs import look_away, look_on
 from .placement.parent import LOCKS, REGISTRIES, Link, ask_parent, parents
 from .placement.serial import Serial
 from .supervisors.child_options import STARTING, read_options, spec_of_module
@@ -55,6 +56,8 @@ __all__ = [
     "children_of",
     "failed_start",
     "lineage",
+    "look_away",
+    "look_on",
     "pack",
     "parents",
     "read_options",

@@ -10,6 +10,21 @@ from typing import Any
 from ...actors.engine import crossing
 
 _BASE = logging.Formatter()
+_onlookers: tuple[Callable[[logging.LogRecord], object], ...] = ()
+
+
+def look_on(told: Callable[[logging.LogRecord], object]) -> None:
+    """Has a function called with each record that is told here, before the handlers have it: such a record
+    is made elsewhere, so no factory of records sees it.
+    """
+    global _onlookers
+    _onlookers = (*_onlookers, told)
+
+
+def look_away(told: Callable[[logging.LogRecord], object]) -> None:
+    """Ends that."""
+    global _onlookers
+    _onlookers = tuple(each for each in _onlookers if each is not told)
 
 
 def levels() -> tuple[int, dict[str, int]]:
@@ -65,4 +80,6 @@ def retell(body: bytes, proxy: object) -> None:
     record = logging.makeLogRecord({**pickle.loads(body), "proxy": proxy})
     logger = logging.getLogger(record.name)
     if logger.isEnabledFor(record.levelno):
+        for each in _onlookers:
+            each(record)
         logger.handle(record)

@@ -71,6 +71,16 @@ class Crasher(GenServer):
 
     def handle_info(self, message, state):
         raise ValueError("the disk is on fire")
+
+
+class Far(GenServer):
+    def handle_cast(self, message, state):
+        logging.getLogger("far").info("not at this level")
+        try:
+            raise ValueError(message)
+        except ValueError:
+            logging.getLogger("far").exception("of %s", message)
+        return NoReply(state)
 '''
 
 

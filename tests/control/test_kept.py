@@ -5,14 +5,18 @@ from __future__ import annotations
 import gc
 import logging
 import weakref
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from resprout.actors import GenServer, NoProcess, ServerExit, process
+from resprout.actors.engine import crossing
 from resprout.control.crashes import CrashLog
 from resprout.control.logs import LogBook, is_of
 from resprout.control.system import RunningSystem
+from resprout.supervision import Application
+from resprout.supervision.placement.logs import retell
 
 from ..waiting import until
 
@@ -122,6 +126,37 @@ def test_a_record_is_kept_with_the_child_whose_code_has_logged_it(system: Runnin
     assert told in system.logs("services")
     assert told in system.logs("/")
     assert system.logs("services/echo-2") == []
+
+
+def test_what_a_child_in_another_os_process_logs_is_kept_as_its_own_its_last_words_too(
+    folder: Path, book: LogBook
+) -> None:
+    tree = folder / "far.yaml"
+    tree.write_text(
+        "children: [{supervisor: out, children: [{worker: far, name: far, placement: process, "
+        'start: "resprout_control_work:Far"}]}]'
+    )
+    application = Application.load(tree, socket=False)
+    application.start()
+    try:
+        far = process.whereis("far")
+        GenServer.cast("far", "fire")
+        until(lambda: book.records("out/far"))
+        process.exit(far, "kill")
+        until(lambda: process.whereis("far") not in (None, far))
+        late = vars(logging.makeLogRecord({"name": "far", "levelno": logging.ERROR, "msg": "farewell"}))
+        retell(crossing(late), far)
+    finally:
+        application.stop()
+    first, last = book.records("out/far")
+    assert (first["level"], first["logger"], first["message"], first["path"]) == (
+        "ERROR",
+        "far",
+        "of fire",
+        "out/far",
+    )
+    assert first["exception"].endswith("ValueError: fire")
+    assert (last["message"], last["path"]) == ("farewell", "out/far")
 
 
 def test_what_is_logged_outside_of_the_tree_has_no_child(book: LogBook) -> None:
