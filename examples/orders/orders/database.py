@@ -16,6 +16,8 @@ from resprout import GenServer, Ok, Reply, process
 from . import measure, store
 
 NAME = "database"
+own: Engine | None = None
+"""The engine of a consumer in an OS process of its own, to which the pool's does not reach."""
 
 
 @attrs.frozen
@@ -41,12 +43,12 @@ class Pool(GenServer):
 
 
 def engine() -> Engine:
-    """The engine of the pool that is running now: ask again each time, since a restarted pool has another.
+    """That of the pool that is running now: ask again each time, since a restarted pool has another.
 
     Raises:
         resprout.ProcessExit: The pool is down; its supervisor is about to start the next.
     """
-    return cast(Engine, GenServer.call(NAME, FetchEngine()))
+    return cast(Engine, GenServer.call(NAME, FetchEngine())) if own is None else own
 
 
 @contextmanager
