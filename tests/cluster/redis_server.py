@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import queue
 import shutil
 import socket
@@ -23,8 +24,8 @@ SOME = 20
 
 
 def find_program() -> Path | None:
-    """Where redis-server is."""
-    found = shutil.which("redis-server")
+    """Where redis-server is, or what RESPROUT_REDIS_SERVER names in its place, such as Valkey's."""
+    found = shutil.which(os.environ.get("RESPROUT_REDIS_SERVER", "redis-server"))
     return None if found is None else Path(found)
 
 

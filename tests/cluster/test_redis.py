@@ -722,5 +722,20 @@ def test_a_grant_on_redis_can_not_be_asserted_in_a_transaction_and_that_is_said(
 def test_info_says_which_server_it_is(engine: str) -> None:
     info = cluster.info(engine)
     assert info.connected
-    assert (info.server or "").startswith("Redis 7")
+    program = find_program()
+    assert program is not None
+    assert (info.server or "").startswith("Valkey " if "valkey" in program.name else "Redis 7")
     assert info.session is not None
+
+
+def test_a_url_of_valkey_leads_to_what_speaks_as_redis_does(url: str) -> None:
+    process.trap_exit(True)
+    there = url.replace("redis://", "valkey://")
+    pid = cluster.Engine.start_link(there, name="valkeys")
+    throttle.new("db", 1, engine="valkeys")
+    with throttle.slot("db") as grant:
+        assert grant.held
+    throttle.stop_lock("db")
+    assert cluster.info("valkeys").url == there
+    GenServer.stop(pid)
+    process.trap_exit(False)
