@@ -100,11 +100,11 @@ class Toll:
 def is_victim(child: Child, rules: Rules) -> bool:
     """Whether chaos may take the child down.
 
-    Victims are what the library supplies (locks, registries, APIs), workers that have replicas, and those
-    that the program starts under a dynamic supervisor. Another worker of which there is one is left alone,
-    since it may be the measuring instrument or hold something of the outside world; naming it in `rules.only`
-    makes it a victim. Supervisors never are: they crash through their children; nor are temporary children,
-    which nobody starts again.
+    Victims are what the library supplies (locks, registries, engines, APIs), workers that have replicas, and
+    those that the program starts under a dynamic supervisor. Another worker of which there is one is left
+    alone, since it may be the measuring instrument or hold something of the outside world; naming it in
+    `rules.only` makes it a victim. Supervisors never are: they crash through their children; nor are
+    temporary children, which nobody starts again.
     """
     if child.kind == "supervisor" or child.temporary:
         return False

@@ -21,10 +21,12 @@ __all__ = ["Lookout", "children_of"]
 
 logger = logging.getLogger("resprout.observer")
 
-# The module of its class tells what the library supplies; everything else is somebody's worker.
+# The module of its class tells what the library supplies; everything else is somebody's worker. Few
+# trees have engines, so their package is not loaded for its name.
 _KINDS: dict[str, ChildKind] = {
     throttle.__name__: "lock",
     registry.__name__: "registry",
+    f"{__name__.partition('.')[0]}.cluster": "engine",
     f"{supervision.__name__}.trees.asgi": "api",
 }
 

@@ -19,7 +19,7 @@ class CrashReport:
 
     Args:
         child: Its path in the tree.
-        kind: What it is ("lock", "registry", "api", "worker").
+        kind: What it is ("lock", "registry", "engine", "api", "worker").
         how: "exception" or "kill".
         at_seconds: When, since the run began.
         seconds_until_serving: From its death until that child served again, None if the run ended first.

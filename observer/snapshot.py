@@ -24,7 +24,7 @@ __all__ = [
     "walk",
 ]
 
-ChildKind = Literal["supervisor", "lock", "registry", "api", "worker"]
+ChildKind = Literal["supervisor", "lock", "registry", "engine", "api", "worker"]
 ChildState = Literal["running", "restarting", "backing_off", "down"]
 
 

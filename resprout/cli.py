@@ -58,9 +58,9 @@ signals:
   SIGBREAK (Ctrl-Break)         the same, on Windows
   SIGQUIT (Ctrl-\\)              writes to stderr what every process and thread is doing, and goes on
 
-Chaos takes down locks, registries, APIs, replicated workers and the children of dynamic supervisors, each
-kind equally often, in turn by an exception inside the process and by a kill. Single workers are spared
-unless --chaos-only names them, and so are temporary children, which nobody starts again.
+Chaos takes down locks, registries, engines, APIs, replicated workers and the children of dynamic
+supervisors, each kind equally often, in turn by an exception inside the process and by a kill. Single
+workers are spared unless --chaos-only names them, and so are temporary children, which nobody starts again.
 
 exit status:
   0    the tree ended as it should, or was told to stop

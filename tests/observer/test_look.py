@@ -23,6 +23,10 @@ class Registry:
     __module__ = "resprout.registry.server"
 
 
+class Engine:
+    __module__ = "resprout.cluster.server"
+
+
 class Api:
     __module__ = "resprout.supervision.trees.asgi"
 
@@ -52,6 +56,7 @@ def look(*children: TreeNode) -> tuple[Child, ...]:
         (Worker(), "worker"),
         (Lock(), "lock"),
         (Registry(), "registry"),
+        (Engine(), "engine"),
         (Api(), "api"),
         (Lookalike(), "worker"),
         (None, "worker"),
