@@ -12,6 +12,21 @@ _PROCESSES = ("ps", "info", "restart", "terminate", "start", "suspend", "resume"
 
 _BASH = """\
 # bash completion for resprout; load it with: source <(resprout completion bash)
+_resprout_processes() {{
+    # Not by compgen -W, which would expand what stands in the lines, and run what looks like a command.
+    local word="$1" line quoted
+    while IFS= read -r line; do
+        printf -v quoted %q "$line"
+        [[ $line == "$word"* || $quoted == "$word"* ]] && COMPREPLY+=("$quoted")
+    done < <(resprout ps --paths 2>/dev/null)
+}}
+_resprout_files() {{
+    local line
+    compopt -o filenames 2>/dev/null
+    while IFS= read -r line; do
+        COMPREPLY+=("$line")
+    done < <(compgen -f -- "$1")
+}}
 _resprout() {{
     local word="${{COMP_WORDS[COMP_CWORD]}}" words=""
     COMPREPLY=()
@@ -26,11 +41,11 @@ _resprout() {{
         -*) COMPREPLY=($(compgen -W "$words" -- "$word")); return ;;
     esac
     case "${{COMP_WORDS[1]}}" in
-        {processes}) COMPREPLY=($(compgen -W "$(resprout ps --paths 2>/dev/null)" -- "$word")) ;;
-        *) COMPREPLY=($(compgen -f -- "$word")) ;;
+        {processes}) _resprout_processes "$word" ;;
+        *) _resprout_files "$word" ;;
     esac
 }}
-complete -o filenames -F _resprout resprout
+complete -F _resprout resprout
 """
 
 _ZSH = """\

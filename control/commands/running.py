@@ -89,7 +89,7 @@ def _ps(options: argparse.Namespace) -> int:
         if options.json:
             _write_json(list(rows))
         elif options.paths:
-            _write(row["path"] for row in rows)
+            _write(printable(row["path"]) for row in rows)
         else:
             _write(showing.ps(list(rows)))
     return 0

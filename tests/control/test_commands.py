@@ -10,6 +10,7 @@ import pty
 import re
 import select
 import shlex
+import shutil
 import signal
 import struct
 import subprocess
@@ -21,10 +22,12 @@ from typing import Any
 
 import pytest
 
+from resprout.actors import process
 from resprout.cli import main
 from resprout.control.client import Client
 from resprout.control.commands import COMMANDS
 from resprout.control.errors import Refusal
+from resprout.supervision import ChildSpec, DynamicSupervisor
 
 from ..observer.shop import OnTerminal
 from ..programs import resprout as command
@@ -375,6 +378,79 @@ def test_bash_completes_commands_options_and_processes(
         "--timeout",
         "services/echo-0 services/echo-1 services/echo-2",
     ]
+
+
+def test_bash_takes_a_process_and_a_file_as_they_are_and_runs_nothing_that_stands_in_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["completion", "bash"]) == 0
+    script = capsys.readouterr().out
+    (tmp_path / "a b").touch()
+    (tmp_path / "a*").touch()
+    program = tmp_path / "complete"
+    program.write_text(
+        f"{script}\nresprout() {{ printf '%s\\n' 'u/$(touch ran)' 'u/`touch ran`' 'u/b c' 'u/*' 'v'; }}\n"
+        'complete_it() { COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _resprout\n'
+        'printf "%s\\n" "${COMPREPLY[@]}"; }\n'
+        "complete_it resprout info u\necho\n"
+        "complete_it resprout info 'u/b\\ '\necho\n"
+        "complete_it resprout check a\n"
+    )
+    done = subprocess.run(
+        ["bash", program], capture_output=True, text=True, timeout=WATCHDOG, check=True, cwd=tmp_path
+    )
+    processes, spaced, files = done.stdout.split("\n\n")
+    quoted = processes.splitlines()
+    assert quoted == [r"u/\$\(touch\ ran\)", r"u/\`touch\ ran\`", r"u/b\ c", r"u/\*"]
+    assert spaced == r"u/b\ c"
+    assert sorted(files.splitlines()) == ["a b", "a*"]
+    assert not (tmp_path / "ran").exists()
+
+
+_COMPLETING = {
+    # What takes the candidates in zsh is there only while a line is edited.
+    "zsh": 'compdef() {{ }}\ncompadd() {{ print -rl -- "${{@:2}}" }}\n{script}\n{odd}\n'
+    "words=(resprout info u) CURRENT=3\n_resprout\n",
+    "fish": "{odd}\n{script}\ncomplete -C 'resprout info u'\n",
+}
+_ODD = {
+    "zsh": "resprout() {{ printf '%s\\n' {} }}",
+    "fish": "function resprout; printf '%s\\n' {}; end",
+}
+
+
+@pytest.mark.parametrize("shell", ["zsh", "fish"])
+def test_zsh_and_fish_take_a_process_as_it_is_and_run_nothing_that_stands_in_it(
+    shell: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if shutil.which(shell) is None:
+        pytest.skip(f"there is no {shell} here")
+    assert main(["completion", shell]) == 0
+    odd = ["u/$(touch ran)", "u/`touch ran`", "u/(touch ran)", "u/b c", "u/*"]
+    called = _ODD[shell].format(" ".join(f"'{each}'" for each in odd))
+    text = _COMPLETING[shell].format(script=capsys.readouterr().out, odd=called)
+    done = subprocess.run(
+        [shell, "/dev/stdin"],
+        input=text,
+        capture_output=True,
+        text=True,
+        timeout=WATCHDOG,
+        check=True,
+        cwd=tmp_path,
+        env={**os.environ, "HOME": str(tmp_path)},
+    )
+    assert (sorted(done.stdout.splitlines()), done.stderr) == (sorted(odd), "")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_paths_are_written_one_a_line_whatever_stands_in_them(
+    listening: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, listener = listening()
+    start = (lambda: process.spawn_link(process.receive),)
+    DynamicSupervisor.start_child("pool", ChildSpec("two\nlines \x1b[31m", start))
+    assert main(["ps", "pool", "--paths", "--socket", str(listener.path)]) == 0
+    assert capsys.readouterr().out == "pool\npool/two\\nlines \\x1b[31m #1\n"
 
 
 def test_a_new_project_is_right_and_its_test_passes(
