@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from .. import throttle
-from ..actors import ConfigError, GenServer, Killed, Pid, process, sys
+from ..actors import ConfigError, GenServer, Killed, Pid, Task, process, sys
 from ..actors.engine import kernel
 from ..supervision import Application, DynamicSupervisor, Supervisor
 from ..supervision.engine import siblings_of
@@ -74,16 +74,23 @@ def _row(place: Place, pid: Pid | None) -> dict[str, Any]:
 def restart(root: Pid | None, word: str) -> dict[str, Any]:
     """Stops a child in order, within its shutdown time, and starts it again by the same spec.
 
-    A dynamic child gets a new number. If the start fails, the child stays down.
+    A dynamic child gets a new number. If the start fails, the child stays down; a dynamic one is gone then.
 
     Raises:
-        Refusal: There is no such child, or its start failed.
+        Refusal: There is no such child, it is one that nobody could start again, which then goes on, or its
+            start failed.
     """
     place, supervisor, id, keeps = _child(root, word)
     assert place.row is not None
     if not keeps:
         return _restart_dynamic(place, supervisor)
     if place.row.state != "down":
+        if place.row.spec.restart == "temporary":
+            raise Refusal(
+                "temporary",
+                f"{place.label} is temporary: its supervisor forgets it when it stops, and could not start "
+                "it again; `terminate` ends it, and `restart: transient` in its spec lets it be restarted",
+            )
         _tried(f"terminating {place.label}", Supervisor.terminate_child, supervisor, id)
     pid = _tried(f"starting {place.label}", Supervisor.restart_child, supervisor, id)
     return _row(find(root, place.label), pid)
@@ -93,8 +100,16 @@ def _restart_dynamic(place: Place, supervisor: Pid) -> dict[str, Any]:
     assert place.row is not None
     pid = _running(place)
     spec = place.row.spec
+    if spec.id is Task and spec.restart == "temporary":
+        raise Refusal(
+            "temporary", f"{place.label} is a task, which runs once, for who awaits it; `terminate` ends it"
+        )
     _tried(f"terminating {place.label}", DynamicSupervisor.terminate_child, supervisor, pid)
-    started = _tried(f"starting {place.label}", DynamicSupervisor.start_child, supervisor, spec)
+    try:
+        started = _tried(f"starting {place.label}", DynamicSupervisor.start_child, supervisor, spec)
+    except Refusal as refused:
+        gone = "it was stopped, and its supervisor, which is dynamic, has forgotten it"
+        raise Refusal(refused.kind, f"{refused.message}; {gone}") from refused
     siblings = siblings_of(supervisor)
     row = None if siblings is None or started is None else siblings.table.by_pid(started)
     path = (*(place.path or ())[:-1], f"{label(spec.id)} #{row.key}") if row is not None else place.path

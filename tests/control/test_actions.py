@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import pytest
 
 from resprout import throttle
-from resprout.actors import GenServer, Pid, process, sys
+from resprout.actors import GenServer, Pid, Task, process, sys
 from resprout.control.errors import Refusal
 from resprout.control.places import find
 from resprout.control.system import RunningSystem
-from resprout.supervision import ChildSpec, DynamicSupervisor
+from resprout.supervision import ChildSpec, DynamicSupervisor, Supervisor, TaskSupervisor
 
 from ..waiting import until
 
@@ -44,6 +45,39 @@ def test_a_dynamic_child_is_restarted_with_a_new_number(system: RunningSystem) -
     told = system.restart("pool/job")
     assert told["path"] == "pool/job #2"
     assert told["pid"] == str(pid_of(system, "pool/job #2"))
+
+
+def test_a_temporary_child_that_could_not_be_started_again_is_not_stopped(system: RunningSystem) -> None:
+    temporary = ChildSpec("once", (lambda: process.spawn_link(process.receive),), restart="temporary")
+    pid = Supervisor.start_child(pid_of(system, "services"), temporary)
+    with pytest.raises(
+        Refusal, match=r"services/once is temporary: .*; `terminate` ends it, and "
+    ) as refused:
+        system.restart("services/once")
+    assert refused.value.kind == "temporary"
+    assert pid_of(system, "services/once") is pid
+    system.terminate("services/once")
+    with pytest.raises(Refusal, match="there is no process 'services/once'"):
+        system.start("services/once")
+
+
+def test_a_task_goes_on_when_it_is_to_be_restarted(system: RunningSystem) -> None:
+    gate = threading.Event()
+    supervisor = TaskSupervisor.start_link()
+    task = TaskSupervisor.async_(supervisor, gate.wait)
+    with pytest.raises(Refusal, match="is a task, which runs once, for who awaits it; `terminate` ends it"):
+        system.restart(f"0.{task.pid.id}")
+    gate.set()
+    assert Task.await_(task) is True
+    TaskSupervisor.stop(supervisor)
+
+
+def test_a_dynamic_child_that_does_not_start_again_is_told_to_be_gone(system: RunningSystem) -> None:
+    starts = [process.receive]
+    DynamicSupervisor.start_child("pool", spec(lambda: process.spawn_link(starts.pop())))
+    with pytest.raises(Refusal, match=r"starting pool/job #1 failed: .*; it was stopped, and its sup"):
+        system.restart("pool/job")
+    assert [row["path"] for row in system.ps(under="pool")["rows"]] == ["pool"]
 
 
 def test_a_child_that_is_terminated_stays_down_until_it_is_started(system: RunningSystem) -> None:
