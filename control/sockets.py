@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import re
+import secrets
 import socket
 import stat
 import struct
 import sys
+import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import attrs
+
+try:
+    import fcntl
+except ImportError:  # Windows, which has no such sockets either
+    fcntl = None  # type: ignore[assignment]
 
 __all__ = [
     "CAN_LISTEN",
@@ -22,8 +30,10 @@ __all__ = [
     "connected",
     "folders",
     "here",
+    "hung_up",
     "listed",
     "owner_of",
+    "place_of",
     "plain",
     "usable_folder",
 ]
@@ -37,7 +47,13 @@ _SHORTEST_NAME = 8
 _REST = 20
 """Bytes of a file's name besides that of the system."""
 _LONGEST_PATH = 100
-"""Bytes: what every system takes for the path of a socket, less what a name for a moment has more."""
+"""Bytes: less than what every system takes for the path of a socket."""
+_FOR_A_MOMENT = "."
+"""What names begin with which a socket has while it is made."""
+_MOMENT = 60.0
+"""Seconds after which that was none: its program was killed."""
+_TURN = 2.0
+"""Seconds after which a socket is removed though somebody else is at that."""
 _LOCAL_PEERCRED = 1
 _SOL_LOCAL = 0
 
@@ -133,15 +149,11 @@ def bound(path: Path) -> socket.socket:
     if len(os.fsencode(path)) > _LONGEST_PATH:
         wanted = f"the path of a socket has at most {_LONGEST_PATH} bytes"
         raise OSError(errno.ENAMETOOLONG, wanted, str(path))
-    if os.path.lexists(path):
-        if not is_dead(path):
-            raise FileExistsError(errno.EEXIST, "somebody listens there, or it is no socket", str(path))
-        path.unlink(missing_ok=True)
-    unnamed = path.with_name(f".{os.getpid()}{_SUFFIX[1:]}")
+    if os.path.lexists(path) and not _is_removed(path):
+        raise FileExistsError(errno.EEXIST, "somebody listens there, or it is no socket", str(path))
+    unnamed = _unused(path.parent)
     made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        with suppress(FileNotFoundError):
-            os.unlink(unnamed)
         made.bind(os.fspath(unnamed))
         try:
             os.chmod(unnamed, 0o600)
@@ -157,6 +169,14 @@ def bound(path: Path) -> socket.socket:
     return made
 
 
+_numbers = itertools.count()
+
+
+def _unused(folder: Path) -> Path:
+    """A name for a moment that nobody else takes, in whatever program or thread."""
+    return folder / f"{_FOR_A_MOMENT}{secrets.token_hex(3)}{next(_numbers):x}"
+
+
 def _name(unnamed: Path, path: Path) -> None:
     """Gives it its name; not by a rename, which would take the place of somebody's who came meanwhile."""
     try:
@@ -164,16 +184,70 @@ def _name(unnamed: Path, path: Path) -> None:
     except FileExistsError:
         raise
     except OSError:
-        os.rename(unnamed, path)  # There are no links in this file system.
+        # There are no links in this file system.
+        if os.path.lexists(path):
+            raise FileExistsError(errno.EEXIST, "somebody listens there", str(path)) from None
+        os.rename(unnamed, path)
+
+
+def _is_removed(path: Path) -> bool:
+    """Removes a socket that was left by a process which has ended; whether nobody is there now."""
+    if not is_dead(path):
+        return not os.path.lexists(path)
+    with _alone_in(path.parent):
+        # Somebody may have removed it meanwhile, and taken its place; nobody does while a dead one is there.
+        if is_dead(path):
+            os.unlink(path)
+            return True
+    return not os.path.lexists(path)
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Nobody else, in this program or another one, removes a socket in a folder meanwhile.
+
+    It is not waited for without end: in a folder of all users anybody could keep others from it.
+    """
+    if fcntl is None:
+        yield
+        return
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        until = time.monotonic() + _TURN
+        while True:
+            try:
+                fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= until:
+                    break
+                time.sleep(0.001)
+            except OSError:
+                break  # This file system knows no locks.
+        yield
+    finally:
+        # Not by closing it alone: a process that was forked meanwhile has it open as well.
+        with suppress(OSError):
+            fcntl.flock(opened, fcntl.LOCK_UN)
+        os.close(opened)
+
+
+def place_of(path: Path) -> tuple[int, int] | None:
+    """What tells a socket from another one that has its path later; None if there is nothing."""
+    try:
+        found = os.lstat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def is_dead(path: Path) -> bool:
-    """Whether a socket was left by a process that has ended."""
+    """Whether a socket is there, and was left by a process that has ended."""
     try:
         if not stat.S_ISSOCK(os.lstat(path).st_mode):
             return False
     except FileNotFoundError:
-        return True
+        return False
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking:
         asking.setblocking(False)
         try:
@@ -194,14 +268,19 @@ def listed() -> list[Socket]:
                 continue
             for path in sorted(folder.glob(f"*{_SUFFIX}")):
                 name, _, number = path.name.removesuffix(_SUFFIX).rpartition("-")
-                if not name or not number.isdigit() or path.name.startswith("."):
-                    continue
-                if is_dead(path):
-                    with suppress(OSError):
-                        path.unlink()
-                else:
+                if name and number.isdigit() and not _is_removed(path):
                     found.append(Socket(path, name, int(number)))
+            _tidy(folder)
     return found
+
+
+def _tidy(folder: Path) -> None:
+    """Removes what programs have left that were killed while they made a socket."""
+    long_ago = time.time() - _MOMENT  # noqa: TID251 -- as files have it
+    for path in folder.glob(f"{_FOR_A_MOMENT}*"):
+        with suppress(OSError):
+            if os.lstat(path).st_mtime < long_ago and is_dead(path):
+                path.unlink()
 
 
 def connected(path: Path, timeout: float) -> socket.socket:
@@ -218,6 +297,17 @@ def connected(path: Path, timeout: float) -> socket.socket:
         made.close()
         raise
     return made
+
+
+def hung_up(peer: socket.socket) -> bool:
+    """Whether the other end of a connection is closed, and does not only send nothing more."""
+    try:
+        peer.send(b"")
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    return False
 
 
 def owner_of(peer: socket.socket) -> int | None:

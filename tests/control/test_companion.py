@@ -9,12 +9,13 @@ import stat
 import subprocess
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from resprout.control.client import Client, NoSystem, find_system
-from resprout.control.sockets import Socket, bound, folders, here, is_dead, listed, usable_folder
+from resprout.control.sockets import Socket, bound, connected, folders, here, is_dead, listed, usable_folder
 from resprout.supervision import Application
 
 from ..programs import PYTHON
@@ -132,6 +133,70 @@ def test_a_socket_that_a_dead_process_has_left_is_removed(runtime: Path, folder:
     with Client(path) as client:
         assert client.ask("status")["name"] == "shop"
     application.stop()
+
+
+def at_once(paths: list[Path]) -> list[socket.socket | FileExistsError]:
+    """Binds to all of them in threads that begin at one moment; what comes of each."""
+    together = threading.Barrier(len(paths))
+
+    def bind(path: Path) -> socket.socket | FileExistsError:
+        together.wait()
+        try:
+            return bound(path)
+        except FileExistsError as error:
+            return error
+
+    with ThreadPoolExecutor(len(paths)) as pool:
+        return list(pool.map(bind, paths))
+
+
+def leads_to(path: Path, listening: socket.socket) -> bool:
+    with connected(path, 5.0):
+        try:
+            listening.accept()[0].close()
+        except BlockingIOError:
+            return False
+    return True
+
+
+def test_those_that_are_made_at_once_in_one_program_do_not_take_each_others_place(runtime: Path) -> None:
+    for number in range(30):
+        paths = [runtime / f"{name}-{number}" for name in "abcd"]
+        for path, made in zip(paths, at_once(paths), strict=True):
+            assert isinstance(made, socket.socket)
+            with made:
+                assert leads_to(path, made)
+    assert len(list(runtime.iterdir())) == 30 * 4
+
+
+def test_of_those_that_want_the_place_of_a_dead_one_at_once_one_gets_it_and_keeps_it(runtime: Path) -> None:
+    path = runtime / "s"
+    for _ in range(60):
+        bound(path).close()
+        made = [each for each in at_once([path] * 4) if isinstance(each, socket.socket)]
+        (winner,) = made
+        with winner:
+            assert leads_to(path, winner)
+    assert [each.name for each in runtime.iterdir()] == ["s"]
+
+
+def test_what_took_the_place_of_a_socket_stays_when_that_ends(folder: Path, runtime: Path) -> None:
+    application = load(folder, socket=runtime / "s")
+    application.start()
+    (runtime / "s").unlink()
+    with bound(runtime / "s") as other:
+        application.stop()
+        assert leads_to(runtime / "s", other)
+
+
+def test_what_was_left_by_programs_that_were_killed_while_they_made_a_socket_is_removed() -> None:
+    folder = usable_folder()
+    for name in (".old", ".new"):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as made:
+            made.bind(str(folder / name))
+    os.utime(folder / ".old", (0, 0))
+    assert listed() == []
+    assert [each.name for each in folder.iterdir()] == [".new"]
 
 
 def test_what_is_no_dead_socket_is_left_alone_and_the_tree_runs_without(
