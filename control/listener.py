@@ -22,11 +22,13 @@ from typing import TYPE_CHECKING, Any
 
 from ..actors import Killed, process
 from .connection import Connection
+from .door import Door
 from .errors import Refusal
+from .following import Follower
 from .limits import DEFAULTS, SocketLimits
-from .logs import is_of
-from .protocol import Request, answer, read_request, refusal, streamed
-from .sockets import owner_of
+from .protocol import Request, answer, read_request, refusal
+from .served import Carried, Served
+from .sockets import hung_up, owner_of
 
 if TYPE_CHECKING:
     from .system import RunningSystem
@@ -39,21 +41,11 @@ _LAST_ANSWERS = 2.0
 """Seconds in which a request that was begun with may be answered, should the system end; that for it, say."""
 _LINGER = 1.0
 """Seconds in which who is sent away may read why, while what it sends is thrown away."""
+_LEFT = 4
+"""So many times as there may be clients, requests may go on whose clients have gone."""
+_ONLY_WAIT = ("call",)
+"""Requests that soon do nothing but wait for what only their client wants, so they end with it."""
 _listeners: weakref.WeakSet[Listener] = weakref.WeakSet()
-
-
-class _Client:
-    """One connection."""
-
-    def __init__(self, peer: socket.socket, limits: SocketLimits, now: float) -> None:
-        self.peer = peer
-        self.connection = Connection(limits, now)
-        self.watched = 0
-        self.until: float | None = None
-        self.gone = False
-        self.leave: Callable[[], None] | None = None
-        self.follows: str | int | None = None
-        self.early: list[dict[str, Any]] = []
 
 
 class Listener:
@@ -82,13 +74,14 @@ class Listener:
         self._system = system
         self._do = carry_out
         self._is_quick = is_quick
-        self._listening = listening
+        self._door = Door(listening, path, peer_user)
         self.path = path
         self._limits = limits
-        self._peer_user = peer_user
         self._os_pid = os.getpid()
         self._ending = False
-        self._clients: dict[int, _Client] = {}
+        # Who is served next comes first.
+        self._clients: dict[int, Served] = {}
+        self._left: set[Served] = set()
         self._done: deque[Callable[[], None]] = deque()
         self._told: set[str] = set()
         self._tokens = limits.rate
@@ -98,7 +91,7 @@ class Listener:
         self._bell.setblocking(False)
         self._rung.setblocking(False)
         self._selector.register(self._bell, selectors.EVENT_READ)
-        self._selector.register(listening, selectors.EVENT_READ)
+        self._selector.register(listening, selectors.EVENT_READ, self._door)
         self._thread = threading.Thread(target=self._run, name="resprout-control", daemon=True)
         _listeners.add(self)
 
@@ -111,9 +104,7 @@ class Listener:
         if self._ending or self._os_pid != os.getpid():
             return
         self._ending = True
-        if self.path is not None:
-            with suppress(OSError):
-                os.unlink(self.path)
+        self._door.remove()
         self._ring()
 
     def join(self, timeout: float = 5.0) -> None:
@@ -123,12 +114,14 @@ class Listener:
 
     def abandon(self) -> None:
         """In a forked child: gives up what is the parent's to answer."""
-        for each in (self._listening, self._bell, self._rung, *(c.peer for c in self._clients.values())):
+        peers = [client.peer for client in (*self._clients.values(), *self._left)]
+        for each in (self._door.listening, self._bell, self._rung, *peers):
             with suppress(OSError):
                 each.close()
         with suppress(OSError):
             self._selector.close()
         self._clients.clear()
+        self._left.clear()
 
     def _ring(self) -> None:
         # Anybody may ring from anywhere. That it is full means that it has been rung.
@@ -151,7 +144,8 @@ class Listener:
 
     def _finish(self) -> None:
         """Hands out the answers to what was begun with."""
-        self._selector.unregister(self._listening)
+        if self._door.shut_until is None:
+            self._selector.unregister(self._door.listening)
         for client in self._clients.values():
             if client.watched:
                 self._selector.unregister(client.peer)
@@ -167,21 +161,20 @@ class Listener:
                 self._bell.recv(_PIECE)
 
     def _run_done(self) -> None:
-        while True:
-            if not self._done:
-                break
+        # What comes meanwhile rings, so that it is not always this that goes on.
+        for _ in range(len(self._done)):
             self._done.popleft()()
 
     def _step(self) -> None:
         now = time.monotonic()
         for key, events in self._selector.select(self._patience(now)):
-            if key.fileobj is self._listening:
-                self._accept()
+            if key.data is self._door:
+                self._accept(now)
             elif key.fileobj is self._bell:
                 with suppress(BlockingIOError):
                     self._bell.recv(_PIECE)
             else:
-                client: _Client = key.data
+                client: Served = key.data
                 if events & selectors.EVENT_WRITE:
                     self._write(client)
                 if events & selectors.EVENT_READ:
@@ -191,10 +184,10 @@ class Listener:
 
     def _patience(self, now: float) -> float | None:
         """Seconds until something has to be looked at again though nobody has said anything."""
-        if not self._clients:
-            return None
         times = [due for client in self._clients.values() if (due := client.connection.due()) is not None]
         times += [client.until for client in self._clients.values() if client.until is not None]
+        if self._door.shut_until is not None:
+            times.append(self._door.shut_until)
         if any(client.connection.ready for client in self._clients.values()):
             times.append(now + max(0.0, 1.0 - self._allowed(now)) / self._limits.rate)
         return None if not times else max(0.0, min(times) - now)
@@ -207,7 +200,9 @@ class Listener:
     def _look_around(self) -> None:
         """Begins what can begin, sends away who is overdue, and watches each for what it is to do next."""
         now = time.monotonic()
-        for client in list(self._clients.values()):
+        if self._door.opens(now):
+            self._selector.register(self._door.listening, selectors.EVENT_READ, self._door)
+        for at, client in list(self._clients.items()):
             if client.until is not None:
                 if now >= client.until:
                     self._drop(client)
@@ -216,12 +211,13 @@ class Listener:
             if overdue is not None:
                 self._send_away(client, overdue)
                 continue
-            while True:
-                if self._allowed(now) < 1.0 or not self._begin(client, now):
-                    break
+            if client.connection.ready and self._allowed(now) >= 1.0:
+                # One request of each in turn: who sends without end leaves the others their share.
+                self._clients[at] = self._clients.pop(at)
+                self._begin(client, now)
             self._watch(client)
 
-    def _watch(self, client: _Client) -> None:
+    def _watch(self, client: Served) -> None:
         connection = client.connection
         reads = connection.reads or client.until is not None
         wanted = (selectors.EVENT_READ if reads else 0) | (selectors.EVENT_WRITE if connection.writes else 0)
@@ -235,15 +231,19 @@ class Listener:
             self._selector.modify(client.peer, wanted, client)
         client.watched = wanted
 
-    def _accept(self) -> None:
+    def _accept(self, now: float) -> None:
         try:
-            peer, _ = self._listening.accept()
+            peer = self._door.accept(now)
         except OSError as error:
             self._tell_once("accept", f"a client could not be accepted: {error}")
+            # Who waits would be reported again at once.
+            self._selector.unregister(self._door.listening)
+            return
+        if peer is None:
             return
         peer.setblocking(False)
-        client = _Client(peer, self._limits, time.monotonic())
-        refused = self._unwelcome(peer)
+        client = Served(peer, Connection(self._limits, now))
+        refused = self._door.refusal(peer) or self._no_room()
         self._clients[peer.fileno()] = client
         if refused is None:
             self._watch(client)
@@ -252,16 +252,24 @@ class Listener:
         if len(self._clients) > 4 * self._limits.clients:
             self._drop(client)
 
-    def _unwelcome(self, peer: socket.socket) -> Refusal | None:
-        user = self._peer_user(peer)
-        if user != os.geteuid():
-            who = "somebody unknown" if user is None else f"user {user}"
-            return Refusal("other_user", f"expected user {os.geteuid()}, who runs this system, got: {who}")
-        if sum(client.until is None for client in self._clients.values()) >= self._limits.clients:
-            return Refusal("too_many_clients", f"expected at most {self._limits.clients} clients at once")
+    def _no_room(self) -> Refusal | None:
+        most = self._limits.clients
+        if self._served() >= most:
+            self._let_go()
+        if self._served() >= most or len(self._left) >= _LEFT * most:
+            return Refusal("too_many_clients", f"expected at most {most} clients at once")
         return None
 
-    def _read(self, client: _Client) -> None:
+    def _served(self) -> int:
+        return sum(client.until is None for client in self._clients.values())
+
+    def _let_go(self) -> None:
+        """Drops who has gone while a request of it is carried out, during which nothing is read from it."""
+        for client in list(self._clients.values()):
+            if client.connection.busy and hung_up(client.peer):
+                self._drop(client)
+
+    def _read(self, client: Served) -> None:
         connection = client.connection
         try:
             data = client.peer.recv(_PIECE)
@@ -286,7 +294,7 @@ class Listener:
         except Refusal as refused:
             self._send_away(client, refused)
 
-    def _write(self, client: _Client) -> None:
+    def _write(self, client: Served) -> None:
         connection = client.connection
         try:
             while True:
@@ -298,9 +306,10 @@ class Listener:
         except OSError:
             self._drop(client)
             return
-        self._tell_left_out(client)
+        if client.follower is not None:
+            client.follower.tell_left_out(time.monotonic())
 
-    def _send_away(self, client: _Client, refused: Refusal) -> None:
+    def _send_away(self, client: Served, refused: Refusal) -> None:
         """Says why, and closes the connection a moment later: at once, what is still unread of the client's
         would have the system throw the reason away.
         """
@@ -324,7 +333,7 @@ class Listener:
             self._told.add(kind)
             logger.warning("the control socket refused a client (%s): %s", kind, message)
 
-    def _drop(self, client: _Client) -> None:
+    def _drop(self, client: Served) -> None:
         if self._clients.pop(client.peer.fileno(), None) is None:
             return
         if client.watched:
@@ -333,11 +342,15 @@ class Listener:
         client.gone = True
         if not client.connection.busy:
             self._part_from(client)
+            return
+        self._left.add(client)
+        if client.only_waits and client.worker is not None:
+            process.exit(client.worker, "kill")
 
-    def _part_from(self, client: _Client) -> None:
-        if client.leave is not None:
-            client.leave()
-        client.peer.close()
+    def _part_from(self, client: Served) -> None:
+        client.close()
+        self._left.discard(client)
+        self._door.hurry(time.monotonic())
 
     def _close(self) -> None:
         for client in list(self._clients.values()):
@@ -345,51 +358,62 @@ class Listener:
                 self._write(client)
             client.connection.busy = False
             self._drop(client)
+        for client in list(self._left):
+            self._part_from(client)
         self._selector.close()
-        for each in (self._listening, self._bell, self._rung):
+        for each in (self._door.listening, self._bell, self._rung):
             each.close()
 
     # Requests -------------------------------------------------------------------------------------
 
-    def _begin(self, client: _Client, now: float) -> bool:
-        """Begins with the next request of a client; whether there may be another one to begin with."""
+    def _begin(self, client: Served, now: float) -> None:
+        """Begins with the next request of a client."""
         connection = client.connection
         id: str | int | None = None
         try:
             line = connection.next_line(now)
             if line is None:
-                return False
+                return
             self._tokens -= 1.0
             request = read_request(line)
             id = request.id
         except Refusal as refused:
             if refused.kind == "too_long":
                 self._send_away(client, refused)
-                return False
+                return
             if refused.kind == "bad_version":
                 self._tell_once(refused.kind, refused.message)
             connection.put(refusal(id, refused), now)
             self._write(client)
-            return True
+            return
         if self._is_quick(request):
             connection.put(self._answer(request, lambda: self._do(request)), time.monotonic())
             self._write(client)
-            return True
+            return
         connection.busy = True
-        process.spawn(self._carry_out, client, request)
-        return False
+        client.only_waits = request.do in _ONLY_WAIT
+        carried = Carried(lambda: self._came_to_nothing(client, request))
+        client.worker = process.spawn(self._carry_out, client, request, carried)
+        carried.watch(client.worker)
 
-    def _carry_out(self, client: _Client, request: Request) -> None:
+    def _carry_out(self, client: Served, request: Request, carried: Carried) -> None:
         """Runs in a process of its own, with whatever the request does."""
         if request.do == "logs" and request.args.get("follow"):
             line, last = self._follow(client, request)
         else:
             line, last = self._answer(request, lambda: self._do(request)), 0
         rest = self._sent_at_once(client, line)
+        carried.out = True
         self._done.append(lambda: self._answered(client, rest, last))
         self._ring()
 
-    def _sent_at_once(self, client: _Client, line: bytes) -> bytes:
+    def _came_to_nothing(self, client: Served, request: Request) -> None:
+        """Runs wherever the process that carried it out has died."""
+        ended = Refusal("failed", f"{request.do} failed: the process that carried it out has ended")
+        self._done.append(lambda: self._answered(client, refusal(request.id, ended), 0))
+        self._ring()
+
+    def _sent_at_once(self, client: Served, line: bytes) -> bytes:
         """Sends from the process that has the answer, which spares the client the wait for another thread.
 
         Nobody else sends to it, nor closes it, while it is busy.
@@ -418,7 +442,7 @@ class Listener:
             return refusal(request.id, Refusal("too_large", wanted))
         return line
 
-    def _answered(self, client: _Client, line: bytes, last: int) -> None:
+    def _answered(self, client: Served, line: bytes, last: int) -> None:
         connection = client.connection
         connection.busy = False
         if client.gone:
@@ -426,17 +450,13 @@ class Listener:
             return
         if line:
             connection.put(line, time.monotonic())
-        if client.leave is not None:
-            connection.following = True
-            early, client.early = client.early, []
-            for record in early:
-                if record["number"] > last:
-                    self._pass_on(client, record)
+        if client.follower is not None:
+            client.follower.begin(last, time.monotonic())
         self._write(client)
 
     # Following ------------------------------------------------------------------------------------
 
-    def _follow(self, client: _Client, request: Request) -> tuple[bytes, int]:
+    def _follow(self, client: Served, request: Request) -> tuple[bytes, int]:
         """Begins to follow, then looks at what there is, so that none is missed; and which is the last."""
         last = 0
 
@@ -446,36 +466,25 @@ class Listener:
             system = self._system()
             word = request.args.get("child")
             child = None if word is None else system.child_path(word)
-            client.follows = request.id
-            client.leave = system.log_book.follow(lambda record: self._logged(client, child, record))
+            follower = Follower(client.connection, request.id, child)
+            follower.leave = system.log_book.follow(lambda record: self._logged(client, follower, record))
+            client.follower = follower
             found = system.logs(word, request.args.get("limit", 100))
             last = found[-1]["number"] if found else 0
             return found
 
         return self._answer(request, do), last
 
-    def _logged(self, client: _Client, child: str | None, record: dict[str, Any]) -> None:
+    def _logged(self, client: Served, follower: Follower, record: dict[str, Any]) -> None:
         """Runs in the thread that logs, which may be anywhere."""
-        if child is None or is_of(record["path"] or "", child):
-            self._done.append(lambda: self._pass_on(client, record))
+        if follower.wants(record):
+            self._done.append(lambda: self._pass_on(client, follower, record))
             self._ring()
 
-    def _pass_on(self, client: _Client, record: dict[str, Any]) -> None:
-        connection = client.connection
-        if client.gone:
-            return
-        if not connection.following:
-            client.early.append(record)
-        elif connection.has_room:
-            connection.put(streamed(client.follows, record), time.monotonic())
+    def _pass_on(self, client: Served, follower: Follower, record: dict[str, Any]) -> None:
+        if not client.gone:
+            follower.pass_on(record, time.monotonic())
             self._write(client)
-        else:
-            connection.leave_out()
-
-    def _tell_left_out(self, client: _Client) -> None:
-        connection = client.connection
-        if connection.following and not connection.writes and (count := connection.left_out):
-            connection.put(streamed(client.follows, {"left_out": count}), time.monotonic())
 
 
 def _abandon_all() -> None:

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
 import random
+import socket
 import threading
+import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from resprout.actors import GenServer, process
+from resprout.actors import INFINITY, GenServer, Pid, process
 from resprout.control.limits import SocketLimits
-from resprout.control.requests import REQUESTS
+from resprout.control.listener import Listener
+from resprout.control.requests import REQUESTS, carry_out, is_quick
+from resprout.control.sockets import bound
 from resprout.control.system import RunningSystem
+from resprout.supervision import ChildSpec, DynamicSupervisor
 
 from ..waiting import until
+from .conftest import Raw
 
 Listening = Callable[..., Any]
 
@@ -192,6 +200,134 @@ def answered(asking: Any) -> bool:
     return bool(told and told["ok"])
 
 
+def carriers() -> list[Pid]:
+    """The processes that carry requests out."""
+    return [pid for pid in process.processes() if "_carry_out" in str(pid)]
+
+
+def hang(asking: Any, timeout: float = 3600) -> None:
+    asking.send(line(do="call", **{"with": {"process": "echo-0", "message": "hang", "timeout": timeout}}))
+
+
+def test_who_hangs_up_during_a_call_leaves_neither_a_place_taken_nor_a_process(listening: Listening) -> None:
+    from resprout_control_work import process_gate  # type: ignore[import-not-found]  # the tree's
+
+    client, _ = listening(SocketLimits(clients=1))
+    with process_gate:
+        for _ in range(9):
+            asking = client()
+            hang(asking)
+            until(carriers)
+            asking.close()
+            another = client()
+            assert another.ask("locks")["ok"]
+            until(lambda: not carriers())
+            another.close()
+            until(lambda: answered(client()))
+
+
+def test_who_only_sends_no_more_is_waited_for_and_holds_its_place(listening: Listening) -> None:
+    from resprout_control_work import process_gate
+
+    client, _ = listening(SocketLimits(clients=1))
+    asking = client()
+    with process_gate:
+        hang(asking)
+        asking.socket.shutdown(1)
+        until(carriers)
+        assert client().line()["error"]["kind"] == "too_many_clients"
+    assert asking.line()["result"]["value"] == "hung"
+
+
+def test_what_acts_goes_on_without_its_client_and_there_is_an_end_to_that(listening: Listening) -> None:
+    client, _ = listening(SocketLimits(clients=1))
+    gate = threading.Event()
+
+    def stay() -> None:
+        process.trap_exit(True)
+        process.receive()
+        gate.wait()
+
+    for number in range(5):
+        start = (lambda: process.spawn_link(stay),)
+        DynamicSupervisor.start_child("pool", ChildSpec(f"stays-{number}", start, shutdown=INFINITY))
+    try:
+        for number in range(4):
+            asking = client()
+            asking.send(line(do="terminate", **{"with": {"process": f"pool/stays-{number}"}}))
+            until(lambda: len(carriers()) > number)  # noqa: B023 -- it is over before the next one
+            asking.close()
+        assert client().line()["error"]["kind"] == "too_many_clients"
+    finally:
+        gate.set()
+    until(lambda: answered(client()))
+    assert len(DynamicSupervisor.which_children("pool")) == 1
+
+
+def test_who_sends_without_end_leaves_others_their_share(listening: Listening) -> None:
+    client, _ = listening(SocketLimits(rate=200.0))
+    greedy, modest = client(), client()
+    assert greedy.ask("nothing")["id"] == 7
+    answers: list[Any] = []
+    reading = threading.Thread(target=lambda: answers.extend(iter(greedy.line, None)))
+    reading.start()
+    greedy.send(line(id="greedy", do="nothing") * 1_500)
+    until(lambda: len(answers) > 200)
+    for _ in range(5):
+        assert modest.ask("nothing")["id"] == 7
+    assert len(answers) < 500
+    greedy.socket.shutdown(socket.SHUT_RDWR)
+    reading.join()
+
+
+def test_a_request_whose_process_is_killed_is_answered(listening: Listening) -> None:
+    from resprout_control_work import process_gate
+
+    client, _ = listening()
+    asking = client()
+    with process_gate:
+        hang(asking)
+        until(carriers)
+        process.exit(*carriers(), "kill")
+        told = asking.line()["error"]
+        assert told["message"] == "call failed: the process that carried it out has ended"
+    assert asking.ask("locks")["ok"]
+
+
+class Full(socket.socket):
+    """A socket that listens in a program without descriptors, until it may accept."""
+
+    tries: list[float]
+    may_accept = False
+
+    def accept(self) -> Any:
+        self.tries.append(time.monotonic())
+        if not self.may_accept:
+            raise OSError(errno.EMFILE, "Too many open files")
+        return super().accept()
+
+
+def test_who_cannot_be_accepted_for_want_of_descriptors_waits_and_nobody_spins(
+    system: RunningSystem, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    full = Full(fileno=bound(tmp_path / "s").detach())
+    full.setblocking(False)
+    full.tries = []
+    listener = Listener(lambda: system, lambda request: carry_out(system, request), is_quick, full, None)
+    listener.start()
+    asking = Raw(tmp_path / "s")
+    try:
+        until(lambda: len(full.tries) >= 4)
+        assert full.tries[3] - full.tries[0] >= 0.05 + 0.1 + 0.2
+        full.may_accept = True
+        assert asking.ask("locks")["ok"]
+        assert refused_once(caplog, "accept")
+    finally:
+        asking.close()
+        listener.end()
+        listener.join()
+
+
 def test_a_client_that_reads_nothing_is_sent_away_and_holds_nobody_up(
     listening: Listening, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -224,7 +360,7 @@ def test_a_client_that_asks_for_nothing_is_sent_away(listening: Listening) -> No
 def test_a_request_that_hangs_keeps_nobody_from_being_answered(
     listening: Listening, system: RunningSystem
 ) -> None:
-    from resprout_control_work import process_gate  # type: ignore[import-not-found]  # the tree's
+    from resprout_control_work import process_gate
 
     client, _ = listening()
     hung, quick = client(), client()
