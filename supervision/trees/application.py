@@ -36,10 +36,10 @@ from ..supervisors.snapshot import StartingChild, starting_under
 from ..supervisors.values import failed_start
 from .application_master import Life
 from .companions import Company
-from .difference import difference
+from .difference import Difference, difference
 from .limits import DEFAULTS, Limits
 from .overlays import Overlays, absolute
-from .reloading import Reloaded, carry_out, planned
+from .reloading import Reloaded, carry_out, planned, told_of
 from .tree_file import Tree, load_tree
 
 T = TypeVar("T")
@@ -244,6 +244,9 @@ class Application:
         children in the file is restarted with all below it. A child with which it goes wrong is told and
         stays down, and the others are dealt with.
 
+        `telemetry` gets `("resprout", "application", "reloading")` before and `(..., "reloaded")` after it,
+        with the `application`; a dry run is not told of.
+
         Args:
             dry_run: Only say what would be done.
 
@@ -266,18 +269,23 @@ class Application:
                 raise RuntimeError(
                     f"the tree of application {self.name} has no file that could be read again"
                 )
-            change = difference(self.tree, self.read_again())
-            if change.root:
-                keys = ", ".join(change.root)
-                wrong = (
-                    f"a running tree keeps what its root is, and {keys} changed; stop it and start it again"
-                )
-                raise ValueError(wrong)
             if dry_run:
-                return planned(change)
-            done = carry_out(root, change)
-            self.tree = life.tree = change.tree
+                return planned(self._change())
+            with told_of(self):
+                change = self._change()
+                done = carry_out(root, change)
+                self.tree = life.tree = change.tree
             return done
+
+    def _change(self) -> Difference:
+        assert self.read_again is not None
+        change = difference(self.tree, self.read_again())
+        if change.root:
+            keys = ", ".join(change.root)
+            raise ValueError(
+                f"a running tree keeps what its root is, and {keys} changed; stop it and start it again"
+            )
+        return change
 
     async def astart(self) -> Pid:
         """The form of start for coroutines. Servers with coroutines, coroutine workers and `asgi:` children

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 import attrs
 
-from ...actors import Crash, Killed, NotFound, Pid, sys
+from ...actors import Crash, Killed, NotFound, Pid, sys, telemetry
 from ...actors.engine import in_words
 from ..supervisors.children import Child, new_child
 from ..supervisors.snapshot import siblings_of
@@ -15,6 +17,8 @@ from ..supervisors.supervisor import Supervisor
 from .difference import Difference, Step
 
 logger: Final = logging.getLogger("resprout.application")
+RELOADING: Final = ("resprout", "application", "reloading")
+RELOADED: Final = ("resprout", "application", "reloaded")
 _ANSWER: Final = 60.0
 """Seconds that a supervisor, which may be starting a child, has to take a new spec."""
 
@@ -55,6 +59,16 @@ class _Tally:
         """All of it."""
         stopped, restarted, started = (tuple(self.done[name]) for name in _DONE.values())
         return Reloaded(stopped, restarted, started, tuple(self.failed))
+
+
+@contextmanager
+def told_of(application: object) -> Iterator[None]:
+    """Tells of a reload before and after it, however that ends."""
+    telemetry.emit(RELOADING, {}, {"application": application})
+    try:
+        yield
+    finally:
+        telemetry.emit(RELOADED, {}, {"application": application})
 
 
 def planned(change: Difference) -> Reloaded:

@@ -6,12 +6,14 @@ import os
 import socket
 import sys
 import threading
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from resprout import Application, monitoring
+from resprout import Application, ConfigError, monitoring
 from resprout.monitoring import conditions, service_manager
 from resprout.supervision import Supervisor
 
@@ -40,8 +42,23 @@ class Manager:
             found += self.hears()
         return found
 
+    def hears_all(self, count: int) -> bool:
+        """Takes so many datagrams, all of `fill`."""
+        return all(self.hears() == [FILLER] for _ in range(count))
+
     def close(self) -> None:
         self._socket.close()
+
+
+FILLER = "STATUS=" + "x" * 1000
+
+
+def fill(manager: Manager) -> int:
+    """Sends until the socket takes nothing more; how many that were."""
+    count = 0
+    while monitoring.notify(FILLER, environment=manager.environment):
+        count += 1
+    return count
 
 
 @pytest.fixture
@@ -85,9 +102,7 @@ def test_where_nobody_listens_nothing_is_sent_and_nobody_waits(named: str, appli
 
 
 def test_a_manager_that_takes_nothing_holds_nobody_up(manager: Manager) -> None:
-    while monitoring.notify("STATUS=" + "x" * 1000, environment=manager.environment):
-        pass
-    assert manager.hears() == ["STATUS=" + "x" * 1000]
+    assert manager.hears_all(fill(manager))
 
 
 @pytest.mark.parametrize("line", ["READY", "STATUS=a\nMAINPID=1"])
@@ -143,6 +158,92 @@ def test_who_is_not_at_work_is_in_the_status(
         manager.hears_until("STATUS=not at work: guests (down)")
         Supervisor.restart_child(root, "guests")
         manager.hears_until("STATUS=all children are at work")
+
+
+def test_a_reload_is_told_of_before_and_after_also_when_it_is_refused(
+    manager: Manager, application: Application, tmp_path: Path
+) -> None:
+    with monitoring.service_told_of(application, manager.environment):
+        application.start()
+        manager.hears_until("READY=1")
+        application.reload(dry_run=True)
+        for text in ("children:\n  - {registry: gests}\n", "children: 7\n"):
+            (tmp_path / "tree.yaml").write_text(f"name: shop\n{text}", encoding="utf-8")
+            before = time.monotonic_ns()
+            with suppress(ConfigError):
+                application.reload()
+            told = manager.hears()
+            assert told[0] == "RELOADING=1"
+            assert before <= int(told[1].removeprefix("MONOTONIC_USEC=")) * 1_000 + 999
+            assert int(told[1].removeprefix("MONOTONIC_USEC=")) * 1_000 <= time.monotonic_ns()
+            assert manager.hears() == ["READY=1"]
+
+
+def test_another_application_that_is_reloaded_is_none_of_its_business(
+    manager: Manager, application: Application, tmp_path: Path
+) -> None:
+    (tmp_path / "other.yaml").write_text("name: other\nchildren: []\n", encoding="utf-8")
+    other = Application.load(tmp_path / "other.yaml")
+    with monitoring.service_told_of(application, manager.environment):
+        application.start()
+        manager.hears_until("READY=1")
+        other.start()
+        other.reload()
+        other.stop()
+        assert monitoring.notify("STATUS=here", environment=manager.environment)
+        assert manager.hears_until("STATUS=here") == ["STATUS=here"]
+
+
+def test_what_a_manager_does_not_take_at_the_moment_is_told_again_in_order(
+    manager: Manager, application: Application, tmp_path: Path
+) -> None:
+    with monitoring.service_told_of(application, manager.environment):
+        manager.hears_until("STATUS=not at work: shop (starting)")
+        full = fill(manager)
+        application.start()
+        assert manager.hears_all(full)
+        manager.hears_until("READY=1")
+        full = fill(manager)
+        application.reload()
+        application.stop()
+        assert manager.hears_all(full)
+        told = [manager.hears() for _ in range(3)]
+        assert [lines[0] for lines in told] == ["RELOADING=1", "READY=1", "STOPPING=1"]
+
+
+def test_a_look_that_fails_is_logged_and_not_the_last_one(
+    manager: Manager,
+    application: Application,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(service_manager, "_LATER", 0.01)
+    looks: list[None] = []
+
+    def fail(application: object) -> conditions.Readiness:
+        looks.append(None)
+        if len(looks) < 4:
+            raise ValueError("as told")
+        return conditions.readiness(application)  # type: ignore[arg-type]  # it is one
+
+    monkeypatch.setattr(service_manager, "readiness", fail)
+    with monitoring.service_told_of(application, manager.environment):
+        application.start()
+        manager.hears_until("READY=1")
+    assert [record.getMessage() for record in caplog.records if record.name == "resprout.monitoring"] == [
+        "the service manager is not told of application shop"
+    ]
+
+
+def test_a_name_that_utf_8_cannot_write_is_told_as_well_as_it_can_be(
+    manager: Manager, application: Application
+) -> None:
+    with monitoring.service_told_of(application, manager.environment):
+        root = application.start()
+        manager.hears_until("READY=1")
+        assert monitoring.notify("STATUS=\udc80", environment=manager.environment)
+        assert manager.hears_until("STATUS=?")
+        assert root.alive
 
 
 def test_a_sign_of_life_comes_at_half_the_interval_while_the_tree_is_healthy(
