@@ -55,7 +55,7 @@ class Streams:
     """All pages of one server; used on its loop, but for `close`.
 
     Args:
-        watcher: Makes what looks for a page.
+        watcher: Makes what looks for a page; called on the loop, so it must not wait.
         pause: Seconds from one look of a page to the next.
     """
 
@@ -112,11 +112,7 @@ class Streams:
         id, stream = secrets.token_urlsafe(12), _Stream()
         stream.look = look
         self._streams[id] = stream
-        try:
-            watcher = await elsewhere(self._watcher)
-        except BaseException:
-            del self._streams[id]
-            raise
+        watcher = self._watcher()
         try:
             yield _event("open", {"stream": id})
             async for event in self._seen(stream, watcher):

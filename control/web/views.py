@@ -14,7 +14,7 @@ from typing import Any
 import attrs
 
 from ...actors import Killed
-from ...actors.engine import kernel
+from ...actors.engine import kernel, lock
 from ..errors import Refusal
 from ..places import ROOT, find
 from ..requests import REQUESTS, Argument, check_arguments
@@ -109,7 +109,7 @@ def read_look(told: Any) -> Look:
 
 
 class Watcher:
-    """One page: what it watches, and what it has seen.
+    """One page: what it watches from its first look on, and what it has seen.
 
     Args:
         system: Of which.
@@ -126,21 +126,31 @@ class Watcher:
         self._timeline = timeline
         self._allow_actions = allow_actions
         self.rates = Rates()
+        self._changing = lock()
+        self._watches = self._left = False
         self._lock: str | None = None
         self._asked = ("", 0)
         self._failed: set[str] = set()
-        timeline.watch()
 
     def leave(self) -> None:
-        """It watches no more."""
-        self._timeline.leave()
-        self.watch_lock(None)
+        """It watches no more, also if a look is still under way, which may come later than this."""
+        with self._changing:
+            self._left = True
+            if self._watches:
+                self._watches = False
+                self._timeline.leave()
+            self._watch_lock(None)
 
     def seen(self, look: Look) -> dict[str, Any]:
         """What is seen with a look: `look`, its number; `now`, in seconds; `system`; `view`, or in its place
         `refused`, why it cannot be shown.
         """
-        self.watch_lock(look.args["lock"] if look.view == "lock" else None)
+        with self._changing:
+            if not self._left:
+                if not self._watches:
+                    self._watches = True
+                    self._timeline.watch()
+                self._watch_lock(look.args["lock"] if look.view == "lock" else None)
         status = self.system.status()
         told = {
             "look": look.number,
@@ -164,7 +174,7 @@ class Watcher:
             why = Refusal("failed", f"{look.view} failed: {type(error).__name__}; the log has the reason")
         return {**told, "refused": {"message": why.message, "meant": list(why.meant)}}
 
-    def watch_lock(self, name: str | None) -> None:
+    def _watch_lock(self, name: str | None) -> None:
         """Watches a lock in place of the one before, or none."""
         if name == self._lock:
             return

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,12 +16,14 @@ from resprout.actors import GenServer, process, telemetry
 from resprout.control.errors import Refusal
 from resprout.control.system import RunningSystem
 from resprout.control.web.guard import HEADER
+from resprout.control.web.lock_history import LockHistory
 from resprout.control.web.site import ACTIONS
-from resprout.control.web.streams import MOST
-from resprout.control.web.views import read_look
+from resprout.control.web.streams import MOST, Streams
+from resprout.control.web.timeline import Timeline
+from resprout.control.web.views import Look, Watcher, read_look
 from resprout.registry import Registry
 
-from ...waiting import until
+from ...waiting import WATCHDOG, until
 from .conftest import TOKEN, Page
 
 STATIC = Path(__file__).resolve().parents[3] / "control/web/static"
@@ -219,6 +223,58 @@ def test_nothing_listens_while_no_page_is_open(page: Page) -> None:
     before = listened_to("supervisor", "gave_up")
     page.seen(view="lock", lock="kafka")
     until(lambda: not listened_to("throttle", "hold") and not listened_to("throttle", "wait"))
+    assert listened_to("supervisor", "gave_up") == before
+
+
+class SlowWatcher(Watcher):
+    """Looks at a lock when the gate is open, which its page may not live to see."""
+
+    begun: threading.Event
+    gate: threading.Event
+    over: threading.Event
+
+    def seen(self, look: Look) -> dict[str, Any]:
+        self.begun.set()
+        assert self.gate.wait(WATCHDOG)
+        try:
+            return super().seen(look)
+        finally:
+            self.over.set()
+
+
+def test_a_page_that_is_closed_during_a_look_watches_nothing_afterwards(system: RunningSystem) -> None:
+    locks, timeline = LockHistory(), Timeline(system)
+    watcher = SlowWatcher(system, locks, timeline, False)
+    watcher.begun, watcher.gate, watcher.over = (threading.Event() for _ in range(3))
+    before = listened_to("supervisor", "gave_up")
+
+    async def open_and_close() -> None:
+        streams = Streams(lambda: watcher, 0.05)
+
+        async def read() -> None:
+            async for _ in streams.events(Look("lock", {"lock": "kafka"}, 1)):
+                pass
+
+        reading = asyncio.ensure_future(read())
+        assert await asyncio.to_thread(watcher.begun.wait, WATCHDOG)
+        reading.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await reading
+        assert len(streams) == 0
+
+    asyncio.run(open_and_close())
+    watcher.gate.set()
+    assert watcher.over.wait(WATCHDOG)
+    until(lambda: not listened_to("throttle", "hold") and not listened_to("throttle", "wait"))
+    assert listened_to("supervisor", "gave_up") == before
+
+
+def test_a_page_that_has_left_watches_nothing_whatever_it_sees(system: RunningSystem) -> None:
+    watcher = Watcher(system, LockHistory(), Timeline(system), False)
+    before = listened_to("supervisor", "gave_up")
+    watcher.leave()
+    watcher.seen(Look("lock", {"lock": "kafka"}, 1))
+    assert not listened_to("throttle", "hold")
     assert listened_to("supervisor", "gave_up") == before
 
 
