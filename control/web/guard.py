@@ -78,7 +78,11 @@ class Guard:
         if origin is not None and origin != f"http://{host}":
             return Answer(403, f"expected a request of this page, got one of {origin[:80]!r}")
         site = headers.get("sec-fetch-site", "none")
-        if site not in ("same-origin", "none"):
+        # To the page itself any other may lead, such as the file of `resprout observe --open`: who has the
+        # token has it, and nobody gets it by that.
+        whole_page = path.endswith("/") and path.count("/") == 2
+        leads = method == "GET" and whole_page and headers.get("sec-fetch-dest") == "document"
+        if site not in ("same-origin", "none") and not leads:
             return Answer(403, f"expected a request of this page, got a {site[:20]} one")
         if not _same(path.split("/")[1] if path.startswith("/") else "", self.token):
             wanted = "expected an address with the token of this system; `resprout observe` tells it"

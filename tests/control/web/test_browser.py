@@ -18,6 +18,7 @@ import pytest
 
 from resprout import throttle
 from resprout.actors import GenServer, process
+from resprout.control.commands.observing import leading_to
 from resprout.control.system import RunningSystem
 from resprout.control.web.page_options import HOST, PageOptions
 from resprout.control.web.page_server import PageServer
@@ -87,6 +88,13 @@ def test_the_tree_has_a_row_for_each_process(seen: Chromium, page: Page) -> None
     assert seen.texts("#name") == ["shop"]
     seen.shows("8 / 8", "#figures")
     assert "●running" in seen.texts(f"{row('services/echo-1')} .state")
+
+
+def test_a_file_that_leads_to_the_page_opens_it(seen: Chromium, page: Page) -> None:
+    with leading_to(page.url) as file:
+        seen.driver.get(file.as_uri())
+        seen.one(row("pool"))
+    assert seen.value("location.href").startswith(page.url)
 
 
 def test_a_crash_is_seen_as_it_happens(seen: Chromium, page: Page) -> None:

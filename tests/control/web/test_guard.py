@@ -66,6 +66,24 @@ def test_what_another_page_sends_is_refused(more: dict[str, str], status: int | 
 
 
 @pytest.mark.parametrize(
+    ("method", "path", "kind", "status"),
+    [
+        ("GET", f"/{TOKEN}/", "document", None),
+        ("GET", "/another-token/", "document", 403),
+        ("GET", f"/{TOKEN}/", "iframe", 403),
+        ("GET", f"/{TOKEN}/stream", "document", 403),
+        ("GET", f"/{TOKEN}/act/stop/", "document", 403),
+        ("POST", f"/{TOKEN}/", "document", 403),
+    ],
+)
+def test_another_page_may_lead_to_this_one_if_it_knows_the_address_and_to_nothing_else(
+    method: str, path: str, kind: str, status: int | None
+) -> None:
+    sent = {**ACTS, "sec-fetch-site": "cross-site", "sec-fetch-dest": kind}
+    assert refused(method, path, sent) == status
+
+
+@pytest.mark.parametrize(
     ("headers", "status"),
     [
         (ACTS, None),

@@ -6,11 +6,13 @@ import json
 import os
 import signal
 import socket
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import httpx
 import pytest
@@ -211,12 +213,13 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     assert program.wait(60) == 0
 
 
-def asked(path: Path, *arguments: str) -> subprocess.Popen[str]:
+def asked(path: Path, *arguments: str, **environment: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         command("observe", "--socket", path, *arguments),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        env={**os.environ, **environment},
     )
 
 
@@ -227,6 +230,26 @@ def test_observe_tells_of_the_page_of_the_tree(running: Path) -> None:
     out, err = told()
     assert out.endswith(f"/{TOKEN}/\n")
     assert err == "the tree has this page of its own\n"
+
+
+def test_no_command_line_has_the_address_of_a_page_that_may_act(running: Path, tmp_path: Path) -> None:
+    browser = tmp_path / "browser"
+    browser.write_text('#!/bin/sh\necho "$1" > "$0.asked.part"\nmv "$0.asked.part" "$0.asked"\n')
+    browser.chmod(0o700)
+    program = asked(running, "--allow-actions", "--open", "--json", BROWSER=f"{browser} %s")
+    assert program.stdout is not None
+    told: dict[str, Any] = json.loads(program.stdout.readline())
+    asked_for = tmp_path / "browser.asked"
+    until(asked_for.exists)
+    url = urlsplit(asked_for.read_text().strip())
+    file = Path(unquote(url.path))
+    assert (url.scheme, stat.S_IMODE(file.stat().st_mode)) == ("file", 0o600)
+    assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
+    assert told["url"] in file.read_text()
+    program.send_signal(signal.SIGINT)
+    program.communicate(timeout=60)
+    assert program.returncode == 0
+    assert not file.parent.exists()
 
 
 def test_observe_has_a_page_open_until_ctrl_c(running: Path) -> None:
