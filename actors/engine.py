@@ -64,6 +64,7 @@ from .vocabulary.messages import NoReplyWithEvents, Notice, OkWithOptions, Reply
 from .vocabulary.portable import crossing, printed
 from .vocabulary.pykka_types import ActorStop, constructed_by
 from .vocabulary.reasons import in_words
+from .vocabulary.texts import printable, text_shown
 
 __all__ = [
     "FORK_ADVICE",
@@ -134,6 +135,7 @@ __all__ = [
     "offer",
     "owner",
     "park",
+    "printable",
     "printed",
     "remember",
     "remove",
@@ -150,6 +152,7 @@ __all__ = [
     "take_leave_of",
     "task_of",
     "tasks",
+    "text_shown",
     "was_there",
     "watch_loop",
     "when_room",

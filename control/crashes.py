@@ -13,9 +13,8 @@ from typing import Any
 import attrs
 
 from ..actors import Crash, CrashReport, telemetry
-from ..actors.engine import in_words, lock
+from ..actors.engine import in_words, lock, printable
 from .places import child_above
-from .words import printable
 
 __all__ = ["CrashLog"]
 

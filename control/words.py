@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-__all__ = ["as_json", "label", "printable", "shown"]
+from ..actors.engine import text_shown
+
+__all__ = ["as_json", "label", "shown"]
 
 _DEEPEST = 32
 SCREEN = 4_000
@@ -23,10 +25,8 @@ def shown(value: object, most: int = SCREEN) -> str:
 
 def label(value: object) -> str:
     """An id or a name as text; one whose text cannot be made is described instead."""
-    if type(value) is str:
-        return value
     try:
-        return str(value)
+        return text_shown(value) if isinstance(value, str) else str(value)
     except Exception as error:
         return f"<{type(value).__name__} whose text raised {type(error).__name__}>"
 
@@ -35,10 +35,13 @@ def as_json(value: object, depth: int = 0) -> tuple[bool, Any]:
     """A value as JSON knows it.
 
     Returns:
-        Whether it is the whole value (a tuple becomes a list), and it; or False and None.
+        Whether it is the whole value (a tuple becomes a list, and a text that hides itself, such as a secret,
+        its repr), and it; or False and None.
     """
-    if value is None or isinstance(value, (bool, str)):
+    if value is None or isinstance(value, bool):
         return True, value
+    if isinstance(value, str):
+        return True, text_shown(value)
     if isinstance(value, int):
         return True, int(value)
     if isinstance(value, float):
@@ -53,12 +56,3 @@ def as_json(value: object, depth: int = 0) -> tuple[bool, Any]:
         whole = all(good for good, _ in pairs.values())
         return (True, {key: item for key, (_, item) in pairs.items()}) if whole else (False, None)
     return False, None
-
-
-def printable(text: str) -> str:
-    """A text with line ends and all else escaped that a terminal would obey rather than show."""
-    if text.isprintable():
-        return text
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text
-    )

@@ -6,13 +6,14 @@ import json
 import logging
 import traceback
 from datetime import datetime, timezone
+from typing import Any
 
 from ..actors import Crash, CrashReport, Pid
-from ..actors.engine import current_if_any, in_words
+from ..actors.engine import current_if_any, in_words, printable, text_shown
 from ..supervision.engine import lineage
 from .labels import path_of
 
-__all__ = ["ChildPath", "JsonFormat", "child_of", "in_one_line", "is_crash", "printable"]
+__all__ = ["ChildPath", "JsonFormat", "child_of", "in_one_line", "is_crash"]
 
 _LIBRARY = "resprout"
 _OURS = {"message", "asctime", "taskName", "crash_report", "proxy", "child"}
@@ -83,19 +84,10 @@ def in_one_line(record: logging.LogRecord) -> str:
     return f"{report.kind} {report.pid} ended: {printable(in_words(report.reason))}"
 
 
-def printable(text: str) -> str:
-    """A text with line ends and all else escaped that a terminal would obey rather than show."""
-    if text.isprintable():
-        return text
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text
-    )
-
-
 class JsonFormat(logging.Formatter):
     """An object a line: `time` (UTC), `level`, `logger`, `child` if a child of a tree has logged it,
     `message`, then `exception` or `crash` where there is one, and whatever the record was given by `extra=`.
-    What JSON does not know is written as `str` does.
+    What JSON does not know is written as `str` does; a text that hides itself, such as a secret, as `repr`.
 
     `child` is what `ChildPath` has found, or else is looked up here: a handler that formats on another thread
     wants that filter.
@@ -120,7 +112,7 @@ class JsonFormat(logging.Formatter):
             told["exception"] = self.formatException(record.exc_info)
         extra = {key: value for key, value in vars(record).items() if key not in _USUAL and key not in told}
         try:
-            return json.dumps({**told, **extra}, ensure_ascii=False, allow_nan=False, default=str)
+            return json.dumps({**told, **_shown(extra)}, ensure_ascii=False, allow_nan=False, default=str)
         except (ValueError, TypeError, RecursionError):
             plain = {key: _text(value) for key, value in extra.items()}
             return json.dumps({**told, **plain}, ensure_ascii=False, default=str)
@@ -145,8 +137,17 @@ def _crash(report: CrashReport) -> dict[str, object]:
     }
 
 
+def _shown(value: Any) -> Any:
+    """A value whose texts are shown as they may be."""
+    if isinstance(value, str):
+        return text_shown(value)
+    if isinstance(value, dict):
+        return {_shown(key): _shown(item) for key, item in value.items()}
+    return [_shown(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
 def _text(value: object) -> str:
     try:
-        return str(value)
+        return text_shown(value) if isinstance(value, str) else str(value)
     except Exception as error:
         return f"<{type(value).__name__} that can't be shown: {type(error).__name__}>"

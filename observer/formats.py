@@ -7,7 +7,8 @@ import re
 import textwrap
 from collections.abc import Callable
 
-from ..monitoring.log_records import JsonFormat, in_one_line, is_crash, printable
+from ..actors.engine import printable
+from ..monitoring.log_records import JsonFormat, in_one_line, is_crash
 
 __all__ = ["JsonFormat", "TextFormat", "folded", "in_one_line", "is_crash", "printable"]
 

@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from ...actors import ConfigError
+from ...actors.engine import printable
 from ...supervision import Application
 from ..client import Client, NoSystem, find_system
 from ..errors import Refusal
-from ..words import printable
 from . import showing
 from .completion import script
 from .doctor import findings

@@ -6,7 +6,7 @@ import datetime
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from ..words import printable
+from ...actors.engine import printable
 from .doctor import Finding
 
 __all__ = [

@@ -17,8 +17,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from ...actors.engine import printable
 from ..client import Client, find_system
-from ..words import printable
 from .showing import duration, ps, status
 from .view import HELP, View, keys_in
 

@@ -11,6 +11,7 @@ from typing import Final, NamedTuple, TypeAlias
 import attrs
 
 from ...actors import ConfigError, Killed
+from ...actors.engine import printable
 from .limits import DEFAULTS
 
 Path: TypeAlias = tuple[object, ...]
@@ -120,17 +121,6 @@ def show_path(path: Path) -> str:
     if len(texts) > 2 * _STEPS:
         texts[_STEPS:-_STEPS] = ["..."]
     return "".join(texts).removeprefix(".")
-
-
-def printable(text: str) -> str:
-    """A text with everything escaped that would not simply stand there: control characters and line ends,
-    which a terminal obeys; what turns the direction of writing; halves of surrogate pairs.
-    """
-    if text.isprintable():
-        return text
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text
-    )
 
 
 def shortened(text: str, most: int = 60) -> str:

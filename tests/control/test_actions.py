@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import threading
+from enum import Enum
 from typing import Any
 
 import pytest
 
 from resprout import throttle
-from resprout.actors import GenServer, Pid, Task, process, sys
+from resprout.actors import GenServer, Ok, Pid, Reply, Task, process, sys
 from resprout.control.errors import Refusal
 from resprout.control.places import find
 from resprout.control.system import RunningSystem
 from resprout.supervision import ChildSpec, DynamicSupervisor, Supervisor, TaskSupervisor
+from resprout.supervision.trees.secrets import Secret
 
 from ..waiting import until
 
@@ -141,6 +144,38 @@ def test_a_reply_that_json_does_not_know_is_told_as_text(system: RunningSystem) 
     told = system.call("echo-1", "odd")
     assert (told["json"], told["value"]) == (False, None)
     assert told["text"].startswith("<object object at ")
+
+
+@pytest.mark.parametrize("where", [lambda secret: secret, lambda secret: {"args": [secret, secret]}])
+def test_a_secret_in_a_reply_is_not_told(where: Any, system: RunningSystem) -> None:
+    class Keeper(GenServer):
+        def init(self, arg: Any) -> Any:
+            return Ok(where(Secret("hunter2-hunter2")))
+
+        def handle_call(self, message: Any, from_: Any, state: Any) -> Any:
+            return Reply(state, state)
+
+    keeper = Keeper.start(name="keeper")
+    told = system.call("keeper", "tell")
+    assert (told["json"], told["value"], told["text"]) == (True, where("(secret)"), repr(where(Secret("x"))))
+    assert "hunter2" not in json.dumps(told)
+    GenServer.stop(keeper)
+
+
+def test_a_member_of_an_enumeration_in_a_reply_is_its_text(system: RunningSystem) -> None:
+    class Colour(str, Enum):
+        RED = "red"
+
+    class Painter(GenServer):
+        def init(self, arg: Any) -> Any:
+            return Ok(None)
+
+        def handle_call(self, message: Any, from_: Any, state: Any) -> Any:
+            return Reply([Colour.RED], state)
+
+    painter = Painter.start(name="painter")
+    assert system.call("painter", "colour")["value"] == ["red"]
+    GenServer.stop(painter)
 
 
 def test_a_call_that_crashes_the_server_is_refused_with_the_error(system: RunningSystem) -> None:

@@ -14,6 +14,7 @@ import pytest
 from resprout import GenServer, Task, monitoring, process
 from resprout.actors import ChildSpec, NoReply, Pid
 from resprout.supervision import DynamicSupervisor, Supervisor
+from resprout.supervision.trees.secrets import Secret
 
 from ..scripted import Runs
 from ..waiting import WATCHDOG, down_of
@@ -106,6 +107,15 @@ def test_a_report_of_a_crash_is_that_of_the_child_which_crashed(kept: Kept, supe
     down_of(ref)
     told = kept.next()
     assert (told["child"], told["crash"]["reason"]) == ("clerk", "ValueError: as told")
+
+
+def test_a_secret_that_a_record_is_given_is_not_shown(kept: Kept) -> None:
+    secret, beyond_json = Secret("hunter2-hunter2"), object()
+    logger.error("hello", extra={"password": secret, "options": {"urls": [secret, "plain"]}})
+    logger.error("hello", extra={"password": secret, "number": float("nan"), "beyond": {"x": beyond_json}})
+    first, second = kept.next(), kept.next()
+    assert (first["password"], first["options"]) == ("(secret)", {"urls": ["(secret)", "plain"]})
+    assert second["password"] == "(secret)"
 
 
 def test_a_record_from_another_os_process_is_that_of_its_child(kept: Kept, supervised: Supervised) -> None:
