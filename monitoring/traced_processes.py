@@ -138,6 +138,8 @@ def _making_jobs(before: Any) -> Any:
 
 def _done(tracer: Tracer, lock: str, carried: object, call: Callable[[], Any]) -> Callable[[], Any]:
     def execute() -> Any:
+        if tracing.tracer is not tracer:
+            return call()  # That has ended while the job was in line.
         with tracer.executing(lock, carried):
             return call()
 
@@ -146,6 +148,8 @@ def _done(tracer: Tracer, lock: str, carried: object, call: Callable[[], Any]) -
 
 def _awaited(tracer: Tracer, lock: str, carried: object, call: Callable[[], Any]) -> Callable[[], Any]:
     async def execute() -> Any:
+        if tracing.tracer is not tracer:
+            return await call()
         with tracer.executing(lock, carried):
             return await call()
 
