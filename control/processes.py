@@ -16,7 +16,7 @@ from .errors import Refusal
 from .places import Place, find, top_of, walk
 from .words import label, shown
 
-__all__ = ["SORTS", "counted", "info", "place_named", "row_of", "rows"]
+__all__ = ["SORTS", "STATES", "counted", "info", "place_named", "row_of", "rows"]
 
 _STATE = 0.5
 """Seconds that a process has to tell its state; one that is busy is shown without it."""
@@ -25,6 +25,8 @@ _KINDS = {
     registry.__name__: "registry",
     f"{supervision.__name__}.trees.asgi": "api",
 }
+STATES = ("running", "restarting", "backing_off", "down")
+"""What a child can be."""
 SORTS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "mailbox": lambda row: -(row["mailbox"] or 0),
     "restarts": lambda row: -row["restarts"],
@@ -127,7 +129,7 @@ def counted(root: Pid | None) -> dict[str, int]:
         waiting += [row.pid for row in rows if row.spec.type == "supervisor" and row.pid is not None]
     return {
         "children": states.total(),
-        **{state: states[state] for state in ("running", "restarting", "backing_off", "down")},
+        **{state: states[state] for state in STATES},
         "restarts": restarts,
     }
 

@@ -9,14 +9,13 @@ from typing import Any
 import attrs
 
 from .errors import Refusal, near
-from .processes import SORTS
+from .processes import SORTS, STATES
 from .protocol import Request
 from .system import RunningSystem
 from .words import shown
 
 __all__ = ["REQUESTS", "Argument", "RequestKind", "carry_out", "check_arguments", "checked", "is_quick"]
 
-_STATES = ("running", "restarting", "backing_off", "down")
 MISSING = object()
 
 
@@ -93,7 +92,7 @@ REQUESTS: dict[str, RequestKind] = {
     "ps": RequestKind(
         "A page of the processes of the tree.",
         RunningSystem.ps,
-        {**_PAGE, "under": _TEXT, "sort": _one_of(*SORTS), "match": _TEXT, "state": _one_of(*_STATES)},
+        {**_PAGE, "under": _TEXT, "sort": _one_of(*SORTS), "match": _TEXT, "state": _one_of(*STATES)},
         quick=True,
         slow=("under", "sort", "match", "state"),
     ),

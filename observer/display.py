@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from itertools import groupby, pairwise
+from typing import get_args
 
 import attrs
 
 from .job import Progress
 from .report import Outcome
-from .snapshot import Child, Lock, Snapshot, Starting, Stopping, walk
+from .snapshot import Child, ChildState, Lock, Snapshot, Starting, Stopping, walk
 
 __all__ = [
     "Row",
@@ -172,7 +173,7 @@ def _kind(child: Child) -> str:
     return child.kind if child.address is None else f"{child.kind} at {child.address}"
 
 
-_STATES = ("running", "restarting", "backing_off", "down")
+_STATES = get_args(ChildState)
 _WORDS = tuple(state.replace("_", " ") for state in _STATES)
 
 

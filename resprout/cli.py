@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from .control.commands import COMMANDS, OPTIONS, add_commands, add_socket, run_command
+from .control.commands import COMMANDS, add_commands, add_socket, run_command
 from .observer import (
     LEVELS,
     CheckOptions,
@@ -26,11 +26,6 @@ from .supervision import tree_schema
 
 _COMMANDS = ("run", "check", "schema", "cluster", *COMMANDS)
 _SUCH_AS = "a command, such as run, check or ps"
-_OPTIONS = (
-    *OPTIONS,
-    *("--overlay", "--set", "--report", "--plain", "--quiet", "--log-level", "--log-format", "--log-file"),
-    *("--chaos", "--seed", "--chaos-spare", "--chaos-only"),
-)
 
 UNWRITABLE = 2  # as if the command line were wrong
 INTERRUPTED = 130  # what a shell reports of a program that SIGINT ended
@@ -180,12 +175,14 @@ def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
         there = f"invalid choice: {command!r} (choose from {', '.join(_COMMANDS)})"
         parser.error(f"argument COMMAND: {there}{_meant(command, (*_COMMANDS, '--help', '--version'))}")
     options, rest = parser.parse_known_args(arguments)
+    words = _words(parser)
     if options.command == "completion":
-        options.words = _words(parser)
+        options.words = words
     # The value of an option that nobody knows is taken for the file, and then the file is left over.
     unknown = [word for word in rest if word.startswith("-") and word != "-"]
     if unknown:
-        near = next((hint for word in unknown if (hint := _meant(word.partition("=")[0], _OPTIONS))), "")
+        names = (word.partition("=")[0] for word in unknown)
+        near = next((hint for name in names if (hint := _meant(name, words[command]))), "")
         parser.error(f"unrecognized arguments: {' '.join(unknown)}{near}")
     if rest and command in COMMANDS:
         parser.error(f"expected fewer arguments, got besides: {' '.join(rest)}; resprout {command} --help")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .parsers import COMMANDS, OPTIONS, add_commands, add_socket
+from .parsers import COMMANDS, add_commands, add_socket
 from .running import run_command
 
-__all__ = ["COMMANDS", "OPTIONS", "add_commands", "add_socket", "run_command"]
+__all__ = ["COMMANDS", "add_commands", "add_socket", "run_command"]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import keyword
+import sys
+from importlib.machinery import PathFinder
 from pathlib import Path
 
 from ..errors import Refusal
@@ -117,13 +120,20 @@ def make_project(folder: Path) -> list[Path]:
         The files that were made.
 
     Raises:
-        Refusal: There is something in that folder.
+        Refusal: There is something in that folder, or its name is one that Python knows otherwise.
         OSError: It cannot be written.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise Refusal("not_empty", f"expected {folder} not to exist, or to be an empty folder")
     name = folder.absolute().name or "project"
     package = _module(name)
+    if keyword.iskeyword(package) or _is_taken(package):
+        raise Refusal(
+            "name_taken",
+            f"expected a name that Python does not know, as that of a package in the project, got: {name!r}, "
+            f"which {'is a word of its own' if keyword.iskeyword(package) else 'is that of a module'}; "
+            f"choose another one, such as {package}_app",
+        )
     files = {
         "README.md": _README.format(name=name),
         "tree.yaml": _TREE.format(name=_word(name), package=package),
@@ -146,6 +156,16 @@ def _module(name: str) -> str:
     if not plain or plain[0].isdigit():
         plain = f"app_{plain}".strip("_")
     return f"{plain}_app" if plain in ("resprout", "tests", "test") else plain
+
+
+def _is_taken(module: str) -> bool:
+    """Whether a module of that name, Python's own or an installed one, would be hidden by another."""
+    if module in sys.stdlib_module_names:
+        return True
+    here = Path.cwd()
+    elsewhere = [path for path in sys.path if path and Path(path).absolute() != here]
+    found = PathFinder.find_spec(module, elsewhere)
+    return found is not None and found.loader is not None
 
 
 def _word(name: str) -> str:

@@ -9,10 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ..processes import SORTS
+from ..processes import SORTS, STATES
 from .completion import SHELLS
 
-__all__ = ["COMMANDS", "OPTIONS", "add_commands", "add_socket"]
+__all__ = ["COMMANDS", "add_commands", "add_socket"]
 
 Parser = argparse.ArgumentParser
 Commands = argparse._SubParsersAction
@@ -27,24 +27,6 @@ exit status:
   2    the command line is wrong
   3    there is no system to ask, there are several, or it does not answer
 """
-
-OPTIONS = (
-    *("--json", "--name", "--socket", "--no-socket", "--sort", "--match", "--state", "--paths", "--timeout"),
-    *(
-        "--tuples",
-        "--cast",
-        "--follow",
-        "--lines",
-        "--no-wait",
-        "--dry-run",
-        "--off",
-        "--port",
-        "--allow-actions",
-        "--open",
-        "--interval",
-    ),
-)
-"""All that begin with two dashes, for hints."""
 
 
 def add_commands(commands: Commands[Parser]) -> None:
@@ -90,9 +72,7 @@ def _ps(parser: Parser) -> None:
 def _which(parser: Parser) -> None:
     parser.add_argument("--sort", choices=tuple(SORTS), help="the most, or of uptime the least, first")
     parser.add_argument("--match", metavar="TEXT", help="only those with TEXT in path, name or class")
-    parser.add_argument(
-        "--state", choices=("running", "restarting", "backing_off", "down"), help="only those in this state"
-    )
+    parser.add_argument("--state", choices=STATES, help="only those in this state")
 
 
 def _top(parser: Parser) -> None:

@@ -7,9 +7,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ...actors.engine import printable
+from ..processes import STATES
 from .doctor import Finding
 
 __all__ = [
+    "HEADS",
     "crashes",
     "info",
     "lock",
@@ -25,6 +27,8 @@ __all__ = [
 ]
 
 Row = Mapping[str, Any]
+HEADS = ("PATH", "STATE", "PID", "CLASS", "UPTIME", "RESTARTS", "MAILBOX")
+"""Of the columns that a list of processes has."""
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> Iterator[str]:
@@ -71,7 +75,7 @@ def status(told: Row) -> Iterator[str]:
     counts = told["counts"]
     what = f"{printable(told['name'])} {told['state']}"
     yield f"{what}, program {told['os_pid']}, for {duration(told['seconds'])}"
-    others = [f"{counts[state]} {state}" for state in ("restarting", "backing_off", "down") if counts[state]]
+    others = [f"{counts[state]} {state}" for state in STATES[1:] if counts[state]]
     running = f"{counts['running']} of {counts['children']} children running"
     yield "; ".join(
         [", ".join([running, *others]), f"{counts['restarts']} restarts", f"{told['crashes']} crashes"]
@@ -83,9 +87,8 @@ def status(told: Row) -> Iterator[str]:
 
 def ps(rows: Iterable[Row]) -> Iterator[str]:
     """A line for each process."""
-    heads = ("PATH", "STATE", "PID", "CLASS", "UPTIME", "RESTARTS", "MAILBOX")
     return table(
-        heads,
+        HEADS,
         (
             (
                 row["path"],

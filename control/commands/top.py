@@ -19,12 +19,11 @@ from rich.text import Text
 
 from ...actors.engine import printable
 from ..client import Client, find_system
-from .showing import duration, ps, status
+from .showing import HEADS, duration, ps, status
 from .view import HELP, View, keys_in
 
 __all__ = ["top"]
 
-_HEADS = ("PATH", "STATE", "PID", "CLASS", "UPTIME", "RESTARTS", "MAILBOX")
 _NUMBERS = ("UPTIME", "RESTARTS", "MAILBOX")
 _LOCKS = 3
 """So many locks are shown, those for which the most wait."""
@@ -85,7 +84,7 @@ def _summary(told: dict[str, Any]) -> Iterator[str]:
 
 def _picture(told: dict[str, Any], view: View) -> Group:
     table = Table(box=None, expand=True, header_style="bold", padding=(0, 1))
-    for head in _HEADS:
+    for head in HEADS:
         sorted_by = head.lower() == view.sort
         right = head in _NUMBERS
         table.add_column(

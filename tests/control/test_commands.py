@@ -473,6 +473,23 @@ def test_a_new_project_is_right_and_its_test_passes(
     assert "2 passed" in tested.stdout
 
 
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [("queue", "is that of a module"), ("PyTest", "is that of a module"), ("class", "is a word")],
+)
+def test_a_project_whose_package_would_hide_a_module_is_refused_before_anything_is_made(
+    name: str, why: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["new", name]) == 1
+    err = capsys.readouterr().err
+    assert f"got: {name!r}, which {why}" in err
+    assert err.endswith(f"choose another one, such as {name.lower()}_app\n")
+    assert list(tmp_path.iterdir()) == []
+    assert main(["new", f"{name}_app"]) == 0
+    assert (tmp_path / f"{name}_app" / f"{name.lower()}_app" / "counter.py").exists()
+
+
 def test_a_tree_is_reloaded_and_stopped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = Path(f"/tmp/resprout-stop-{os.getpid()}.sock")
     (tmp_path / "tree.yaml").write_text("name: brief\nchildren: [{throttle: a, num_slots: 1}]\n")
