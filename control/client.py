@@ -12,8 +12,9 @@ from typing import Any
 from .errors import Refusal, near
 from .protocol import VERSION
 from .sockets import CAN_LISTEN, Socket, connected, listed
+from .tcp import HOST, TcpAddress
 
-__all__ = ["Client", "NoSystem", "find_system"]
+__all__ = ["Client", "NoSystem", "address_of", "find_system"]
 
 _CONNECT = 5.0
 _PIECE = 65_536
@@ -55,25 +56,52 @@ def find_system(name: str | None = None, path: Path | None = None) -> Path:
     raise NoSystem(f"no system {name!r} runs, only {_names(there)}{meant}")
 
 
+def address_of(port: int, token_file: Path) -> TcpAddress:
+    """Where a system answers on TCP, with the token that a file has.
+
+    Raises:
+        NoSystem: The file cannot be read.
+    """
+    try:
+        token = token_file.read_text("ascii").strip()
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or "it is no token"
+        raise NoSystem(f"the token of the system cannot be read: {token_file}: {why}") from error
+    return TcpAddress(port, token)
+
+
 def _names(there: list[Socket]) -> str:
     return ", ".join(each.label for each in there)
+
+
+def _connected(where: Path | TcpAddress) -> socket.socket:
+    if not isinstance(where, TcpAddress):
+        return connected(where, _CONNECT)
+    made = socket.create_connection((HOST, where.port), _CONNECT)
+    try:
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        made.sendall(f"{where.token}\n".encode())
+    except BaseException:
+        made.close()
+        raise
+    return made
 
 
 class Client:
     """A connection to a running system; one thread at a time may use it.
 
     Args:
-        path: Its socket.
+        path: Its socket, or where it answers on TCP.
         timeout: Seconds that an answer may take; None for ever.
 
     Raises:
         NoSystem: Nobody listens there.
     """
 
-    def __init__(self, path: Path, timeout: float | None = 60.0) -> None:
+    def __init__(self, path: Path | TcpAddress, timeout: float | None = 60.0) -> None:
         self._path = path
         try:
-            self._socket = connected(path, _CONNECT)
+            self._socket = _connected(path)
         except OSError as error:
             raise NoSystem(f"no system listens at {path}: {error.strerror or error}") from error
         self._socket.settimeout(timeout)

@@ -15,6 +15,7 @@ from .noted import forget, note
 from .past import Past
 from .protocol import Request
 from .sockets import CAN_LISTEN, bound, here, usable_folder
+from .tcp import HOST, TcpDoor, opened
 
 if TYPE_CHECKING:
     from .system import RunningSystem
@@ -31,20 +32,26 @@ class Window:
 
     Args:
         application: Which.
-        at: A socket that listens, and where it does; None if there is none.
+        at: A socket that listens, where it does, and where else; None if there is none.
 
     Attributes:
         application: The same.
     """
 
-    def __init__(self, application: Application, at: tuple[socket.socket, Path] | None) -> None:
+    def __init__(
+        self, application: Application, at: tuple[socket.socket, Path, list[TcpDoor]] | None
+    ) -> None:
         self.application = application
         self._past = Past()
         self._system: RunningSystem | None = None
         self._pages: Any = None
         self._listener: Listener | None = None
+        self._tcp: list[TcpDoor] = []
         if at is not None:
-            self._listener = Listener(self.system, self._carry_out, self._is_quick, *at)
+            listening, path, self._tcp = at
+            self._listener = Listener(
+                self.system, self._carry_out, self._is_quick, listening, path, doors=self._tcp
+            )
 
     def system(self) -> RunningSystem:
         """The application, as it is seen from outside."""
@@ -53,6 +60,7 @@ class Window:
         if self._system is None:
             self._system = RunningSystem(self.application, self._past)
             self._system.open_page = self._open_page
+            self._system.tcp = next((f"{HOST}:{door.port}" for door in self._tcp), None)
         return self._system
 
     def _carry_out(self, request: Request) -> Any:
@@ -109,7 +117,7 @@ def accompany(application: Application) -> Window:
     return window
 
 
-def _at(application: Application) -> tuple[socket.socket, Path] | None:
+def _at(application: Application) -> tuple[socket.socket, Path, list[TcpDoor]] | None:
     """What listens, and where; None if that is not wanted, or cannot be, which the log tells."""
     wanted = _wanted(application)
     if wanted is False or not CAN_LISTEN:
@@ -121,7 +129,23 @@ def _at(application: Application) -> tuple[socket.socket, Path] | None:
         why = error.strerror or str(error)
         logger.warning("application %s has no control socket: %s: %s", application.name, where, why)
         return None
-    return listening, path
+    return listening, path, _tcp(application, path)
+
+
+def _tcp(application: Application, path: Path) -> list[TcpDoor]:
+    """Where it answers on TCP as well, if that is wanted."""
+    port = application.control_tcp
+    if port is None:
+        return []
+    try:
+        door = opened(port, path)
+    except OSError as error:
+        why = error.strerror or str(error)
+        logger.warning("application %s does not answer on TCP: port %d: %s", application.name, port, why)
+        return []
+    where = application.name, HOST, door.port, door.path
+    logger.info("application %s answers at %s:%d as well, with the token in %s", *where)
+    return [door]
 
 
 def _wanted(application: Application) -> bool | Path:

@@ -20,9 +20,10 @@ class Connection:
     Args:
         limits: Of the socket.
         now: The time, in seconds, as in all that is told it.
+        is_awaited: Whether the first line has to come as soon as the rest of one.
     """
 
-    def __init__(self, limits: SocketLimits, now: float) -> None:
+    def __init__(self, limits: SocketLimits, now: float, *, is_awaited: bool = False) -> None:
         self._limits = limits
         self._incoming = bytearray()
         self._searched = 0
@@ -30,7 +31,7 @@ class Connection:
         self._waiting = 0
         self._left_out = 0
         self._seen = now
-        self._half_since: float | None = None
+        self._half_since: float | None = now if is_awaited else None
         self._unread_since: float | None = None
         self.busy = False
         self.following = False

@@ -28,6 +28,9 @@ class Door:
         peer_user: Tells the user at the other end.
     """
 
+    asks_for_token = False
+    """Whether the first line of a connection has to be a token."""
+
     def __init__(
         self,
         listening: socket.socket,
@@ -83,6 +86,10 @@ class Door:
             who = "somebody unknown" if user is None else f"user {user}"
             return Refusal("other_user", f"expected user {os.geteuid()}, who runs this system, got: {who}")
         return None
+
+    def knows(self, line: bytes) -> bool:
+        """Whether a first line is the token, where one is asked for."""
+        return False
 
     def remove(self) -> None:
         """Removes what leads here from the file system, unless that leads to another one by now."""

@@ -15,7 +15,7 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -59,6 +59,7 @@ class Listener:
         path: Where; it is removed at the end.
         limits: What clients may ask for.
         peer_user: Tells the user at the other end.
+        doors: Where else clients come in.
     """
 
     def __init__(
@@ -70,11 +71,12 @@ class Listener:
         path: Path | None,
         limits: SocketLimits = DEFAULTS,
         peer_user: Callable[[socket.socket], int | None] = owner_of,
+        doors: Sequence[Door] = (),
     ) -> None:
         self._system = system
         self._do = carry_out
         self._is_quick = is_quick
-        self._door = Door(listening, path, peer_user)
+        self._doors = (Door(listening, path, peer_user), *doors)
         self.path = path
         self._limits = limits
         self._os_pid = os.getpid()
@@ -91,7 +93,8 @@ class Listener:
         self._bell.setblocking(False)
         self._rung.setblocking(False)
         self._selector.register(self._bell, selectors.EVENT_READ)
-        self._selector.register(listening, selectors.EVENT_READ, self._door)
+        for door in self._doors:
+            self._selector.register(door.listening, selectors.EVENT_READ, door)
         self._thread = threading.Thread(target=self._run, name="resprout-control", daemon=True)
         _listeners.add(self)
 
@@ -104,7 +107,8 @@ class Listener:
         if self._ending or self._os_pid != os.getpid():
             return
         self._ending = True
-        self._door.remove()
+        for door in self._doors:
+            door.remove()
         self._ring()
 
     def join(self, timeout: float = 5.0) -> None:
@@ -115,7 +119,7 @@ class Listener:
     def abandon(self) -> None:
         """In a forked child: gives up what is the parent's to answer."""
         peers = [client.peer for client in (*self._clients.values(), *self._left)]
-        for each in (self._door.listening, self._bell, self._rung, *peers):
+        for each in (*(door.listening for door in self._doors), self._bell, self._rung, *peers):
             with suppress(OSError):
                 each.close()
         with suppress(OSError):
@@ -144,8 +148,9 @@ class Listener:
 
     def _finish(self) -> None:
         """Hands out the answers to what was begun with."""
-        if self._door.shut_until is None:
-            self._selector.unregister(self._door.listening)
+        for door in self._doors:
+            if door.shut_until is None:
+                self._selector.unregister(door.listening)
         for client in self._clients.values():
             if client.watched:
                 self._selector.unregister(client.peer)
@@ -168,8 +173,8 @@ class Listener:
     def _step(self) -> None:
         now = time.monotonic()
         for key, events in self._selector.select(self._patience(now)):
-            if key.data is self._door:
-                self._accept(now)
+            if isinstance(key.data, Door):
+                self._accept(key.data, now)
             elif key.fileobj is self._bell:
                 with suppress(BlockingIOError):
                     self._bell.recv(_PIECE)
@@ -186,8 +191,7 @@ class Listener:
         """Seconds until something has to be looked at again though nobody has said anything."""
         times = [due for client in self._clients.values() if (due := client.connection.due()) is not None]
         times += [client.until for client in self._clients.values() if client.until is not None]
-        if self._door.shut_until is not None:
-            times.append(self._door.shut_until)
+        times += [door.shut_until for door in self._doors if door.shut_until is not None]
         if any(client.connection.ready for client in self._clients.values()):
             times.append(now + max(0.0, 1.0 - self._allowed(now)) / self._limits.rate)
         return None if not times else max(0.0, min(times) - now)
@@ -200,8 +204,9 @@ class Listener:
     def _look_around(self) -> None:
         """Begins what can begin, sends away who is overdue, and watches each for what it is to do next."""
         now = time.monotonic()
-        if self._door.opens(now):
-            self._selector.register(self._door.listening, selectors.EVENT_READ, self._door)
+        for door in self._doors:
+            if door.opens(now):
+                self._selector.register(door.listening, selectors.EVENT_READ, door)
         for at, client in list(self._clients.items()):
             if client.until is not None:
                 if now >= client.until:
@@ -211,7 +216,9 @@ class Listener:
             if overdue is not None:
                 self._send_away(client, overdue)
                 continue
-            if client.connection.ready and self._allowed(now) >= 1.0:
+            if client.is_stranger:
+                self._greet(client, now)
+            if client.connection.ready and not client.gone and self._allowed(now) >= 1.0:
                 # One request of each in turn: who sends without end leaves the others their share.
                 self._clients[at] = self._clients.pop(at)
                 self._begin(client, now)
@@ -231,19 +238,20 @@ class Listener:
             self._selector.modify(client.peer, wanted, client)
         client.watched = wanted
 
-    def _accept(self, now: float) -> None:
+    def _accept(self, door: Door, now: float) -> None:
         try:
-            peer = self._door.accept(now)
+            peer = door.accept(now)
         except OSError as error:
             self._tell_once("accept", f"a client could not be accepted: {error}")
             # Who waits would be reported again at once.
-            self._selector.unregister(self._door.listening)
+            self._selector.unregister(door.listening)
             return
         if peer is None:
             return
         peer.setblocking(False)
-        client = Served(peer, Connection(self._limits, now))
-        refused = self._door.refusal(peer) or self._no_room()
+        connection = Connection(self._limits, now, is_awaited=door.asks_for_token)
+        client = Served(peer, connection, door if door.asks_for_token else None)
+        refused = door.refusal(peer) or self._no_room(client)
         self._clients[peer.fileno()] = client
         if refused is None:
             self._watch(client)
@@ -252,16 +260,36 @@ class Listener:
         if len(self._clients) > 4 * self._limits.clients:
             self._drop(client)
 
-    def _no_room(self) -> Refusal | None:
+    def _no_room(self, client: Served) -> Refusal | None:
+        """Why there is no place for one more; strangers have places of their own, which they may fill."""
         most = self._limits.clients
-        if self._served() >= most:
+        if self._places_beside(client) >= most:
             self._let_go()
-        if self._served() >= most or len(self._left) >= _LEFT * most:
+        if self._places_beside(client) >= most or len(self._left) >= _LEFT * most:
             return Refusal("too_many_clients", f"expected at most {most} clients at once")
         return None
 
-    def _served(self) -> int:
-        return sum(client.until is None for client in self._clients.values())
+    def _places_beside(self, client: Served) -> int:
+        others = (each for each in self._clients.values() if each is not client and each.until is None)
+        return sum(each.is_stranger == client.is_stranger for each in others)
+
+    def _greet(self, client: Served, now: float) -> None:
+        """Takes the first line of somebody who has to show a token."""
+        try:
+            line = client.connection.next_line(now)
+            if line is None:
+                return
+            if client.door is None or not client.door.knows(line):
+                wanted = (
+                    "expected the token of this system on the first line; the file beside its socket has it"
+                )
+                raise Refusal("bad_token", wanted)
+            client.door = None
+            refused = self._no_room(client)
+        except Refusal as error:
+            refused = error
+        if refused is not None:
+            self._send_away(client, refused)
 
     def _let_go(self) -> None:
         """Drops who has gone while a request of it is carried out, during which nothing is read from it."""
@@ -350,7 +378,8 @@ class Listener:
     def _part_from(self, client: Served) -> None:
         client.close()
         self._left.discard(client)
-        self._door.hurry(time.monotonic())
+        for door in self._doors:
+            door.hurry(time.monotonic())
 
     def _close(self) -> None:
         for client in list(self._clients.values()):
@@ -361,7 +390,7 @@ class Listener:
         for client in list(self._left):
             self._part_from(client)
         self._selector.close()
-        for each in (self._door.listening, self._bell, self._rung):
+        for each in (*(door.listening for door in self._doors), self._bell, self._rung):
             each.close()
 
     # Requests -------------------------------------------------------------------------------------

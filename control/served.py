@@ -9,6 +9,7 @@ from typing import Any
 from ..actors import Pid
 from ..actors.engine import Deaths
 from .connection import Connection
+from .door import Door
 from .following import Follower
 
 __all__ = ["Carried", "Served"]
@@ -20,6 +21,7 @@ class Served:
     Args:
         peer: Its socket.
         connection: What has come from it, and is to go to it.
+        door: Where it came in, if it has to show a token first.
 
     Attributes:
         watched: The events of its socket that are waited for.
@@ -30,15 +32,21 @@ class Served:
         follower: Gets it log records, if it follows them.
     """
 
-    def __init__(self, peer: socket.socket, connection: Connection) -> None:
+    def __init__(self, peer: socket.socket, connection: Connection, door: Door | None = None) -> None:
         self.peer = peer
         self.connection = connection
+        self.door = door
         self.watched = 0
         self.until: float | None = None
         self.gone = False
         self.worker: Pid | None = None
         self.only_waits = False
         self.follower: Follower | None = None
+
+    @property
+    def is_stranger(self) -> bool:
+        """Whether it has not shown its token yet."""
+        return self.door is not None
 
     def close(self) -> None:
         """Parts from it."""

@@ -35,6 +35,7 @@ __all__ = [
     "owner_of",
     "place_of",
     "plain",
+    "token_beside",
     "usable_folder",
 ]
 
@@ -232,6 +233,11 @@ def _alone_in(folder: Path) -> Iterator[None]:
         os.close(opened)
 
 
+def token_beside(path: Path) -> Path:
+    """The file with the token of the system whose socket that is, if it answers on TCP as well."""
+    return path.with_name(f"{path.name.removesuffix(_SUFFIX)}.token")
+
+
 def place_of(path: Path) -> tuple[int, int] | None:
     """What tells a socket from another one that has its path later; None if there is nothing."""
     try:
@@ -268,7 +274,11 @@ def listed() -> list[Socket]:
                 continue
             for path in sorted(folder.glob(f"*{_SUFFIX}")):
                 name, _, number = path.name.removesuffix(_SUFFIX).rpartition("-")
-                if name and number.isdigit() and not _is_removed(path):
+                if not name or not number.isdigit():
+                    continue
+                if _is_removed(path):
+                    token_beside(path).unlink(missing_ok=True)
+                else:
                     found.append(Socket(path, name, int(number)))
             _tidy(folder)
     return found
@@ -300,8 +310,12 @@ def connected(path: Path, timeout: float) -> socket.socket:
 
 
 def hung_up(peer: socket.socket) -> bool:
-    """Whether the other end of a connection is closed, and does not only send nothing more."""
+    """Whether the other end of a connection is closed; with TCP, which does not tell that from the end of
+    what it sends, whether it sends nothing more.
+    """
     try:
+        if peer.family == socket.AF_INET:
+            return not peer.recv(1, socket.MSG_PEEK)
         peer.send(b"")
     except BlockingIOError:
         return False

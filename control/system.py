@@ -43,6 +43,7 @@ class RunningSystem:
         application, past: The same.
         crash_log: Of the past: listens to crashes.
         log_book: Of the past: keeps log records.
+        tcp: Where it answers on TCP, if it does.
         open_page: Opens pages for browsers, if that can be.
         addresses: Those of the pages that its tree has, and whether they act, by who serves them.
     """
@@ -53,6 +54,7 @@ class RunningSystem:
         self.crash_log = self.past.crash_log
         self.log_book = self.past.log_book
         self.open_page: PageOpener | None = None
+        self.tcp: str | None = None
         self.addresses: dict[Pid, tuple[str, bool]] = {}
 
     def attach(self) -> None:
@@ -84,6 +86,7 @@ class RunningSystem:
             "seconds": round(self.past.seconds, 3),
             "version": _version(),
             "python": platform.python_version(),
+            "tcp": self.tcp,
             "program": sys.argv[0] if sys.argv else "",
             "counts": processes.counted(root),
             "crashes": self.crash_log.total,

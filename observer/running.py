@@ -56,7 +56,7 @@ class RunOptions:
         look: How the run is shown.
         log: What of the log is shown, and where else it goes.
         overlays: What is laid over the tree file.
-        socket: Where the tree answers commands, as of `Application.load`.
+        socket, control_tcp: Where the tree answers commands, as of `Application.load`.
     """
 
     tree: Path
@@ -69,6 +69,7 @@ class RunOptions:
     log: LogOptions = attrs.field(factory=LogOptions)
     overlays: Sequence[str] = ()
     socket: Path | bool | None = None
+    control_tcp: int | None = None
 
 
 def run_tree(options: RunOptions) -> int:
@@ -85,7 +86,11 @@ def run_tree(options: RunOptions) -> int:
 def _load_and_run(options: RunOptions) -> int:
     try:
         application = Application.load(
-            options.tree, options.settings, overlays=options.overlays, socket=options.socket
+            options.tree,
+            options.settings,
+            overlays=options.overlays,
+            socket=options.socket,
+            control_tcp=options.control_tcp,
         )
     except ConfigError as error:
         return _refuse(str(error))

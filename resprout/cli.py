@@ -191,6 +191,10 @@ def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
             parser.error(f"expected no file in front of --output FILE, got: {' '.join(rest)}")
         first, what = (options.url, "URL") if command == "cluster" else (str(options.tree), "TREE.yaml")
         parser.error(f"expected one {what}, got: {' '.join([first, *rest])}")
+    if options.command == "run" and options.control_tcp is not None and options.socket is False:
+        parser.error("expected --control-tcp without --no-socket: its token is written beside the socket")
+    if getattr(options, "tcp", None) is not None and options.token_file is None:
+        parser.error("expected --token-file PATH together with --tcp HOST:PORT")
     if options.command == "run" and options.chaos is None:
         given = [
             ("--seed", options.seed),
@@ -215,6 +219,7 @@ def _run_options(options: argparse.Namespace) -> RunOptions:
         log=LogOptions(options.log_level, options.log_format, options.log_file),
         overlays=options.overlays,
         socket=options.socket,
+        control_tcp=options.control_tcp,
     )
 
 

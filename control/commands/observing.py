@@ -15,7 +15,9 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ..client import Client, NoSystem, find_system
+from ..client import Client, NoSystem
+from ..tcp import TcpAddress
+from .meant import meant
 
 __all__ = ["leading_to", "observe"]
 
@@ -33,7 +35,7 @@ def observe(options: argparse.Namespace) -> int:
     A page that the tree has of its own is only told of.
     """
     # A connection for each request: one that is idle is closed, and who stops here must not wait for one.
-    path = find_system(options.name, options.socket)
+    path = meant(options)
     allow = True if options.allow_actions else None
     with Client(path) as client:
         told = client.ask("observe", {"port": options.port, "allow_actions": allow})
@@ -56,7 +58,7 @@ def observe(options: argparse.Namespace) -> int:
     return 0
 
 
-def _keep_open(path: Path, told: dict[str, Any]) -> NoReturn:
+def _keep_open(path: Path | TcpAddress, told: dict[str, Any]) -> NoReturn:
     while True:
         time.sleep(told["seconds"] / 3)
         with Client(path) as client:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..processes import SORTS, STATES
+from ..tcp import read_address
 from .completion import SHELLS
 
 __all__ = ["COMMANDS", "add_commands", "add_socket"]
@@ -47,6 +48,10 @@ def add_commands(commands: Commands[Parser]) -> None:
             parser.add_argument(
                 "--socket", metavar="PATH", type=Path, help="of the system, in place of its name"
             )
+            parser.add_argument(
+                "--tcp", metavar="HOST:PORT", type=_port, help="of the system, where no socket leads to it"
+            )
+            parser.add_argument("--token-file", metavar="PATH", type=Path, help="has the token for --tcp")
 
 
 def add_socket(run: Parser) -> None:
@@ -57,6 +62,12 @@ def add_socket(run: Parser) -> None:
         "--socket", metavar="PATH", type=Path, help="listen there (default: in the runtime directory)"
     )
     where.add_argument("--no-socket", dest="socket", action="store_const", const=False, help="listen nowhere")
+    group.add_argument(
+        "--control-tcp",
+        metavar="PORT",
+        type=_port,
+        help="listen at this port of 127.0.0.1 as well (0: any), for who knows the token beside the socket",
+    )
 
 
 def _process(parser: Parser) -> None:
@@ -238,6 +249,13 @@ def _count(text: str) -> int:
 
 def _count_or_none(text: str) -> int:
     return _number(text, 0)
+
+
+def _port(text: str) -> int:
+    try:
+        return read_address(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _seconds(text: str) -> float:

@@ -11,11 +11,12 @@ from typing import Any
 from ...actors import ConfigError
 from ...actors.engine import printable
 from ...supervision import Application
-from ..client import Client, NoSystem, find_system
+from ..client import Client, NoSystem
 from ..errors import Refusal
 from . import showing
 from .completion import script
 from .doctor import findings
+from .meant import meant
 from .new_project import make_project
 from .observing import observe
 
@@ -58,7 +59,7 @@ def run_command(options: argparse.Namespace) -> int:
 
 
 def _client(options: argparse.Namespace, timeout: float | None = 60.0) -> Client:
-    return Client(find_system(options.name, options.socket), timeout)
+    return Client(meant(options), timeout)
 
 
 def _write(lines: Iterable[str]) -> None:

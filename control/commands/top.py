@@ -18,7 +18,8 @@ from rich.table import Table
 from rich.text import Text
 
 from ...actors.engine import printable
-from ..client import Client, find_system
+from ..client import Client
+from .meant import meant
 from .showing import HEADS, duration, ps, status
 from .view import HELP, View, keys_in
 
@@ -39,7 +40,7 @@ def top(options: argparse.Namespace) -> int:
     console = Console()
     view = View(sort=options.sort)
     wanted = {"match": options.match, "state": options.state}
-    with Client(find_system(options.name, options.socket)) as client:
+    with Client(meant(options)) as client:
         if options.json or not console.is_terminal:
             told = _look(client, view, wanted, 1_000)
             _write(told, options)

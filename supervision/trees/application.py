@@ -102,11 +102,11 @@ class Application:
 
     Args:
         tree: What a tree file says; usually `Application.load` reads it.
-        socket: See `load`.
+        socket, control_tcp: See `load`.
         read_again: Reads the same file once more, for a reload; None if there is no file to read again.
 
     Attributes:
-        tree, socket, read_again: The same.
+        tree, socket, control_tcp, read_again: The same.
         start_error: Why the last `run` did not start it, as the start raised it; else None.
 
     Semantics: OTP application(3): the root is linked to an application master, not to whoever started it.
@@ -118,9 +118,15 @@ class Application:
         tree: Tree,
         socket: str | os.PathLike[str] | bool | None = None,
         read_again: Callable[[], Tree] | None = None,
+        control_tcp: int | None = None,
     ) -> None:
+        if control_tcp is not None and (type(control_tcp) is not int or not 0 <= control_tcp <= 65_535):
+            raise ValueError(f"expected control_tcp to be a port from 0 to 65535, got: {control_tcp!r}")
+        if control_tcp is not None and socket is False:
+            raise ValueError("expected a socket together with control_tcp, whose token is written beside it")
         self.tree = tree
         self.socket = socket
+        self.control_tcp = control_tcp
         self.read_again = read_again
         self.start_error: BaseException | None = None
         self._starting = lock()
@@ -137,6 +143,7 @@ class Application:
         overlays: Overlays = (),
         limits: Limits = DEFAULTS,
         socket: str | os.PathLike[str] | bool | None = None,
+        control_tcp: int | None = None,
     ) -> Application:
         """Reads a tree file; nothing is started.
 
@@ -152,12 +159,15 @@ class Application:
             socket: Where the running tree answers the commands of `resprout` (docs/control.md): a path;
                 True for one in the runtime directory; False for nowhere. By default what the environment
                 variable RESPROUT_SOCKET says (a path, `on` or `off`), else as True.
+            control_tcp: A port of 127.0.0.1 at which it answers as well, 0 for any that is free, to whoever
+                knows a token, which is written to a file beside the socket.
 
         Returns:
             The application, not started.
 
         Raises:
             InvalidTree: The files have mistakes; this `ConfigError` lists all of them with their places.
+            ValueError: `control_tcp` is no port, or there is to be no socket.
         """
         check_alive()
 
@@ -170,7 +180,7 @@ class Application:
             return load_tree(again, settings, limits=limits, overlays=over_it)
 
         tree = load_tree(file, settings, limits=limits, overlays=overlays)
-        return cls(tree, socket, None if file == "-" else read_again)
+        return cls(tree, socket, None if file == "-" else read_again, control_tcp)
 
     @property
     def name(self) -> str:
