@@ -112,6 +112,22 @@ def test_a_second_system_of_the_same_name_has_a_socket_of_its_own(folder: Path, 
     first.stop()
 
 
+def test_systems_of_one_name_that_start_at_once_have_sockets_of_their_own(tmp_path: Path) -> None:
+    (tmp_path / "tree.yaml").write_text("name: shop\nchildren: []\n")
+    applications = [load(tmp_path) for _ in range(4)]
+    for _ in range(5):
+        with ThreadPoolExecutor(len(applications)) as pool:
+            for starting in [pool.submit(each.start) for each in applications]:
+                starting.result()
+        assert len(listed()) == len(applications)
+        for there in listed():
+            with Client(there.path) as client:
+                assert client.ask("status")["state"] == "running"
+        for each in applications:
+            each.stop()
+        assert list(usable_folder().iterdir()) == []
+
+
 def test_a_system_that_is_not_there_is_refused_with_the_nearest(folder: Path) -> None:
     application = load(folder)
     application.start()
