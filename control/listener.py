@@ -20,13 +20,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..actors import Killed, process
+from ..actors import process
+from .allowance import Allowance
+from .answering import line_of
 from .connection import Connection
 from .door import Door
 from .errors import Refusal
 from .following import Follower
 from .limits import DEFAULTS, SocketLimits
-from .protocol import Request, answer, read_request, refusal
+from .protocol import Request, read_request, refusal
 from .served import Carried, Served
 from .sockets import hung_up, owner_of
 
@@ -86,8 +88,7 @@ class Listener:
         self._left: set[Served] = set()
         self._done: deque[Callable[[], None]] = deque()
         self._told: set[str] = set()
-        self._tokens = limits.rate
-        self._refilled = time.monotonic()
+        self._allowance = Allowance(limits.rate, time.monotonic())
         self._selector = selectors.DefaultSelector()
         self._bell, self._rung = socket.socketpair()
         self._bell.setblocking(False)
@@ -193,13 +194,8 @@ class Listener:
         times += [client.until for client in self._clients.values() if client.until is not None]
         times += [door.shut_until for door in self._doors if door.shut_until is not None]
         if any(client.connection.ready for client in self._clients.values()):
-            times.append(now + max(0.0, 1.0 - self._allowed(now)) / self._limits.rate)
+            times.append(now + self._allowance.wait(now))
         return None if not times else max(0.0, min(times) - now)
-
-    def _allowed(self, now: float) -> float:
-        self._tokens = min(self._limits.rate, self._tokens + (now - self._refilled) * self._limits.rate)
-        self._refilled = now
-        return self._tokens
 
     def _look_around(self) -> None:
         """Begins what can begin, sends away who is overdue, and watches each for what it is to do next."""
@@ -218,7 +214,7 @@ class Listener:
                 continue
             if client.is_stranger:
                 self._greet(client, now)
-            if client.connection.ready and not client.gone and self._allowed(now) >= 1.0:
+            if client.connection.ready and not client.gone and self._allowance.has_one(now):
                 # One request of each in turn: who sends without end leaves the others their share.
                 self._clients[at] = self._clients.pop(at)
                 self._begin(client, now)
@@ -279,12 +275,7 @@ class Listener:
             line = client.connection.next_line(now)
             if line is None:
                 return
-            if client.door is None or not client.door.knows(line):
-                wanted = (
-                    "expected the token of this system on the first line; the file beside its socket has it"
-                )
-                raise Refusal("bad_token", wanted)
-            client.door = None
+            client.greet(line)
             refused = self._no_room(client)
         except Refusal as error:
             refused = error
@@ -403,7 +394,7 @@ class Listener:
             line = connection.next_line(now)
             if line is None:
                 return
-            self._tokens -= 1.0
+            self._allowance.take()
             request = read_request(line)
             id = request.id
         except Refusal as refused:
@@ -456,20 +447,7 @@ class Listener:
             return line  # It has no room, or is gone, which the thread finds out.
 
     def _answer(self, request: Request, do: Callable[[], Any]) -> bytes:
-        try:
-            line = answer(request.id, do())
-        except Refusal as refused:
-            return refusal(request.id, refused)
-        except Killed:
-            raise
-        except Exception as error:
-            logger.exception("the control socket could not answer %s", request.do)
-            failed = Refusal("failed", f"{request.do} failed: {type(error).__name__}; the log has the reason")
-            return refusal(request.id, failed)
-        if len(line) > self._limits.answer:
-            wanted = f"the answer has more than {self._limits.answer} bytes; ask for a smaller page"
-            return refusal(request.id, Refusal("too_large", wanted))
-        return line
+        return line_of(request, do, self._limits.answer)
 
     def _answered(self, client: Served, line: bytes, last: int) -> None:
         connection = client.connection

@@ -10,6 +10,7 @@ from ..actors import Pid
 from ..actors.engine import Deaths
 from .connection import Connection
 from .door import Door
+from .errors import Refusal
 from .following import Follower
 
 __all__ = ["Carried", "Served"]
@@ -47,6 +48,17 @@ class Served:
     def is_stranger(self) -> bool:
         """Whether it has not shown its token yet."""
         return self.door is not None
+
+    def greet(self, line: bytes) -> None:
+        """Takes the first line of a stranger.
+
+        Raises:
+            Refusal: It is not the token.
+        """
+        if self.door is None or not self.door.knows(line):
+            wanted = "expected the token of this system on the first line; the file beside its socket has it"
+            raise Refusal("bad_token", wanted)
+        self.door = None
 
     def close(self) -> None:
         """Parts from it."""

@@ -206,6 +206,7 @@ def runtime(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     short = Path(f"/tmp/resprout-tcp-{os.getpid()}")
     short.mkdir(0o700)
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(short))
+    monkeypatch.setenv("TMPDIR", str(short / "shared"))
     monkeypatch.delenv("RESPROUT_SOCKET", raising=False)
     yield short
     subprocess.run(["rm", "-r", str(short)], check=True)
