@@ -172,10 +172,9 @@ class Listener:
             self._done.popleft()()
 
     def _step(self) -> None:
-        now = time.monotonic()
-        for key, events in self._selector.select(self._patience(now)):
+        for key, events in self._selector.select(self._patience(time.monotonic())):
             if isinstance(key.data, Door):
-                self._accept(key.data, now)
+                self._accept(key.data)
             elif key.fileobj is self._bell:
                 with suppress(BlockingIOError):
                     self._bell.recv(_PIECE)
@@ -234,7 +233,8 @@ class Listener:
             self._selector.modify(client.peer, wanted, client)
         client.watched = wanted
 
-    def _accept(self, door: Door, now: float) -> None:
+    def _accept(self, door: Door) -> None:
+        now = time.monotonic()  # The step began before the wait.
         try:
             peer = door.accept(now)
         except OSError as error:

@@ -357,6 +357,15 @@ def test_a_client_that_asks_for_nothing_is_sent_away(listening: Listening) -> No
     assert client().line()["error"]["kind"] == "idle"
 
 
+def test_a_client_that_comes_after_a_long_quiet_has_its_time(listening: Listening) -> None:
+    client, _ = listening(SocketLimits(idle=0.3))
+    over = time.monotonic() + 0.6
+    until(lambda: time.monotonic() > over, 0.05)  # the time of the listener's own
+    began = time.monotonic()
+    assert client().line()["error"]["kind"] == "idle"
+    assert time.monotonic() - began >= 0.25
+
+
 def test_a_request_that_hangs_keeps_nobody_from_being_answered(
     listening: Listening, system: RunningSystem
 ) -> None:
