@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from .. import throttle
-from ..actors import ConfigError, GenServer, Killed, Pid, Task, process, sys
+from ..actors import ConfigError, GenServer, Killed, Pid, process, sys
 from ..actors.engine import kernel
 from ..supervision import Application, DynamicSupervisor, Supervisor
 from ..supervision.engine import siblings_of
@@ -85,25 +85,31 @@ def restart(root: Pid | None, word: str) -> dict[str, Any]:
     if not keeps:
         return _restart_dynamic(place, supervisor)
     if place.row.state != "down":
-        if place.row.spec.restart == "temporary":
-            raise Refusal(
-                "temporary",
-                f"{place.label} is temporary: its supervisor forgets it when it stops, and could not start "
-                "it again; `terminate` ends it, and `restart: transient` in its spec lets it be restarted",
-            )
+        _check_kept(place)
         _tried(f"terminating {place.label}", Supervisor.terminate_child, supervisor, id)
     pid = _tried(f"starting {place.label}", Supervisor.restart_child, supervisor, id)
     return _row(find(root, place.label), pid)
+
+
+def _check_kept(place: Place) -> None:
+    """Looks whether a child could be started again when it has been stopped.
+
+    Raises:
+        Refusal: It is temporary: its arguments are not even kept while it runs, whoever supervises it.
+    """
+    if place.row is not None and place.row.spec.restart == "temporary":
+        raise Refusal(
+            "temporary",
+            f"{place.label} is temporary: its supervisor forgets it when it stops, and could not start "
+            "it again; `terminate` ends it, and `restart: transient` in its spec lets it be restarted",
+        )
 
 
 def _restart_dynamic(place: Place, supervisor: Pid) -> dict[str, Any]:
     assert place.row is not None
     pid = _running(place)
     spec = place.row.spec
-    if spec.id is Task and spec.restart == "temporary":
-        raise Refusal(
-            "temporary", f"{place.label} is a task, which runs once, for who awaits it; `terminate` ends it"
-        )
+    _check_kept(place)
     _tried(f"terminating {place.label}", DynamicSupervisor.terminate_child, supervisor, pid)
     try:
         started = _tried(f"starting {place.label}", DynamicSupervisor.start_child, supervisor, spec)

@@ -68,11 +68,19 @@ def test_a_task_goes_on_when_it_is_to_be_restarted(system: RunningSystem) -> Non
     gate = threading.Event()
     supervisor = TaskSupervisor.start_link()
     task = TaskSupervisor.async_(supervisor, gate.wait)
-    with pytest.raises(Refusal, match="is a task, which runs once, for who awaits it; `terminate` ends it"):
+    with pytest.raises(Refusal, match=r"is temporary: .*; `terminate` ends it"):
         system.restart(f"0.{task.pid.id}")
     gate.set()
     assert Task.await_(task) is True
     TaskSupervisor.stop(supervisor)
+
+
+def test_a_temporary_dynamic_child_goes_on_as_well(system: RunningSystem) -> None:
+    temporary = ChildSpec("once", (lambda _: process.spawn_link(process.receive), (1,)), restart="temporary")
+    pid = DynamicSupervisor.start_child("pool", temporary)
+    with pytest.raises(Refusal, match=r"pool/once #1 is temporary: .*; `terminate` ends it"):
+        system.restart("pool/once")
+    assert pid_of(system, "pool/once") is pid
 
 
 def test_a_dynamic_child_that_does_not_start_again_is_told_to_be_gone(system: RunningSystem) -> None:
