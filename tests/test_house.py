@@ -124,6 +124,7 @@ CORES = [
     "throttle/ledger/wait_queue.py",
     "control/connection.py",
     "control/limits.py",
+    "control/allowance.py",
     "control/protocol.py",
     "control/words.py",
     "observer/chaos.py",
