@@ -48,6 +48,9 @@ _REMOVE: Final[Schema] = {
 }
 _INCLUDING: Final = ("supervisor",)
 """The kinds whose keys may come from a file."""
+_REFERENCE: Final = "#/definitions/"
+_OVER: Final = "over_"
+"""What the definitions begin with of what is laid over a file that is included."""
 
 
 def tree_schema(*, overlay: bool = False, kinds: Mapping[str, Callable[[], type]] | None = None) -> Schema:
@@ -67,6 +70,7 @@ def tree_schema(*, overlay: bool = False, kinds: Mapping[str, Callable[[], type]
 class _Maker:
     def __init__(self, kinds: Mapping[str, Callable[[], type]], overlay: bool) -> None:
         self.overlay = overlay
+        self.kinds = kinds
         self.classes = {name: _loaded(load) for name, load in sorted(kinds.items())}
         self.options = {name: {} if cls is None else options_of(cls) for name, cls in self.classes.items()}
         self.definitions: Schema = {
@@ -91,12 +95,16 @@ class _Maker:
         root.pop("required", None)
         if self.overlay:
             root["properties"]["remove"] = _REMOVE
-        else:
-            root["anyOf"] = [{"required": ["children"]}, {"required": ["include"]}]
         for name, cls in self.classes.items():
             self.definitions[f"kind_{name}"] = self._kind(name, cls)
         self.definitions["child"] = self._child()
         self.definitions["tree"] = root
+        if not self.overlay:
+            over = _Maker(self.kinds, True).make()["definitions"]
+            self.definitions.update(
+                {_OVER + name: _over(each) for name, each in over.items() if _is_laid_over(name)}
+            )
+            self.definitions["tree"] = _with_include(root, "tree")
         children = {"type": "array", "items": {"$ref": "#/definitions/child"}}
         tree = {"$ref": "#/definitions/tree"}
         return {
@@ -139,7 +147,7 @@ class _Maker:
             made["properties"]["include"] = _PATHS
             made["required"] = [key for key in made["required"] if key != "children"]
             if not self.overlay:
-                made["anyOf"] = [{"required": ["children"]}, {"required": ["include"]}]
+                return _with_include(made, f"kind_{name}")
         if self.overlay:
             made["properties"]["remove"] = _REMOVE
             made.pop("required", None)
@@ -211,6 +219,31 @@ class _Maker:
             items = [self._type(each) for each in inner]
             return {"type": "array", "items": items, "minItems": count, "maxItems": count}
         return {"type": "array", "items": self._type(inner[0]) if inner else {}}
+
+
+def _with_include(made: Schema, name: str) -> Schema:
+    """What may include a file: with one it is laid over that, without it has children of its own."""
+    alone = {**made, "required": [*made.get("required", ()), "children"]}
+    return {
+        "if": {"required": ["include"]},
+        "then": {"$ref": f"{_REFERENCE}{_OVER}{name}"},
+        "else": alone,
+    }
+
+
+def _is_laid_over(name: str) -> bool:
+    return name in ("child", "tree") or name.startswith("kind_")
+
+
+def _over(schema: Any) -> Any:
+    """A definition of an overlay's, under the names that they have beside those of a tree."""
+    if isinstance(schema, list):
+        return [_over(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    made = {key: _over(value) for key, value in schema.items()}
+    name = str(schema.get("$ref", "")).removeprefix(_REFERENCE)
+    return {**made, "$ref": f"{_REFERENCE}{_OVER}{name}"} if _is_laid_over(name) else made
 
 
 def _loaded(load: Callable[[], type]) -> type | None:

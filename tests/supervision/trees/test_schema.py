@@ -68,6 +68,18 @@ def test_it_takes_every_example(path: Path) -> None:
     assert wrong(yaml.safe_load(path.read_text(encoding="utf-8"))) == []
 
 
+def test_what_is_laid_over_a_file_that_is_included_need_not_say_what_that_says() -> None:
+    lock = {"throttle": "db"}
+    assert wrong({"children": [lock]}) != []
+    assert wrong({"include": "tree.yaml", "children": [lock]}) == []
+    assert wrong({"include": "tree.yaml", "children": [{**lock, "num_slts": 2}]}) != []
+    assert wrong({"include": "tree.yaml", "children": [{"throttle": "db", "remove": True}]}) == []
+    inner = {"supervisor": "services", "children": [lock]}
+    assert wrong({"children": [inner]}) != []
+    assert wrong({"children": [{**inner, "include": "services.yaml"}]}) == []
+    assert wrong({"children": [{"supervisor": "services"}]}) != []
+
+
 def blocks() -> Iterator[tuple[str, str]]:
     """The trees, lists of children and overlays in the docs, each with where it stands."""
     for page in sorted((ROOT / "docs").glob("*.md")):
