@@ -32,18 +32,22 @@ class Claim(KeyClaim):
         answer: True when it has its key, False when it was given up; raises what it was refused for.
     """
 
-    __slots__ = ("_gate", "answer")
+    __slots__ = ("_expired", "_gate", "answer")
 
     def __init__(self, gate: KeyGate, ref: int, key: str, value: str, owner: Owned) -> None:
         super().__init__(ref, key, value, str(owner.pid), owner)
         self._gate = gate
+        self._expired = False
         self.answer: Future[bool] = Future()
 
     def granted(self) -> None:
         self.answer.try_set(True)
 
     def reverted(self) -> None:
+        # In this order, and the other way round in expire: so one of the two sees the other.
         self.answer = Future()
+        if self._expired:
+            self.expire()
 
     def dropped(self) -> None:
         if not self.answer.try_set(False):
@@ -55,7 +59,8 @@ class Claim(KeyClaim):
         self.answer.try_set_exception(self._gate.error_of(why, self.owner.key))
 
     def expire(self) -> None:
-        """It was waited for long enough."""
+        """It was waited for long enough, also if it has to wait again."""
+        self._expired = True
         self.answer.try_set_exception(
             CallTimeout(f"registry {self._gate.name!r}: the engine has not answered")
         )

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from resprout import AlreadyRegistered, UnknownRegistry, process
+from resprout import AlreadyRegistered, CallTimeout, UnknownRegistry, process
 from resprout.cluster.key_gate import KeyGate
 from resprout.cluster.key_gates import KeyGates
 from resprout.cluster.key_operations import (
@@ -165,6 +165,26 @@ def test_a_claim_that_is_given_up_between_the_grant_and_the_entry_was_not_entere
     engine.answer()
     thread.join(10)
     assert found == [False]
+    assert not table.under("k")
+
+
+def test_a_registration_whose_time_is_over_between_the_grant_and_the_entry_does_not_wait_again(
+    engine: Scripted, table: SharedTable
+) -> None:
+    """The engine took the key away just then, and the alarm had gone off already."""
+
+    def expire_and_lose(entry: SharedEntry) -> None:
+        entry.claim.expire()
+        engine.gate._combiner.submit(engine.gate.claims.void)
+
+    between_grant_and_entry(table, expire_and_lose)
+    thread, found = begun_elsewhere(
+        engine, lambda: asyncio.run(table.aregister(process.current(), "k", 1, timeout=60.0))
+    )
+    engine.answer()
+    thread.join(10)
+    assert not thread.is_alive()
+    assert isinstance(found[0], CallTimeout)
     assert not table.under("k")
 
 

@@ -7,7 +7,6 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -15,13 +14,13 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "supervision" / "placement"))
 
 from placed_locks import Locker
 
-from resprout import ChildSpec, GenServer, LockLost, Pid, process, throttle
+from resprout import LockLost, Pid, process, throttle
 from resprout.cluster import ledger
 from resprout.cluster.handle import handles
-from resprout.supervision.placement.launching import stop_servers
 
 from ..waiting import down_of, until
 from .peer import Peer
+from .placed_child import ask, placed_child
 
 pytestmark = pytest.mark.postgres
 
@@ -35,20 +34,8 @@ def peer(engine: str, url: str) -> Iterator[Peer]:
 @pytest.fixture
 def placed(engine: str, supervised: Callable[..., Pid]) -> Iterator[Pid]:
     throttle.new("db", 1, engine="shared")
-    spec = ChildSpec(
-        "it", (Locker.start_link, (), {"name": "placed"}), placement="process", restart="temporary"
-    )
-    supervisor = supervised(spec)
-    pid = process.whereis("placed")
-    assert pid is not None
-    yield pid
-    if supervisor.alive:
-        GenServer.stop(supervisor, "shutdown")
-    stop_servers()
-
-
-def ask(pid: Pid, *message: Any) -> Any:
-    return GenServer.call(pid, message, 30.0)
+    with placed_child(Locker, supervised) as pid:
+        yield pid
 
 
 def test_it_is_one_lock_for_all_and_the_end_of_the_child_frees_it_for_others(placed: Pid, peer: Peer) -> None:

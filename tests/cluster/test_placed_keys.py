@@ -7,7 +7,6 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -15,13 +14,13 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "supervision" / "placement"))
 
 from placed_keys import Keeper
 
-from resprout import AlreadyRegistered, ChildSpec, GenServer, KeyLost, Pid, Registry, process
+from resprout import AlreadyRegistered, GenServer, KeyLost, Pid, Registry, process
 from resprout.cluster import FarPid
-from resprout.supervision.placement.launching import stop_servers
 
 from ..waiting import down_of, until
 from .databases import Database
 from .peer import Peer, PeerError
+from .placed_child import ask, placed_child
 from .test_registries import START, lose_all
 
 pytestmark = pytest.mark.postgres
@@ -38,20 +37,8 @@ def peer(engine: str, url: str) -> Iterator[Peer]:
 
 @pytest.fixture
 def placed(peer: Peer, supervised: Callable[..., Pid]) -> Iterator[Pid]:
-    spec = ChildSpec(
-        "it", (Keeper.start_link, (), {"name": "placed"}), placement="process", restart="temporary"
-    )
-    supervisor = supervised(spec)
-    pid = process.whereis("placed")
-    assert pid is not None
-    yield pid
-    if supervisor.alive:
-        GenServer.stop(supervisor, "shutdown")
-    stop_servers()
-
-
-def ask(pid: Pid, *message: Any) -> Any:
-    return GenServer.call(pid, message, 30.0)
+    with placed_child(Keeper, supervised) as pid:
+        yield pid
 
 
 def test_a_key_has_one_owner_in_the_child_here_and_elsewhere(
