@@ -264,8 +264,11 @@ def check_request(core: LockCore, timeout: object, priority: object, weight: obj
         check_priority(priority)
     if weight.__class__ is not int or weight != 1:
         number = check_positive("weight", weight)
-        if number > core.most():
-            raise too_heavy(core.settings.name, number, core.most())
+        most = core.most()
+        if number > most and core.ledger.remote:
+            raise ValueError(f"expected weight to be at most {most} with an engine, got: {number}")
+        if number > most:
+            raise too_heavy(core.settings.name, number, most)
 
 
 def known(name: str) -> LockCore:

@@ -26,7 +26,8 @@ from .ledger.values import (
 from .lock import events
 from .lock.engines import find_engine
 from .lock.forked import is_renewable
-from .lock.server import MOST_SLOTS, is_lock, settings_of
+from .lock.server import is_lock, settings_of
+from .lock.settings import MOST_SLOTS
 from .lock.table import cores, table
 from .lock.tree import in_thread, start_home, stop_home
 

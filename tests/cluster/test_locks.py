@@ -189,6 +189,23 @@ def test_a_weight_above_the_engines_number_of_slots_is_refused_everywhere(
         throttle.acquire("db", weight=3)
 
 
+def test_who_has_nothing_to_do_with_a_lock_may_ask_for_what_another_process_has_made_room_for(
+    both: Peer, database: Database
+) -> None:
+    throttle.run("db", int)
+    both.do("throttle.resize('db', 5)")
+    until(lambda: database.num_slots() == 5)
+    # Nobody waited here meanwhile, so nobody has heard of it.
+    with throttle.slot("db", weight=3, timeout=5):
+        assert throttle.lock_info("db").num_slots == 5
+    both.do("throttle.resize('db', 2)")
+    until(lambda: database.num_slots() == 2)
+    with pytest.raises(ValueError, match="which is 2, got: 3"):
+        throttle.acquire("db", weight=3)
+    with pytest.raises(ValueError, match="at most 2147483647 with an engine, got: 2147483648"):
+        throttle.acquire("db", weight=2**31)
+
+
 def test_max_waiting_is_of_the_whole_cluster(engine: str, peer: Peer) -> None:
     throttle.new("db", 1, engine="shared", max_waiting=1)
     peer.do("throttle.new('db', 1, engine='shared', max_waiting=1) and None")

@@ -178,7 +178,7 @@ class Ledger(Shared):
                 return
             # Given back, and whoever was to take it out was cut off.
             self.drop(held)
-        if claim.weight > self.num_slots and self.limit is None:
+        if claim.weight > self.num_slots and self.limit is None and not self.remote:
             claim.refuse(too_heavy(self.name, claim.weight, self.num_slots))
             return
         full = self.max_waiting is not None and len(self.queue) >= self.max_waiting

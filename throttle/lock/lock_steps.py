@@ -18,7 +18,7 @@ from . import events
 from .combiner import Combiner, ways_in
 from .engines import make_ledger
 from .outbox import Outbox
-from .settings import Settings
+from .settings import MOST_SLOTS, Settings
 
 if TYPE_CHECKING:
     from ...actors import Pid
@@ -266,7 +266,9 @@ class LockSteps(Outbox):
     # -- looking ---------------------------------------------------------------
 
     def most(self) -> int:
-        """The most slots that somebody may ask for."""
+        """The most slots that somebody may ask for; how many there are on an engine, that has to say."""
+        if self.ledger.remote:
+            return MOST_SLOTS
         adaptive = self.settings.adaptive
         return self.ledger.num_slots if adaptive is None else max(adaptive.max, self.ledger.num_slots)
 

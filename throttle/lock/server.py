@@ -39,13 +39,11 @@ from ..ledger.values import (
 )
 from . import events
 from .lock_core import LockCore
-from .settings import Settings
+from .settings import MOST_SLOTS, Settings
 from .table import cores, table
 
 logger = logging.getLogger("resprout.throttle")
 LONGEST_NAME = 200
-MOST_SLOTS = 2**31 - 1
-"""What an engine can count."""
 _OPTIONS = frozenset(field.name for field in attrs.fields(Settings)) - {
     "name",
     "num_slots",

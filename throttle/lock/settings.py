@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import attrs
 
 from ..ledger.adaptive import Adaptive
 from ..ledger.rate import Rate
 from ..ledger.values import Fairness, Fork, OnLost, OnUnreachable
+
+MOST_SLOTS: Final = 2**31 - 1
+"""What an engine can count."""
 
 
 @attrs.define(eq=False)
