@@ -57,6 +57,7 @@ def acquire(name: str, timeout: float | None = None, priority: int = 0, weight: 
         LockNotFound: no lock has that name, or it was stopped while this waited.
         CallTimeout: no slot came in time.
         QueueFull: the lock has ``max_waiting`` waiters already.
+        EngineDown: the lock's engine is away, and the lock was made with ``on_unreachable="raise"``.
         BlockingInLoop: an event loop runs in this thread.
         ValueError: the weight is above num_slots or, nested, above what is held.
 
