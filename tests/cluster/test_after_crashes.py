@@ -7,6 +7,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -15,6 +16,8 @@ from resprout.cluster.driver import ConnectionLost
 from resprout.cluster.operations import Declare, Granted, Keep, Lost, Queued, Resize
 
 from ..waiting import until
+from .crowd import SLOTS, Crowd
+from .judging import intervals, most_at_work
 from .peer import Peer, PeerError
 from .postgres_database import PostgresDatabase
 from .postgres_server import PostgresServer, bin_folder
@@ -219,6 +222,37 @@ def test_after_a_failover_that_lost_a_hand_over_the_one_who_had_the_slot_last_ke
             assert newer.do("cluster.info('shared').connected")
             newer.do("grants[0].assert_held()")
     finally:
+        standby.remove()
+        primary.remove()
+
+
+@pytest.mark.slow
+def test_a_crowd_goes_on_after_a_failover_that_lost_grants_and_nobody_is_let_in_twice(tmp_path: Path) -> None:
+    folder = bin_folder()
+    assert folder is not None
+    primary = PostgresServer(folder)
+    standby = PostgresServer(folder, of=primary)
+    url = f"postgresql://resprout@127.0.0.1:{primary.port},127.0.0.1:{standby.port}/postgres"
+    many = Crowd(url, tmp_path, ttl=1.0)
+    try:
+        for _ in range(4):
+            many.start()
+        many.await_more()
+        standby.receive_no_more(primary)
+        many.await_more()
+        primary.stop("immediate")
+        standby.promote()
+        back = time.monotonic()
+        many.await_more(1)
+        assert time.monotonic() - back <= 2.0 + 0.5
+        many.await_more(50)
+        many.stop()
+        found = intervals(tmp_path.iterdir(), many.ended, time.monotonic())
+        assert most_at_work(found) == SLOTS
+        tokens = [each.token for each in found]
+        assert len(set(tokens)) == len(tokens)
+    finally:
+        many.stop()
         standby.remove()
         primary.remove()
 

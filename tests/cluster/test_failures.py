@@ -57,7 +57,7 @@ def test_processes_that_are_killed_free_what_they_held_and_nobody_else_is_let_in
     for _ in range(4):
         crowd.start()
     database.keep_history()
-    for _ in range(6):
+    for _ in range(30):
         crowd.await_more()
         crowd.kill(random.choice(list(crowd.running)))
         crowd.start()
