@@ -19,6 +19,9 @@ import pytest
 from .interrupting import Interrupter
 from .programs import PYTHON
 
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # As in what a shell script runs in its background; but tests, and programs that they start, are interrupted.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 if "free-threading" in sys.version:
     # What programs that tests start write is compared; that resprout warns there has a test of its own.
     # (Not in the very words of the option -W that some give them: Python drops the second of two equal ones.)
