@@ -53,7 +53,8 @@ class Engine:
         anew for as long as it takes.
 
         Args:
-            url: ``postgresql://user@host/database``, ``redis://user@host/0``, ``rediss://`` (with TLS).
+            url: ``postgresql://user@host/database``, ``redis://user@host/0``, ``rediss://`` (with TLS). A
+                password in it is percent-encoded.
             name: what locks call it.
             ttl: seconds after which the server gives what a process held to others when it does not hear of
                 that; at least 1. Here, grants are void after 0.8 of it.

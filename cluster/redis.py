@@ -94,7 +94,9 @@ def _database_of(url: str) -> None:
     """Refuse what the library would take for the database 0."""
     path = url.partition("://")[2].partition("?")[0].partition("/")[2]
     if path and not path.isdigit():
-        raise ValueError(f"expected the number of a database behind the host, got: {path!r}")
+        raise ValueError(
+            "expected nothing but the number of a database behind the host, as in redis://host/0"
+        )
 
 
 def _printable(text: str) -> str:

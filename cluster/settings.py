@@ -6,14 +6,17 @@ import math
 import os
 import re
 import socket
-from urllib.parse import parse_qsl, quote, unquote, urlsplit
+from urllib.parse import quote, unquote, unquote_plus
 
 import attrs
 
 SHORTEST_TTL = 1.0
 HELD_SHARE = 0.8
 """The share of the ttl after which grants are void here, counted from the last answered request's sending."""
-_SECRETS = ("password", "sslpassword", "ssl_password", "passfile")
+_HOST = r"(\[[^\]]*\]|[^\[\]:,@]*)(:\d*)?"
+_PARAMETER = re.compile(r"[?&](?:amp;)?([\w.%-]+)=(.*?)(?=&(?:amp;)?[\w.%-]+=|\Z)", re.DOTALL)
+"""A key and its value as it is written, up to what looks like the next key."""
+_SECRET = re.compile("password|passfile|secret|scram_.*_key", re.IGNORECASE)
 
 
 @attrs.frozen
@@ -46,9 +49,10 @@ def engine_settings(
     """
     if not isinstance(name, str) or not name:
         raise ValueError(f"expected name to be a non-empty string, got: {name!r}")
-    if not isinstance(url, str) or "://" not in url:
-        got = type(url).__name__ if not isinstance(url, str) else "a text without ://"
+    if not isinstance(url, str) or not re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", url):
+        got = type(url).__name__ if not isinstance(url, str) else "a text that begins with no scheme and ://"
         raise ValueError(f"expected url to be a URL such as postgresql://user@host/database, got: {got}")
+    _check_readable(url)
     seconds = _seconds("ttl", ttl)
     if seconds < SHORTEST_TTL:
         raise ValueError(f"expected ttl to be at least {SHORTEST_TTL:g} s, got: {ttl!r}")
@@ -80,30 +84,46 @@ def _seconds(what: str, value: object) -> float:
     return float(value)  # type: ignore[arg-type]  # a number
 
 
+def _check_readable(url: str) -> None:
+    """Refuse a URL whose password would be taken for something else, without showing any of it."""
+    scheme, _, rest = url.partition("://")
+    if scheme.lower().startswith("postgres"):
+        # As libpq reads it: other marks may stand in the part with the password.
+        before = rest.partition("/")[0]
+        where = before.partition("@")[2] if "@" in before else before
+    else:
+        where = re.split("[/?#]", rest, maxsplit=1)[0].rpartition("@")[2]
+    if not re.fullmatch(f"{_HOST}(,{_HOST})*", re.split("[/?#]", where, maxsplit=1)[0]):
+        raise ValueError(
+            "expected url to have a host, with the number of a port if any, behind its user and password, as "
+            "in postgresql://user:password@host:5432/database; percent-encode what the password has of "
+            "/ ? # @ : [ ] and % (/ is %2F, ? is %3F, # is %23, @ is %40)"
+        )
+
+
 def secrets_of(url: str) -> list[str]:
-    """What of a URL nobody may see, the longest first."""
-    found = set()
-    try:
-        parts = urlsplit(url)
-        query = parse_qsl(parts.query)
-    except ValueError:
-        # It makes no sense, so nothing of it is shown.
-        return [url.partition("://")[2]]
-    before = parts.netloc.rpartition("@")[0]
-    if ":" in before:
-        found.add(before.partition(":")[2])
-    found.update(value for key, value in query if key.lower() in _SECRETS)
-    found.update([unquote(secret) for secret in found], [quote(secret, safe="") for secret in found])
-    return sorted([secret for secret in found if secret], key=len, reverse=True)
+    """What of a URL nobody may see, the longest first; more of it than its password where that is not told
+    from what stands around it, as it is not percent-encoded.
+    """
+    rest = url.partition("://")[2]
+    secret = rest.rpartition("@")[0].partition(":")[2]
+    # Its parts as well: somebody may have taken one for a host, a port or a path, and say so.
+    found = {secret, *re.split("[/?#@]", secret)}
+    for key, value in _PARAMETER.findall(rest):
+        if _SECRET.search(unquote(key)):
+            found.update({value, *re.split("[&#@]", value)})
+    found.update([as_read(secret) for secret in found for as_read in (unquote, unquote_plus)])
+    found.update([quote(secret, safe="") for secret in found])
+    return sorted(found - {""}, key=len, reverse=True)
 
 
 def without_secrets(text: str, url: str) -> str:
     """A text as it may be shown."""
-    for secret in secrets_of(url):
-        text = text.replace(secret, "***")
-    return text
+    secrets = secrets_of(url)
+    return re.sub("|".join(map(re.escape, secrets)), "***", text) if secrets else text
 
 
 def shown(url: str) -> str:
     """A URL as it may be shown."""
-    return without_secrets(url, url)
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{without_secrets(rest, url)}"

@@ -16,7 +16,7 @@ import pytest
 from resprout import AlreadyStarted, GenServer, StartError, cluster, process, throttle
 from resprout.actors import ConfigError
 from resprout.cluster.command import ClusterOptions, administer
-from resprout.cluster.settings import secrets_of, shown, without_secrets
+from resprout.cluster.settings import shown, without_secrets
 from resprout.supervision.trees.application import Application
 
 from .postgres_server import PostgresServer
@@ -98,6 +98,19 @@ def test_a_scheme_without_its_extra_says_what_to_install(
         "postgresql://db/app?user=app&password=hunter2",
         "postgresql://app:hunter2:hunter2@db/app",
         "postgresql://app:hunter2@[db/app",
+        "postgresql://app:#hunter2@db/app",
+        "postgresql://app:hunter2?x@db/app",
+        "postgresql://app:hunter2/x@db/app",
+        "postgresql://app:x@hunter2@db/app?user=x@y",
+        "postgresql://app:\n\\hunter2@db/app",
+        "postgresql://db/app?user=app&password=a+hunter2",
+        "postgresql://db/app?user=app&password=a&amp;hunter2",
+        "postgresql://db/app?user=app&p%61ssword=a&hunter2&x=y",
+        "postgresql://app:x@db/app?password=y@hunter2",
+        "postgresql://db/app?oauth_client_secret=hunter2",
+        "redis://:#hunter2@db:6379/0",
+        "redis://:x?hunter2@db:6379/0",
+        "redis://:1/hunter2@db:6379/0",
         "rediss://:hunter2@db:6379/0",
         "rediss://db/0?password=hunter2",
         "rediss://db/0?ssl_password=hunter2",
@@ -105,9 +118,69 @@ def test_a_scheme_without_its_extra_says_what_to_install(
 )
 def test_nobody_sees_a_password(url: str) -> None:
     assert "hunter2" not in shown(url)
-    assert "hunter2" not in repr(SPEC(url, name="shared"))
+    try:
+        said = repr(SPEC(url, name="shared"))
+    except ValueError as error:
+        said = str(error)
+    assert "hunter2" not in said
     assert "hunter2" not in without_secrets(f"no way to {url}", url)
-    assert secrets_of("postgresql://app@db/app") == []
+
+
+@pytest.mark.parametrize("mark", ["#", "?", "/", "@"])
+def test_nobody_sees_what_was_taken_for_a_host_or_a_port(mark: str) -> None:
+    for url in (f"redis://:hunter2{mark}x@db/0", f"redis://:x{mark}hunter2@db/0"):
+        assert without_secrets("no port: 'hunter2'", url) == "no port: '***'"
+
+
+@pytest.mark.parametrize(
+    ("url", "text"),
+    [
+        ("postgresql://app@db:5432/app?sslmode=require", "postgresql://app@db:5432/app?sslmode=require"),
+        ("postgresql://postgres:postgres@db/app", "postgresql://***:***@db/app"),
+        ("postgresql://a:hunter2@db1:1,db2:2/app?x=y", "postgresql://a:***@db1:1,db2:2/app?x=y"),
+        (
+            "postgresql://a:hun#ter2@db/app?password=hun+ter2&x=y",
+            "postgresql://a:***@db/app?password=***&x=y",
+        ),
+        ("redis://db:6379/0?ssl_password=&db=1", "redis://db:6379/0?ssl_password=&db=1"),
+    ],
+)
+def test_what_is_no_password_stays_in_a_url_that_is_shown(url: str, text: str) -> None:
+    assert shown(url) == text
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://app:hunter2/x@db/app",
+        "postgresql://app:hun@ter2@db/app",
+        "postgresql://app:hunter2/app",
+        "redis://:hunter2/x@db:6379/0",
+        "redis://:hunter2?x@db:6379/0",
+        "redis://:hunter2#x@db:6379/0",
+    ],
+)
+def test_a_password_that_would_be_taken_for_something_else_is_refused_with_how_to_write_it(url: str) -> None:
+    with pytest.raises(ValueError, match=r"percent-encode what the password has of / \? # @") as raised:
+        SPEC(url, name="shared")
+    assert "hunter2" not in str(raised.value)
+    assert "ter2" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql:///app?host=/tmp",
+        "postgresql://db:5432?user=app",
+        "postgresql://a:b@db1:1,[::1]:2,db3/app",
+        "postgresql+psycopg://app:hun#t?er2@%2Ftmp/app?application_name=a@b",
+        "redis://:hun@ter2@[::1]:6379",
+        "redis://db",
+        "rediss://user@db:/0?x=a:b",
+    ],
+)
+def test_a_url_that_its_library_can_read_is_taken(url: str) -> None:
+    SPEC(url, name="shared")
 
 
 def tree(tmp_path: Path, *children: str) -> Path:
