@@ -5,6 +5,7 @@ late.
 from __future__ import annotations
 
 import importlib
+import inspect
 from typing import Any
 
 from ..actors import forbid_loop
@@ -34,41 +35,100 @@ def assert_held(connection: Any, grant: Grant) -> None:
 
     Raises:
         LockLost: the grant is void; roll back.
-        ValueError: the lock has no engine, or one on Redis, which takes part in no transaction of a database.
+        ValueError: the lock has no engine, or one on Redis, which takes part in no transaction of a database;
+            or the connection is in autocommit, and in no transaction.
+        TypeError: that is no grant, or no connection of this kind.
         BlockingInLoop: an event loop runs in this thread; see ``aassert_held``.
     """
     check_alive()
     forbid_loop("cluster.assert_held()", "cluster.aassert_held()")
-    statement, values = _statement(connection, grant)
+    statement = _statement(connection, grant)
     try:
-        connection.execute(statement, values)
+        made = connection.execute(*statement)
     except Exception as error:
         raise _told(error, grant) from error
+    if inspect.iscoroutine(made):
+        # Nothing of it has run.
+        made.close()
+        raise TypeError(
+            f"expected a synchronous connection, got: {type(connection).__name__}; use "
+            f"`await cluster.aassert_held(...)` for that"
+        )
+    _check_begun(connection, made)
 
 
 async def aassert_held(connection: Any, grant: Grant) -> None:
-    """The same with an asynchronous connection of psycopg, or one of SQLAlchemy's asyncio.
+    """The same with an asynchronous connection of psycopg or asyncpg, or one or a session of SQLAlchemy's
+    asyncio.
 
     Raises:
-        LockLost, ValueError: as ``assert_held``.
+        LockLost, ValueError, TypeError: as ``assert_held``.
     """
     check_alive()
-    statement, values = _statement(connection, grant)
+    statement = _statement(connection, grant)
+    library, kind = _library_of(connection)
+    if library in ("psycopg", "sqlalchemy") and not inspect.iscoroutinefunction(kind.execute):
+        raise TypeError(
+            f"expected an asynchronous connection, got: {type(connection).__name__}; use "
+            f"`cluster.assert_held(...)` for that, outside of event loops"
+        )
     try:
-        await connection.execute(statement, values)
+        made = await connection.execute(*statement)
     except Exception as error:
         raise _told(error, grant) from error
+    _check_begun(connection, made)
 
 
-def _statement(connection: Any, grant: Grant) -> tuple[Any, dict[str, object]]:
+def _statement(connection: Any, grant: Grant) -> tuple[Any, ...]:
+    """What a connection is to execute."""
+    if not isinstance(grant, Grant):
+        # Said at once to whoever has written attempt(), which gives None.
+        raise TypeError(f"expected grant to be what acquire() or slot() gives, got: {type(grant).__name__}")
     schema = _schema_of(grant)
+    if not hasattr(connection, "execute"):
+        raise TypeError(
+            f"expected a connection of psycopg or asyncpg, or a connection or session of SQLAlchemy, got: "
+            f"{type(connection).__name__}"
+        )
     if isinstance(grant, Hold) and not grant.core.ledger.note_assertion(grant):
         raise LockLost(grant.name, grant.token)
-    values: dict[str, object] = {"name": grant.name, "token": grant.token}
-    if type(connection).__module__.partition(".")[0] == "sqlalchemy":
-        text = importlib.import_module("sqlalchemy").text
-        return text(f"select {schema}.assert_held(:name, :token)"), values
-    return f"select {schema}.assert_held(%(name)s, %(token)s)", values
+    values = {"name": grant.name, "token": grant.token}
+    match _library_of(connection)[0]:
+        case "sqlalchemy":
+            text = importlib.import_module("sqlalchemy").text
+            return text(f"select {schema}.assert_held(:name, :token)"), values
+        case "asyncpg":
+            return (f"select {schema}.assert_held($1, $2)", *values.values())
+        case _:
+            return f"select {schema}.assert_held(%(name)s, %(token)s)", values
+
+
+def _library_of(connection: Any) -> tuple[str, Any]:
+    """Whose connection it is, and its class there: people have classes of their own that are made of that."""
+    for kind in type(connection).__mro__:
+        library = kind.__module__.partition(".")[0]
+        if library in ("sqlalchemy", "asyncpg", "psycopg") and hasattr(kind, "execute"):
+            return library, kind
+    return "", None
+
+
+def _check_begun(connection: Any, made: Any) -> None:
+    """Refuse a connection for which each statement is a transaction by itself."""
+    # A cursor of psycopg, and a result of SQLAlchemy, knows its connection; behind SQLAlchemy's is another.
+    driver = getattr(made, "connection", connection)
+    driver = getattr(getattr(driver, "connection", None), "driver_connection", driver)
+    if _library_of(driver)[0] == "asyncpg":
+        # Its pool runs each statement on a connection that is free.
+        begun = hasattr(driver, "is_in_transaction") and driver.is_in_transaction()
+    else:
+        # Of psycopg and psycopg2: 0 is idle. Others don't tell.
+        begun = getattr(getattr(driver, "info", None), "transaction_status", None) != 0
+    if not begun:
+        raise ValueError(
+            "expected a connection in a transaction, got one for which each statement is one by itself, so "
+            "that nothing that comes after the assertion is protected; begin a transaction (of psycopg and "
+            "asyncpg in autocommit: `with connection.transaction():`), assert the grant and write in it"
+        )
 
 
 def _schema_of(grant: Grant) -> str:

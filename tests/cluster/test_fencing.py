@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, closing
+from typing import Any
 
+import asyncpg
 import psycopg
 import pytest
+from sqlalchemy import Engine, NullPool, create_engine
+from sqlalchemy.orm import Session
 
 from resprout import LockLost, cluster, throttle
 from resprout.cluster import ledger
@@ -47,46 +51,161 @@ def test_a_transaction_that_asserts_its_grant_keeps_the_slots_until_it_ends(
         cluster.assert_held(connection, grant)
 
 
-def test_a_stale_token_is_refused_by_sqlalchemy_and_asynchronous_connections_as_well(
-    both: Peer, url: str, postgres_database: PostgresDatabase
+class OwnSession(Session):
+    """As those of SQLModel and Flask-SQLAlchemy."""
+
+
+def pool(url: str, **options: Any) -> Engine:
+    return create_engine(url.replace("postgresql", "postgresql+psycopg"), poolclass=NullPool, **options)
+
+
+WAYS: dict[str, Callable[[str], AbstractContextManager[Any]]] = {
+    "psycopg": psycopg.connect,
+    "connection of SQLAlchemy": lambda url: pool(url).connect(),
+    "session": lambda url: Session(pool(url)),
+    "session of a class of one's own": lambda url: OwnSession(pool(url)),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_connections_and_sessions_refuse_a_stale_token(
+    both: Peer, url: str, postgres_database: PostgresDatabase, way: str
 ) -> None:
-    sqlalchemy = pytest.importorskip("sqlalchemy")
-    try:
-        from sqlalchemy.ext.asyncio import create_async_engine
-    except ImportError:
-        # It needs greenlet, which is not there.
-        create_async_engine = None
-
-    pool = sqlalchemy.create_engine(url.replace("postgresql", "postgresql+psycopg"))
     grant = throttle.acquire("db")
-    with pool.begin() as connection:
+    with WAYS[way](url) as connection:
         cluster.assert_held(connection, grant)
-
-    async def main(stale: bool) -> None:
-        async with await psycopg.AsyncConnection.connect(url) as connection:
-            if stale:
-                with pytest.raises(LockLost):
-                    await cluster.aassert_held(connection, grant)
-            else:
-                await cluster.aassert_held(connection, grant)
-        if create_async_engine is None:
-            return
-        other = create_async_engine(url.replace("postgresql", "postgresql+psycopg"))
-        async with other.connect() as connection:
-            if stale:
-                with pytest.raises(LockLost):
-                    await cluster.aassert_held(connection, grant)
-            else:
-                await cluster.aassert_held(connection, grant)
-        await other.dispose()
-
-    asyncio.run(main(stale=False))
     grant.release()
     until(lambda: postgres_database.claims() == 0)
-    asyncio.run(main(stale=True))
-    with pytest.raises(LockLost), pool.begin() as connection:
+    with WAYS[way](url) as connection, pytest.raises(LockLost):
         cluster.assert_held(connection, grant)
-    pool.dispose()
+
+
+@asynccontextmanager
+async def of_psycopg(url: str) -> AsyncIterator[Any]:
+    async with await psycopg.AsyncConnection.connect(url) as connection:
+        yield connection
+
+
+@asynccontextmanager
+async def of_asyncpg(url: str) -> AsyncIterator[Any]:
+    connection = await asyncpg.connect(url)
+    try:
+        async with connection.transaction():
+            yield connection
+    finally:
+        await connection.close()
+
+
+@asynccontextmanager
+async def of_sqlalchemy(url: str, driver: str, session: bool, **options: Any) -> AsyncIterator[Any]:
+    pytest.importorskip("greenlet")
+    from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
+
+    class OwnAsyncSession(AsyncSession):
+        """The same as OwnSession."""
+
+    pool = create_async_engine(url.replace("postgresql", f"postgresql+{driver}"), **options)
+    try:
+        async with OwnAsyncSession(pool) if session else pool.connect() as connection:
+            yield connection
+    finally:
+        await pool.dispose()
+
+
+ASYNCHRONOUS: dict[str, Callable[[str], AbstractAsyncContextManager[Any]]] = {
+    "psycopg": of_psycopg,
+    "asyncpg": of_asyncpg,
+    "SQLAlchemy on psycopg": lambda url: of_sqlalchemy(url, "psycopg", session=False),
+    "SQLAlchemy on asyncpg": lambda url: of_sqlalchemy(url, "asyncpg", session=False),
+    "session on psycopg": lambda url: of_sqlalchemy(url, "psycopg", session=True),
+    "session on asyncpg": lambda url: of_sqlalchemy(url, "asyncpg", session=True),
+}
+
+
+@pytest.mark.parametrize("way", ASYNCHRONOUS)
+def test_asynchronous_connections_and_sessions_refuse_a_stale_token(
+    both: Peer, url: str, postgres_database: PostgresDatabase, way: str
+) -> None:
+    grant = throttle.acquire("db")
+
+    async def good() -> None:
+        async with ASYNCHRONOUS[way](url) as connection:
+            await cluster.aassert_held(connection, grant)
+
+    async def stale() -> None:
+        async with ASYNCHRONOUS[way](url) as connection:
+            with pytest.raises(LockLost):
+                await cluster.aassert_held(connection, grant)
+
+    asyncio.run(good())
+    grant.release()
+    until(lambda: postgres_database.claims() == 0)
+    asyncio.run(stale())
+
+
+def test_a_connection_on_which_each_statement_is_a_transaction_is_refused(both: Peer, url: str) -> None:
+    grant = throttle.acquire("db")
+    with psycopg.connect(url, autocommit=True) as connection:
+        for each in (connection, connection.cursor()):
+            with pytest.raises(ValueError, match=r"`with connection.transaction\(\):`"):
+                cluster.assert_held(each, grant)
+            with connection.transaction():
+                cluster.assert_held(each, grant)
+    with pool(url, isolation_level="AUTOCOMMIT").connect() as other:
+        with pytest.raises(ValueError, match="in a transaction"):
+            cluster.assert_held(other, grant)
+
+
+@pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
+def test_an_asynchronous_one_is_refused_as_well(both: Peer, url: str, driver: str) -> None:
+    grant = throttle.acquire("db")
+
+    async def main() -> None:
+        async with of_sqlalchemy(url, driver, session=True, isolation_level="AUTOCOMMIT") as session:
+            with pytest.raises(ValueError, match="in a transaction"):
+                await cluster.aassert_held(session, grant)
+
+    asyncio.run(main())
+
+
+def test_a_pool_and_a_connection_of_asyncpg_outside_of_a_transaction_are_refused(
+    both: Peer, url: str
+) -> None:
+    grant = throttle.acquire("db")
+
+    async def main() -> None:
+        async with asyncpg.create_pool(url, min_size=1) as pool:
+            with pytest.raises(ValueError, match="in a transaction"):
+                await cluster.aassert_held(pool, grant)
+            async with pool.acquire() as connection:
+                with pytest.raises(ValueError, match="in a transaction"):
+                    await cluster.aassert_held(connection, grant)
+                async with connection.transaction():
+                    await cluster.aassert_held(connection, grant)
+
+    asyncio.run(main())
+
+
+def test_what_is_no_grant_or_no_connection_of_the_kind_that_is_asked_for_is_refused(
+    both: Peer, url: str
+) -> None:
+    nothing: Any = None
+    grant = throttle.acquire("db")
+    with closing(psycopg.connect(url)) as connection:
+        with pytest.raises(TypeError, match=r"what acquire\(\) or slot\(\) gives, got: NoneType"):
+            cluster.assert_held(connection, nothing)
+        with pytest.raises(TypeError, match=r"a connection of psycopg or asyncpg, .* got: Engine"):
+            cluster.assert_held(pool(url), grant)
+        with pytest.raises(TypeError, match=r"got: Connection; use `cluster.assert_held\(...\)`"):
+            asyncio.run(cluster.aassert_held(connection, grant))
+        assert connection.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
+
+    async def main() -> None:
+        async with of_psycopg(url) as connection:
+            with pytest.raises(TypeError, match=r"got: AsyncConnection; use `await cluster.aassert_held"):
+                await asyncio.to_thread(cluster.assert_held, connection, grant)
+
+    asyncio.run(main())
 
 
 def test_a_grant_of_a_lock_without_an_engine_can_not_be_asserted_in_a_database(url: str) -> None:
