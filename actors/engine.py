@@ -22,7 +22,7 @@ from .processes.elsewhere import why_not_here
 from .processes.foreign import stand_in
 from .processes.mailbox import Cast, System, Tick
 from .processes.offloaded import Leaving, call, owner, stay
-from .processes.resolving import nobody
+from .processes.resolving import nobody, not_a_pid
 from .reports.bursts import Bursts, Summary
 from .runtime.call import Call
 from .runtime.clock import HeldClock
@@ -132,6 +132,7 @@ __all__ = [
     "lock",
     "make_astream",
     "nobody",
+    "not_a_pid",
     "offer",
     "owner",
     "park",

@@ -22,7 +22,7 @@ from .processes.mailbox import System, take_plain
 from .processes.names import names, remove_name, take_name
 from .processes.offloaded import acting, owner
 from .processes.pid import Pid, table
-from .processes.resolving import nobody, resolve
+from .processes.resolving import nobody, not_a_pid, resolve
 from .processes.resolving import whereis as _whereis
 from .reports.stragglers import Straggler, stragglers
 from .runtime.kernel import Alarm, kernel
@@ -445,7 +445,7 @@ def register(pid: Pid, name: str) -> None:
     if not isinstance(name, str):
         raise TypeError(f"expected name to be a str, got: {name!r}")
     if not isinstance(pid, Pid):
-        raise TypeError(f"expected pid to be a Pid, got: {pid!r}")
+        not_a_pid(pid)
     if pid.dead:
         raise NoProcess(pid, pid)
     if isinstance(pid.name, str) and names.get(pid.name) is pid:
@@ -621,7 +621,7 @@ def info(pid: Pid) -> Info | None:
     """Look at a process without asking it; None when it is dead."""
     check_alive()
     if not isinstance(pid, Pid):
-        raise TypeError(f"expected pid to be a Pid, got: {pid!r}")
+        not_a_pid(pid)
     if pid.dead:
         return None
     return Info(

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from functools import total_ordering
 from typing import Any, NoReturn
 
 import attrs
 
+from ..actors import Pid
 from ..actors.engine import check_alive
 from .errors import NotHere
 
 
-@attrs.frozen(order=True)
+@total_ordering
+@attrs.frozen
 class FarPid:
     """A process somewhere else, as ``throttle.holders(name, everywhere=True)`` lists it.
 
-    It prints, compares and hashes. Whatever sends, calls, links or monitors raises NotHere: resprout carries
-    no messages between machines.
+    It prints, compares (processes of this OS process come first) and hashes. Whatever sends, calls, links,
+    monitors or looks at it raises NotHere: resprout carries no messages between machines.
 
     Attributes:
         node: of the engine over there: the host and the OS process, unless it was given another name.
@@ -28,10 +31,21 @@ class FarPid:
     def __str__(self) -> str:
         return f"{self.text}@{self.node}"
 
-    def _not_here(self, *args: Any, **kwargs: Any) -> NoReturn:
+    def __lt__(self, other: object) -> bool:
+        if isinstance(other, FarPid):
+            return (self.node, self.text) < (other.node, other.text)
+        return False if isinstance(other, Pid) else NotImplemented
+
+    def not_here(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Say so.
+
+        Raises:
+            NotHere: always.
+        """
         check_alive()
         raise NotHere(self)
 
-    call = cast = send = tell = ask = stop = proxy = _not_here
+    call = cast = send = request = tell = ask = stop = proxy = is_alive = mailbox_length = not_here
+    alive = dead = exit_reason = left = property(not_here)
     # Asked wherever a server is wanted, such as by ``GenServer.call`` and ``process.monitor``.
-    whereis_name = register_name = unregister_name = _not_here
+    whereis_name = register_name = unregister_name = not_here

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, Literal, TypeVar
 
 from ..actors import NOTHING, ChildSpec, NotFound, Pid, child_spec, forbid_loop, process
-from ..actors.engine import check_alive, dead_but_running, split_fields
+from ..actors.engine import check_alive, dead_but_running, not_a_pid, split_fields
 from .for_coroutines import ForCoroutines
 from .index import Entry
 from .locking import KeyLocking
@@ -311,7 +311,8 @@ class Registry(KeyLocking, ForCoroutines):
         """The values that a process has under a key."""
         if dead_but_running:
             check_alive()
-        return [entry.value for entry in _living(find(registry), key) if entry.pid is _pid(pid)]
+        owner = _pid(pid)
+        return [entry.value for entry in _living(find(registry), key) if entry.pid is owner]
 
     @staticmethod
     def match(registry: str | Pid, key: Hashable, pattern: Any) -> Pairs:
@@ -504,5 +505,5 @@ def _living(table: Table, key: Any) -> list[Entry]:
 
 def _pid(pid: object) -> Pid:
     if not isinstance(pid, Pid):
-        raise TypeError(f"expected pid to be a Pid, got: {pid!r}")
+        not_a_pid(pid)
     return pid

@@ -374,8 +374,8 @@ CALLS: Mapping[str, Call] = {
     **{
         f"FarPid.{name}": lambda w, name=name: getattr(cluster.FarPid("node", "pid"), name)()
         for name in (
-            *("ask", "call", "cast", "proxy", "register_name", "send", "stop", "tell"),
-            *("unregister_name", "whereis_name"),
+            *("ask", "call", "cast", "is_alive", "mailbox_length", "not_here", "proxy", "register_name"),
+            *("request", "send", "stop", "tell", "unregister_name", "whereis_name"),
         )
     },
     "cluster.info": lambda w: cluster.info("none"),

@@ -20,6 +20,14 @@ def not_a_server(server: object) -> NoReturn:
     raise TypeError(f"expected a Pid, a registered name (str) or a Via, got: {server!r}")
 
 
+def not_a_pid(given: object, wanted: str = "expected pid to be a Pid") -> NoReturn:
+    """Refuse something that is no Pid, where no name will do. A process elsewhere says so itself."""
+    refuse = getattr(given, "not_here", None)
+    if refuse is not None:
+        refuse()
+    raise TypeError(f"{wanted}, got: {given!r}")
+
+
 def resolve(server: object) -> Pid:
     """Find the process behind a server argument.
 

@@ -44,16 +44,16 @@ class Identity(RefBase):
         return type(self.actor).__name__ if self.actor is not None else ""
 
     def __lt__(self, other: Identity) -> bool:
-        return self.id < other.id
+        return self.id < other.id if isinstance(other, Identity) else NotImplemented
 
     def __le__(self, other: Identity) -> bool:
-        return self.id <= other.id
+        return self.id <= other.id if isinstance(other, Identity) else NotImplemented
 
     def __gt__(self, other: Identity) -> bool:
-        return self.id > other.id
+        return self.id > other.id if isinstance(other, Identity) else NotImplemented
 
     def __ge__(self, other: Identity) -> bool:
-        return self.id >= other.id
+        return self.id >= other.id if isinstance(other, Identity) else NotImplemented
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(f"{self} cannot be pickled: a Pid names a process of this interpreter only")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ...actors import NotHeld
-from ...actors.engine import check_alive, counter
+from ...actors import NotHeld, Pid
+from ...actors.engine import check_alive, counter, not_a_pid
 from .lost import LockLost
 from .values import Grant, Outcome
 
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import CodeType
 
-    from ...actors import Pid
     from ...actors.engine import Leaving
 
 fresh_key = counter(-1, -1).__next__
@@ -124,6 +123,8 @@ class Hold(Grant):
 
     def transfer(self, pid: Pid) -> Grant:
         check_alive()
+        if not isinstance(pid, Pid):
+            not_a_pid(pid, f"expected the Pid of the new holder of lock {self.name!r}")
         moved: Grant = self.core.transfer(self, pid)
         return moved
 
