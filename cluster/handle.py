@@ -10,7 +10,7 @@ import random
 from collections import deque
 from collections.abc import Callable
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import attrs
 
@@ -20,7 +20,7 @@ from ..registry.engine import SharedSettings, key_engines
 from ..throttle import Holder, Waiter
 from ..throttle.engine import EngineDown, Ledger, Settings, Steps, engines
 from . import events
-from .driver import Claimant, Connection, Greeting
+from .driver import Connection, Greeting
 from .errors import EngineRefused
 from .far_pid import FarPid
 from .gate import Gate
@@ -29,9 +29,6 @@ from .key_gates import KeyGates
 from .ledger import SharedLedger
 from .operations import Row
 from .settings import HELD_SHARE, EngineSettings, this_node
-
-if TYPE_CHECKING:
-    from ..actors import Pid
 
 T = TypeVar("T")
 
@@ -119,22 +116,20 @@ class Handle:
         assert isinstance(ledger, SharedLedger)
         timeout = self.settings.ttl
         claimants = self.ask(lambda connection: connection.claimants(ledger.name, timeout))
+        now = monotonic()
         holders, waiters = [], []
         for each in claimants:
-            pid: Any = self._pid_of(each, ledger)
+            ticket = ledger.tickets.get(each.ref) if each.member == self.member else None
+            hold = None if ticket is None else ticket.hold
+            pid: Any = FarPid(each.node, each.who) if ticket is None else (hold or ticket.claim).pid
             if each.token is None:
                 waiters.append(Waiter(pid, each.priority, each.weight, each.seconds))
+            elif hold is None:
+                holders.append(Holder(pid, each.token, each.weight, each.seconds, False))
             else:
-                ticket = ledger.tickets.get(each.ref) if each.member == self.member else None
-                straggler = ticket is not None and ticket.hold is not None and ticket.hold.straggler
-                holders.append(Holder(pid, each.token, each.weight, each.seconds, straggler))
+                # The engine knows the block of tokens. Which of them, and since when, is known here alone.
+                holders.append(Holder(pid, hold.token, each.weight, now - hold.since, hold.straggler))
         return holders, waiters
-
-    def _pid_of(self, claimant: Claimant, ledger: SharedLedger) -> Pid | FarPid:
-        ticket = ledger.tickets.get(claimant.ref) if claimant.member == self.member else None
-        if ticket is None:
-            return FarPid(claimant.node, claimant.who)
-        return (ticket.hold or ticket.claim).pid
 
     def ask(self, look: Callable[[Connection], T]) -> T:
         """Have something looked up by whoever talks to the server, and wait for that.

@@ -250,7 +250,8 @@ def holders(name: str, *, everywhere: bool = False) -> list[Holder]:
     """List who holds a lock, oldest grant first. O(n).
 
     Args:
-        everywhere: as of ``lock_state``; whoever is in another process has a ``cluster.FarPid`` for a pid.
+        everywhere: as of ``lock_state``; whoever is in another process has a ``cluster.FarPid`` for a pid,
+            and with eventual fairness the first of the tokens that came with its grant.
 
     Raises:
         LockNotFound, EngineDown, BlockingInLoop: as ``lock_state``.

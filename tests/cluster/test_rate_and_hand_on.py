@@ -135,6 +135,26 @@ def test_slots_go_from_hand_to_hand_here_with_the_tokens_of_a_block_and_then_to_
 
 
 @pytest.mark.usefixtures("patient")
+def test_a_holder_of_here_is_shown_everywhere_with_the_token_that_it_has_and_for_as_long_as_it_holds(
+    peer: Peer, threads: ThreadPoolExecutor
+) -> None:
+    def look() -> tuple[throttle.Holder, throttle.Holder, float]:
+        with throttle.slot("db"):
+            (here,) = throttle.holders("db")
+            (shown,) = throttle.holders("db", everywhere=True)
+            return here, shown, throttle.holders("db")[0].held_seconds
+
+    new(peer, 1, fairness="eventual")
+    grant = throttle.acquire("db")
+    looked = threads.submit(look)
+    waiting(1)
+    grant.release()
+    here, shown, later = looked.result(10)
+    assert (shown.pid, shown.token) == (here.pid, grant.token + 1)
+    assert here.held_seconds <= shown.held_seconds <= later
+
+
+@pytest.mark.usefixtures("patient")
 def test_when_the_tokens_of_a_block_are_used_up_the_engine_decides_again(peer: Peer) -> None:
     new(peer, 1, fairness="eventual")
     grant = throttle.acquire("db")
