@@ -57,7 +57,7 @@ from .system.sys import ask_later
 from .tasks.spawned import spawn
 from .tasks.task import end_task, work_for
 from .tasks.task_stream import AsyncResults, make_astream
-from .vocabulary.child_spec import split_fields, without_arguments
+from .vocabulary.child_spec import split_fields, stays_here, without_arguments
 from .vocabulary.engine_names import check_engine, engine_named
 from .vocabulary.identity import Identity
 from .vocabulary.messages import NoReplyWithEvents, Notice, OkWithOptions, ReplyWithEvents, TaskReply
@@ -150,6 +150,7 @@ __all__ = [
     "stack_of",
     "stand_in",
     "stay",
+    "stays_here",
     "take_leave_of",
     "task_of",
     "tasks",

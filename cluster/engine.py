@@ -7,7 +7,7 @@ from typing import Any
 import attrs
 
 from ..actors import ChildSpec, Pid, at_exit, child_spec, process
-from ..actors.engine import check_alive
+from ..actors.engine import check_alive, stays_here
 from ..supervision import Supervisor
 from ..throttle.engine import EngineDown
 from .driver import find_driver
@@ -92,6 +92,7 @@ class Engine:
         return child_spec({"id": name, "start": (_start, (settings,), {}), **fields})
 
 
+@stays_here("an engine")
 def _start(settings: EngineSettings) -> Pid:
     find_driver(settings)
     pid = EngineServer.start_link(settings, name=settings.name)

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, Literal, TypeVar
 
 from ..actors import NOTHING, ChildSpec, NotFound, Pid, child_spec, forbid_loop, process
-from ..actors.engine import check_alive, dead_but_running, not_a_pid, split_fields
+from ..actors.engine import check_alive, dead_but_running, not_a_pid, split_fields, stays_here
 from .for_coroutines import ForCoroutines
 from .index import Entry
 from .locking import KeyLocking
@@ -61,6 +61,7 @@ class Registry(KeyLocking, ForCoroutines):
     # -- starting and stopping --------------------------------------------------
 
     @staticmethod
+    @stays_here("a registry")
     def start_link(
         *,
         keys: Literal["unique", "duplicate"],

@@ -27,6 +27,7 @@ class Stage(GenServer[State, Request, Answer], Generic[State, Request, Answer]):
     """What the three kinds have in common: a `GenServer` whose results may have `events=[...]`."""
 
     _kind: ClassVar[StageKind]
+    _stays_here: ClassVar[str] = "a stage"
 
     def __new__(cls) -> Any:
         """An object of the class that stands in front of this one; see `running`."""

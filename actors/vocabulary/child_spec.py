@@ -14,7 +14,7 @@ import math
 from collections.abc import Callable, Collection, Mapping
 from operator import attrgetter
 from types import FunctionType, MethodType
-from typing import Any, Final, Literal, TypeAlias, cast
+from typing import Any, Final, Literal, TypeAlias, TypeVar, cast
 
 import attrs
 
@@ -24,6 +24,7 @@ RestartType: TypeAlias = Literal["permanent", "transient", "temporary"]
 ChildType: TypeAlias = Literal["worker", "supervisor"]
 OnExhausted: TypeAlias = Literal["escalate", "give_up"]
 Placement: TypeAlias = Literal["local", "process"]
+_Start = TypeVar("_Start", bound=Callable[..., Any])
 Start: TypeAlias = "tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]"
 
 
@@ -240,6 +241,20 @@ def _check_start(spec: object, start: Any) -> None:
         raise SpecError(spec, "start", problem)
 
 
+def stays_here(what: str) -> Callable[[_Start], _Start]:
+    """Decorate a start function so that no child spec with it has a placement.
+
+    Args:
+        what: What it starts, as in "a lock"; a class with start functions says so as `_stays_here`.
+    """
+
+    def mark(start: Any) -> Any:
+        start._stays_here = what
+        return start
+
+    return mark
+
+
 def _shutdown(spec: object, value: object, default: ShutdownTime) -> ShutdownTime:
     if value is None:
         return default
@@ -283,7 +298,8 @@ class ChildSpec:
         ready_timeout: Beyond OTP: its start is over only when it has called `ready()`, and has failed if that
             takes longer than this many seconds. Off by default.
         placement: Beyond OTP: `"process"` runs it in an OS process of its own, and its Pid stands for it
-            here; see docs/placement.md. Not for a supervisor. By default `"local"`.
+            here; see docs/placement.md. Not for a supervisor, lock, registry, engine or stage. By default
+            `"local"`.
         env: With `placement="process"`: environment variables of that OS process, over those of this one.
 
     Raises:
@@ -336,13 +352,23 @@ class ChildSpec:
         if self.env is not None:
             self._check_env(self.env)
         if self.placement != "local":
-            one_of(self.id, "placement", self.placement, ("local", "process"))
-            if self.type == "supervisor":
-                raise BadCombination(
-                    self.id,
-                    (("type", self.type), ("placement", self.placement)),
-                    "a tree is of one OS process: place its workers",
-                )
+            self._check_placement()
+
+    def _check_placement(self) -> None:
+        one_of(self.id, "placement", self.placement, ("local", "process"))
+        if self.type == "supervisor":
+            raise BadCombination(
+                self.id,
+                (("type", self.type), ("placement", self.placement)),
+                "a tree is of one OS process: place its workers",
+            )
+        start = self.start[0]
+        what = getattr(start, "_stays_here", None) or getattr(
+            getattr(start, "__self__", None), "_stays_here", None
+        )
+        if what is not None:
+            problem = f"{what} is of this OS process: place the workers that use it"
+            raise SpecError(self.id, "placement", f"only a worker has a placement; {problem}")
 
     def _check_env(self, env: object) -> None:
         if self.placement == "local":

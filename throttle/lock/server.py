@@ -19,7 +19,7 @@ from ...actors import (
     process,
 )
 from ...actors import child_spec as spec_from
-from ...actors.engine import LibraryServer, check_engine
+from ...actors.engine import LibraryServer, check_engine, stays_here
 from ...supervision.restarts import on_lost
 from ..ledger.adaptive import adaptive_of
 from ..ledger.rate import Rate
@@ -163,6 +163,7 @@ def _check_shared(settings: Settings) -> None:
         )
 
 
+@stays_here("a lock")
 def start_lock(settings: Settings) -> Pid | None:
     """Start the lock process, linked to the caller, which is its supervisor; None when it was stopped.
 

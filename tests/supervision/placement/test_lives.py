@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from placed_servers import (
     works,
 )
 
+from resprout import cluster, throttle
 from resprout.actors import (
     BRUTAL_KILL,
     AlreadyStarted,
@@ -39,10 +41,12 @@ from resprout.actors import (
     SpecError,
     StartError,
     Task,
+    child_spec,
     process,
     sys,
 )
 from resprout.registry import Registry, Via
+from resprout.stages import Producer
 from resprout.supervision import Application, DynamicSupervisor, NotReady, Supervisor
 
 from ...waiting import WATCHDOG, down_of, until
@@ -458,3 +462,28 @@ def test_a_tree_file_with_a_wrong_placement_is_refused_where_it_stands(
     column = child.index("placement") + 5
     assert f"tree.yaml:2:{column}" in str(raised.value) or f"tree.yaml:2:{column + 11}" in str(raised.value)
     assert problem in str(raised.value)
+
+
+class Numbers(Producer):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("make", "what"),
+    [
+        (partial(throttle.child_spec, "lock", 1), "a lock"),
+        (partial(Registry.child_spec, keys="unique", name="keys"), "a registry"),
+        (partial(cluster.Engine.child_spec, "redis://db", name="shared"), "an engine"),
+        (partial(Numbers.child_spec, 0), "a stage"),
+    ],
+)
+def test_what_a_whole_program_has_is_refused_a_placement_in_python_as_well(
+    make: Callable[..., ChildSpec], what: str
+) -> None:
+    problem = f"only a worker has a placement; {what} is of this OS process"
+    with pytest.raises(SpecError, match=problem):
+        make(placement="process")
+    with pytest.raises(SpecError, match=problem):
+        child_spec(make(), placement="process")
+    with pytest.raises(SpecError, match=problem):
+        ChildSpec("it", make().start, placement="process")
