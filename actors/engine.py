@@ -58,7 +58,7 @@ from .tasks.spawned import spawn
 from .tasks.task import end_task, work_for
 from .tasks.task_stream import AsyncResults, make_astream
 from .vocabulary.child_spec import split_fields, stays_here, without_arguments
-from .vocabulary.engine_names import check_engine, engine_named
+from .vocabulary.engine_names import check_engine, check_without_engine, engine_named
 from .vocabulary.identity import Identity
 from .vocabulary.messages import NoReplyWithEvents, Notice, OkWithOptions, ReplyWithEvents, TaskReply
 from .vocabulary.portable import crossing, printed
@@ -107,6 +107,7 @@ __all__ = [
     "check_alive",
     "check_engine",
     "check_timeout",
+    "check_without_engine",
     "constructed_by",
     "copied",
     "counter",

@@ -14,9 +14,10 @@ from typing import Any, Protocol, TypeVar
 
 import attrs
 
-from ..actors import CallTimeout, Future, process
+from ..actors import CallTimeout, Future, Pid, process
 from ..actors.engine import Alarm, Worker, kernel
 from ..registry.engine import SharedSettings, key_engines
+from ..supervision.restarts import on_lost, reviver, supervisors_above
 from ..throttle import Holder, Waiter
 from ..throttle.engine import EngineDown, Ledger, Settings, Steps, engines
 from . import events
@@ -51,10 +52,16 @@ class Handle:
         dirty: gates that have something to say.
         asks: what is to be looked up.
         proven: it was connected once, so what it was started with is right.
+        process: the last one of it, if it ever had one here.
+        above: the supervisors above that, the nearest first.
+        given_up: one of these will not start it again.
     """
 
     def __init__(self, settings: EngineSettings) -> None:
         self.settings = settings
+        self.process: Pid | None = None
+        self.above: tuple[Pid, ...] = ()
+        self.given_up = False
         self.link: Talker | None = None
         self.greeting: Greeting | None = None
         self.reconnects = 0
@@ -79,10 +86,27 @@ class Handle:
     # -- for locks -------------------------------------------------------------
 
     def check(self, settings: Settings) -> None:
-        """Refuse what it can't do: nothing that was not refused before it came here."""
+        """Refuse locks where it is over; what else it can't do was refused before it came here."""
+        self._check_goes_on()
+
+    def _check_goes_on(self) -> None:
+        """Refuse to wait for a process that nobody starts again."""
+        last = self.process
+        if last is not None and last.dead and (self.given_up or reviver(last, self.above) is None):
+            raise ValueError(
+                f"expected engine to be the name of an engine that runs, got: {self.settings.name!r}, which "
+                f"has ended, and which nobody starts again; start it in front of what uses it"
+            )
+
+    def answered_by(self, process: Pid) -> None:
+        """A process is to talk to the server, from its init."""
+        self.above = supervisors_above(process)
+        self.given_up = False
+        self.process = process
 
     def make_ledger(self, settings: Settings, core: Steps, token: int) -> Ledger:
         """Make the ledger of a lock."""
+        self._check_goes_on()
         gate = Gate(settings, core, next(_numbers), token, self._wake, self.valid)
         gate.ledger.down = not self.connected
         self._start_in_child()
@@ -160,6 +184,7 @@ class Handle:
 
     def check_keys(self) -> None:
         """Refuse registries where they can't be kept."""
+        self._check_goes_on()
         if not self.keeps_keys:
             raise EngineRefused(
                 self.settings.name,
@@ -242,6 +267,7 @@ class Handle:
 
     def begin_anew(self) -> None:
         """After a fork, in the child: the session, and whatever was said in it, is the parent's."""
+        self.process = None
         # Not closed, which would end it; it is kept for as long as this runs.
         _inherited.append(self.link)
         self.link = None
@@ -292,6 +318,15 @@ def open_handle(settings: EngineSettings) -> Handle:
     engines[settings.name] = handle
     key_engines[settings.name] = handle
     return handle
+
+
+def _lost(pid: Pid) -> None:
+    for handle in list(handles.values()):
+        if handle.process is not None and (pid is handle.process or pid in handle.above):
+            handle.given_up = True
+
+
+on_lost(_lost)
 
 
 def _begin_anew() -> None:

@@ -26,6 +26,7 @@ class EngineServer(LibraryServer):
     def init(self, settings: EngineSettings) -> Any:
         connect = find_driver(settings)
         handle = open_handle(settings)
+        handle.answered_by(self.pid)
         link = Link(handle, connect, partial(process.spawn, _end, self.pid))
         process.own(link, Link.stop)
         try:

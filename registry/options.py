@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 
 from ..actors import ChildSpec
-from ..actors.engine import check_engine
+from ..actors.engine import check_engine, check_without_engine
 from .engine import OnLost, OnUnreachable, find_key_engine
 from .shared_table import SharedTable
 from .table import Table
@@ -51,7 +51,9 @@ class Options:
             raise ValueError(f"expected on_lost to be 'exit' or 'tell', got: {self.on_lost!r}")
         if self.on_unreachable not in ("wait", "raise"):
             raise ValueError(f"expected on_unreachable to be 'wait' or 'raise', got: {self.on_unreachable!r}")
-        if check_engine(self.engine) is not None:
+        if check_engine(self.engine) is None:
+            check_without_engine(self.on_lost, self.on_unreachable)
+        else:
             self._check_shared()
 
     def _check_shared(self) -> None:

@@ -24,6 +24,16 @@ def check_engine(engine: object) -> str | None:
     return engine
 
 
+def check_without_engine(on_lost: str, on_unreachable: str) -> None:
+    """Refuse what means something with an engine alone, where there is none."""
+    for option, value, default in (("on_lost", on_lost, "exit"), ("on_unreachable", on_unreachable, "wait")):
+        if value != default:
+            raise ValueError(
+                f"expected {option} to be left out where there is no engine, got: {value!r}; name the engine "
+                f"that may be lost or unreachable, as in `engine: shared` or engine='shared'"
+            )
+
+
 def engine_named(name: str, engines: Mapping[str, E], user: str) -> E:
     """Return an engine.
 

@@ -358,6 +358,9 @@ class TreeReader:
                     self._note(where, f"the tree starts no process named {name!r}{there}{near}")
                 elif named[name].kind in ("consumer", "consumer_supervisor"):
                     self._note(where, f"expected a producer, got: {name!r}, which is a {named[name].kind}")
+                elif keys == ["engine"] and named[name].kind not in ("engine", "worker", ""):
+                    # A worker's function may start one.
+                    self._note(where, f"expected an engine, got: {name!r}, whose kind is {named[name].kind}")
                 elif steps(named[name].path) >= steps(child.path):
                     late = "is this child" if named[name] is child else "starts after this child"
                     self._note(where, f"the process {name!r} {late}; put it in front of it")

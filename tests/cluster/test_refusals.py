@@ -13,12 +13,23 @@ from typing import Any
 import psycopg
 import pytest
 
-from resprout import AlreadyStarted, GenServer, StartError, cluster, process, throttle
+from resprout import (
+    AlreadyStarted,
+    Backoff,
+    GenServer,
+    Registry,
+    StartError,
+    Supervisor,
+    cluster,
+    process,
+    throttle,
+)
 from resprout.actors import ConfigError
 from resprout.cluster.command import ClusterOptions, administer
 from resprout.cluster.settings import shown, without_secrets
 from resprout.supervision.trees.application import Application
 
+from ..waiting import until
 from .postgres_server import PostgresServer
 
 URL = "postgresql://app:hunter2@db.example/app"
@@ -55,12 +66,26 @@ def test_an_engine_is_refused_what_makes_no_sense(options: dict[str, Any], why: 
         ({"engine": ""}, "engine to be the name of an engine, or None"),
         ({"engine": "shared", "name": "x" * 201}, "at most 200 characters"),
         ({"engine": "shared", "name": "a\0b"}, "printable"),
+        (
+            {"on_lost": "tell"},
+            "expected on_lost to be left out where there is no engine, got: 'tell'",
+        ),
+        ({"on_unreachable": "raise"}, "expected on_unreachable to be left out where there is no engine"),
     ],
 )
 def test_a_lock_with_an_engine_is_refused_what_is_not_there(options: dict[str, Any], why: str) -> None:
     with pytest.raises(ValueError, match=why) as raised:
         throttle.new(options.pop("name", "lock"), 1, **options)
     assert "hunter2" not in str(raised.value)
+
+
+@pytest.mark.parametrize("option", [{"on_lost": "tell"}, {"on_unreachable": "raise"}])
+def test_a_registry_without_an_engine_is_refused_what_only_one_with_an_engine_has(option: Any) -> None:
+    with pytest.raises(ValueError, match="to be left out where there is no engine"):
+        Registry.start_link(keys="unique", name="syncs", **option)
+    with pytest.raises(ValueError, match="to be left out where there is no engine"):
+        Registry.child_spec(keys="unique", name="syncs", **option)
+    Registry.child_spec(keys="unique", name="syncs", on_lost="exit", on_unreachable="wait")
 
 
 @pytest.mark.parametrize(
@@ -211,6 +236,11 @@ def test_a_tree_file_has_engines_in_front_of_the_locks_that_use_them(tmp_path: P
         ([ENGINE, ENGINE], "shared"),
         ([ENGINE.replace("postgresql", "mysql")], "got: mysql://"),
         ([ENGINE, LOCK.replace("tell", "cry")], "on_lost"),
+        ([LOCK.replace("engine: shared, ", "")], r"children\[0\].on_lost: expected on_lost to be left out"),
+        ([KEYS.replace("engine: shared, ", "")], r"children\[0\].on_lost: expected on_lost to be left out"),
+        (["{registry: shared, keys: unique}", LOCK], r"\[1\].engine: expected an engine, .* is registry"),
+        (["{throttle: shared, num_slots: 1}", KEYS], r"\[1\].engine: expected an engine, .* is throttle"),
+        (["{supervisor: s, name: shared, children: []}", LOCK], "expected an engine, .* is supervisor"),
         ([ENGINE, KEYS.replace("shared", "shred")], "did you mean 'shared'"),
         ([KEYS, ENGINE], "'shared' starts after this child; put it in front of it"),
         ([KEYS], "starts no process named 'shared'"),
@@ -241,6 +271,58 @@ def start(url: str, **options: Any) -> StartError:
         cluster.Engine.start_link(url, name="shared", **options)
     assert process.whereis("shared") is None
     return raised.value
+
+
+def refused(engine: str) -> None:
+    """Who comes is, and nothing of it is there."""
+    for use in (
+        lambda: throttle.new("late", 1, engine=engine),
+        lambda: Supervisor.start_link(
+            [throttle.child_spec("late", 1, engine=engine)], strategy="one_for_one", max_restarts=0
+        ),
+        lambda: Registry.start_link(keys="unique", name="late", engine=engine),
+    ):
+        with pytest.raises((ValueError, StartError), match=f"{engine!r}, which has ended, and which nobody"):
+            use()
+    assert "late" not in throttle.locks()
+    assert process.whereis("late") is None
+
+
+@pytest.mark.postgres
+def test_an_engine_that_was_stopped_is_refused_until_it_is_started_again(url: str) -> None:
+    process.trap_exit(True)
+    GenServer.stop(cluster.Engine.start_link(url, name="shared"))
+    refused("shared")
+    assert "unreachable" in str(start("postgresql://unreachable:1/x?connect_timeout=2"))
+    refused("shared")
+    pid = cluster.Engine.start_link(url, name="shared")
+    throttle.new("late", 1, engine="shared")
+    assert throttle.run("late", int) == 0
+    throttle.stop_lock("late")
+    GenServer.stop(pid)
+    process.trap_exit(False)
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize("restart", ["temporary", "permanent"])
+def test_an_engine_that_is_about_to_be_started_again_is_not_refused(url: str, restart: Any) -> None:
+    process.trap_exit(True)
+    backoff = Backoff(initial=60.0)
+    spec = SPEC(url, name="shared", restart=restart, backoff=None if restart == "temporary" else backoff)
+    top = Supervisor.start_link([spec], strategy="one_for_one", max_restarts=3)
+    pid = process.whereis("shared")
+    assert pid is not None
+    process.exit(pid, "kill")
+    # Its supervisor knows of it.
+    until(lambda: all(child.pid is not pid for child in Supervisor.which_children(top)))
+    if restart == "temporary":
+        refused("shared")
+    else:
+        throttle.new("late", 1, engine="shared")
+        throttle.stop_lock("late")
+    GenServer.stop(top)
+    refused("shared")
+    process.trap_exit(False)
 
 
 @pytest.mark.postgres

@@ -19,7 +19,7 @@ from ...actors import (
     process,
 )
 from ...actors import child_spec as spec_from
-from ...actors.engine import LibraryServer, check_engine, stays_here
+from ...actors.engine import LibraryServer, check_engine, check_without_engine, stays_here
 from ...supervision.restarts import on_lost
 from ..ledger.adaptive import adaptive_of
 from ..ledger.rate import Rate
@@ -139,7 +139,9 @@ def settings_of(
         on_lost=check_on_lost(on_lost),
         on_unreachable=check_on_unreachable(on_unreachable),
     )
-    if engine is not None:
+    if engine is None:
+        check_without_engine(on_lost, on_unreachable)
+    else:
         _check_shared(settings)
     return settings
 
