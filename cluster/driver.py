@@ -91,6 +91,10 @@ class ConnectionLost(Exception):
     """The engine did not answer, or not in time."""
 
 
+class NotTaken(ConnectionLost):
+    """The engine refuses what was asked for what it says, and would do so again. The session goes on."""
+
+
 class Connection(Protocol):
     """A session. Used by one thread."""
 
@@ -103,6 +107,7 @@ class Connection(Protocol):
         """Ask for several locks, in the order of their names; none at all is a sign of life.
 
         Raises:
+            NotTaken: one of them is refused; all of them may be asked for again.
             ConnectionLost: there is no answer, and maybe it was done, maybe not.
         """
 
@@ -153,6 +158,7 @@ class KeyConnection(Connection, Protocol):
         All of it in one step, or each by itself: but those about one key in their order.
 
         Raises:
+            NotTaken: one of them is refused; all of them may be asked for again.
             ConnectionLost: there is no answer, and maybe it was done, maybe not, or a part of it.
         """
 

@@ -13,10 +13,26 @@ from . import events
 from .driver import Request
 from .ledger import SharedLedger
 from .losing import lose
-from .operations import LASTING, Answer, Leave, Operation, Row, leaves_first
+from .operations import (
+    LASTING,
+    Answer,
+    Declare,
+    Fact,
+    Join,
+    Keep,
+    Leave,
+    Locked,
+    Lost,
+    Operation,
+    Pause,
+    Refused,
+    Resize,
+    Row,
+    leaves_first,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from ..throttle import Rate
     from ..throttle.engine import Hold
@@ -141,6 +157,31 @@ class Gate:
         for reaped in ledger.reaped:
             self.core.later(partial(self._tell_reaped, reaped.node, reaped.claims))
         ledger.reaped.clear()
+
+    def refuse(self, operations: Sequence[Operation], why: str) -> None:
+        """The engine takes nothing of what was said, and would not: who has asked for slots hears that, and
+        what is given back is said again later.
+        """
+        logger.error("lock %r: the engine does not take what is asked of it: %s", self.name, why)
+        facts: list[Fact] = []
+        for each in operations:
+            match each:
+                case Join(ref):
+                    facts.append(Refused(ref, why))
+                case Keep(ref):
+                    facts.append(Lost(ref))
+                case Leave(ref):
+                    facts.append(Locked(ref))
+                case Declare() | Resize() | Pause():
+                    # It would not be taken the next time.
+                    continue
+        self.core.tell_ledger(partial(self._refused, facts))
+
+    def _refused(self, facts: Sequence[Fact]) -> None:
+        ledger = self.ledger
+        lost = ledger.answered(Answer(ledger.num_slots, ledger.paused, tuple(facts)), monotonic())
+        if lost:
+            self.core.later(partial(process.spawn, self.lose, lost))
 
     def reassert(self, rows: Mapping[int, Row], trusting: bool) -> int:
         """Say again what there is here; returns how many grants are lost."""

@@ -39,6 +39,7 @@ from .key_operations import (
     KeyGone,
     KeyOperation,
     KeyOwned,
+    KeyRefused,
     KeyRow,
     KeyUndecided,
     ReleaseKey,
@@ -318,7 +319,9 @@ class KeyClaims:
                     self._released(ref)
                 case ChangeKey(ref) | KeepKey(ref):
                     claim = self.claims.get(ref)
-                    if isinstance(fact, KeyGone) and claim is not None and claim.token is not None:
+                    kept = isinstance(operation, KeepKey)
+                    gone = isinstance(fact, KeyGone) or (kept and isinstance(fact, KeyRefused))
+                    if gone and claim is not None and claim.token is not None:
                         self._over(claim)
 
     def _asked(self, ref: int, key: str, fact: KeyFact, now: float) -> None:
@@ -346,6 +349,9 @@ class KeyClaims:
             case KeyUndecided(again):
                 if claim is not None and claim.token is None:
                     self.due[ref] = now + again
+            case KeyRefused(error):
+                if claim is not None and claim.token is None:
+                    self._refuse(claim, Refused(error))
             case KeyFree() | KeyDone() | KeyGone():
                 raise AssertionError(fact)
 
@@ -365,6 +371,8 @@ class KeyClaims:
                     search.found(Here(claim) if claim is not None and claim.shown else None)
             case KeyFree():
                 search.found(None)
+            case KeyRefused(error):
+                search.found(Refused(error))
             case KeyClaimed() | KeyDone() | KeyGone():
                 raise AssertionError(fact)
         self.end_search(search)

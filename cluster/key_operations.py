@@ -123,7 +123,14 @@ class KeyGone:
     """The claim does not have its key any more."""
 
 
-KeyFact: TypeAlias = KeyClaimed | KeyOwned | KeyFree | KeyUndecided | KeyDone | KeyGone
+@attrs.define
+class KeyRefused:
+    """The engine does not take what was said, and would not. The answer to any operation."""
+
+    error: BaseException
+
+
+KeyFact: TypeAlias = KeyClaimed | KeyOwned | KeyFree | KeyUndecided | KeyDone | KeyGone | KeyRefused
 
 
 @attrs.define

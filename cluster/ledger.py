@@ -33,6 +33,7 @@ from ..throttle.engine import (
     WaiterTimedOut,
     too_heavy,
 )
+from .errors import EngineRefused
 from .line import Line
 from .operations import (
     LASTING,
@@ -463,7 +464,7 @@ class SharedLedger(Ledger):
             if self.report is not None:
                 self.report(WaiterShed(self.state()))
             return QueueFull(self.name, self.max_waiting)
-        return self._no_slot(claim)
+        return self._no_slot(claim) if why == "busy" else EngineRefused(self.engine, why)
 
     def gone(self, now: float) -> None:
         """The engine is away: nothing is granted, who waits waits on (or is refused, if that is wanted)."""

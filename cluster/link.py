@@ -9,17 +9,18 @@ from __future__ import annotations
 import logging
 import selectors
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import TYPE_CHECKING, cast
 
 from . import events
 from .bell import Bell
-from .driver import Connect, Connection, ConnectionLost, KeyConnection, Request
+from .driver import Connect, Connection, ConnectionLost, KeyConnection, NotTaken, Request
 from .errors import EngineRefused
 from .gate import Gate
 from .key_gates import Said
-from .key_operations import KeepKey, KeyRequest
+from .key_operations import KeepKey, KeyFact, KeyRefused, KeyRequest
 from .operations import Answer
 from .settings import HELD_SHARE, without_secrets
 
@@ -233,20 +234,47 @@ class Link:
         requests = [request for _, request in gates]
         try:
             answers = connection.step(requests, self._settings.ttl)
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, NotTaken) and gates:
+                self._say_apart(connection, gates, now, error)
+                return
             for gate, request in gates:
                 gate.put_back(list(request.operations))
             raise
         until = self._answered(now)
         for (gate, _), answer in zip(gates, answers, strict=True):
             gate.tell(answer, until, now)
-            if gate.looks:
-                if gate not in self._polling:
-                    gate.begin_looking(now, answer.again)
-                self._polling[gate] = None
-            else:
-                self._polling.pop(gate, None)
+            self._look_again(gate, now, answer.again)
         self._tell_of_tick(now, requests)
+
+    def _look_again(self, gate: Gate, now: float, again: float | None) -> None:
+        """While somebody waits."""
+        if not gate.looks:
+            self._polling.pop(gate, None)
+            return
+        if gate not in self._polling:
+            gate.begin_looking(now, again)
+        self._polling[gate] = None
+
+    def _say_apart(
+        self, connection: Connection, gates: list[tuple[Gate, Request]], now: float, error: NotTaken
+    ) -> None:
+        """What one lock asks is not taken. It alone is refused for that."""
+        if len(gates) == 1:
+            ((gate, request),) = gates
+            gate.refuse(request.operations, self._shown(error))
+            self._look_again(gate, now, None)
+            return
+        left = deque(gates)
+        try:
+            while True:
+                if not left:
+                    break
+                self._say(connection, [left.popleft()], now)
+        except BaseException:
+            for gate, request in left:
+                gate.put_back(list(request.operations))
+            raise
 
     def _say_keys(self, connection: Connection, said: Said) -> None:
         now = monotonic()
@@ -268,8 +296,22 @@ class Link:
     def _ask_keys(self, connection: Connection, said: Said) -> None:
         now = monotonic()
         # Nothing is put back if that fails: it will be made anew from the claims there are.
-        answers = cast(KeyConnection, connection).keys([each for _, each in said], self._settings.ttl)
+        answers = self._facts(cast(KeyConnection, connection), [each for _, each in said])
         self._handle.keys.answered(said, answers, now + HELD_SHARE * self._settings.ttl, now)
+
+    def _facts(self, connection: KeyConnection, requests: Sequence[KeyRequest]) -> list[list[KeyFact]]:
+        try:
+            return connection.keys(requests, self._settings.ttl)
+        except NotTaken as error:
+            if len(requests) > 1:
+                return [facts for each in requests for facts in self._facts(connection, [each])]
+            ((registry, operations),) = [(each.registry, each.operations) for each in requests]
+            if len(operations) > 1:
+                apart = [self._facts(connection, [KeyRequest(registry, [each])]) for each in operations]
+                return [[fact for ((fact,),) in apart]]
+            why = self._shown(error)
+            logger.error("registry %r: the engine does not take what is asked of it: %s", registry, why)
+            return [[KeyRefused(EngineRefused(self._settings.name, why))]]
 
     def _look_up(self, connection: Connection) -> None:
         asks = self._handle.asks

@@ -133,7 +133,7 @@ class Queued:
 @attrs.define
 class Refused:
     """A claim is not taken: the lock has too few slots (``heavy``) or too many waiters (``full``), or it did
-    not want to wait (``busy``).
+    not want to wait (``busy``); or for what else the engine says.
     """
 
     ref: int

@@ -13,7 +13,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from typing_extensions import assert_never
 
 from ..throttle import Rate
-from .driver import Claimant, ConnectionLost, Greeting, Request
+from .driver import Claimant, ConnectionLost, Greeting, NotTaken, Request
 from .errors import EngineRefused
 from .key_operations import KeyFact, KeyRequest
 from .operations import (
@@ -44,6 +44,8 @@ from .settings import EngineSettings, shown, without_secrets
 OLDEST = 140000
 WITHOUT_SCHEMA = ("3F000", "42P01")
 NOT_ALLOWED = "42501"
+NOT_TAKEN = ("22", "23", "54")
+"""Classes of errors that are about what was said: data, constraints, limits."""
 INSTALL_SECONDS = 30.0
 OLD_TRANSACTION = 60.0
 """Seconds after which a transaction that is open elsewhere is warned about."""
@@ -278,15 +280,21 @@ class PostgresConnection:
                 None if rate is None else repr(rate),
                 None if burst is None else str(burst),
             ]
-            ((answer,),) = self._wire.ask(self._one_step, values, timeout)
-            return [_answer(*json.loads(answer or ""))]
-        ((answers,),) = self._wire.ask(self._step, [json.dumps(asked)], timeout)
-        return [_answer(*each) for each in json.loads(answers or "")]
+            return [_answer(*self._told(self._one_step, values, timeout))]
+        return [_answer(*each) for each in self._told(self._step, [json.dumps(asked)], timeout)]
 
     def keys(self, requests: Sequence[KeyRequest], timeout: float) -> list[list[KeyFact]]:
         asked = json.dumps([packed(each) for each in requests])
-        ((answers,),) = self._wire.ask(self._keys, [asked], timeout)
-        return [facts_of(each) for each in json.loads(answers or "")]
+        return [facts_of(each) for each in self._told(self._keys, [asked], timeout)]
+
+    def _told(self, function: bytes, values: Sequence[str | None], timeout: float) -> Any:
+        try:
+            ((answer,),) = self._wire.ask(function, values, timeout)
+        except SqlError as error:
+            if error.sqlstate[:2] in NOT_TAKEN:
+                raise NotTaken(str(error)) from None
+            raise
+        return json.loads(answer or "")
 
     def notified(self) -> list[Granted]:
         return [Granted(*map(int, said.split())) for said in self._wire.notified()]

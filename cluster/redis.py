@@ -14,7 +14,7 @@ from typing import Any
 from typing_extensions import assert_never
 
 from ..throttle import Rate
-from .driver import Claimant, Greeting, Request, utf8
+from .driver import Claimant, Greeting, NotTaken, Request, utf8
 from .errors import EngineRefused
 from .key_operations import KeyFact, KeyRequest
 from .operations import (
@@ -43,6 +43,8 @@ from .redis_wire import RedisError, Wire, Word
 from .settings import EngineSettings, shown, without_secrets
 
 OLDEST = 7
+NOT_TAKEN = ("WRONGTYPE", "ERR")
+"""What a script ends with because of what was said, or of what is kept there of that."""
 _SAME_AS = {"valkey": "redis", "valkeys": "rediss"}
 
 
@@ -267,9 +269,12 @@ class RedisConnection:
             told = self._wire.ask([("EVAL", script.text, *asked[number]) for number in unknown], timeout)
             for number, answer in zip(unknown, told, strict=True):
                 answers[number] = answer
-        for answer in answers:
-            if isinstance(answer, RedisError):
-                raise answer
+        errors = [answer for answer in answers if isinstance(answer, RedisError)]
+        for error in errors:
+            if error.kind not in NOT_TAKEN or "script" not in str(error):
+                raise error
+        if errors:
+            raise NotTaken(str(errors[0]))
         return answers
 
 

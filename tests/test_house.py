@@ -102,7 +102,7 @@ LEVELS = {
     "throttle": ["ledger", "lock", "", "__init__"],
     "stages": ["dispatchers", "", "__init__"],
     "connectors": ["kafka", "__init__"],
-    "cluster": ["operations", "tickets", "line", "ledger", "", "__init__"],
+    "cluster": ["errors", "operations", "tickets", "line", "ledger", "", "__init__"],
     "control": ["", "web", "companion", "commands", "__init__"],
     "monitoring": ["__init__"],
     "observer": ["__init__"],

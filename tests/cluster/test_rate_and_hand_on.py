@@ -15,6 +15,7 @@ import pytest
 from resprout import cluster, throttle
 from resprout.cluster import ledger
 from resprout.throttle import Rate
+from resprout.throttle.lock.server import MOST_SLOTS
 
 from ..waiting import until
 from .databases import Database
@@ -55,6 +56,21 @@ def test_a_rate_is_that_of_all_processes(peer: Peer) -> None:
     # The first two at once; each of the others has to wait for its own fortieth of a second.
     assert max(ends) - before >= 18 / 40
     assert throttle.lock_state("db", everywhere=True).waiting == 0
+
+
+@pytest.mark.parametrize("rate", [Rate(1e-9, 1), Rate(1e9, MOST_SLOTS), Rate(1e-9, MOST_SLOTS)])
+def test_the_largest_numbers_that_are_taken_can_be_reckoned_with(engine: str, rate: Rate) -> None:
+    throttle.new("db", MOST_SLOTS, engine=engine, rate=rate, max_waiting=MOST_SLOTS)
+    throttle.acquire("db", weight=MOST_SLOTS).release()
+    job = throttle.execute("db", int)
+    if rate.per_second > 1:
+        assert job.result(10) == 0
+    else:
+        waiting(1)
+        assert throttle.attempt("db") is None
+        assert not job.done()
+        job.cancel()
+    assert cluster.info(engine).reconnects == 0
 
 
 def test_who_does_not_want_to_wait_is_refused_while_the_rate_is_used_up(peer: Peer) -> None:

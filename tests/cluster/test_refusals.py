@@ -28,6 +28,7 @@ from resprout.actors import ConfigError
 from resprout.cluster.command import ClusterOptions, administer
 from resprout.cluster.settings import shown, without_secrets
 from resprout.supervision.trees.application import Application
+from resprout.throttle import Rate
 
 from ..waiting import until
 from .postgres_server import PostgresServer
@@ -71,11 +72,17 @@ def test_an_engine_is_refused_what_makes_no_sense(options: dict[str, Any], why: 
             "expected on_lost to be left out where there is no engine, got: 'tell'",
         ),
         ({"on_unreachable": "raise"}, "expected on_unreachable to be left out where there is no engine"),
+        ({"engine": "shared", "num_slots": 2**31}, "num_slots to be at most 2147483647 with an engine, got:"),
+        ({"engine": "shared", "max_waiting": 10**30}, "max_waiting to be at most 2147483647 with an engine"),
+        ({"engine": "shared", "rate": f"9/s burst {2**31}"}, "the burst of rate to be at most 2147483647"),
+        ({"engine": "shared", "rate": 1e300}, "the burst of rate to be at most 2147483647"),
+        ({"engine": "shared", "rate": Rate(1e300)}, "rate to be between 1e-09 and 1e.09 grants a second"),
+        ({"engine": "shared", "rate": 1e-300}, "rate to be between 1e-09 and 1e.09 grants a second"),
     ],
 )
 def test_a_lock_with_an_engine_is_refused_what_is_not_there(options: dict[str, Any], why: str) -> None:
     with pytest.raises(ValueError, match=why) as raised:
-        throttle.new(options.pop("name", "lock"), 1, **options)
+        throttle.new(**{"name": "lock", "num_slots": 1, **options})
     assert "hunter2" not in str(raised.value)
 
 

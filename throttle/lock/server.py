@@ -44,6 +44,8 @@ from .table import cores, table
 
 logger = logging.getLogger("resprout.throttle")
 LONGEST_NAME = 200
+SLOWEST, FASTEST = 1e-9, 1e9
+"""Grants a second by which an engine can reckon when the next one is due."""
 _OPTIONS = frozenset(field.name for field in attrs.fields(Settings)) - {
     "name",
     "num_slots",
@@ -159,9 +161,19 @@ def _check_shared(settings: Settings) -> None:
             f"expected the name of a lock with an engine to be printable and at most {LONGEST_NAME} "
             f"characters long, got {len(name)} characters: {name[:40]!r}..."
         )
-    if settings.num_slots > MOST_SLOTS:
+    rate = settings.rate
+    numbers = {
+        "num_slots": settings.num_slots,
+        "max_waiting": settings.max_waiting,
+        "the burst of rate": None if rate is None else rate.burst,
+    }
+    for what, number in numbers.items():
+        if number is not None and number > MOST_SLOTS:
+            raise ValueError(f"expected {what} to be at most {MOST_SLOTS} with an engine, got: {number}")
+    if rate is not None and not SLOWEST <= rate.per_second <= FASTEST:
         raise ValueError(
-            f"expected num_slots to be at most {MOST_SLOTS} with an engine, got: {settings.num_slots}"
+            f"expected rate to be between {SLOWEST:g} and {FASTEST:g} grants a second with an engine, "
+            f"got: {rate.per_second:g}"
         )
 
 
