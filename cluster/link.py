@@ -31,7 +31,9 @@ logger = logging.getLogger("resprout.cluster")
 
 FIRST_PAUSE = 0.02
 LONGEST_PAUSE = 1.0
-"""Seconds between two tries to connect anew; the first, and the longest. The very first comes at once."""
+"""Seconds between two tries to connect anew; the first, and the longest. The very first comes at once, where
+the session before had answered all that was said, for at least as long as the next pause is.
+"""
 CONNECT_SECONDS = 5.0
 END_SECONDS = 5.0
 """How long the end waits for the thread."""
@@ -56,8 +58,13 @@ class Link:
         self._connection: Connection | None = None
         self._polling: dict[Gate, None] = {}
         self._next_beat = 0.0
+        self._pause = 0.0
+        self._answers_since: float | None = None
         self._down_since: float | None = None
         self._told_of = ""
+        self._again = False
+        self._lost = 0
+        """Grants, since it was away."""
         self._thread = threading.Thread(
             target=self._main, name=f"resprout-engine-{self._settings.name}", daemon=True
         )
@@ -107,18 +114,18 @@ class Link:
                 self._handle.link = None
 
     def _run(self) -> None:
-        pause = 0.0
         while not self._stopping:
             try:
                 if self._connection is None:
                     self._open()
-                pause = 0.0
                 self._talk()
             except (ConnectionLost, EngineRefused) as error:
+                if self._answers_since is not None and monotonic() - self._answers_since >= self._pause:
+                    self._pause = 0.0
                 self._close(self._shown(error))
-            if not self._stopping and pause:
-                self._rest(pause)
-            pause = min(max(FIRST_PAUSE, 2 * pause), LONGEST_PAUSE)
+            if not self._stopping and self._pause:
+                self._rest(self._pause)
+            self._pause = min(max(FIRST_PAUSE, 2 * self._pause), LONGEST_PAUSE)
 
     def _rest(self, seconds: float) -> None:
         until = monotonic() + seconds
@@ -145,24 +152,32 @@ class Link:
             raise ConnectionLost("its process has ended")
         first = not handle.proven
         self._connection = connection
-        lost = handle.greeted(connection.greeting)
+        self._lost += handle.greeted(connection.greeting)
         self._polling = dict.fromkeys(handle.gates.values())
         self._next_beat = 0.0
         if connection.greeting.quiet > 0:
             self._say_all_again(connection)
         # Said before the answer came, so good for a ttl from then on.
         handle.heard(began)
-        since, self._down_since = self._down_since, None
-        self._told_of = ""
         if first:
             events.tell(events.CONNECTED, settings.name, {"seconds": monotonic() - began})
         else:
             handle.reconnects += 1
-            away = 0.0 if since is None else monotonic() - since
-            logger.warning(
-                "engine %r: connected again after %.2f s; %d grants are lost", settings.name, away, lost
-            )
-            events.tell(events.RECONNECTED, settings.name, {"seconds": away, "lost": lost})
+            self._again = True
+
+    def _answers(self) -> None:
+        """The server has done all that it was asked for since the session began; it does not only greet."""
+        self._answers_since = now = monotonic()
+        self._told_of = ""
+        since, self._down_since = self._down_since, None
+        lost, self._lost = self._lost, 0
+        if not self._again:
+            return
+        self._again = False
+        away = 0.0 if since is None else now - since
+        name = self._settings.name
+        logger.warning("engine %r: connected again after %.2f s; %d grants are lost", name, away, lost)
+        events.tell(events.RECONNECTED, name, {"seconds": away, "lost": lost})
 
     def _say_all_again(self, connection: Connection) -> None:
         """Have a server that may have lost what is held here know of it, before that is good for longer: it
@@ -181,9 +196,11 @@ class Link:
 
     def _close(self, why: str) -> None:
         connection, self._connection = self._connection, None
+        self._answers_since = None
         if connection is not None:
             connection.close()
-            self._down_since = monotonic()
+            if self._down_since is None:
+                self._down_since = monotonic()
         if self._handle.link is self:
             self._handle.gone(why)
         if why == self._told_of or self._stopping:
@@ -208,6 +225,8 @@ class Link:
                     self._say(connection, gates, now)
                 if keys:
                     self._say_keys(connection, keys)
+                if self._answers_since is None:
+                    self._answers()
                 if self._handle.asks:
                     self._look_up(connection)
                 elif not (gates or keys):

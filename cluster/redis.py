@@ -43,7 +43,7 @@ from .redis_wire import RedisError, Wire, Word
 from .settings import EngineSettings, shown, without_secrets
 
 OLDEST = 7
-NOT_TAKEN = ("WRONGTYPE", "ERR")
+NOT_TAKEN = ("WRONGTYPE ", "ERR user_script:")
 """What a script ends with because of what was said, or of what is kept there of that."""
 _SAME_AS = {"valkey": "redis", "valkeys": "rediss"}
 
@@ -271,7 +271,7 @@ class RedisConnection:
                 answers[number] = answer
         errors = [answer for answer in answers if isinstance(answer, RedisError)]
         for error in errors:
-            if error.kind not in NOT_TAKEN or "script" not in str(error):
+            if not str(error).startswith(NOT_TAKEN):
                 raise error
         if errors:
             raise NotTaken(str(errors[0]))

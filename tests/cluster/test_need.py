@@ -110,6 +110,34 @@ def test_a_schema_that_became_newer_is_told_of_and_tried_until_it_fits(
         comes_back(peer, number)
 
 
+RECORDS = """\
+import logging
+records = []
+handler = logging.Handler()
+handler.emit = lambda record: records.append(record.getMessage())
+logging.getLogger("resprout.cluster").addHandler(handler)
+"""
+
+
+def test_a_statement_that_fails_is_tried_with_pauses_and_told_of_once(url: str) -> None:
+    with peer_with_lock(url) as peer, psycopg.connect(url, autocommit=True) as connection:
+        peer.do(RECORDS)
+        connection.execute("alter function resprout.step_lock rename to away")
+        number = peer.later("throttle.run('db', int)")
+        tells(peer, "does not exist")
+        before = peer.do("cluster.info('shared').reconnects")
+        began = time.monotonic()
+        until(lambda: peer.do("cluster.info('shared').reconnects") >= before + 5)
+        assert time.monotonic() - began >= 0.02 + 0.04 + 0.08 + 0.16
+        # Each text of it once.
+        records = peer.do("records")
+        assert len(records) == len(set(records)) <= 2
+        assert all("does not exist" in each for each in records)
+        connection.execute("alter function resprout.away rename to step_lock")
+        comes_back(peer, number)
+        assert peer.do("sum('connected again' in each for each in records)") == 1
+
+
 @pytest.fixture
 def small_disk(admin: psycopg.Connection[Any], url: str) -> Iterator[Path]:
     """What the database is on."""

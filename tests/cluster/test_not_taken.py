@@ -61,7 +61,7 @@ def said_at_once() -> Iterator[None]:
 def test_a_lock_that_is_not_taken_keeps_no_other_from_its_slots(
     engine: str, database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
-    names = ("a", "bad", "c")
+    names, before = ("a", "bad", "c"), cluster.info(engine).reconnects
     for name in names:
         throttle.new(name, 1, engine=engine)
         throttle.run(name, int)
@@ -74,10 +74,11 @@ def test_a_lock_that_is_not_taken_keeps_no_other_from_its_slots(
     assert "lock 'bad': the engine does not take what is asked of it" in caplog.text
     spoil(database, good=True)
     assert throttle.run("bad", int, timeout=10) == 0
-    assert cluster.info(engine).reconnects == 0
+    assert cluster.info(engine).reconnects == before
 
 
 def test_what_is_given_back_is_said_again_until_it_is_taken(engine: str, database: Database) -> None:
+    before = cluster.info(engine).reconnects
     throttle.new("bad", 1, engine=engine)
     grant = throttle.acquire("bad")
     spoil(database)
@@ -90,11 +91,11 @@ def test_what_is_given_back_is_said_again_until_it_is_taken(engine: str, databas
     spoil(database, good=True)
     until(lambda: throttle.lock_state("bad", everywhere=True).running == 0)
     assert throttle.run("bad", int, timeout=10) == 0
-    assert cluster.info(engine).reconnects == 0
+    assert cluster.info(engine).reconnects == before
 
 
 def test_a_registry_that_is_not_taken_keeps_no_other_from_its_keys(engine: str, database: Database) -> None:
-    names = ("a", "bad", "c")
+    names, before = ("a", "bad", "c"), cluster.info(engine).reconnects
     for name in names:
         Registry.start_link(keys="unique", name=name, engine=engine)
     spoil(database)
@@ -108,4 +109,4 @@ def test_a_registry_that_is_not_taken_keeps_no_other_from_its_keys(engine: str, 
             jobs["bad"].result(10)
     spoil(database, good=True)
     Registry.register("bad", 1)
-    assert cluster.info(engine).reconnects == 0
+    assert cluster.info(engine).reconnects == before

@@ -600,6 +600,31 @@ def test_a_user_who_may_not_do_what_it_takes_is_told_what_that_is(own: RedisServ
         GenServer.stop(pid)
 
 
+def test_a_right_that_is_taken_from_a_user_is_asked_for_with_pauses_and_told_of_once(
+    own: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    may = ["+@all", "-@dangerous", "+info"]
+    with own.client() as client, caplog.at_level(logging.WARNING, "resprout.cluster"):
+        client.execute_command("ACL", "SETUSER", "app", "on", ">hunter2", "~resprout:*", "&resprout@*", *may)
+        pid = cluster.Engine.start_link(f"redis://app:hunter2@127.0.0.1:{own.port}/0", name="shared", ttl=1.0)
+        throttle.new("db", 1, engine="shared")
+        throttle.run("db", int)
+        # It may begin a session, and nothing that is about a lock.
+        some = ["~resprout:[lmrs]*", "~resprout:{*}:claims:*"]
+        client.execute_command("ACL", "SETUSER", "app", "resetkeys", *some)
+        job = throttle.execute("db", int)
+        until(lambda: "NOPERM" in (cluster.info("shared").why_not or ""))
+        before, began = cluster.info("shared").reconnects, time.monotonic()
+        until(lambda: cluster.info("shared").reconnects >= before + 5)
+        assert time.monotonic() - began >= 0.02 + 0.04 + 0.08 + 0.16
+        assert [record.getMessage().count("NOPERM") for record in caplog.records] == [1]
+        client.execute_command("ACL", "SETUSER", "app", "~resprout:*")
+        assert job.result(10) == 0
+        until(lambda: "connected again" in caplog.text)
+        throttle.stop_lock("db")
+        GenServer.stop(pid)
+
+
 def test_a_policy_by_which_redis_forgets_keys_is_warned_about(own: RedisServer) -> None:
     with own.client() as client, sessions(own.url, 1, ttl=1.0) as (here,):
         assert here.connection.warnings(5.0) == []

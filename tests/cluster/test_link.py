@@ -1,0 +1,168 @@
+"""The thread that talks to a server, with a server that is played: when it connects anew, what it tells of
+that, and what it says at the end.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from resprout import telemetry
+from resprout.cluster import link as links
+from resprout.cluster.driver import ConnectionLost, Greeting, Request
+from resprout.cluster.handle import Handle
+from resprout.cluster.ledger import SharedLedger
+from resprout.cluster.link import FIRST_PAUSE, Link
+from resprout.cluster.operations import Answer, Leave, Operation, Resize
+from resprout.cluster.settings import engine_settings
+from resprout.throttle.lock.settings import Settings
+
+from ..waiting import until
+
+HERE: Any = SimpleNamespace(
+    decide=lambda step: step(), tell_ledger=lambda step: step(), later=lambda tell: None
+)
+"""A core whose steps are done at once."""
+
+
+class Played:
+    """A server, and each of its sessions: it greets, and fails for as long as it is to.
+
+    Attributes:
+        fails: tells whether it is to fail.
+        begun: when each session began.
+        failed: when each step failed.
+        said: all that was answered.
+    """
+
+    def __init__(self) -> None:
+        self.fails: Callable[[Sequence[Request]], object] = lambda requests: False
+        self.begun: list[float] = []
+        self.failed: list[float] = []
+        self.said: list[Operation] = []
+        self.greeting = Greeting(1, "played", 0.0, {}, {})
+        self._ends = os.pipe()
+
+    def connect(self, *_: object) -> Any:
+        self.begun.append(time.monotonic())
+        return self
+
+    def fileno(self) -> int:
+        return self._ends[0]
+
+    def step(self, requests: Sequence[Request], timeout: float) -> list[Answer]:
+        if self.fails(requests):
+            self.failed.append(time.monotonic())
+            raise ConnectionLost("no such function")
+        self.said += [each for request in requests for each in request.operations]
+        return [Answer(request.num_slots, False, ()) for request in requests]
+
+    def notified(self) -> list[Any]:
+        return []
+
+    def interrupt(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+    def pauses(self) -> list[float]:
+        """From each failure to the session after it."""
+        return [after - before for before, after in zip(self.failed, self.begun[1:], strict=False)]
+
+    def end(self) -> None:
+        for each in self._ends:
+            os.close(each)
+
+
+@pytest.fixture
+def server() -> Iterator[Played]:
+    played = Played()
+    yield played
+    played.end()
+
+
+@pytest.fixture
+def handle() -> Handle:
+    return Handle(
+        engine_settings("redis://127.0.0.1:1/0", name="e", ttl=3.0, grace=0.15, schema="resprout", node="n")
+    )
+
+
+@pytest.fixture
+def link(server: Played, handle: Handle) -> Iterator[Link]:
+    failures: list[BaseException] = []
+    made = Link(handle, server.connect, failures.append)
+    yield made
+    made.stop()
+    assert failures == []
+
+
+def ledger_of(handle: Handle) -> SharedLedger:
+    ledger = handle.make_ledger(Settings("db", 2, engine="e"), HERE, 0)
+    assert isinstance(ledger, SharedLedger)
+    return ledger
+
+
+def grow(pauses: Sequence[float]) -> bool:
+    """Whether they do as those between tries to connect, but for the first, which is none."""
+    return all(pause >= FIRST_PAUSE * 2**number for number, pause in enumerate(pauses[1:]))
+
+
+def test_a_server_that_greets_and_does_nothing_is_tried_with_growing_pauses_and_told_of_once(
+    server: Played, link: Link, caplog: pytest.LogCaptureFixture
+) -> None:
+    heard: list[telemetry.Event] = []
+    telemetry.attach("test", ("resprout", "cluster"), lambda event, *_: heard.append(event))
+    server.fails = lambda requests: True
+    with caplog.at_level(logging.WARNING, "resprout.cluster"):
+        link.start()
+        until(lambda: len(server.begun) == 7)
+        assert grow(server.pauses()[:6])
+        assert [record.getMessage() for record in caplog.records] == [
+            "engine 'e' is not reached: no such function"
+        ]
+        server.fails = lambda requests: False
+        until(lambda: len(caplog.records) == 2)
+    telemetry.detach("test")
+    assert "connected again after" in caplog.text
+    names = [event[2] for event in heard if event[2] != "tick"]
+    assert names == ["connected", "lost", "reconnected"]
+
+
+def test_a_server_that_has_answered_is_connected_to_again_at_once(
+    server: Played, handle: Handle, link: Link, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for what in ("FIRST_PAUSE", "LONGEST_PAUSE"):
+        monkeypatch.setattr(links, what, 3600.0)
+    ledger = ledger_of(handle)
+    link.start()
+    ledger._post(Resize(5))
+    until(lambda: server.said)
+    server.fails = lambda requests: len(server.begun) == 1
+    ledger._post(Resize(6))
+    until(lambda: len(server.begun) == 2)
+    until(lambda: server.said == [Resize(5), Resize(6)])
+
+
+def test_who_asks_again_and_again_for_what_fails_has_nobody_connect_as_often(
+    server: Played, handle: Handle, link: Link
+) -> None:
+    ledger = ledger_of(handle)
+
+    def fails(requests: Sequence[Request]) -> bool:
+        if not requests:
+            # A sign of life, which is answered; what is asked for next is not.
+            ledger._post(Leave(1))
+        return bool(requests)
+
+    server.fails = fails
+    link.start()
+    until(lambda: len(server.begun) == 7)
+    assert grow(server.pauses()[:6])
