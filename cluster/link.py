@@ -35,8 +35,9 @@ LONGEST_PAUSE = 1.0
 the session before had answered all that was said, for at least as long as the next pause is.
 """
 CONNECT_SECONDS = 5.0
+LAST_SECONDS = 0.5
 END_SECONDS = 5.0
-"""How long the end waits for the thread."""
+"""How long the end waits for what was left to be said, and for the thread."""
 
 
 class Link:
@@ -86,13 +87,13 @@ class Link:
             self._bell.ring()
 
     def stop(self) -> None:
-        """End the session."""
+        """End the session, behind what was left before (1,000 operations of each lock)."""
         self._stopping = True
         self._bell.ring()
         connection = self._connection
         if connection is not None and self._thread.is_alive():
             # It may be in the middle of a request to a server that does not answer.
-            self._thread.join(0.2)
+            self._thread.join(LAST_SECONDS)
             if self._thread.is_alive():
                 connection.interrupt()
         if self._thread.ident is not None:
@@ -216,8 +217,8 @@ class Link:
             selector.register(self._bell, selectors.EVENT_READ)
             selector.register(connection, selectors.EVENT_READ)
             while True:
-                if self._stopping:
-                    break
+                # Looked at first: what was left before the end is said in the round after that.
+                stopping = self._stopping
                 now = monotonic()
                 gates = self._gates_with_something_to_say(now)
                 keys = self._handle.keys.collect(now)
@@ -227,6 +228,8 @@ class Link:
                     self._say_keys(connection, keys)
                 if self._answers_since is None:
                     self._answers()
+                if stopping:
+                    break
                 if self._handle.asks:
                     self._look_up(connection)
                 elif not (gates or keys):

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from types import SimpleNamespace
@@ -19,7 +20,7 @@ from resprout.cluster.driver import ConnectionLost, Greeting, Request
 from resprout.cluster.handle import Handle
 from resprout.cluster.ledger import SharedLedger
 from resprout.cluster.link import FIRST_PAUSE, Link
-from resprout.cluster.operations import Answer, Leave, Operation, Resize
+from resprout.cluster.operations import Answer, Leave, Operation, Pause, Resize
 from resprout.cluster.settings import engine_settings
 from resprout.throttle.lock.settings import Settings
 
@@ -166,3 +167,28 @@ def test_who_asks_again_and_again_for_what_fails_has_nobody_connect_as_often(
     link.start()
     until(lambda: len(server.begun) == 7)
     assert grow(server.pauses()[:6])
+
+
+def test_what_was_left_before_the_end_is_said_before_the_end(
+    server: Played, handle: Handle, link: Link
+) -> None:
+    ledger = ledger_of(handle)
+    began, go_on = threading.Event(), threading.Event()
+
+    def fails(requests: Sequence[Request]) -> bool:
+        began.set()
+        go_on.wait(10)
+        return False
+
+    server.fails = fails
+    link.start()
+    assert began.wait(10)
+    # It is in the middle of a request, and does not look until that is answered.
+    ledger._post(Resize(5))
+    ledger._post(Pause(False))
+    ends = threading.Thread(target=link.stop)
+    ends.start()
+    until(lambda: link._stopping)
+    go_on.set()
+    ends.join(10)
+    assert server.said == [Resize(5), Pause(False)]

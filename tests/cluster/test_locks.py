@@ -232,6 +232,15 @@ def test_pause_is_the_locks_everywhere(both: Peer) -> None:
     assert throttle.lock_info("db") == throttle.LockInfo("db", 1, None, "strict", False, "shared")
 
 
+def test_what_is_said_just_before_a_program_ends_is_heard(both: Peer) -> None:
+    throttle.pause("db")
+    assert throttle.attempt("db") is None
+    both.do("from resprout import GenServer")
+    both.do("throttle.resize('db', 3) or throttle.resume('db') or GenServer.stop(process.whereis('shared'))")
+    assert throttle.run("db", int, timeout=10) == 0
+    assert throttle.lock_info("db").num_slots == 3
+
+
 def test_stop_lock_ends_it_in_this_process_only(both: Peer) -> None:
     with throttle.slot("db"):
         number = both.later("throttle.run('db', int)")
