@@ -195,11 +195,7 @@ declare
     v_answers jsonb[] := '{}';
 begin
     perform $schema$.check_session(p_session, p_member);
-    select greatest(0, extract(epoch from quiet_until - clock_timestamp())) into v_quiet
-        from $schema$.server;
-    if v_quiet > 0 then
-        v_quiet := $schema$.quiet_seconds();
-    end if;
+    v_quiet := $schema$.quiet_seconds();
     for v_request in select value from jsonb_array_elements(p_requests) loop
         v_facts := '{}';
         for v_op in select value from jsonb_array_elements(v_request->1) loop

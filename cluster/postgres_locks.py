@@ -7,18 +7,6 @@ BLOCK = 16
 behind the clock, which is what they go on from when all else is lost."""
 
 FUNCTIONS = """\
--- The generic cell rate algorithm: after how many seconds so much may be granted, now if that is not above 0.
--- A billionth of a second is rounding, not waiting; what is added to the time of day is rounded to more.
-create or replace function $schema$.seconds_to_wait(p_rate double precision, p_burst bigint,
-    p_due double precision, p_weight bigint) returns double precision language sql as
-    'select greatest(p_due - t.now, 0) + (p_weight - greatest(p_burst, p_weight)) / p_rate - 1e-9
-        from (select extract(epoch from clock_timestamp())::double precision as now) t';
-
--- The same: when all that was granted would have been due, with so much more.
-create or replace function $schema$.due_after(
-    p_rate double precision, p_due double precision, p_weight bigint) returns double precision language sql as
-    'select greatest(p_due, extract(epoch from clock_timestamp())::double precision) + p_weight / p_rate';
-
 -- Takes out the claims on a lock of sessions that have ended; when to look again, and whose they were.
 create or replace function $schema$.reap(p_session integer, p_lock text) returns jsonb language plpgsql as $$
 declare
@@ -130,8 +118,13 @@ begin
     loop
         if v_count = 0 then
             select * into l from $schema$.locks where name = p_lock for no key update;
+            if l.rate is not null and l.used_at > clock_timestamp() then
+                l.due := $schema$.due_by_now(l.due, l.used_at);
+                v_spent := true;
+            end if;
         else
             update $schema$.locks set used_at = now(),
+                due = case when rate is null then due else $schema$.due_by_now(due, used_at) end,
                 token = greatest(token, (extract(epoch from clock_timestamp()) * 1000000)::bigint) + $block$
                 where name = p_lock returning * into l;
         end if;
@@ -141,7 +134,7 @@ begin
     end loop;
     v_end := l.token;
     v_next := case when v_count = 0 then l.token else l.token - $block$ end;
-    select clock_timestamp() < quiet_until into v_quiet from $schema$.server;
+    select quiet_until > 'epoch' into v_quiet from $schema$.server;
     if v_quiet then
         v_quiet := $schema$.quiet_seconds() > 0;
     end if;
@@ -377,7 +370,9 @@ declare
     v_answers jsonb := '[]';
 begin
     perform $schema$.check_session(p_session, p_member);
-    if jsonb_array_length(p_requests) > 1 then
+    if jsonb_array_length(p_requests) = 0 then
+        perform $schema$.quiet_seconds();
+    elsif jsonb_array_length(p_requests) > 1 then
         perform 1 from $schema$.locks where name in (select value->>0 from jsonb_array_elements(p_requests))
             order by name for no key update;
     end if;

@@ -1,5 +1,5 @@
 """What an engine keeps in PostgreSQL: a few tables, what is done with sessions, and one function a step (see
-postgres_locks and postgres_keys).
+postgres_locks, postgres_rates and postgres_keys).
 
 Version 2 has the keys of registries, rates, and grants with several tokens, which version 1 had not.
 """
@@ -10,6 +10,7 @@ from .postgres_keys import FUNCTIONS as KEY_FUNCTIONS
 from .postgres_keys import TABLE as KEYS
 from .postgres_locks import BLOCK
 from .postgres_locks import FUNCTIONS as LOCK_FUNCTIONS
+from .postgres_rates import FUNCTIONS as RATE_FUNCTIONS
 
 VERSION = 2
 LIVENESS = 0x7265  # "re": the class of the advisory locks that sessions hold for as long as they live
@@ -65,9 +66,11 @@ create index claims_in_order on $schema$.claims (lock, waiting, rank, place);
 
 _ANEW = """\
 -- Until then, whoever has no session is believed to have had one in a schema that was removed.
-alter table $schema$.server add column anew_until timestamptz not null default 'epoch';
+alter table $schema$.server add column anew_until timestamptz not null default 'epoch',
+    add column quiet_seen timestamptz not null default clock_timestamp();   -- when quiet_until was looked at
 
-alter table $schema$.sessions add column anew boolean not null default false;  -- it is to begin anew
+alter table $schema$.sessions add column anew boolean not null default false,  -- it is to begin anew
+    add column doubted boolean not null default false;          -- free_since was long over, and set anew
 
 alter table $schema$.locks add column rate double precision,    -- grants a second; null for any number
     add column burst bigint,
@@ -81,51 +84,58 @@ _FUNCTIONS = """\
 create or replace function $schema$.is_free(p_session integer) returns boolean language sql as
     'select pg_try_advisory_xact_lock_shared($class$, p_session)';
 
--- In how many seconds a session is known to have ended: null if it lives, 0 or less if it has.
+-- In how many seconds a session is known to have ended: null if it lives, 0 or less if it has. Where somebody
+-- has set the clock since the last look, its grace begins anew: once, if it is long over, as nobody may have
+-- looked for so long.
 create or replace function $schema$.seconds_left(p_session $schema$.sessions) returns double precision
 language plpgsql as $$
 declare
     v_left double precision;
+    v_late boolean;
 begin
     if not $schema$.is_free(p_session.session) then
         if p_session.free_since is not null then
-            update $schema$.sessions set free_since = null where session in (select session
+            update $schema$.sessions set free_since = null, doubted = false where session in (select session
                 from $schema$.sessions where session = p_session.session for no key update skip locked);
         end if;
         return null;
     end if;
-    if p_session.free_since is null then
-        update $schema$.sessions set free_since = clock_timestamp() where session in (select session
-            from $schema$.sessions where session = p_session.session for no key update skip locked);
-        return p_session.grace;
-    end if;
     v_left := p_session.grace - extract(epoch from clock_timestamp() - p_session.free_since);
-    if v_left > p_session.grace then
-        -- Somebody has set the clock back.
-        update $schema$.sessions set free_since = clock_timestamp() where session in (select session
-            from $schema$.sessions where session = p_session.session for no key update skip locked);
+    v_late := v_left < -1 and not p_session.doubted;
+    if v_left is null or v_left > p_session.grace or v_late then
+        update $schema$.sessions set free_since = clock_timestamp(), doubted = coalesce(v_late, false)
+            where session in (select session from $schema$.sessions
+                where session = p_session.session for no key update skip locked);
+        return p_session.grace;
     end if;
     return v_left;
 end $$;
 
--- For how long nothing is granted: never longer than anybody may need to come back, or somebody has set the
--- clock back.
+-- For how long nothing is granted: never longer than anybody may need to come back. Whoever is here looks
+-- every third of a ttl; what the clock has gone on by more than that between two looks, or back, is no time.
 create or replace function $schema$.quiet_seconds() returns double precision language plpgsql as $$
 declare
+    v_server $schema$.server;
+    v_passed double precision;
     v_quiet double precision;
     v_longest double precision;
 begin
-    select extract(epoch from quiet_until - clock_timestamp()) into v_quiet from $schema$.server;
-    if v_quiet <= 0 then
+    select * into v_server from $schema$.server;
+    if v_server.quiet_until = 'epoch' then
         return 0;
     end if;
     select max(ttl) into v_longest from $schema$.sessions;
-    if v_quiet > v_longest then
+    v_passed := extract(epoch from clock_timestamp() - v_server.quiet_seen);
+    v_quiet := extract(epoch from v_server.quiet_until - v_server.quiet_seen)
+        - least(greatest(v_passed, 0), 0.4 * v_longest);
+    v_quiet := greatest(least(v_quiet, v_longest), 0);
+    if v_quiet = 0 or v_passed not between 0 and v_longest / 20 then
         -- Whoever has the row is beginning a session, and does this as well.
-        update $schema$.server set quiet_until = clock_timestamp() + make_interval(secs => v_longest)
+        update $schema$.server set quiet_seen = clock_timestamp(), quiet_until = case when v_quiet = 0
+                then 'epoch' else clock_timestamp() + make_interval(secs => v_quiet) end
             where only_row in (select only_row from $schema$.server for update skip locked);
     end if;
-    return least(v_quiet, v_longest);
+    return v_quiet;
 end $$;
 
 -- A session begins, with all the claims that the former one of the same process had.
@@ -149,7 +159,7 @@ begin
     perform pg_advisory_xact_lock($members$, hashint8(p_member));
     select * into v_server from $schema$.server for update;
     if v_server.identity is distinct from v_identity then
-        update $schema$.server set identity = v_identity, quiet_until = case
+        update $schema$.server set identity = v_identity, quiet_seen = clock_timestamp(), quiet_until = case
             when v_server.identity is null and not p_again then quiet_until
             else clock_timestamp() + make_interval(secs =>
                 greatest(p_ttl, (select max(ttl) from $schema$.sessions))) end,
@@ -201,7 +211,7 @@ begin
 end $$;
 """
 
-_ALL_FUNCTIONS = (_FUNCTIONS, LOCK_FUNCTIONS, KEY_FUNCTIONS)
+_ALL_FUNCTIONS = (_FUNCTIONS, RATE_FUNCTIONS, LOCK_FUNCTIONS, KEY_FUNCTIONS)
 
 _STATUS = """\
 select 'version ' || version || case when quiet_until > clock_timestamp()

@@ -5,12 +5,14 @@ All keys begin with the schema. The claims of a process are a hash of its own fo
 its own is found at once, and goes at once when it has ended::
 
     SCHEMA:server                   identity (run_id of the server that was here last), quiet (nothing is
-                                    granted, nobody reaped until then), since (when that began), longest
-                                    (ttl), version (of all this)
+                                    granted, nobody reaped until then; 0 when that is over), seen (when that
+                                    was looked at), since (when that began), longest (ttl), version (of all
+                                    this)
     SCHEMA:members                  set: the processes that have said hello
     SCHEMA:member:MEMBER            session ("" when it was reaped), node, ttl, grace, beat, free (since
-                                    when nobody listens to its channel), silent (since when it does not
-                                    beat), anew (1: it has to begin anew)
+                                    when nobody listens to its channel), doubted (1: that was found long
+                                    over, and set again), silent (since when it does not beat), anew (1: it
+                                    has to begin anew)
     SCHEMA:locks:MEMBER             set: the locks that it has claims on
     SCHEMA:{LOCK}:lock              slots, declared, paused, token, place (the last ones), used, rate and
                                     burst ("" for none), due (how much of the rate is used up, in
@@ -64,25 +66,34 @@ local function seconds(microseconds)
     return string.format('%.6f', microseconds / 1000000)
 end
 
--- Until when nothing is granted. A clock that was set back does not make it longer.
+-- Until when nothing is granted, 0 if that is over. Whoever is here looks every third of a ttl; what the
+-- clock has gone on by more than that between two looks, or back, is no time.
 local function quiet_until()
-    local quiet = tonumber(redis.call('HGET', server, 'quiet') or 0)
-    if quiet > now then
-        local longest = tonumber(redis.call('HGET', server, 'longest') or 0)
-        if quiet > now + longest then
-            quiet = now + longest
-            redis.call('HSET', server, 'quiet', text(quiet))
-        end
+    local found = redis.call('HMGET', server, 'quiet', 'longest', 'seen')
+    local quiet = tonumber(found[1] or 0)
+    if quiet == 0 then
+        return 0
     end
-    return quiet
+    local longest, seen = tonumber(found[2] or 0), tonumber(found[3] or now)
+    local passed = now - seen
+    local left = math.min(quiet - seen - math.min(math.max(passed, 0), 0.4 * longest), longest)
+    if left <= 0 then
+        redis.call('HSET', server, 'quiet', 0)
+        return 0
+    end
+    if passed < 0 or passed > longest / 20 then
+        redis.call('HSET', server, 'quiet', text(now + left), 'seen', text(now))
+    end
+    return now + left
 end
 
 -- How a process is doing that is not one's own: alive, or after how many microseconds it may have ended, or
 -- ended. Its connection tells first; a process that is stopped keeps that, and is known by its silence. Both
--- have to last, by two looks at it, so that a jump of the clock alone ends nobody.
+-- have to last, by two looks at it, so that a jump of the clock alone ends nobody; by three, where the second
+-- finds that it is long over, which may be such a jump as well.
 local function look_at(other)
     local key = prefix .. ':member:' .. other
-    local found = redis.call('HMGET', key, 'session', 'ttl', 'grace', 'beat', 'free', 'silent')
+    local found = redis.call('HMGET', key, 'session', 'ttl', 'grace', 'beat', 'free', 'silent', 'doubted')
     local number = found[1]
     if not number or number == '' then
         return 'ended', 0
@@ -90,9 +101,10 @@ local function look_at(other)
     local ttl, grace, beat = tonumber(found[2]), tonumber(found[3]), tonumber(found[4])
     local free, silent = tonumber(found[5]), tonumber(found[6])
     if redis.call('PUBSUB', 'NUMSUB', channel .. number)[2] == 0 then
-        if free == 0 or free > now then
+        local late = free ~= 0 and now - free > grace + 1000000 and found[7] ~= '1'
+        if free == 0 or free > now or late then
             free = now
-            redis.call('HSET', key, 'free', text(free))
+            redis.call('HSET', key, 'free', text(free), 'doubted', late and 1 or 0)
         end
         if now - free < grace then
             return 'leaving', grace - (now - free)
@@ -100,7 +112,7 @@ local function look_at(other)
         return 'ended', 0
     end
     if free ~= 0 then
-        redis.call('HSET', key, 'free', 0)
+        redis.call('HSET', key, 'free', 0, 'doubted', 0)
     end
     if beat > now then
         beat = now
@@ -171,8 +183,8 @@ if again and since ~= 0 and since <= now and since + ttl > now then
     -- Of those who were here before, some may be patient for longer than whoever came first.
     quiet = math.max(quiet, since + ttl)
 end
-redis.call('HSET', server, 'identity', identity, 'quiet', text(quiet), 'since', text(since),
-    'longest', text(longest), 'version', $version$)
+redis.call('HSET', server, 'identity', identity, 'quiet', text(quiet), 'seen', text(now), 'since',
+    text(since), 'longest', text(longest), 'version', $version$)
 if quiet <= now then
     -- Some of those who have ended, so that they and their keys do not gather.
     for _, other in ipairs(redis.call('SRANDMEMBER', prefix .. ':members', 20)) do
@@ -198,7 +210,7 @@ if ended and quiet > now then
 end
 redis.call('SADD', prefix .. ':members', member)
 redis.call('HSET', me, 'session', session, 'node', ARGV[5], 'ttl', text(ttl), 'grace', text(grace),
-    'beat', text(now), 'free', 0, 'silent', 0, 'anew', 0)
+    'beat', text(now), 'free', 0, 'silent', 0, 'doubted', 0, 'anew', 0)
 local locks, keys = {}, {}
 for _, name in ipairs(redis.call('SMEMBERS', prefix .. ':locks:' .. member)) do
     local rows = redis.call('HGETALL', prefix .. ':{' .. name .. '}:claims:' .. member)
@@ -239,7 +251,7 @@ if known[1] ~= session or known[6] == '1' then
 end
 local age = now - known[3]
 if age < 0 or age > known[2] / 16 or known[4] ~= '0' or known[5] ~= '0' then
-    redis.call('HSET', me, 'beat', text(now), 'free', 0, 'silent', 0)
+    redis.call('HSET', me, 'beat', text(now), 'free', 0, 'silent', 0, 'doubted', 0)
 end
 """
 
@@ -259,5 +271,5 @@ return found
 
 
 HELLO = Script(_HELLO.replace("$version$", str(VERSION)))
-BEAT = Script(ENTER + "return 'OK'\n")
+BEAT = Script(ENTER + "quiet_until()\nreturn 'OK'\n")
 CLAIMANTS = Script(_CLAIMANTS)

@@ -25,8 +25,8 @@ def make_version_one(url: str) -> None:
     with closing(psycopg.connect(url, autocommit=True)) as connection:
         connection.execute(statements)
         connection.execute("drop table resprout.keys cascade")
-        connection.execute("alter table resprout.server drop column anew_until")
-        connection.execute("alter table resprout.sessions drop column anew")
+        connection.execute("alter table resprout.server drop column anew_until, drop column quiet_seen")
+        connection.execute("alter table resprout.sessions drop column anew, drop column doubted")
         connection.execute("alter table resprout.claims drop column block")
         connection.execute("alter table resprout.locks drop column rate, drop column burst, drop column due")
         for function in re.findall(r"function resprout\.(\w+)", statements):
