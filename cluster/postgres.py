@@ -38,6 +38,7 @@ from .operations import (
 )
 from .postgres_keys import facts_of, packed, rows_of, text_of
 from .postgres_schema import VERSION, install_sql, upgrade_sql
+from .postgres_warnings import found_in
 from .postgres_wire import SqlError, Wire
 from .settings import EngineSettings, shown, without_secrets
 
@@ -47,8 +48,6 @@ NOT_ALLOWED = "42501"
 NOT_TAKEN = ("22", "23", "54")
 """Classes of errors that are about what was said: data, constraints, limits."""
 INSTALL_SECONDS = 30.0
-OLD_TRANSACTION = 60.0
-"""Seconds after which a transaction that is open elsewhere is warned about."""
 
 _LOOK = """\
 select pg_backend_pid(), pg_is_in_recovery(), current_setting('transaction_read_only'),
@@ -59,12 +58,6 @@ select c.member, c.ref, coalesce(s.node, ''), c.who, c.token, c.weight, -c.rank,
     extract(epoch from clock_timestamp() - c.since)
 from $schema$.claims c left join $schema$.sessions s using (session)
 where c.lock = $1 order by c.waiting, c.token, c.rank, c.place"""
-
-_HORIZON = """\
-select pid, extract(epoch from now() - xact_start)::bigint from pg_stat_activity
-where datname = current_database() and pid <> pg_backend_pid() and backend_xmin is not null
-    and xact_start < now() - make_interval(secs => $1::float8)
-order by age(backend_xmin) desc limit 1"""
 
 
 def connect(settings: EngineSettings, member: int, again: bool, timeout: float) -> PostgresConnection:
@@ -317,12 +310,7 @@ class PostgresConnection:
         ]
 
     def warnings(self, timeout: float) -> list[str]:
-        rows = self._wire.ask(_HORIZON.encode(), [str(OLD_TRANSACTION)], timeout)
-        return [
-            f"a transaction of the server process {pid} is open for {seconds} s, and keeps PostgreSQL from "
-            f"removing dead rows of locks, which makes them slower the longer it lasts"
-            for pid, seconds in rows
-        ]
+        return found_in(self._wire, timeout)
 
     def interrupt(self) -> None:
         try:

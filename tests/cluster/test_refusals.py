@@ -31,7 +31,8 @@ from resprout.supervision.trees.application import Application
 from resprout.throttle import Rate
 
 from ..waiting import until
-from .postgres_server import PostgresServer
+from .postgres_server import PostgresServer, bin_folder
+from .sessions import Session, sessions
 
 URL = "postgresql://app:hunter2@db.example/app"
 SPEC = cluster.Engine.child_spec
@@ -408,9 +409,59 @@ def test_a_url_of_sqlalchemy_is_understood_and_info_shows_no_password(
 def test_a_transaction_that_holds_the_horizon_back_is_warned_about(
     engine: str, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("resprout.cluster.postgres.OLD_TRANSACTION", 0.0)
+    monkeypatch.setattr("resprout.cluster.postgres_warnings.OLD_TRANSACTION", 0.0)
     with closing(psycopg.connect(url)) as connection:
         connection.execute("select txid_current(), pg_sleep(0.01)")
         connection.execute("declare c cursor for select 1")
         (warning,) = cluster.info(engine).warnings
         assert str(connection.info.backend_pid) in warning
+
+
+@pytest.mark.postgres
+def test_sessions_that_this_role_can_not_see_are_told_of_once_with_what_to_grant(
+    url: str, server: PostgresServer
+) -> None:
+    with closing(server.connect()) as admin:
+        admin.execute("create role watcher login")
+        admin.execute(f"grant create on database {url.rpartition('/')[2]} to watcher")
+        session = Session(url.replace("resprout@", "watcher@"))
+        with closing(psycopg.connect(url)), closing(psycopg.connect(url)):
+            (warning,) = session.connection.warnings(5.0)
+            assert warning.startswith("2 sessions of other roles can't be seen")
+            assert warning.endswith("grant pg_read_all_stats to watcher")
+            admin.execute("grant pg_read_all_stats to watcher")
+            assert session.connection.warnings(5.0) == []
+        session.connection.close()
+
+
+@pytest.mark.postgres
+@pytest.mark.slow
+def test_prepared_transactions_and_replication_slots_hold_the_horizon_back_as_well(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("resprout.cluster.postgres_warnings.OLD_TRANSACTION", 0.0)
+    folder = bin_folder()
+    assert folder is not None
+    prepares = "max_prepared_transactions=1"
+    primary = PostgresServer(folder, prepares)
+    try:
+        with sessions(primary.url, 1) as (here,), closing(psycopg.connect(primary.url)) as somebody:
+            assert here.connection.warnings(5.0) == []
+            somebody.execute("create table t as select 1")
+            somebody.execute("prepare transaction 'left behind'")
+            (warning,) = here.connection.warnings(5.0)
+            assert warning.startswith("the prepared transaction 'left behind' is open for")
+            with primary.connect() as admin:
+                admin.execute("rollback prepared 'left behind'")
+                admin.execute("select pg_create_physical_replication_slot('gone')")
+                options = ("primary_slot_name=gone", "hot_standby_feedback=on", prepares)
+                standby = PostgresServer(folder, *options, of=primary)
+                seen = "select 1 from pg_replication_slots where xmin is not null"
+                until(lambda: admin.execute(seen).fetchone())
+                assert here.connection.warnings(5.0) == []
+                standby.remove()
+                until(lambda: here.connection.warnings(5.0))
+            (warning,) = here.connection.warnings(5.0)
+            assert warning.startswith("the replication slot 'gone' is")
+    finally:
+        primary.remove()
