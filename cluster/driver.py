@@ -173,11 +173,14 @@ Raises ConnectionLost, or EngineRefused where trying again would not help.
 class Administrator(Protocol):
     """Makes, looks at and ends what a kind of engine keeps on a server."""
 
-    def statements(self, settings: EngineSettings, action: str) -> str:
-        """What would be run, for somebody who may."""
+    def statements(self, settings: EngineSettings, action: str, role: str | None) -> str:
+        """What would be run, for somebody who may; with a role, what lets that in."""
 
-    def perform(self, settings: EngineSettings, action: str) -> str:
+    def perform(self, settings: EngineSettings, action: str, role: str | None) -> str:
         """Do it; what came of that, for people.
+
+        Args:
+            role: to be let in by what is installed, if any.
 
         Raises:
             ConnectionLost, EngineRefused: it can't be done.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -37,12 +38,13 @@ from .operations import (
     Row,
 )
 from .postgres_keys import facts_of, packed, rows_of, text_of
-from .postgres_schema import VERSION, install_sql, upgrade_sql
+from .postgres_schema import VERSION, grant_sql, install_sql, upgrade_sql
 from .postgres_warnings import found_in
 from .postgres_wire import SqlError, Wire
 from .settings import EngineSettings, shown, without_secrets
 
 OLDEST = 140000
+DEFAULT_SCHEMA = "resprout"
 WITHOUT_SCHEMA = ("3F000", "42P01")
 NOT_ALLOWED = "42501"
 NOT_TAKEN = ("22", "23", "54")
@@ -66,8 +68,13 @@ def connect(settings: EngineSettings, member: int, again: bool, timeout: float) 
     try:
         wire = Wire(connection.pgconn)
         _settle(settings, wire, timeout)
-        _check_schema(settings, wire, timeout)
-        return PostgresConnection(settings, connection, wire, member, again, server, timeout)
+        try:
+            _check_schema(settings, wire, timeout)
+            return PostgresConnection(settings, connection, wire, member, again, server, timeout)
+        except SqlError as error:
+            if error.sqlstate != NOT_ALLOWED:
+                raise
+            raise _not_allowed(settings, wire, error, timeout) from None
     except BaseException:
         connection.close()
         raise
@@ -163,10 +170,6 @@ def _check_schema(settings: EngineSettings, wire: Wire, timeout: float) -> None:
     try:
         version = _version(wire, schema, timeout)
     except SqlError as error:
-        if error.sqlstate == NOT_ALLOWED:
-            raise EngineRefused(
-                settings.name, f"this role may not use the schema {schema!r}: {error}; grant it to the role"
-            ) from None
         if error.sqlstate not in WITHOUT_SCHEMA:
             raise
         try:
@@ -174,10 +177,12 @@ def _check_schema(settings: EngineSettings, wire: Wire, timeout: float) -> None:
         except SqlError as problem:
             if problem.sqlstate != NOT_ALLOWED:
                 raise
+            role, command = _way_in(settings, wire, timeout)
             raise EngineRefused(
                 settings.name,
-                f"there is no schema {schema!r}, and this role may not make it ({problem}); have somebody "
-                f"run `resprout cluster install URL`, or this:\n{install_sql(schema)}",
+                f"nothing is installed in the schema {schema!r}, and role {role!r} may not do that "
+                f"({problem}); have somebody run {command}, or this:\n{install_sql(schema)}"
+                f"{grant_sql(schema, role)}",
             ) from None
         version = _version(wire, schema, timeout)
     if version != VERSION:
@@ -190,6 +195,23 @@ def _check_schema(settings: EngineSettings, wire: Wire, timeout: float) -> None:
         raise EngineRefused(
             settings.name, f"expected schema {schema!r} of version {VERSION}, got: {version}; {newer}"
         )
+
+
+def _not_allowed(settings: EngineSettings, wire: Wire, error: SqlError, timeout: float) -> EngineRefused:
+    """What somebody has to grant to a role that may not use all that is there."""
+    role, command = _way_in(settings, wire, timeout)
+    return EngineRefused(
+        settings.name,
+        f"role {role!r} may not use all that is in the schema {settings.schema!r} ({error}); have its owner "
+        f"run {command}, or this:\n{grant_sql(settings.schema, role)}",
+    )
+
+
+def _way_in(settings: EngineSettings, wire: Wire, timeout: float) -> tuple[str, str]:
+    """The role, and the command by which somebody lets it in."""
+    role = wire.run("select current_user", timeout)[0][0] or ""
+    where = "" if settings.schema == DEFAULT_SCHEMA else f" --schema {settings.schema}"
+    return role, f"`resprout cluster install URL{where} --grant {shlex.quote(role)}`"
 
 
 def _version(wire: Wire, schema: str, timeout: float) -> int:
@@ -235,6 +257,7 @@ class PostgresConnection:
     ) -> None:
         self._connection = connection
         self._wire = wire
+        self._settings = settings
         self._schema = schema = settings.schema
         # First, so that nothing is missed that is granted from now on.
         wire.run(f'listen "{schema}_{member}"', timeout)
@@ -286,6 +309,8 @@ class PostgresConnection:
         except SqlError as error:
             if error.sqlstate[:2] in NOT_TAKEN:
                 raise NotTaken(str(error)) from None
+            if error.sqlstate == NOT_ALLOWED:
+                raise _not_allowed(self._settings, self._wire, error, timeout) from None
             raise
         return json.loads(answer or "")
 

@@ -6,20 +6,20 @@ from contextlib import closing
 
 from .errors import EngineRefused
 from .postgres import connected, install
-from .postgres_schema import VERSION, install_sql, remove_sql, status_sql
+from .postgres_schema import VERSION, grant_sql, install_sql, remove_sql, status_sql
 from .postgres_wire import SqlError, Wire
 from .settings import EngineSettings, shown
 
 SECONDS = 10.0
 
 
-def statements(settings: EngineSettings, action: str) -> str:
+def statements(settings: EngineSettings, action: str, role: str | None = None) -> str:
     """What would be run (see driver.Administrator)."""
     make = {"install": install_sql, "remove": remove_sql, "status": status_sql}[action]
-    return make(settings.schema)
+    return make(settings.schema) + ("" if role is None else grant_sql(settings.schema, role))
 
 
-def perform(settings: EngineSettings, action: str) -> str:
+def perform(settings: EngineSettings, action: str, role: str | None = None) -> str:
     """Do it (see driver.Administrator)."""
     connection, server = connected(settings, SECONDS)
     with closing(connection):
@@ -27,7 +27,11 @@ def perform(settings: EngineSettings, action: str) -> str:
         what = f"schema {settings.schema!r}, {server}"
         try:
             if action == "install":
-                return f"{what}: {_installed(install(wire, settings.schema))}"
+                before = install(wire, settings.schema)
+                if role is None or before is None:
+                    return f"{what}: {_installed(before)}"
+                wire.run(grant_sql(settings.schema, role), SECONDS)
+                return f"{what}: {_installed(before)}, and is granted to {role}"
             if action == "remove":
                 wire.run(remove_sql(settings.schema), SECONDS)
                 return f"{what}: it is removed, if it was there"

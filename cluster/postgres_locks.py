@@ -385,9 +385,11 @@ begin
 end $$;
 
 -- In a transaction of the user's: go on only with a grant that is good, and keep it until the end.
--- By the index, whatever the user's session thinks of a table that is empty most of the time.
+-- By the index, whatever the user's session thinks of a table that is empty most of the time. Whoever may use
+-- the schema may do this, and needs no right to the table.
 create or replace function $schema$.assert_held(p_lock text, p_token bigint) returns void
-language plpgsql set enable_seqscan = off set enable_bitmapscan = off as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+set enable_seqscan = off set enable_bitmapscan = off as $$
 begin
     perform 1 from $schema$.claims where lock = p_lock and not waiting
         and token <= p_token and p_token < token + block for key share;

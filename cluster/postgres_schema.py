@@ -18,7 +18,12 @@ MEMBERS = 0x7266
 """Of those that a member holds while it begins a session, and others while they take what it had."""
 
 _TABLES = """\
-create schema if not exists $schema$;
+do $$ begin
+    -- One that somebody has made for a role may be used by it, where it may make none.
+    if to_regnamespace('$schema$') is null then
+        create schema $schema$;
+    end if;
+end $$;
 
 create table $schema$.server (
     only_row boolean primary key default true check (only_row),
@@ -224,6 +229,12 @@ union all select 'lock ' || l.name || ': '
     from $schema$.locks l left join $schema$.claims c on c.lock = l.name group by l.name
 union all select 'registry ' || registry || ': ' || count(*) || ' keys' from $schema$.keys group by registry;
 """
+_GRANT = """\
+grant usage on schema $schema$ to $role$;
+grant select, insert, update, delete on all tables in schema $schema$ to $role$;
+grant usage on all sequences in schema $schema$ to $role$;
+grant execute on all functions in schema $schema$ to $role$;
+"""
 _REMOVE = "drop schema if exists $schema$ cascade;\n"
 
 
@@ -239,6 +250,12 @@ def upgrade_sql(schema: str, version: int) -> str | None:
     # A step of a process of the former version goes on as it did.
     done = "update $schema$.server set version = $version$;\n"
     return _for("\n".join([_ANEW, KEYS, *_ALL_FUNCTIONS, done]), schema)
+
+
+def grant_sql(schema: str, role: str) -> str:
+    """The statements by which a role may have an engine there."""
+    name = role.replace('"', '""')
+    return _for(_GRANT, schema).replace("$role$", f'"{name}"')
 
 
 def remove_sql(schema: str) -> str:

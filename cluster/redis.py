@@ -137,6 +137,11 @@ def _check(settings: EngineSettings, about: Mapping[str, str]) -> None:
         raise EngineRefused(settings.name, f"{where} is a replica; give the address of the primary")
 
 
+def rights(schema: str) -> str:
+    """What a user of an access control list needs."""
+    return f"~{schema}:* &{schema}@* +@all -@dangerous +info"
+
+
 def _refusal(settings: EngineSettings, error: RedisError) -> EngineRefused | None:
     """What an answer means for which trying again does not help; None for all others."""
     where = shown(settings.url)
@@ -144,7 +149,7 @@ def _refusal(settings: EngineSettings, error: RedisError) -> EngineRefused | Non
         return EngineRefused(
             settings.name,
             f"this user may not do at {where} what an engine does ({error}); it needs "
-            f"`~{settings.schema}:* &{settings.schema}@* +@all -@dangerous +info`",
+            f"`{rights(settings.schema)}`",
         )
     if error.kind == "VERSION":
         version = str(error).partition(" ")[2]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import closing
 
 from .errors import EngineRefused
-from .redis import connected
+from .redis import connected, rights
 from .redis_wire import RedisError, Wire
 from .settings import EngineSettings, shown
 
@@ -22,19 +22,29 @@ return #keys
 """
 
 
-def statements(settings: EngineSettings, action: str) -> str:
+def statements(settings: EngineSettings, action: str, role: str | None = None) -> str:
     """What somebody would do by hand (see driver.Administrator)."""
     schema = settings.schema
-    return {
-        "install": "# Redis needs nothing to be made; each engine brings its scripts.\n",
-        "status": f"smembers {schema}:members\nscan 0 match {schema}:{{*}}:lock\n"
-        f"scan 0 match {schema}:{{*}}:keys\n",
-        "remove": f'eval "{" ".join(_REMOVE.split())}" 0 {schema}\n',
-    }[action]
+    granted = "" if role is None else f"acl setuser {role} on {rights(schema)}\n"
+    return (
+        granted
+        + {
+            "install": "# Redis needs nothing to be made; each engine brings its scripts.\n",
+            "status": f"smembers {schema}:members\nscan 0 match {schema}:{{*}}:lock\n"
+            f"scan 0 match {schema}:{{*}}:keys\n",
+            "remove": f'eval "{" ".join(_REMOVE.split())}" 0 {schema}\n',
+        }[action]
+    )
 
 
-def perform(settings: EngineSettings, action: str) -> str:
+def perform(settings: EngineSettings, action: str, role: str | None = None) -> str:
     """Do it (see driver.Administrator)."""
+    if role is not None:
+        raise EngineRefused(
+            settings.name,
+            f"a user of Redis is made with its rights and its password, by you: "
+            f"acl setuser {role} on >PASSWORD {rights(settings.schema)}",
+        )
     wire, about = connected(settings, SECONDS)
     with closing(wire):
         what = f"keys {settings.schema}:*, Redis {about['redis_version']}"

@@ -104,7 +104,7 @@ examples:
 
 _CLUSTER_EPILOG = """\
 An engine makes what it needs when it first starts, if its role may. Where it may not, somebody who may runs
-install, and grants the role the schema with all that is in it.
+install with --grant ROLE, again after an upgrade.
 
 exit status:
   0    it is done
@@ -112,7 +112,8 @@ exit status:
 
 examples:
   resprout cluster install postgresql://admin@db/app
-  resprout cluster install --print postgresql://admin@db/app | psql
+  resprout cluster install --grant app postgresql://admin@db/app
+  resprout cluster install --grant app --print postgresql://admin@db/app | psql
   resprout cluster status postgresql://app@db/app
   resprout cluster remove postgresql://admin@db/app
 """
@@ -369,12 +370,15 @@ def _add_cluster(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     cluster.add_argument(
         "--print", dest="only_print", action="store_true", help="write the statements, and run none"
     )
+    cluster.add_argument(
+        "--grant", metavar="ROLE", help="let a role of PostgreSQL have engines on what is installed"
+    )
 
 
 def _administer(options: argparse.Namespace) -> int:
     from .cluster.command import ClusterOptions, administer
 
-    asked = ClusterOptions(options.action, options.url, options.schema, options.only_print)
+    asked = ClusterOptions(options.action, options.url, options.schema, options.only_print, options.grant)
     status, text = administer(asked)
     print(text if status == 0 else f"resprout: {text}", file=sys.stdout if status == 0 else sys.stderr)
     return status

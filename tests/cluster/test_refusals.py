@@ -24,15 +24,16 @@ from resprout import (
     process,
     throttle,
 )
-from resprout.actors import ConfigError
+from resprout.actors import ConfigError, Crash
 from resprout.cluster.command import ClusterOptions, administer
 from resprout.cluster.settings import shown, without_secrets
 from resprout.supervision.trees.application import Application
 from resprout.throttle import Rate
 
 from ..waiting import until
+from .peer import Peer
 from .postgres_server import PostgresServer, bin_folder
-from .sessions import Session, sessions
+from .sessions import Session, join, sessions, token_of
 
 URL = "postgresql://app:hunter2@db.example/app"
 SPEC = cluster.Engine.child_spec
@@ -267,8 +268,11 @@ def test_the_command_shows_no_password_and_fails_with_two() -> None:
     status, text = administer(ClusterOptions("status", "postgresql://app:hunter2@127.0.0.1:1/app"))
     assert status == 2
     assert "hunter2" not in text
-    assert administer(ClusterOptions("install", URL, only_print=True))[1].startswith("create schema")
+    printed = administer(ClusterOptions("install", URL, only_print=True))[1]
+    assert "create schema resprout;" in printed
+    assert "grant usage" not in printed
     assert administer(ClusterOptions("install", "nowhere"))[0] == 2
+    assert "with install" in administer(ClusterOptions("status", URL, grant="app"))[1]
 
 
 # On a server
@@ -365,8 +369,115 @@ def test_a_role_that_may_not_make_the_schema_is_told_what_to_run(url: str, serve
     with closing(server.connect()) as connection:
         connection.execute("create role poor login")
     error = start(url.replace("resprout@", "poor@"))
-    assert "resprout cluster install URL" in str(error)
-    assert "create table resprout.claims" in str(error)
+    assert "role 'poor' may not do that (permission denied for database" in str(error)
+    assert "run `resprout cluster install URL --grant poor`, or this:" in str(error)
+    # What it says is enough.
+    with closing(psycopg.connect(url, autocommit=True)) as connection:
+        connection.execute(statements_in(error))
+    use(url.replace("resprout@", "poor@"))
+
+
+def statements_in(error: StartError) -> bytes:
+    """The SQL that an error says."""
+    reason = error.reason
+    assert isinstance(reason, Crash)
+    assert isinstance(reason.exception, cluster.EngineRefused)
+    return reason.exception.why.partition(":\n")[2].encode()
+
+
+def use(url: str, **options: Any) -> None:
+    """Have a lock and a key there, and begin a session anew."""
+    with Peer(url, **options) as peer:
+        peer.do("throttle.new('db', 1, engine='shared') and None")
+        assert peer.do("throttle.run('db', int)") == 0
+        peer.do("Registry.start_link(keys='unique', name='syncs', engine='shared') and None")
+        peer.do("Registry.register('syncs', 1) and None")
+        peer.do("grants.append(throttle.acquire('db'))")
+        assert peer.do("len(throttle.holders('db', everywhere=True))") == 1
+        assert peer.do("cluster.info('shared').connected")
+
+
+@pytest.mark.postgres
+def test_a_role_that_may_not_use_the_schema_is_told_what_to_grant(url: str, server: PostgresServer) -> None:
+    with closing(psycopg.connect(url, autocommit=True)) as connection:
+        connection.execute('create role "o\'app" login')
+        there = url.replace("resprout@", "o%27app@")
+        administer(ClusterOptions("install", url))
+        for some in (
+            "usage on schema resprout",
+            "select, insert, update, delete on all tables in schema resprout",
+        ):
+            error = start(there)
+            assert statements_in(error)
+            assert "may not use all that is in the schema 'resprout' (permission denied for" in str(error)
+            connection.execute(f'grant {some} to "o\'app"'.encode())
+        # Now the sequences.
+        error = start(there)
+        assert """install URL --grant 'o'"'"'app'`, or this:""" in str(error)
+        connection.execute(statements_in(error))
+    use(there)
+
+
+@pytest.mark.postgres
+def test_install_grants_what_a_role_needs(url: str, server: PostgresServer) -> None:
+    with closing(server.connect()) as admin:
+        admin.execute("create role granted login")
+    status, text = administer(ClusterOptions("install", url, grant="granted"))
+    assert (status, text.rpartition(": ")[2]) == (0, "version 2 is installed, and is granted to granted")
+    use(url.replace("resprout@", "granted@"))
+    status, text = administer(ClusterOptions("install", url, grant="nobody"))
+    assert status == 2
+    assert 'role "nobody" does not exist' in text
+    assert (
+        'schema resprout to "granted";'
+        in administer(ClusterOptions("install", url, grant="granted", only_print=True))[1]
+    )
+
+
+@pytest.mark.postgres
+def test_a_right_that_is_taken_away_is_told_of_with_what_to_grant(url: str, server: PostgresServer) -> None:
+    with closing(server.connect()) as admin, closing(psycopg.connect(url, autocommit=True)) as owner:
+        admin.execute("create role once login")
+        administer(ClusterOptions("install", url, grant="once"))
+        session = Session(url.replace("resprout@", "once@"))
+        owner.execute("revoke insert on resprout.claims from once")
+        with pytest.raises(cluster.EngineRefused, match=r"permission denied for table claims.*--grant once`"):
+            session.do(join(1))
+        owner.execute("grant insert on resprout.claims to once")
+        assert token_of(session.do(join(1)))
+        session.connection.close()
+
+
+@pytest.mark.postgres
+def test_an_empty_schema_of_its_own_is_enough_for_a_role(url: str, server: PostgresServer) -> None:
+    with closing(server.connect()) as admin, closing(psycopg.connect(url, autocommit=True)) as owner:
+        admin.execute("create role owner login")
+        owner.execute("create schema resprout authorization owner")
+    use(url.replace("resprout@", "owner@"))
+
+
+@pytest.mark.postgres
+def test_a_role_that_asserts_needs_the_schema_alone(engine: str, url: str, server: PostgresServer) -> None:
+    throttle.new("db", 1, engine=engine)
+    grant = throttle.acquire("db")
+    with closing(server.connect()) as admin, closing(psycopg.connect(url, autocommit=True)) as owner:
+        admin.execute("create role asserts login")
+        with closing(psycopg.connect(url.replace("resprout@", "asserts@"))) as connection:
+            with pytest.raises(psycopg.errors.InsufficientPrivilege, match="for schema resprout"):
+                cluster.assert_held(connection, grant)
+            connection.rollback()
+            owner.execute("grant usage on schema resprout to asserts")
+            cluster.assert_held(connection, grant)
+            with pytest.raises(psycopg.errors.InsufficientPrivilege, match="for table claims"):
+                connection.execute("delete from resprout.claims")
+            connection.rollback()
+            cluster.assert_held(connection, grant)
+            # It keeps the slot until it ends.
+            grant.release()
+            until(lambda: not throttle.holders("db"))
+            assert throttle.attempt("db") is None
+            connection.commit()
+    throttle.acquire("db", timeout=10).release()
 
 
 @pytest.mark.postgres
@@ -445,7 +556,7 @@ def test_prepared_transactions_and_replication_slots_hold_the_horizon_back_as_we
     prepares = "max_prepared_transactions=1"
     primary = PostgresServer(folder, prepares)
     try:
-        with sessions(primary.url, 1) as (here,), closing(psycopg.connect(primary.url)) as somebody:
+        with sessions(primary.url, 1, ttl=60.0) as (here,), closing(psycopg.connect(primary.url)) as somebody:
             assert here.connection.warnings(5.0) == []
             somebody.execute("create table t as select 1")
             somebody.execute("prepare transaction 'left behind'")
