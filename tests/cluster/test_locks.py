@@ -359,6 +359,59 @@ def test_telemetry_tells_the_local_events_and_those_of_the_engine(both: Peer, da
     assert ("resprout", "cluster", "lost") in heard
 
 
+@pytest.fixture
+def heard() -> Iterator[list[tuple[str, dict[str, float], dict[str, object]]]]:
+    """What engines tell: the event, what was measured, and whose it is."""
+    found: list[tuple[str, dict[str, float], dict[str, object]]] = []
+    telemetry.attach(
+        "heard",
+        ("resprout", "cluster"),
+        lambda event, measured, metadata: found.append((event[2], {**measured}, {**metadata})),
+    )
+    yield found
+    telemetry.detach("heard")
+
+
+Heard = list[tuple[str, dict[str, float], dict[str, object]]]
+
+
+def one(heard: Heard, what: str) -> tuple[dict[str, float], dict[str, object]]:
+    """Wait for the event of that name."""
+    until(lambda: any(name == what for name, _, _ in list(heard)))
+    ((measured, metadata),) = [(measured, metadata) for name, measured, metadata in heard if name == what]
+    return measured, metadata
+
+
+def test_telemetry_tells_of_the_first_connection_and_of_grants_that_are_void(
+    heard: Heard, url: str, database: Database
+) -> None:
+    process.trap_exit(True)
+    began = time.monotonic()
+    pid = cluster.Engine.start_link(url, name="first", ttl=1.0)
+    measured, metadata = one(heard, "connected")
+    assert 0 < measured.pop("seconds") <= time.monotonic() - began
+    assert (measured, metadata) == ({}, {"engine": "first"})
+    throttle.new("db", 3, engine="first", on_lost="tell")
+    grant = throttle.acquire("db", weight=2)
+    with database.closed():
+        assert one(heard, "void") == ({"grants": 1}, {"engine": "first"})
+        until(lambda: not grant.held)
+    measured, metadata = one(heard, "reconnected")
+    assert measured.keys() == {"seconds", "lost"}
+    throttle.stop_lock("db")
+    GenServer.stop(pid)
+    process.trap_exit(False)
+
+
+def test_telemetry_tells_of_those_who_were_found_to_have_ended(both: Peer, heard: Heard) -> None:
+    both.do("grants.append(throttle.acquire('db'))")
+    mine = throttle.execute("db", int)
+    waiting(1)
+    both.kill()
+    assert mine.result(10) == 0
+    assert one(heard, "reaped") == ({"claims": 1}, {"engine": "shared", "node": "there", "name": "db"})
+
+
 # -- grants that are lost --------------------------------------------------------------------------
 
 

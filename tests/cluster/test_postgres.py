@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -73,6 +74,47 @@ def test_a_session_that_has_another_one_behind_it_is_over(url: str) -> None:
         former.step([Request("db", 1, [joins(7)], False)], 5.0)
     former.close()
     session.connection.close()
+
+
+SETTINGS = {
+    "synchronous_commit": "off",
+    "jit": "off",
+    "enable_seqscan": "off",
+    "enable_bitmapscan": "off",
+    "idle_session_timeout": "2s",
+    "statement_timeout": "2s",
+    "idle_in_transaction_session_timeout": "2s",
+    "client_connection_check_interval": "200ms",
+    "default_transaction_isolation": "read committed",
+    "client_min_messages": "warning",
+}
+
+
+def test_the_engine_sets_what_its_session_needs_and_the_page_names_it(url: str) -> None:
+    session: Any = Session(url, ttl=2.0)
+    page = (Path(__file__).parents[2] / "docs" / "cluster.md").read_text(encoding="utf-8")
+    for name, value in SETTINGS.items():
+        assert session.connection._wire.run(f"select current_setting('{name}')", 5.0) == [[value]]
+        assert f"`{name}" in page
+    assert all(f"`{name}" in page for name in ("tcp_user_timeout", "keepalives_idle", "target_session_attrs"))
+    session.connection.close()
+
+
+def test_what_libpq_is_told_of_a_connection_is_what_a_url_does_not_say(url: str) -> None:
+    def told(url: str) -> dict[str, str]:
+        session: Any = Session(url, ttl=2.0, node="me")
+        found: dict[str, str] = session.connection._connection.info.get_parameters()
+        session.connection.close()
+        return found
+
+    one = told(url)
+    assert (one["tcp_user_timeout"], one["keepalives_idle"]) == ("2000", "1")
+    assert one["application_name"] == "resprout me"
+    assert "target_session_attrs" not in one
+    host = url.partition("@")[2].partition("/")[0]
+    assert told(url.replace(host, f"{host},{host}"))["target_session_attrs"] == "read-write"
+    mine = told(f"{url}?tcp_user_timeout=1234&target_session_attrs=primary")
+    assert (mine["tcp_user_timeout"], mine["target_session_attrs"]) == ("1234", "primary")
 
 
 def test_a_lock_that_was_forgotten_has_its_rate_again(url: str, somebody: psycopg.Connection[Any]) -> None:
