@@ -72,6 +72,12 @@ class Gate:
         self.engine = settings.engine
         self.number = number
         self.next_look = 0.0
+        self._locked: set[int] = set()
+        """What was given back and stays taken in the engine, as a transaction has asserted it. It belongs to
+        the thread that talks to the engine, which is not to sleep on it.
+        """
+        self._told_locked: set[int] = set()
+        """Of these, and of those that were just asked for again: who has been warned about."""
         self._watch = True
         self._tells = settings.on_lost == "tell"
         self.ledger = SharedLedger(
@@ -93,7 +99,7 @@ class Gate:
     @property
     def looks(self) -> bool:
         """Whether the engine is to be asked now and then, though there is nothing new to tell it."""
-        return self.ledger.waits or bool(self.ledger.locked)
+        return self.ledger.waits or bool(self._locked)
 
     def begin_looking(self, now: float, again: float | None) -> None:
         """Somebody waits, and nobody did before; the engine may have said when to ask again."""
@@ -109,9 +115,8 @@ class Gate:
         poll = now >= self.next_look and self.looks
         if poll:
             self.next_look = now + (WATCHING if self._watch else WAITING)
-            for ref in list(ledger.locked):
-                ledger.locked.discard(ref)
-                operations.append(Leave(ref))
+            operations += [Leave(ref) for ref in self._locked]
+            self._locked.clear()
         if not (operations or poll):
             return None
         rate = None if ledger.meter is None else ledger.meter.rate
@@ -134,19 +139,28 @@ class Gate:
             self._watch = answer.watch
         if answer.again is not None:
             self.next_look = min(self.next_look, now + answer.again)
-        self.core.tell_ledger(partial(self._answered, answer, until))
+        warn = self._note_locked(answer.facts)
+        self.core.tell_ledger(partial(self._answered, answer, until, warn))
 
-    def _answered(self, answer: Answer, until: float) -> None:
+    def _note_locked(self, facts: Sequence[Fact]) -> bool:
+        """Whether something is locked of which nobody was told."""
+        found = {each.ref for each in facts if isinstance(each, Locked)}
+        self._locked |= found
+        new = not found <= self._told_locked
+        self._told_locked |= found
+        self._told_locked &= self._locked
+        return new
+
+    def _answered(self, answer: Answer, until: float, warn: bool) -> None:
         ledger = self.ledger
+        if warn:
+            self.core.later(self._warn_locked)
         if monotonic() >= until:
             # All grants are void by now; what it says will be asked for anew.
             return
-        locked = len(ledger.locked)
         lost = ledger.answered(answer, monotonic())
         if lost:
             self.core.later(partial(process.spawn, self.lose, lost))
-        if len(ledger.locked) > locked:
-            self.core.later(self._warn_locked)
         if ledger.redeclared is not None:
             self.core.later(partial(self._warn_redeclared, ledger.redeclared, ledger.num_slots))
             ledger.redeclared = None
@@ -175,6 +189,7 @@ class Gate:
                 case Declare() | Resize() | Pause():
                     # It would not be taken the next time.
                     continue
+        self._note_locked(facts)
         self.core.tell_ledger(partial(self._refused, facts))
 
     def _refused(self, facts: Sequence[Fact]) -> None:
@@ -186,6 +201,7 @@ class Gate:
     def reassert(self, rows: Mapping[int, Row], trusting: bool) -> int:
         """Say again what there is here; returns how many grants are lost."""
         self.next_look = 0.0
+        self._locked.clear()
         lost = self.core.decide(partial(self.ledger.reassert, rows, trusting))
         if lost:
             process.spawn(self.lose, lost)

@@ -96,7 +96,6 @@ class SharedLedger(Ledger):
         "down",
         "engine",
         "granted",
-        "locked",
         "outgoing",
         "reaped",
         "redeclared",
@@ -131,8 +130,6 @@ class SharedLedger(Ledger):
         """What the engine is to be told, oldest first."""
         self.down = True
         """The engine is away."""
-        self.locked: set[int] = set()
-        """What was given back and stays taken there, as a transaction has asserted it."""
         self.redeclared: int | None = None
         """What the start before said of the number of slots, if that was something else."""
         self.rerated: Rerated | None = None
@@ -445,8 +442,9 @@ class SharedLedger(Ledger):
                     self._refuse(ticket, self._error(ticket.claim, why))
             case Lost(ref):
                 return self._holds().get(ref)
-            case Locked(ref):
-                self.locked.add(ref)
+            case Locked():
+                # Here it is given back; whoever talks to the engine says so until that has done it.
+                return None
             case Redeclared(num_slots):
                 self.redeclared = num_slots
             case Rerated():
@@ -495,7 +493,6 @@ class SharedLedger(Ledger):
             Holds that are to be lost.
         """
         self.down = False
-        self.locked.clear()
         lost = []
         holds = self._holds()
         outgoing: deque[Operation] = deque([each for each in self.outgoing if isinstance(each, LASTING)])

@@ -11,6 +11,7 @@ from urllib.parse import quote, unquote, unquote_plus
 import attrs
 
 SHORTEST_TTL = 1.0
+LONGEST_TTL = 86_400.0
 HELD_SHARE = 0.8
 """The share of the ttl after which grants are void here, counted from the last answered request's sending."""
 _HOST = r"(\[[^\]]*\]|[^\[\]:,@]*)(:\d*)?"
@@ -54,8 +55,9 @@ def engine_settings(
         raise ValueError(f"expected url to be a URL such as postgresql://user@host/database, got: {got}")
     _check_readable(url)
     seconds = _seconds("ttl", ttl)
-    if seconds < SHORTEST_TTL:
-        raise ValueError(f"expected ttl to be at least {SHORTEST_TTL:g} s, got: {ttl!r}")
+    if not SHORTEST_TTL <= seconds <= LONGEST_TTL:
+        at_most = f"at least {SHORTEST_TTL:g} s and at most {LONGEST_TTL:g} s"
+        raise ValueError(f"expected ttl to be {at_most}, got: {ttl!r}")
     patience = _seconds("grace", grace)
     if patience >= seconds / 3:
         raise ValueError(f"expected grace to be less than a third of ttl ({seconds / 3:g} s), got: {grace!r}")

@@ -20,7 +20,7 @@ from .interrupting import Interrupter
 from .programs import PYTHON
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    # As in what a shell script runs in its background; but tests, and programs that they start, are interrupted.
+    # As in the background of a shell script; but tests, and programs that they start, are interrupted.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 if "free-threading" in sys.version:
     # What programs that tests start write is compared; that resprout warns there has a test of its own.

@@ -20,7 +20,7 @@ from resprout.cluster.driver import ConnectionLost, Greeting, Request
 from resprout.cluster.handle import Handle
 from resprout.cluster.ledger import SharedLedger
 from resprout.cluster.link import FIRST_PAUSE, Link
-from resprout.cluster.operations import Answer, Leave, Operation, Pause, Resize
+from resprout.cluster.operations import Answer, Leave, Locked, Operation, Pause, Resize
 from resprout.cluster.settings import engine_settings
 from resprout.throttle.lock.settings import Settings
 
@@ -37,6 +37,7 @@ class Played:
 
     Attributes:
         fails: tells whether it is to fail.
+        locks: so many times what is given back stays taken.
         begun: when each session began.
         failed: when each step failed.
         said: all that was answered.
@@ -44,6 +45,7 @@ class Played:
 
     def __init__(self) -> None:
         self.fails: Callable[[Sequence[Request]], object] = lambda requests: False
+        self.locks = 0
         self.begun: list[float] = []
         self.failed: list[float] = []
         self.said: list[Operation] = []
@@ -62,7 +64,14 @@ class Played:
             self.failed.append(time.monotonic())
             raise ConnectionLost("no such function")
         self.said += [each for request in requests for each in request.operations]
-        return [Answer(request.num_slots, False, ()) for request in requests]
+        return [Answer(request.num_slots, False, self._locked(request)) for request in requests]
+
+    def _locked(self, request: Request) -> tuple[Locked, ...]:
+        left = [each.ref for each in request.operations if isinstance(each, Leave)]
+        if not left or not self.locks:
+            return ()
+        self.locks -= 1
+        return tuple([Locked(ref) for ref in left])
 
     def notified(self) -> list[Any]:
         return []
@@ -192,3 +201,22 @@ def test_what_was_left_before_the_end_is_said_before_the_end(
     go_on.set()
     ends.join(10)
     assert server.said == [Resize(5), Pause(False)]
+
+
+def test_what_stays_taken_is_asked_for_until_it_is_free_though_somebody_is_at_the_ledger(
+    server: Played, handle: Handle, link: Link
+) -> None:
+    later: list[Callable[[], object]] = []
+    told: list[Callable[[], object]] = []
+    busy: Any = SimpleNamespace(decide=lambda step: step(), tell_ledger=later.append, later=told.append)
+    ledger: Any = handle.make_ledger(Settings("db", 2, engine="e"), busy, 0)
+    server.locks = 3
+    link.start()
+    ledger._post(Leave(7))
+    # The ledger has not heard of any answer.
+    until(lambda: server.said == [Leave(7)] * 4)
+    until(lambda: len(later) >= 4)
+    for step in later:
+        step()
+    assert len(told) == 1, "one warning, however often it is asked"
+    until(lambda: link._polling == {})

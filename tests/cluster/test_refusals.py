@@ -42,7 +42,8 @@ SPEC = cluster.Engine.child_spec
 @pytest.mark.parametrize(
     ("options", "why"),
     [
-        ({"ttl": 0.5}, "ttl to be at least 1 s, got: 0.5"),
+        ({"ttl": 0.5}, "ttl to be at least 1 s and at most 86400 s, got: 0.5"),
+        ({"ttl": 1e300}, "at most 86400 s, got: 1e.300"),
         ({"ttl": float("nan")}, "ttl to be a positive number of seconds"),
         ({"ttl": True}, "ttl to be a positive number of seconds"),
         ({"grace": 0}, "grace to be a positive number"),

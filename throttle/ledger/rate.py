@@ -10,6 +10,8 @@ import re
 
 import attrs
 
+MOST_BURST = 2**53
+"""What can be reckoned with exactly."""
 UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 _TEXT = re.compile(r"\s*(\d+(?:\.\d+)?)\s*/\s*([smh])\s*(?:,?\s*burst\s+(\d+))?\s*")
 
@@ -53,8 +55,10 @@ class Rate:
             burst = max(1, int(rate / 10)) if math.isfinite(rate) else 1
         else:
             raise ValueError(expected)
-        if not (0 < rate < math.inf) or isinstance(burst, bool) or burst < 1:
+        if not (0 < rate < math.inf) or math.isinf(1 / rate) or isinstance(burst, bool) or burst < 1:
             raise ValueError(expected)
+        if burst > MOST_BURST:
+            raise ValueError(f"expected the burst of rate to be at most 2**53, got: {burst}")
         return Rate(rate, burst)
 
 

@@ -33,13 +33,34 @@ def test_rates_are_read(given_rate: Any, rate: Rate | None) -> None:
 
 
 @pytest.mark.parametrize(
-    "bad", ["fast", "0/s", "-1/s", 0, -1, True, float("inf"), float("nan"), [], Rate(1.0, 0)]
+    "bad",
+    [
+        "fast",
+        "0/s",
+        "-1/s",
+        0,
+        -1,
+        True,
+        float("inf"),
+        float("nan"),
+        1e-320,
+        "9" * 400 + "/s",
+        [],
+        Rate(1.0, 0),
+    ],
 )
 def test_bad_rates_are_refused(bad: Any) -> None:
     with pytest.raises(ValueError, match="expected rate to be grants per second"):
         Rate.of(bad)
     with pytest.raises(ValueError, match="expected rate"):
         throttle.new("bad", 1, rate=bad)
+
+
+def test_a_burst_that_nobody_can_reckon_with_is_refused() -> None:
+    with pytest.raises(
+        ValueError, match=r"expected the burst of rate to be at most 2\*\*53, got: 9007199254740993"
+    ):
+        Rate.of(f"1/s burst {2**53 + 1}")
 
 
 def test_a_burst_comes_at_once_and_the_rest_evenly() -> None:
