@@ -49,10 +49,10 @@ class Rate:
             if match is None:
                 raise ValueError(expected)
             rate = float(match[1]) / UNITS[match[2]]
-            burst = int(match[3]) if match[3] else max(1, int(rate / 10))
+            burst = int(match[3]) if match[3] else _usual_burst(rate)
         elif isinstance(value, (int, float)) and not isinstance(value, bool):
             rate = float(value)
-            burst = max(1, int(rate / 10)) if math.isfinite(rate) else 1
+            burst = _usual_burst(rate)
         else:
             raise ValueError(expected)
         if not (0 < rate < math.inf) or math.isinf(1 / rate) or isinstance(burst, bool) or burst < 1:
@@ -60,6 +60,11 @@ class Rate:
         if burst > MOST_BURST:
             raise ValueError(f"expected the burst of rate to be at most 2**53, got: {burst}")
         return Rate(rate, burst)
+
+
+def _usual_burst(rate: float) -> int:
+    """Return what comes in a tenth of a second."""
+    return max(1, int(min(rate / 10, MOST_BURST))) if math.isfinite(rate) else 1
 
 
 class Meter:
