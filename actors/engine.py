@@ -63,12 +63,13 @@ from .vocabulary.identity import Identity
 from .vocabulary.messages import NoReplyWithEvents, Notice, OkWithOptions, ReplyWithEvents, TaskReply
 from .vocabulary.portable import crossing, printed
 from .vocabulary.pykka_types import ActorStop, constructed_by
-from .vocabulary.reasons import in_words
+from .vocabulary.reasons import LOOP_CLOSED, in_words
 from .vocabulary.texts import printable, text_shown
 
 __all__ = [
     "FORK_ADVICE",
     "FREE_THREADED",
+    "LOOP_CLOSED",
     "ActorStop",
     "Alarm",
     "AsyncResults",

@@ -26,6 +26,7 @@ from ..runtime.resting import has_begun, start_task
 from ..runtime.thread_state import adopt_task, check_alive, current_if_any, disown_task, local
 from ..servers.dispatch import STARTED
 from ..servers.loop_ends import look_after
+from ..vocabulary.errors import StartError
 from ..vocabulary.messages import Ref
 from ..vocabulary.reasons import LOOP_CLOSED, NORMAL
 
@@ -114,11 +115,13 @@ class CoroutinePid(MailboxPid):
         parent: Pid | None,
         where: Where | None,
     ) -> None:
+        self.loop = home_loop(where)
+        if self.loop.is_closed():
+            raise StartError(LOOP_CLOSED)
         super().__init__(None, parent)
         self._function: Callable[..., Any] | None = function
         self._args = args
         self._task: asyncio.Task[Any] | None = None
-        self.loop = home_loop(where)
         self._context = contextvars.copy_context()
 
     @property

@@ -160,7 +160,7 @@ def _exited(happened: ChildExited) -> tuple[str, str]:
 _TOLD: dict[type, Callable[[Any], tuple[str, str]]] = {
     ChildStarted: lambda happened: ("restarted" if happened.restarts else "started", ""),
     ChildExited: _exited,
-    GaveUp: lambda happened: ("gave up", f"more than {happened.max_restarts} in {happened.max_seconds:g} s"),
+    GaveUp: lambda happened: ("gave up", happened.cause),
 }
 
 

@@ -49,11 +49,12 @@ class ChildRestarting:
 
 @attrs.frozen
 class GaveUp:
-    """There were more than `max_restarts` in `max_seconds`.
+    """There were more than `max_restarts` in `max_seconds`, or none can succeed.
 
     Attributes:
         id: The child that was to be started again.
         scope: `"supervisor"`: the supervisor stops everything and exits; `"child"`: that child stays down.
+        in_vain: Whether none can succeed, since the event loop on which the child lived is closed.
     """
 
     supervisor: Pid
@@ -62,6 +63,14 @@ class GaveUp:
     max_restarts: int
     max_seconds: float
     scope: str
+    in_vain: bool = False
+
+    @property
+    def cause(self) -> str:
+        """What made it give up, in words."""
+        if self.in_vain:
+            return "a start on an event loop that is closed"
+        return f"more than {self.max_restarts} restarts in {self.max_seconds} s"
 
 
 @attrs.frozen

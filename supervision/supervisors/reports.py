@@ -66,18 +66,10 @@ class Reporter:
             self.flush()
 
     def gave_up(self, event: GaveUp) -> None:
-        """There were too many restarts."""
+        """There were too many restarts, or none can succeed."""
         what = "it stops everything and exits" if event.scope == "supervisor" else "the child stays down"
-        text = "supervisor %s: more than %d restarts in %s s, last of child %r: %s; %s"
-        logger.error(
-            text,
-            event.supervisor,
-            event.max_restarts,
-            event.max_seconds,
-            event.id,
-            _short(event.reason),
-            what,
-        )
+        text = "supervisor %s: %s, last of child %r: %s; %s"
+        logger.error(text, event.supervisor, event.cause, event.id, _short(event.reason), what)
 
     def would_not_stop(self, event: WouldNotStop) -> None:
         """A child had to be killed."""

@@ -32,12 +32,12 @@ from ...actors import (
     is_orderly,
     process,
 )
-from ...actors.engine import LibraryServer, kernel, without_arguments
+from ...actors.engine import LOOP_CLOSED, LibraryServer, kernel, without_arguments
 from . import events, readiness, starting, stopping
 from .children import Child
 from .reports import Reporter
 from .strategy import Abandon, Effect, Effects, GiveUp, Restart, ShutDown, Siblings, TryAgain, Wait
-from .values import REQUESTS, ChildInfo, Counts, EndWait, Refused, Request, RetryRestart
+from .values import REQUESTS, ChildInfo, Counts, EndWait, Refused, Request, RetryRestart, loop_is_gone
 
 
 @attrs.frozen
@@ -174,25 +174,12 @@ class SupervisorServer(LibraryServer):
                     process.send_after(self.pid, EndWait(effect.child.key, effect.token), effect.delay)
                 case TryAgain(child):
                     GenServer.cast(self.pid, RetryRestart(child.key))
-                case Abandon(child, window):
+                case Abandon(child):
                     starting.give_up_child(child.spec, self.extra_arguments, child.last)
-                    self._tell_gave_up(
-                        events.GaveUp(
-                            self.pid, child.spec.id, reason, window.max_restarts, window.max_seconds, "child"
-                        )
-                    )
-                case GiveUp(child, window):
-                    self._tell_gave_up(
-                        events.GaveUp(
-                            self.pid,
-                            child.spec.id,
-                            reason,
-                            window.max_restarts,
-                            window.max_seconds,
-                            "supervisor",
-                        )
-                    )
-                    return Stop("shutdown", self.siblings)
+                    self._tell_gave_up(self._gave_up(effect, reason, "child"))
+                case GiveUp():
+                    self._tell_gave_up(self._gave_up(effect, reason, "supervisor"))
+                    return Stop(LOOP_CLOSED if effect.in_vain else "shutdown", self.siblings)
                 case ShutDown():
                     return Stop("shutdown", self.siblings)
                 case _:
@@ -210,7 +197,12 @@ class SupervisorServer(LibraryServer):
                 self.reporter.child_failed(
                     "did not start again", child.spec.id, outcome.reason, child.restarts
                 )
-                return self.siblings.start_failed(child, effect.start[place + 1 :], kernel.clock.now())
+                return self.siblings.start_failed(
+                    child,
+                    effect.start[place + 1 :],
+                    kernel.clock.now(),
+                    in_vain=loop_is_gone(outcome.reason),
+                )
         return ()
 
     def start_process(self, child: Child) -> starting.Outcome:
@@ -272,6 +264,13 @@ class SupervisorServer(LibraryServer):
         if events.wanted(events.ChildRestarting):
             others = tuple(each.spec.id for each in stop if each.state == "running")
             events.emit(events.ChildRestarting(self.pid, child.spec.id, child.restarts, delay, others))
+
+    def _gave_up(self, effect: GiveUp | Abandon, reason: object, scope: str) -> events.GaveUp:
+        id, window = effect.child.spec.id, effect.window
+        reason = LOOP_CLOSED if effect.in_vain else reason
+        return events.GaveUp(
+            self.pid, id, reason, window.max_restarts, window.max_seconds, scope, effect.in_vain
+        )
 
     def _tell_gave_up(self, event: events.GaveUp) -> None:
         events.emit(event)

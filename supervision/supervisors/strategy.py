@@ -52,18 +52,22 @@ class TryAgain:
 
 @attrs.frozen
 class GiveUp:
-    """Stop everything and exit with `"shutdown"`: there were too many restarts."""
+    """Stop everything and exit: there were too many restarts, or none can succeed (`in_vain`)."""
 
     child: Child
     window: RestartWindow
+    in_vain: bool = False
 
 
 @attrs.frozen
 class Abandon:
-    """Nothing to do, but worth telling: the child has spent its own budget and stays down."""
+    """Nothing to do, but worth telling: the child has spent its own budget, or no restart of it can succeed
+    (`in_vain`), and it stays down.
+    """
 
     child: Child
     window: RestartWindow
+    in_vain: bool = False
 
 
 @attrs.frozen
@@ -169,10 +173,18 @@ class Siblings:
         self._ended(child)
         return self._auto_shutdown(child)
 
-    def start_failed(self, child: Child, unstarted: Sequence[Child], now: float) -> Effects:
-        """The child's start, as a part of a restart, has failed; the ones after it stay down for now."""
+    def start_failed(
+        self, child: Child, unstarted: Sequence[Child], now: float, *, in_vain: bool = False
+    ) -> Effects:
+        """The child's start, as a part of a restart, has failed; the ones after it stay down for now.
+
+        Args:
+            in_vain: No later start can succeed either, so there is none, whatever is left of its budget.
+        """
         for other in unstarted:
             self.table.set_down(other)
+        if in_vain:
+            return self._give_up(child, in_vain=True)
         if child.spec.backoff is not None:
             return self._restart(child, now)
         child.state = "restarting"
@@ -204,14 +216,17 @@ class Siblings:
         """Counts first, as OTP does; a child with a budget of its own leaves the supervisor's alone."""
         window = self.window if child.window is None else child.window
         if not window.add(now):
-            self._ended(child)
-            if child.window is not None and child.spec.on_exhausted == "give_up":
-                return (Abandon(child, window), *self._auto_shutdown(child))
-            return (GiveUp(child, window),)
+            return self._give_up(child)
         child.restarts += 1
         if child.spec.backoff is not None:
             return (self._wait(child, child.spec.backoff, now),)
         return (self._procedure(child),)
+
+    def _give_up(self, child: Child, *, in_vain: bool = False) -> Effects:
+        self._ended(child)
+        if child.window is not None and child.spec.on_exhausted == "give_up":
+            return (Abandon(child, child.window, in_vain), *self._auto_shutdown(child))
+        return (GiveUp(child, self.window if child.window is None else child.window, in_vain),)
 
     def _wait(self, child: Child, backoff: Backoff, now: float) -> Wait:
         if child.state == "running" and now - child.started_at >= backoff.forgiven_after:

@@ -6,8 +6,8 @@ from typing import Any, Final, Literal, TypeAlias, get_args
 
 import attrs
 
-from ...actors import ChildSpec, ChildType, Pid, Running, Shutdown
-from ...actors.engine import in_words
+from ...actors import ChildSpec, ChildType, Crash, Pid, Running, Shutdown, StartError
+from ...actors.engine import LOOP_CLOSED, in_words
 
 
 @attrs.frozen
@@ -66,6 +66,18 @@ def failed_start(reason: object) -> tuple[tuple[Any, ...], object]:
     while isinstance(reason, Shutdown) and isinstance(reason.detail, FailedToStartChild):
         path, reason = (*path, reason.detail.id), reason.detail.reason
     return path, reason
+
+
+def loop_is_gone(reason: object) -> bool:
+    """Whether a start failed as the event loop is closed on which the child, something below it, or what its
+    init starts, lives.
+    """
+    while True:
+        _, reason = failed_start(reason)
+        if not (isinstance(reason, Crash) and isinstance(reason.exception, StartError)):
+            break
+        reason = reason.exception.reason
+    return isinstance(reason, Shutdown) and isinstance(reason.detail, str) and reason == LOOP_CLOSED
 
 
 class Restarting(Running):

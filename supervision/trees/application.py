@@ -478,12 +478,9 @@ class Application:
         """The exit status for an end that nobody asked for."""
         lost = life.unrecovered.events()
         for event in lost:
-            text = (
-                "application %s ended: supervisor %s gave up: more than %d restarts in %s s, last of %r: %s"
-            )
+            text = "application %s ended: supervisor %s gave up: %s, last of %r: %s"
             why = in_words(event.reason)
-            what = (event.supervisor, event.max_restarts, event.max_seconds, event.id, why)
-            logger.error(text, self.name, *what)
+            logger.error(text, self.name, event.supervisor, event.cause, event.id, why)
         if not is_orderly(reason):
             why = in_words(reason)
             logger.error("application %s ended: its root supervisor ended with %s", self.name, why)

@@ -144,6 +144,29 @@ def test_a_failed_restart_is_tried_again_and_counted_again() -> None:
     assert isinstance(children.retry("a", 0.0)[0], GiveUp)
 
 
+@pytest.mark.parametrize("backoff", [None, Backoff()])
+def test_a_restart_that_is_in_vain_is_not_tried_again(backoff: Backoff | None) -> None:
+    children = siblings("one_for_one", spec("a", backoff=backoff), restarts=99)
+    child = children.table.get("a")
+    assert child is not None
+    exit(children, "a")
+    assert children.start_failed(child, (), 0.0, in_vain=True) == (
+        GiveUp(child, children.window, in_vain=True),
+    )
+    assert states(children) == {"a": "down"}
+
+
+def test_a_child_with_a_budget_of_its_own_stays_down_when_a_restart_is_in_vain() -> None:
+    only = spec("a", max_restarts=99, max_seconds=5.0, on_exhausted="give_up")
+    children = siblings("one_for_one", only)
+    child = children.table.get("a")
+    assert child is not None
+    exit(children, "a")
+    [effect] = children.start_failed(child, (), 0.0, in_vain=True)
+    assert isinstance(effect, Abandon)
+    assert effect.in_vain
+
+
 def test_children_before_the_failing_one_stay_up_and_those_after_it_are_down() -> None:
     children = siblings("rest_for_one", *map(spec, "abc"))
     (effect,) = exit(children, "a")
