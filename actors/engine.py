@@ -24,6 +24,7 @@ from .processes.mailbox import Cast, System, Tick
 from .processes.offloaded import Leaving, call, owner, stay
 from .processes.resolving import nobody, not_a_pid
 from .reports.bursts import Bursts, Summary
+from .reports.other_loops import explain
 from .runtime.call import Call
 from .runtime.clock import HeldClock
 from .runtime.forked import ADVICE as FORK_ADVICE
@@ -121,6 +122,7 @@ __all__ = [
     "end_interpreter",
     "end_task",
     "engine_named",
+    "explain",
     "finish",
     "first_use",
     "former_of",

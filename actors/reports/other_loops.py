@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 
 SIGNS = ("different loop", "different event loop", "event loop other than the current one")
 """What asyncio says then: a task, a lock or queue, and debug mode."""
+AGAIN = "await wasn't used with future"
+"""What it says of a future that was refused so before, as when the next child of a supervisor awaits it; and
+of other mistakes.
+"""
 ADVICE = (
     "make it on the loop where it is used (in `async def init`, for example), or run both on one loop: start "
     "the tree in a coroutine (`await application.astart()`), and leave out `loop: own`; or have a server on "
@@ -31,6 +35,8 @@ FRAMES = 30
 """So many of the innermost frames are looked through."""
 VALUES = 2000
 """So many values are looked at."""
+PATIENCE = 0.5
+"""Seconds in which a loop that hides its thread may say which it is."""
 
 
 def explain(pid: Identity, error: BaseException) -> None:
@@ -38,25 +44,42 @@ def explain(pid: Identity, error: BaseException) -> None:
     if error.__class__ not in (RuntimeError, ValueError) or len(error.args) != 1:
         return
     text = error.args[0]
-    if not isinstance(text, str) or not any(sign in text for sign in SIGNS) or text.endswith(ADVICE):
+    if not isinstance(text, str) or text.endswith(ADVICE):
+        return
+    again = text == AGAIN
+    if not again and not any(sign in text for sign in SIGNS):
         return
     here = _get_running_loop()
-    error.args = (f"{text}: this code of {pid} runs on {_name(here)}, and {_other(error, here)}; {ADVICE}",)
+    other = _other(error, here, again)
+    if other is not None:
+        error.args = (f"{text}: this code of {pid} runs on {_name(here)}, and {other}; {ADVICE}",)
 
 
-def _other(error: BaseException, here: asyncio.AbstractEventLoop | None) -> str:
+def _other(error: BaseException, here: asyncio.AbstractEventLoop | None, again: bool) -> str | None:
+    """What belongs to which other loop; None if it was refused for another reason.
+
+    Args:
+        again: it is to be a future that was refused before, which bears a mark of that.
+    """
     frames = _frames(error.__traceback__)
     exact = _refuser(frames, here)
     for path, value in _reachable(
         [frame for frame in frames if _module(frame) not in ("asyncio", "resprout")]
     ):
         loop = _loop_of(value) if exact is None or value is exact else None
-        if loop is not None and loop is not here:
+        if loop is not None and loop is not here and (not again or _was_refused(value)):
             return f"{path} ({_kind(value)}) belongs to {_name(loop)}"
+    if again:
+        return None
     loop = _loop_of(exact)
     if loop is not None:
         return f"what it uses ({_kind(exact)}) belongs to {_name(loop)}"
     return "what it uses belongs to another"
+
+
+def _was_refused(value: Any) -> bool:
+    """Whether it is a future that a task has awaited, and has not come to wait for."""
+    return asyncio.isfuture(value) and value._asyncio_future_blocking is True
 
 
 def _frames(trace: TracebackType | None) -> list[FrameType]:
@@ -145,6 +168,27 @@ def _name(loop: asyncio.AbstractEventLoop | None) -> str:
         return f"{kind} that is closed"
     if not loop.is_running():
         return f"{kind} that does not run now"
-    ident = threading.get_ident() if loop is _get_running_loop() else getattr(loop, "_thread_id", None)
+    ident = threading.get_ident() if loop is _get_running_loop() else _thread_of(loop)
     thread = threading._active.get(ident)  # type: ignore[attr-defined]  # there is no public way
     return f"{kind} in " + ("another thread" if thread is None else f"the thread {thread.name!r}")
+
+
+def _thread_of(loop: asyncio.AbstractEventLoop) -> int | None:
+    """The thread in which a loop runs; None if it does not say so in time."""
+    ident: int | None = getattr(loop, "_thread_id", None)
+    if ident is not None:
+        return ident
+    # uvloop's, which has to be asked.
+    told: list[int] = []
+    answered = threading.Event()
+
+    def tell() -> None:
+        told.append(threading.get_ident())
+        answered.set()
+
+    try:
+        loop.call_soon_threadsafe(tell)
+    except RuntimeError:
+        return None
+    answered.wait(PATIENCE)
+    return told[0] if told else None

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import attrs
 
 from ...actors import Future, Pid, process
-from ...actors.engine import watch_loop
+from ...actors.engine import explain, watch_loop
 from .listener import Listener
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ class Serving:
         self._options = options
         self.accepting: Future[None] = Future()
         self._given_up = False
+        self._pid: Pid | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._server: uvicorn.Server | None = None
         self._served: asyncio.Task[None] | None = None
@@ -69,9 +70,11 @@ class Serving:
 
         # Named for reports and lists of processes.
         async def web_server() -> None:
+            self._pid = process.current()
             await self._serve_to_the_end()
 
         def web_server_of_its_own_loop() -> None:
+            self._pid = process.current()
             self._run_a_loop()
 
         own = self._options.loop == "own"
@@ -167,9 +170,28 @@ class Serving:
                 if self.started:
                     serving.accepting.try_set(None)
 
+        class Config(uvicorn.Config):
+            def load(self) -> None:
+                super().load()
+                # Here it has one interface, whatever it had.
+                self.loaded_app = serving._explained(self.loaded_app)
+
         options = self._options
         app = options.app() if options.factory else options.app
-        return Server(uvicorn.Config(app, **_given(options)))
+        return Server(Config(app, **_given(options)))
+
+    def _explained(self, app: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+        """The application; its errors, which uvicorn logs, say what to do where one has to know of loops."""
+
+        async def web_application(scope: Any, receive: Any, send: Any) -> None:
+            try:
+                await app(scope, receive, send)
+            except Exception as error:
+                if self._pid is not None:
+                    explain(self._pid, error)
+                raise
+
+        return web_application
 
     def _note_lifespan(self, lifespan: Any) -> None:
         """Have the task known in which the application lives, which uvicorn keeps to itself."""

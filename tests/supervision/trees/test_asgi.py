@@ -19,6 +19,7 @@ import httpx
 import pytest
 
 from resprout.actors import ChildSpec, Crash, GenServer, Ok, Reply, StartError, process
+from resprout.actors.reports.other_loops import ADVICE
 from resprout.supervision.supervisors.supervisor import Supervisor
 from resprout.supervision.trees.asgi import AsgiChild, AsgiServer
 from resprout.supervision.trees.listener import Listener
@@ -227,6 +228,8 @@ class Keeper(GenServer):
     async def handle_call(self, message: Any, from_: Any, state: asyncio.Queue[str]) -> Reply:
         if message == "take":
             return Reply(await state.get(), state)
+        if message == "future":
+            return Reply(asyncio.get_running_loop().create_future(), state)
         await state.put(message)
         return Reply(asyncio.get_running_loop(), state)
 
@@ -253,6 +256,28 @@ class TestLoops:
         httpx.get(api)
         assert site.loop is not None
         assert site.loop is not keeper.call("hello")
+
+    def test_awaiting_what_belongs_to_the_loop_of_the_tree_is_an_error_that_says_so(
+        self, keeper: Any, listener: Listener, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            assert scope["type"] == "http"
+            awaited = await GenServer.acall(keeper, "future")
+            await awaited
+
+        server = AsgiServer.start(AsgiOptions(app, listener, loop="own"))
+        assert httpx.get("http://{}:{}/".format(*AsgiServer.address(server))).status_code == 500
+        [told] = [record.exc_info for record in caplog.records if "Exception in ASGI" in record.getMessage()]
+        assert told is not None
+        text = str(told[1])
+        assert "this code of <0." in text
+        assert " web_server> runs on a loop in the thread 'resprout-worker" in text
+        assert (
+            "awaited (_asyncio.Future) belongs to the runtime's own loop in the thread 'resprout-loop'"
+            in text
+        )
+        assert text.endswith(ADVICE)
+        GenServer.stop(server)
 
     @pytest.mark.parametrize("how", ["kill", "inject"])
     def test_the_end_of_a_server_leaves_the_loop_to_the_others(
