@@ -91,7 +91,12 @@ def current() -> Pid:
 
 
 def spawn(function: Callable[..., Any], *args: Any) -> Pid:
-    """Start a process that runs a function (a coroutine function on the runtime's loop) and ends with it."""
+    """Start a process that runs a function, and ends with it. (A coroutine function runs on the event loop in
+    which this is called, or the tree of the caller was started, else on the runtime's.)
+
+    Raises:
+        StartError: that loop is closed.
+    """
     return _spawn(function, args)[0]
 
 

@@ -192,6 +192,14 @@ def current_if_any(loop: asyncio.AbstractEventLoop | None = ASK) -> Any:
     return st.process
 
 
+def is_step_of(task: asyncio.Task[Any] | None) -> bool:
+    """Whether this code is a step of a task."""
+    if task is None:
+        return False
+    loop = task.get_loop()
+    return runs_in_this_thread(loop) and task_of(loop) is task
+
+
 def runs_here(pid: Any) -> bool:
     """Whether the code of a process runs on this thread, so that it is at its mailbox nowhere else now."""
     if local.state.process is pid:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..processes.ambient import ended_afar
 from ..processes.pid import Pid, table
+from ..reports.stragglers import not_left_on
 from ..runtime.loop import home_in, is_runtime_loop
 from ..runtime.loop_bells import bells_of, when_closed, when_recovering
 from ..runtime.loop_watch import watch_loop
@@ -115,6 +116,10 @@ def _loop_closed(ref: weakref.ref[Bells]) -> None:
         if getattr(pid, "loop", None) is bells.loop:
             ended_afar(pid, (), LOOP_CLOSED)
             pid.abandon()
+    for pid in not_left_on(bells.loop):
+        # Killed before, and its cancellation never came.
+        ended_afar(pid, (), LOOP_CLOSED)
+        pid.abandon()
     closing: Any = keeper.aclose()
     try:
         closing.send(None)

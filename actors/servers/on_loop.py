@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from ..processes.ambient import ended_afar
 from ..processes.death_notices import refuse_unhandled
 from ..processes.pid import NO_INBOX, Pid
+from ..reports.stragglers import SOON, caught_up, straggles
 from ..runtime.call import Call
 from ..runtime.loop import home_loop
 from ..runtime.loop_bells import in_step_of
@@ -32,7 +33,14 @@ from ..runtime.resting import (
     start_task,
     uncancel,
 )
-from ..runtime.thread_state import adopt_task, disown_task, local, runs_in_this_thread, task_of
+from ..runtime.thread_state import (
+    adopt_task,
+    disown_task,
+    is_step_of,
+    local,
+    runs_in_this_thread,
+    task_of,
+)
 from ..vocabulary.errors import StartError
 from ..vocabulary.messages import NOTHING
 from ..vocabulary.reasons import LOOP_CLOSED, Crash
@@ -407,6 +415,15 @@ class LoopPid(RunnablePid):
                 raise
             except RuntimeError:
                 pass
+
+    def _now_a_straggler(self) -> None:
+        # Most meet their cancellation in the next turn of their loop; one that is closed runs nothing more.
+        if not self.loop.is_closed() and not is_step_of(self._task):
+            straggles(self, SOON)
+
+    def leave(self) -> None:
+        caught_up(self)
+        super().leave()
 
     def _meet_end(self) -> None:
         self._rest.go_on()

@@ -21,7 +21,7 @@ from ..process import status
 from ..processes.ambient import ThreadPid
 from ..processes.foreign import stand_in_of
 from ..processes.pid import Pid, table
-from ..reports.stragglers import straggling
+from ..reports.stragglers import straggling, task_frames
 from ..servers.inline import InlinePid
 from ..servers.on_loop import LoopPid
 from ..servers.pooled import PooledPid
@@ -112,7 +112,7 @@ def stack_of(pid: Pid) -> list[traceback.FrameSummary]:
     """
     stacks = _stacks(sys._getframe(1))
     found = _running(stacks).get(pid)
-    frames_in = _task_frames(pid) if found is None else found[1]
+    frames_in = task_frames(pid) if found is None else found[1]
     return list(traceback.StackSummary.extract((frame, frame.f_lineno) for frame in frames_in))
 
 
@@ -179,7 +179,7 @@ def _facts(pid: Pid) -> str:
 
 def _task_lines(pid: Pid, stacks: dict[int, list[FrameType]]) -> Iterator[str]:
     """Where the coroutines of a process are that runs as an asyncio task."""
-    frames = _task_frames(pid)
+    frames = task_frames(pid)
     if not frames:
         return
     for ident, stack in stacks.items():
@@ -189,32 +189,6 @@ def _task_lines(pid: Pid, stacks: dict[int, list[FrameType]]) -> Iterator[str]:
             return
     yield "    its task waits:\n"
     yield from _lines(frames, "    ")
-
-
-def _task_frames(pid: Pid) -> list[FrameType]:
-    """The frames of the coroutines of a process that runs as an asyncio task, outermost first."""
-    task = getattr(pid, "task", None)
-    task = task() if callable(task) else None
-    if task is None or task.done():
-        return []
-    frames = list(_coroutines(task.get_coro()))
-    if isinstance(pid, LoopPid):
-        # What its task waits for without awaiting it.
-        frames.extend(_coroutines(pid.begun))
-    return frames
-
-
-def _coroutines(coroutine: Any) -> Iterator[FrameType]:
-    """The frames of a coroutine and of what it awaits, outermost first."""
-    for _ in range(1000):
-        for kind in ("cr", "gi", "ag"):
-            frame = getattr(coroutine, f"{kind}_frame", None)
-            if frame is not None:
-                yield frame
-                coroutine = getattr(coroutine, "gi_yieldfrom" if kind == "gi" else f"{kind}_await", None)
-                break
-        else:
-            return
 
 
 def _thread_lines(

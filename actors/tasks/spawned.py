@@ -18,12 +18,12 @@ from ..processes.mailbox import MailboxPid
 from ..processes.offloaded import acting
 from ..reports import telemetry
 from ..reports.crash_reports import reason_of
-from ..reports.stragglers import caught_up, straggles
+from ..reports.stragglers import SOON, caught_up, straggles
 from ..runtime.kernel import kernel
 from ..runtime.loop import Where, home_loop, make_home, makes_coroutine
 from ..runtime.loop_bells import in_step_of
 from ..runtime.resting import has_begun, start_task
-from ..runtime.thread_state import adopt_task, check_alive, current_if_any, disown_task, local
+from ..runtime.thread_state import adopt_task, check_alive, current_if_any, disown_task, is_step_of, local
 from ..servers.dispatch import STARTED
 from ..servers.loop_ends import look_after
 from ..vocabulary.errors import StartError
@@ -187,6 +187,14 @@ class CoroutinePid(MailboxPid):
     def end(self, reason: object) -> None:
         if self.die(reason) and self._task is not None:
             self._tell(self._cut)
+
+    def _now_a_straggler(self) -> None:
+        if not self.loop.is_closed() and not is_step_of(self._task):
+            straggles(self, SOON)
+
+    def leave(self) -> None:
+        caught_up(self)
+        super().leave()
 
     def _cut(self) -> None:
         task = self._task

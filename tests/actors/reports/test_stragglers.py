@@ -28,6 +28,8 @@ from resprout.actors import (
     telemetry,
 )
 from resprout.actors.primitives.atomic import FREE_THREADED
+from resprout.actors.runtime.kernel import kernel
+from resprout.actors.tasks.spawned import spawn
 
 from ...scripted import Obeys, Slot
 
@@ -560,3 +562,176 @@ def test_an_error_that_somebody_keeps_does_not_keep_the_process_of_an_ended_thre
     assert process.receive(timeout=WATCHDOG).pid is mine[0]
     process.trap_exit(False)
     assert process.whereis("stragglers.thread") is None
+
+
+# -- coroutines ---------------------------------------------------------------------------------
+
+
+class Swallows(GenServer):
+    """Awaits what it is given, whatever becomes of it."""
+
+    async def handle_cast(self, message: Any, state: Any) -> NoReply:
+        await message()
+        return NoReply(state)
+
+
+@pytest.fixture
+def heard(monkeypatch: pytest.MonkeyPatch) -> Iterator[queue.Queue[Any]]:
+    """The stragglers of which telemetry is told; soon."""
+    monkeypatch.setattr("resprout.actors.servers.on_loop.SOON", 0.001)
+    monkeypatch.setattr("resprout.actors.tasks.spawned.SOON", 0.001)
+    monkeypatch.setattr("resprout.actors.reports.stragglers.PATIENCE", 0.002)
+    told: queue.Queue[Any] = queue.Queue()
+    telemetry.attach(
+        "coroutines", ("resprout", "process", "straggling"), lambda *event: told.put(event[2]["pid"])
+    )
+    yield told
+    telemetry.detach("coroutines")
+
+
+class Reported(logging.Handler):
+    """What the runtime warns of."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.texts: queue.Queue[str] = queue.Queue()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.texts.put(record.getMessage())
+
+
+@pytest.fixture
+def reported() -> Iterator[Reported]:
+    handler = Reported()
+    logging.getLogger("resprout").addHandler(handler)
+    yield handler
+    logging.getLogger("resprout").removeHandler(handler)
+
+
+async def start(kind: str, where: Any, work: Callable[[], Any]) -> Pid:
+    if kind == "coroutine":
+        return spawn(work, (), where=where)[0]
+    pid = await type("Server", (Swallows,), {"loop": where}).astart()
+    (GenServer.acast if kind == "server, at once" else GenServer.cast)(pid, work)
+    return pid
+
+
+@pytest.mark.parametrize("where", ["here", "runtime"])
+@pytest.mark.parametrize("kind", ["server", "server, at once", "coroutine"])
+def test_a_coroutine_that_swallows_its_cancellation_is_one(
+    kind: str, where: str, heard: queue.Queue[Any], reported: Reported
+) -> None:
+    began, stop = threading.Event(), threading.Event()
+    met: list[BaseException] = []
+
+    async def swallow() -> None:
+        began.set()
+        while not stop.is_set():
+            try:
+                await asyncio.sleep(0.001)
+            except asyncio.CancelledError:
+                continue
+        try:
+            process.current()
+        except BaseException as error:
+            met.append(error)
+            raise
+
+    async def main() -> None:
+        pid = await start(kind, where, swallow)
+        assert await asyncio.to_thread(began.wait, WATCHDOG)
+        process.exit(pid, "kill")
+        assert not pid.left
+        assert await asyncio.to_thread(heard.get, timeout=WATCHDOG) is pid
+        text = await asyncio.to_thread(reported.texts.get, timeout=WATCHDOG)
+        assert f"{pid} was killed ('killed') 0.002 s ago, but its handler goes on:" in text
+        assert "in swallow" in text
+        (listed,) = process.stragglers()
+        assert (listed.pid, listed.reason) == (pid, "killed")
+        assert any("in swallow" in line for line in listed.stack)
+        stop.set()
+        while not pid.left:
+            await asyncio.sleep(0)
+        assert process.stragglers() == []
+
+    asyncio.run(main())
+    assert isinstance(met[0], Killed)
+
+
+@pytest.mark.parametrize("kind", ["server", "coroutine"])
+def test_a_coroutine_that_ends_with_its_cancellation_is_none_for_telemetry(
+    kind: str, heard: queue.Queue[Any]
+) -> None:
+    async def main() -> None:
+        arrived = asyncio.Event()
+
+        async def wait() -> None:
+            arrived.set()
+            await asyncio.Event().wait()
+
+        pid = await start(kind, "here", wait)
+        await arrived.wait()
+        process.exit(pid, "kill")
+        while not pid.left:
+            await asyncio.sleep(0)
+        assert process.stragglers() == []
+        told = threading.Event()
+        # Behind what would tell of it.
+        kernel.at(time.monotonic() + 0.001, lambda: kernel.pool.submit(Tell(told)))
+        assert await asyncio.to_thread(told.wait, WATCHDOG)
+
+    asyncio.run(main())
+    assert heard.empty()
+
+
+class Tell:
+    """A task of the pool."""
+
+    def __init__(self, told: threading.Event) -> None:
+        self._told = told
+
+    def run(self, worker: object) -> None:
+        self._told.set()
+
+
+def test_a_callback_that_blocks_its_loop_is_one_with_its_stack() -> None:
+    held, began = threading.Event(), threading.Event()
+
+    async def block() -> None:
+        began.set()
+        assert held.wait(WATCHDOG)
+
+    pid = Swallows.start()
+    pid.cast(block)
+    assert began.wait(WATCHDOG)
+    process.exit(pid, "kill")
+    (listed,) = process.stragglers()
+    assert listed.pid is pid
+    if not FREE_THREADED:
+        assert any("held.wait(WATCHDOG)" in line for line in listed.stack)
+    held.set()
+
+
+@pytest.mark.parametrize("kind", ["server", "coroutine"])
+def test_one_whose_loop_does_not_run_is_none_and_leaves_with_the_loop(kind: str) -> None:
+    loop, slot = asyncio.new_event_loop(), Slot()
+
+    async def main() -> Pid:
+        arrived = asyncio.Event()
+
+        async def wait() -> None:
+            arrived.set()
+            await asyncio.Event().wait()
+
+        pid = await start(kind, "here", wait)
+        pid.attach(slot)
+        await arrived.wait()
+        return pid
+
+    pid = loop.run_until_complete(main())
+    process.exit(pid, "kill")
+    assert slot.so_far == [("died", "killed")]
+    assert process.stragglers() == []
+    loop.close()
+    assert slot.ended("killed")
+    assert pid.left
