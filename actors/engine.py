@@ -64,7 +64,7 @@ from .vocabulary.identity import Identity
 from .vocabulary.messages import NoReplyWithEvents, Notice, OkWithOptions, ReplyWithEvents, TaskReply
 from .vocabulary.portable import crossing, printed
 from .vocabulary.pykka_types import ActorStop, constructed_by
-from .vocabulary.reasons import LOOP_CLOSED, in_words
+from .vocabulary.reasons import LOOP_CLOSED, in_words, is_loop_closed
 from .vocabulary.texts import printable, text_shown
 
 __all__ = [
@@ -131,6 +131,7 @@ __all__ = [
     "in_step_of",
     "in_words",
     "increase",
+    "is_loop_closed",
     "kernel",
     "local",
     "lock",

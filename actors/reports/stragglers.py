@@ -1,7 +1,8 @@
 """Stragglers: processes that were killed while their handler ran, which goes on because Python cannot stop a
-thread, nor a coroutine that swallows its cancellation.
+thread.
 
-They are dead to everybody else. Their code meets ``Killed`` at its next call into resprout.
+Nor can it stop a coroutine that swallows its cancellation, or blocks its loop. They are dead to everybody
+else. Their code meets ``Killed`` at its next call into resprout.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from .call_cycles import begin_wait
 from .future import Future
 from .loop_bells import bells_of
 from .parking import LoopBell
+from .unanswered import LOOK, awhy_unanswered, other_loop, tell_of_wait, why_unanswered
 
 _keys = counter(1)
 T = TypeVar("T", default=Any)
@@ -78,7 +79,41 @@ class Call(Future[T]):
     def wait(self, timeout: float | None = None) -> None:
         if not self._box:
             begin_wait(self.server, self)
+        try:
+            self._wait(timeout)
+        except CallTimeout as error:
+            why = "" if timeout is None else why_unanswered(self.server, timeout)
+            raise CallTimeout(f"{error}{why}") from None
+
+    def _wait(self, timeout: float | None) -> None:
+        """Wait in a thread; who may wait for ever on a loop that does not serve tells of it."""
+        look = LOOK
+        while timeout is None and not self._box and other_loop(self.server) is not None:
+            try:
+                super().wait(look)
+            except CallTimeout:
+                why = why_unanswered(self.server, look)
+                if why:
+                    tell_of_wait(self.server, self.message, look, why)
+                    break
+                look *= 2
         super().wait(timeout)
+
+    async def _wait_for_ever(self, bell: LoopBell) -> None:
+        """The form of _wait for coroutines whose server lives on another loop."""
+        look = LOOK
+        while not self._box and not await bell.wait(look):
+            why = await awhy_unanswered(self.server, look)
+            if why:
+                tell_of_wait(self.server, self.message, look, why)
+                return
+            look *= 2
+
+    def _too_late(self, timeout: float, why: str) -> CallTimeout:
+        return CallTimeout(
+            f"{self.server} did not answer {brief(self.message)} within {timeout:g} s; "
+            f"its answer will be dropped{why}"
+        )
 
     def _await_end(self) -> Generator[Any, None, None]:
         if not self._box:
@@ -102,6 +137,8 @@ class Call(Future[T]):
         if not self._box:
             bell = LoopBell(asyncio.get_running_loop())
             self.add_done_callback(bell)
+            if timeout is None and other_loop(self.server) is not None:
+                await self._wait_for_ever(bell)
             await bell.wait(timeout)
         return bool(self._box)
 
@@ -116,17 +153,16 @@ class Call(Future[T]):
         try:
             if timeout is not None:
                 bells.end_after(timeout, bell)
+            elif other_loop(self.server) is not None:
+                await self._wait_for_ever(bell)
             await bell
             while True:
                 if timeout is not None or self._box:
                     break
                 # Woken by a cancellation that was taken back.
                 await bell
-            if not self._box and self.cancel():
-                raise CallTimeout(
-                    f"{self.server} did not answer {brief(self.message)} within {timeout:g} s; "
-                    f"its answer will be dropped"
-                )
+            if timeout is not None and not self._box and self.cancel():
+                raise self._too_late(timeout, await awhy_unanswered(self.server, timeout))
         except BaseException:
             self.cancel()
             raise
@@ -143,14 +179,11 @@ class Call(Future[T]):
         """
         self.promise()
         try:
-            Future.wait(self, timeout)
+            self._wait(timeout)
         except CallTimeout:
-            if not self.cancel():
+            if timeout is None or not self.cancel():
                 return
-            raise CallTimeout(
-                f"{self.server} did not answer {brief(self.message)} within {timeout:g} s; "
-                f"its answer will be dropped"
-            ) from None
+            raise self._too_late(timeout, why_unanswered(self.server, timeout)) from None
         except BaseException:
             self.cancel()
             raise

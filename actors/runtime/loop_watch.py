@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from ..primitives.atomic import frames as frames_of_threads
 from ..primitives.fork_locks import lock
 from .call_cycles import DEVELOPMENT
 from .kernel import kernel
@@ -103,6 +104,21 @@ class BlockedLoop:
             + "".join(shown)
             + ADVICE
         )
+
+
+def whereabouts(loop: asyncio.AbstractEventLoop) -> str:
+    """Where a loop of another thread stands this moment, to be put behind what is said of it; nothing if that
+    cannot be seen.
+    """
+    ident = getattr(loop, "_thread_id", None)
+    task = asyncio.current_task(loop)
+    frames = _frames(frames_of_threads().get(ident or 0), _step_of(task), Handle._run.__code__)
+    if not frames:
+        return ""
+    process = None if task is None else tasks.get(id(task))
+    who = f"{process} is in " if process is not None else ""
+    callback = _place(frames[_outermost_of_ones_own(frames)])
+    return f" ({who}{callback}, now at {_place(frames[-1])})"
 
 
 def watch_loop(loop: asyncio.AbstractEventLoop) -> None:
@@ -223,8 +239,7 @@ class LoopWatch:
     def _miss(self, loop: asyncio.AbstractEventLoop, seconds: float) -> None:
         """The beat has not come."""
         task = asyncio.current_task(loop)
-        step = None if task is None else getattr(task.get_coro(), "cr_frame", None)
-        frames = _frames(sys._current_frames().get(self._thread or 0), step, self._below)
+        frames = _frames(sys._current_frames().get(self._thread or 0), _step_of(task), self._below)
         seen = (id(frames[0]), id(task)) if frames else None
         if not self._misses.missed(seen, seconds):
             return
@@ -240,6 +255,11 @@ class LoopWatch:
             stack=stack,
         )
         kernel.pool.submit(_Tell(blocked))
+
+
+def _step_of(task: asyncio.Task[object] | None) -> FrameType | None:
+    """The outermost frame of a task."""
+    return None if task is None else getattr(task.get_coro(), "cr_frame", None)
 
 
 def _frames(frame: FrameType | None, step: FrameType | None, below: CodeType) -> list[FrameType]:

@@ -44,7 +44,7 @@ from typing import Any
 import pykka
 
 from .portable import Portable
-from .reasons import FORKED, in_words
+from .reasons import FORKED, in_words, is_loop_closed
 
 
 def brief(value: object) -> str:
@@ -82,13 +82,27 @@ class ProcessExit(ResproutError):
 
 
 class NoProcess(ProcessExit, pykka.ActorDeadError):
-    """There is no such process (it never was, or it ended before the request reached it)."""
+    """There is no such process (it never was, or it ended before the request reached it).
 
-    def __init__(self, target: object, pid: Any = None, reason: object = "noproc") -> None:
+    Attributes:
+        ended: why it ended, where that is known; else None.
+    """
+
+    def __init__(
+        self, target: object, pid: Any = None, reason: object = "noproc", ended: object = None
+    ) -> None:
         self.target = target
+        self.ended = ended
         super().__init__(reason, pid)
 
     def __str__(self) -> str:
+        if is_loop_closed(self.ended):
+            return (
+                f"no process: {self.target} ended when its event loop was closed; start it again on the loop "
+                f"that runs now (`await MyServer.astart(...)`), or in a thread, on the runtime's, which stays"
+            )
+        if self.ended is not None:
+            return f"no process: {self.target} has ended: {self.ended!r}"
         return f"no process: {self.target} (is it started, and is the name spelled right?)"
 
 
@@ -147,7 +161,7 @@ def no_process(pid: Any) -> NoProcess:
     """Make the error for a request to a dead process."""
     if pid.exit_reason is FORKED:
         return StalePid(pid, pid, FORKED)
-    return NoProcess(pid, pid)
+    return NoProcess(pid, pid, ended=pid.exit_reason)
 
 
 class ServerExit(ProcessExit):

@@ -67,6 +67,11 @@ def is_orderly(reason: object) -> bool:
     return (isinstance(reason, str) and reason in (NORMAL, SHUTDOWN)) or isinstance(reason, Shutdown)
 
 
+def is_loop_closed(reason: object) -> bool:
+    """Whether that is the reason: compared so that no code of a user's takes part."""
+    return isinstance(reason, Shutdown) and isinstance(reason.detail, str) and reason == LOOP_CLOSED
+
+
 def in_words(reason: object) -> str:
     """Tell a reason as people read it: a crash by its error and that error's text, anything else by its repr.
 

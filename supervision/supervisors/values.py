@@ -7,7 +7,7 @@ from typing import Any, Final, Literal, TypeAlias, get_args
 import attrs
 
 from ...actors import ChildSpec, ChildType, Crash, Pid, Running, Shutdown, StartError
-from ...actors.engine import LOOP_CLOSED, in_words
+from ...actors.engine import in_words, is_loop_closed
 
 
 @attrs.frozen
@@ -77,7 +77,7 @@ def loop_is_gone(reason: object) -> bool:
         if not (isinstance(reason, Crash) and isinstance(reason.exception, StartError)):
             break
         reason = reason.exception.reason
-    return isinstance(reason, Shutdown) and isinstance(reason.detail, str) and reason == LOOP_CLOSED
+    return is_loop_closed(reason)
 
 
 class Restarting(Running):

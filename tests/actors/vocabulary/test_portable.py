@@ -73,6 +73,7 @@ def sample(cls: type[BaseException], pid: Pid) -> BaseException:
         "chain": (pid, pid, pid),
         "column": 5,
         "combination": (("restart", "temporary"), ("significant", True)),
+        "ended": Crash(ValueError("boom", pid)),
         "field": "restart",
         "file": "tree.yaml",
         "key": ("user", 42),

@@ -61,6 +61,7 @@ def test_every_error_of_the_library_survives_the_crossing(kind: type[BaseExcepti
     error.__dict__.update(pid=process.current(), name="x", reason="boom", spec="s", field="f", problem="p")
     error.__dict__.update(target="t", request=None, file="f", line=1, column=2, path="p", what="a lock")
     error.__dict__.update(handle=None, problems=(), more=0, chain=(), why="w", token=1, registry="r", key=1)
+    error.__dict__.update(ended="e")
     there = pickle.loads(pack("error", error))
     assert type(there) is kind
     assert str(there) == str(error)
