@@ -5,7 +5,10 @@ While that can run, they are stopped in reverse order of their starts; when it i
 
 from __future__ import annotations
 
+import asyncio
+import sys
 import time
+import types
 from typing import TYPE_CHECKING, Any
 
 from ..processes.ambient import ended_afar
@@ -19,14 +22,15 @@ from ..vocabulary.reasons import KILL, LOOP_CLOSED
 from .dispatch import ServerPid, request_stop
 
 if TYPE_CHECKING:
-    import asyncio
     import weakref
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Generator
 
     from ..runtime.loop_bells import Bells
 
 GRACE = 5.0
 """Seconds that all processes of a loop have together to stop in order, as a worker has under a supervisor."""
+TURNS = 16
+"""So many turns of a loop after the end of its tasks ends its asynchronous generators, if it ends."""
 
 
 def look_after(loop: asyncio.AbstractEventLoop) -> None:
@@ -58,6 +62,40 @@ async def _keep(ref: weakref.ref[Bells]) -> AsyncGenerator[None, None]:
 def closing(loop: asyncio.AbstractEventLoop) -> bool:
     """Whether the loop is about to be closed, so that nothing is to be started on it."""
     return bells_of(loop).over
+
+
+async def soon_closing(loop: asyncio.AbstractEventLoop) -> bool:
+    """Whether the loop is about to be closed, asked by somebody whose wait was cancelled though he was not.
+
+    Whoever ends a loop first cancels all tasks and waits for them, inner ones of a callback's (``gather``)
+    included. So it may be that where all are cancelled; who waits for their ends, too, sees.
+    """
+    others = asyncio.all_tasks(loop)
+    if not all(_is_cancelled(task) for task in others):
+        return False
+    turns = 0
+    try:
+        if others:
+            await asyncio.wait(others)
+        while True:
+            if closing(loop) or turns == TURNS:
+                break
+            await _next_turn()
+            turns += 1
+    except asyncio.CancelledError:
+        # He is killed meanwhile.
+        pass
+    return closing(loop)
+
+
+def _is_cancelled(task: asyncio.Task[Any]) -> bool:
+    # Before 3.11 a task does not say so: there what takes its time to end keeps this from being seen.
+    return sys.version_info >= (3, 11) and task.cancelling() > 0
+
+
+@types.coroutine
+def _next_turn() -> Generator[None, None, None]:
+    yield
 
 
 async def _stop_all(bells: Bells) -> None:

@@ -45,7 +45,7 @@ from ..vocabulary.errors import StartError
 from ..vocabulary.messages import NOTHING
 from ..vocabulary.reasons import LOOP_CLOSED, Crash
 from .dispatch import Boot, Interrupted, checked
-from .loop_ends import closing, look_after
+from .loop_ends import closing, look_after, soon_closing
 from .runnable import BUDGET, RunnablePid
 
 if TYPE_CHECKING:
@@ -394,6 +394,12 @@ class LoopPid(RunnablePid):
     async def _end_in_order(self, reason: object, item: Any, reply: object) -> None:
         if self._fate:
             return
+        if reason.__class__ is Crash and isinstance(reason.exception, asyncio.CancelledError):
+            # What a callback waits for was cancelled, as all tasks are before a loop is closed.
+            if await soon_closing(self.loop):
+                reason = LOOP_CLOSED
+            if self._fate:
+                return
         try:
             done: Any = self.actor.terminate(reason, self.state)
             if hasattr(done, "__await__"):

@@ -25,7 +25,7 @@ from ..runtime.loop_bells import in_step_of
 from ..runtime.resting import has_begun, start_task
 from ..runtime.thread_state import adopt_task, check_alive, current_if_any, disown_task, is_step_of, local
 from ..servers.dispatch import STARTED
-from ..servers.loop_ends import look_after
+from ..servers.loop_ends import look_after, soon_closing
 from ..vocabulary.errors import StartError
 from ..vocabulary.messages import Ref
 from ..vocabulary.reasons import LOOP_CLOSED, NORMAL
@@ -173,7 +173,12 @@ class CoroutinePid(MailboxPid):
             if not self._fate:
                 await function(*self._args)
         except BaseException as error:
-            reason = reason_of(self, error)
+            # What it waited for was cancelled, as all tasks are before a loop is closed; or it was itself.
+            cancelled = isinstance(error, asyncio.CancelledError) and not self._fate
+            if cancelled and await soon_closing(self.loop) and not self._fate:
+                reason = LOOP_CLOSED
+            else:
+                reason = reason_of(self, error)
         self.die(reason)
         task = self._task
         if task is not None:

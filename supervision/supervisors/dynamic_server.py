@@ -61,7 +61,7 @@ class DynamicSupervisorServer(SupervisorServer):
         self.ending = True
         children = state.table.snapshot()
         self._tell_shutting_down(reason, children)
-        self.stop_at_once(children)
+        self.stop_at_once(children, reason)
 
     def answer(self, request: Request, siblings: Siblings) -> Any:
         """Answers a request; what can't be met is answered with `Refused`."""

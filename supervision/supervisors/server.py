@@ -32,7 +32,7 @@ from ...actors import (
     is_orderly,
     process,
 )
-from ...actors.engine import LOOP_CLOSED, LibraryServer, kernel, without_arguments
+from ...actors.engine import LOOP_CLOSED, LibraryServer, is_loop_closed, kernel, without_arguments
 from . import events, readiness, starting, stopping
 from .children import Child
 from .reports import Reporter
@@ -232,20 +232,23 @@ class SupervisorServer(LibraryServer):
                 assert_never(outcome)
         return outcome
 
-    def stop_children(self, children: Iterable[Child], *, drain: bool = False) -> None:
+    def stop_children(
+        self, children: Iterable[Child], *, drain: bool = False, reason: object = "shutdown"
+    ) -> None:
         """Stops children one by one, in the order given, and notes it.
 
         Args:
             drain: They are stopped for good, or with this supervisor: what they do for others may end first.
+            reason: What this supervisor ends with, if it does.
         """
         for child in children:
             if child.state == "running" and child.pid is not None:
                 if drain:
                     starting.drain_child(child.spec, child.pid, seconds_of(child.spec.shutdown))
-                self._tell_stopped(child, stopping.stop(child.pid, child.spec.shutdown))
+                self._tell_stopped(child, stopping.stop(child.pid, child.spec.shutdown, told_with(reason)))
             self.siblings.stopped(child)
 
-    def stop_at_once(self, children: Iterable[Child]) -> None:
+    def stop_at_once(self, children: Iterable[Child], reason: object = "shutdown") -> None:
         """Tells all children to stop, then waits for them all, and notes it."""
         running = {
             child.pid: child for child in children if child.state == "running" and child.pid is not None
@@ -255,7 +258,8 @@ class SupervisorServer(LibraryServer):
             seconds = seconds_of(child.spec.shutdown)
             left = None if seconds is None else max(0.0, seconds - (time.monotonic() - began))
             starting.drain_child(child.spec, pid, left)
-        for done in stopping.stop_all([(pid, child.spec.shutdown) for pid, child in running.items()]):
+        each = [(pid, child.spec.shutdown) for pid, child in running.items()]
+        for done in stopping.stop_all(each, told_with(reason)):
             self._tell_stopped(running[done.pid], done)
 
     # Events and reports ---------------------------------------------------------------------------
@@ -342,6 +346,11 @@ def stopped_at_exit(pid: Pid | None) -> Pid | None:
     if pid is not None and pid.parent is not None and pid.parent.kind == "thread":
         at_exit(pid)
     return pid
+
+
+def told_with(reason: object) -> object:
+    """What a supervisor that ends with a reason tells its children: that, where their loop is closed."""
+    return LOOP_CLOSED if is_loop_closed(reason) else "shutdown"
 
 
 def seconds_of(shutdown: ShutdownTime) -> float | None:

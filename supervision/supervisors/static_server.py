@@ -58,7 +58,7 @@ class StaticServer(SupervisorServer):
         self.ending = True
         order = list(reversed(state.table))
         self._tell_shutting_down(reason, order)
-        self.stop_children(order, drain=True)
+        self.stop_children(order, drain=True, reason=reason)
 
     def answer(self, request: Request, siblings: Siblings) -> Any:
         """Answers a request; what can't be met is answered with `Refused`."""

@@ -56,13 +56,14 @@ class _Leaving:
         return math.inf if patient else self.told_at + self.shutdown  # type: ignore[operator]
 
 
-def stop_all(children: Sequence[tuple[Pid, ShutdownTime]]) -> list[Stopped]:
+def stop_all(children: Sequence[tuple[Pid, ShutdownTime]], reason: object = "shutdown") -> list[Stopped]:
     """Stops processes at once, in the current process, which waits for them all.
 
     All are told first, then all are waited for; each has its own time.
 
     Args:
         children: The processes and their shutdown times. Any number of them costs O(1) each.
+        reason: What they are told, if they are not killed.
 
     Returns:
         How it went, in the order in which they ended.
@@ -75,7 +76,7 @@ def stop_all(children: Sequence[tuple[Pid, ShutdownTime]]) -> list[Stopped]:
         process.unlink(pid)
         leaving[deaths.watch(pid).id] = _Leaving(pid, shutdown, now)
     for one in leaving.values():
-        process.exit(one.pid, "kill" if one.shutdown is BRUTAL_KILL else "shutdown")
+        process.exit(one.pid, "kill" if one.shutdown is BRUTAL_KILL else reason)
     done: list[Stopped] = []
     deadline = min((one.deadline for one in leaving.values()), default=math.inf)
     while leaving:
@@ -102,9 +103,9 @@ def _kill_overdue(leaving: dict[int, _Leaving]) -> None:
             one.stack = stack_of(one.pid)
 
 
-def stop(pid: Pid, shutdown: ShutdownTime) -> Stopped:
+def stop(pid: Pid, shutdown: ShutdownTime, reason: object = "shutdown") -> Stopped:
     """Stops one process, in the current process, which waits for it."""
-    return stop_all(((pid, shutdown),))[0]
+    return stop_all(((pid, shutdown),), reason)[0]
 
 
 def limit_closing_of(pid: Pid, shutdown: ShutdownTime) -> None:

@@ -116,7 +116,9 @@ def test_a_loop_that_is_blocked_is_why_and_what_blocks_it_is_named(
     assert "within 0.06 s; its answer will be dropped; its event loop is blocked" in text
     assert "`await asyncio.to_thread(...)`" in text
     if not FREE_THREADED and type(loop.loop).__module__.startswith("asyncio"):
-        assert f"({server} is in Server.handle_call (" in text
+        # (Without the class on Python 3.10.)
+        assert f"({server} is in " in text
+        assert "handle_call (" in text
     held.set()
     assert blocked.result(WATCHDOG) == "at last"
 

@@ -821,6 +821,131 @@ def test_a_loop_that_is_closed_without_more_ends_its_servers_as_well():
         servers[0].call("anybody")
 
 
+async def in_gather() -> None:
+    await asyncio.gather(asyncio.Event().wait(), asyncio.Event().wait())
+
+
+async def in_wait_for() -> None:
+    await asyncio.wait_for(asyncio.Event().wait(), 1000)
+
+
+async def in_a_task_of_its_own() -> None:
+    await asyncio.ensure_future(asyncio.Event().wait())
+
+
+async def while_another_takes_its_time() -> None:
+    async def slow() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            for _ in range(50):
+                await asyncio.sleep(0)
+
+    slowly = asyncio.ensure_future(slow())
+    await asyncio.ensure_future(asyncio.Event().wait())
+    await slowly
+
+
+INNER = [in_gather, in_wait_for, in_a_task_of_its_own]
+if sys.version_info >= (3, 11):
+    # Before, a task does not say that it was cancelled.
+    INNER.append(while_another_takes_its_time)
+
+
+@pytest.mark.parametrize("wait", INNER)
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_callback_whose_inner_tasks_end_with_the_loop_has_not_crashed(wait, at_once, crashes):
+    ended: list[Any] = []
+
+    class Tidy(Server):
+        async def terminate(self, reason: object, state: Any) -> None:
+            ended.append(reason)
+
+    async def main() -> Watch:
+        pid = await Tidy.astart()
+        (GenServer.acast if at_once else GenServer.cast)(pid, lambda _: wait())
+        watch = await asyncio.to_thread(Watch, pid)
+        await asyncio.sleep(0)
+        return watch
+
+    assert asyncio.run(main()).reasons() == [CLOSED]
+    assert ended == [CLOSED]
+    assert crashes() == []
+
+
+@pytest.mark.parametrize("wait", INNER)
+def test_nor_has_a_coroutine_worker(wait, crashes):
+    async def main() -> Watch:
+        watch = await asyncio.to_thread(Watch, process.spawn(wait))
+        await asyncio.sleep(0)
+        return watch
+
+    assert asyncio.run(main()).reasons() == [CLOSED]
+    assert crashes() == []
+
+
+@pytest.mark.parametrize("kind", ["server", "worker"])
+@pytest.mark.parametrize("others", ["none", "one that goes on"])
+def test_an_inner_task_that_is_cancelled_while_the_loop_goes_on_is_a_crash(run, kind, others, crashes):
+    async def main() -> None:
+        inner: list[Any] = []
+
+        async def wait(_: Any = None) -> None:
+            inner.append(asyncio.ensure_future(asyncio.Event().wait()))
+            await inner[0]
+
+        if kind == "server":
+            pid = await Server.astart()
+            GenServer.acast(pid, wait)
+        else:
+            pid = process.spawn(wait)
+        watch = await asyncio.to_thread(Watch, pid)
+        goes_on = asyncio.ensure_future(asyncio.Event().wait())
+        await asyncio.sleep(0)
+        inner[0].cancel()
+        if others == "none":
+            goes_on.cancel()
+            me = asyncio.current_task()
+            assert me is not None
+            # As whoever has a loop run without a task of his own.
+            asyncio._unregister_task(me)
+        [reason] = await asyncio.to_thread(watch.reasons)
+        assert isinstance(reason, Crash)
+        assert isinstance(reason.exception, asyncio.CancelledError)
+        goes_on.cancel()
+
+    run(main)
+    assert len(crashes()) == 1
+
+
+def test_who_is_killed_while_that_is_looked_into_is_gone(run):
+    async def main() -> None:
+        inner: list[Any] = []
+
+        async def wait(_: Any = None) -> None:
+            inner.append(asyncio.ensure_future(asyncio.Event().wait()))
+            await inner[-1]
+
+        server = await Server.astart()
+        GenServer.acast(server, wait)
+        worker = process.spawn(wait)
+        await asyncio.sleep(0)
+        me = asyncio.current_task()
+        assert me is not None
+        asyncio._unregister_task(me)
+        for each in inner:
+            each.cancel()
+        for _ in range(4):
+            await asyncio.sleep(0)
+        for pid in (server, worker):
+            process.exit(pid, "kill")
+            while not pid.left:
+                await asyncio.sleep(0)
+            assert pid.exit_reason == "killed"
+
+    run(main)
+
+
 def test_a_server_that_does_not_end_in_time_is_killed(monkeypatch):
     monkeypatch.setattr("resprout.actors.servers.loop_ends.GRACE", 0.01)
 

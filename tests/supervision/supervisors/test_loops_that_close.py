@@ -10,7 +10,19 @@ from typing import Any
 
 import pytest
 
-from resprout.actors import GenServer, Ok, Pid, Reply, Shutdown, StartError, Task, process, telemetry
+from resprout.actors import (
+    GenServer,
+    NoReply,
+    Ok,
+    Pid,
+    Ref,
+    Reply,
+    Shutdown,
+    StartError,
+    Task,
+    process,
+    telemetry,
+)
 from resprout.supervision import (
     Application,
     Backoff,
@@ -149,6 +161,71 @@ def test_so_does_each_supervisor_above_it(
     loop.close()
     assert down_of(ref).reason == CLOSED
     assert caplog.text.count("; it stops everything and exits") == 3
+
+
+def test_a_loop_that_ends_in_order_has_a_tree_stopped_in_order_with_that_reason() -> None:
+    ended: list[tuple[str, object]] = []
+
+    class Tidy(Server):
+        trap_exit = True
+
+        async def init(self, arg: str) -> Ok:
+            self.id = arg
+            return Ok(arg)
+
+        async def terminate(self, reason: object, state: Any) -> None:
+            await asyncio.sleep(0)
+            ended.append((self.id, reason))
+
+    class Dies(Tidy):
+        """Does not trap exits, so that its terminate does not run, as in OTP."""
+
+        trap_exit = False
+
+    class Thread(GenServer):
+        trap_exit = True
+
+        def terminate(self, reason: object, state: Any) -> None:
+            ended.append(("thread", reason))
+
+    async def main() -> list[Ref]:
+        below = [ChildSpec("below", (Tidy.start_link, ("below",)))]
+        children = [
+            ChildSpec("first", (Tidy.start_link, ("first",))),
+            ChildSpec("dies", (Dies.start_link, ("dies",))),
+            ChildSpec("many", (DynamicSupervisor.start_link, (), {}), type="supervisor"),
+            ChildSpec("thread", (Thread.start_link, ())),
+            ChildSpec("inner", (Supervisor.start_link, (below,), {"strategy": "one_for_one"})),
+        ]
+        top: Pid = await Supervisor.astart_link(children, strategy="one_for_one", max_restarts=10**6)
+        infos = await Supervisor.awhich_children(top)
+        many, inner = infos[2].pid, infos[4].pid
+        process.unlink(top)
+        one = await DynamicSupervisor.astart_child(many, (Tidy, "one of many"))
+        [deep] = await Supervisor.awhich_children(inner)
+        return await asyncio.to_thread(watch, [top, one, deep.pid, *(info.pid for info in infos)])
+
+    def watch(pids: list[Pid]) -> list[Ref]:
+        return watching.call(lambda: [process.monitor(pid) for pid in pids])
+
+    class Watching(GenServer):
+        def init(self, arg: Any) -> Ok:
+            return Ok([])
+
+        def handle_call(self, message: Any, from_: Any, state: Any) -> Reply:
+            return Reply(message(), state)
+
+        def handle_info(self, message: Any, state: list[Any]) -> NoReply:
+            me.send(message)
+            return NoReply(state)
+
+    me, watching = process.current(), Watching.start()
+    refs = asyncio.run(main())
+    assert {down_of(ref).reason for ref in refs} == {CLOSED}
+    assert len(refs) == 8
+    order = ["below", "thread", "one of many", "first"]
+    assert ended == [(id, CLOSED) for id in order]
+    watching.stop()
 
 
 def test_a_child_with_a_budget_of_its_own_stays_down_if_that_is_what_it_wants(
