@@ -136,6 +136,12 @@ def acting(loop: asyncio.AbstractEventLoop | None = ASK) -> Pid:
     return me if whose.dead else whose
 
 
+def works_for(task: asyncio.Task[Any] | None) -> bool:
+    """Whether this thread of a pool does a call for which that task waits this moment."""
+    future = call()
+    return task is not None and future is not None and _waiting_for(future) is task
+
+
 def _submitting() -> bool:
     """Tell whether some loop is just handing a call to a pool: it may be this one.
 

@@ -25,6 +25,7 @@ from ..vocabulary.messages import DONE, Done
 from ..vocabulary.pykka_types import ActorBase
 from .callbacks import Answer, Callbacks, Request, State
 from .dispatch import StopRequest, request_stop
+from .runnable import is_itself
 from .serving import serve
 from .starting import astart_server, early_pid, start_server
 
@@ -484,7 +485,7 @@ class GenServer(Callbacks[State, Request, Answer], Generic[State, Request, Answe
 
 def _stop_request(pid: Pid, reason: object) -> Call:
     caller = current()
-    if caller is pid:
+    if is_itself(caller, pid):
         raise SelfCall(
             f"{pid} stops itself and would wait for its own end; return Stop(reason, state) instead"
         )

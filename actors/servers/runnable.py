@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ..primitives.atomic import FREE_THREADED, increase
 from ..processes.ambient import current
 from ..processes.mailbox import Cast
+from ..processes.offloaded import works_for
 from ..processes.pid import Pid
 from ..runtime.call import Call
 from ..runtime.call_cycles import begin, suspects
@@ -41,9 +42,10 @@ def begin_call(pid: Pid, message: object) -> Call:
         NoProcess, SelfCall, CallCycle, Killed.
     """
     caller = current()
-    if caller is pid:
+    if is_itself(caller, pid):
+        how = "" if caller is pid else ", on a thread for which it waits,"
         raise SelfCall(
-            f"{pid} calls itself and would wait for its own answer; call a function instead, or cast"
+            f"{pid} calls itself{how} and would wait for its own answer; call a function instead, or cast"
         )
     if pid._fate:
         raise no_process(pid)
@@ -53,10 +55,23 @@ def begin_call(pid: Pid, message: object) -> Call:
     return call
 
 
+def is_itself(caller: Pid, pid: Pid) -> bool:
+    """Whether a wait of the caller's for a server is one of the server's own: it is the server, or a thread
+    of a pool for which a callback of the server waits.
+    """
+    if caller is pid:
+        return True
+    return caller.pooled and not pid._run and isinstance(pid, RunnablePid) and works_for(pid.task())
+
+
 class RunnablePid(ServerPid):
     """What the three have in common: the client side."""
 
     __slots__ = ()
+
+    def task(self) -> asyncio.Task[None] | None:
+        """The task that runs it, if one does."""
+        return None
 
     def deliver(self, item: Any) -> None:
         self._inbox.append(item)

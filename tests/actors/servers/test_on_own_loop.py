@@ -430,6 +430,49 @@ def test_a_server_calls_no_self_and_blocks_no_loop(run):
     run(main)
 
 
+@pytest.mark.parametrize("wait", ["call", "stop", "call, in gather"])
+def test_nor_does_it_on_a_thread_for_which_it_waits(run, wait):
+    """In any mode, as a plain call to itself."""
+
+    async def itself(server: Any) -> str:
+        function = GenServer.stop if wait == "stop" else GenServer.call
+        given = (server.pid,) if wait == "stop" else (server.pid, "never")
+        with pytest.raises(SelfCall, match=r"itself.*would wait for its own"):
+            if wait == "call, in gather":
+                loop = asyncio.get_running_loop()
+                await asyncio.gather(loop.run_in_executor(None, function, *given), asyncio.sleep(0))
+            else:
+                await asyncio.to_thread(function, *given)
+        return "goes on"
+
+    async def main() -> None:
+        pid = await Server.astart()
+        assert await GenServer.acall(pid, itself) == "goes on"
+        await GenServer.astop(pid)
+
+    run(main)
+
+
+def test_a_thread_for_which_it_does_not_wait_is_answered(run):
+    async def main() -> None:
+        pid, other = await Server.astart(), await Server.astart()
+        loop = asyncio.get_running_loop()
+        asked: list[Any] = []
+        gate = asyncio.Event()
+
+        async def starts(server: Any) -> None:
+            asked.append(loop.run_in_executor(None, server.pid.call, "behind it", WATCHDOG))
+            asked.append(loop.run_in_executor(None, other.call, "another", WATCHDOG))
+            await asked[1]
+            gate.set()
+
+        assert await GenServer.acall(pid, starts) is None
+        assert await asked[0] == "behind it"
+        assert gate.is_set()
+
+    run(main)
+
+
 def test_a_call_that_takes_too_long_is_given_up(run):
     async def main() -> None:
         pid = await Server.astart()
