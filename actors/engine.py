@@ -31,7 +31,7 @@ from .runtime.forked import ADVICE as FORK_ADVICE
 from .runtime.forked import first_use, remember, was_there
 from .runtime.kernel import Alarm, Kernel, kernel
 from .runtime.loop_bells import Bells, bells_of, finish, in_step_of
-from .runtime.loop_watch import watch_loop
+from .runtime.loop_watch import watch_loop, watch_running_loop
 from .runtime.parking import LoopBell, Waiter, check_timeout, park
 from .runtime.pool import Worker
 from .runtime.see_through import hidden_task, see_through
@@ -162,6 +162,7 @@ __all__ = [
     "text_shown",
     "was_there",
     "watch_loop",
+    "watch_running_loop",
     "when_room",
     "why_not_here",
     "without_arguments",

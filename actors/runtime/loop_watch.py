@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from ..vocabulary.identity import Identity
 
 logger = logging.getLogger("resprout")
-BEAT = 0.05
-"""Seconds from a beat to the next look."""
+BEAT = 0.02
+"""Seconds from a beat to the next look. With the limit, what blocks for an eighth of a second is told of."""
 LIMIT = 0.1
 """Seconds without a beat after which the callback that runs is told of."""
 NAME = "_resprout_watch"
@@ -132,6 +132,13 @@ def watch_loop(loop: asyncio.AbstractEventLoop) -> None:
             watch.begin()
 
 
+def watch_running_loop() -> None:
+    """Watch the loop that runs in this thread, if one of asyncio's does."""
+    loop = _get_running_loop()
+    if loop is not None:
+        watch_loop(loop)
+
+
 class Misses:
     """Which of the beats that did not come is worth telling: pure.
 
@@ -161,6 +168,16 @@ class Misses:
             return False
         self._told = True
         return True
+
+
+def next_look(now: float, sent: float | None) -> float:
+    """When to look again: at the limit at the latest.
+
+    Args:
+        sent: when the beat was sent that is on its way.
+    """
+    limit = now if sent is None else sent + LIMIT
+    return min(now + BEAT, limit) if limit > now else now + BEAT
 
 
 class LoopWatch:
@@ -234,7 +251,7 @@ class LoopWatch:
             return
         else:
             self._miss(loop, time.monotonic() - self._sent)
-        kernel.at(time.monotonic() + BEAT, self._look)
+        kernel.at(next_look(time.monotonic(), self._sent), self._look)
 
     def _miss(self, loop: asyncio.AbstractEventLoop, seconds: float) -> None:
         """The beat has not come."""

@@ -32,7 +32,14 @@ from ...actors import (
     is_orderly,
     process,
 )
-from ...actors.engine import LOOP_CLOSED, LibraryServer, is_loop_closed, kernel, without_arguments
+from ...actors.engine import (
+    LOOP_CLOSED,
+    LibraryServer,
+    is_loop_closed,
+    kernel,
+    watch_running_loop,
+    without_arguments,
+)
 from . import events, readiness, starting, stopping
 from .children import Child
 from .reports import Reporter
@@ -93,6 +100,7 @@ class SupervisorServer(LibraryServer):
     @classmethod
     async def alaunch(cls, origin: Origin, *, name: Any = None, timeout: float | None = None) -> Any:
         """The form of `launch` for coroutines."""
+        watch_running_loop()
         made = await cls.of(origin.module).astart_link(origin, name=name, timeout=timeout)
         return stopped_at_exit(made)
 

@@ -11,7 +11,14 @@ from typing import Any, TypeVar
 import attrs
 
 from ...actors import NoProcess, Pid, ServerExit, child_spec
-from ...actors.engine import Deaths, check_alive, departed, hidden_task, see_through
+from ...actors.engine import (
+    Deaths,
+    check_alive,
+    departed,
+    hidden_task,
+    see_through,
+    watch_running_loop,
+)
 from .events import GaveUp
 from .options import Strategy, SupervisorSpec
 from .self_containment import above
@@ -182,6 +189,7 @@ class TaskGroup:
         origin = Origin(TaskGroup, self, self._spec, above(TaskGroup, self._spec))
         self._supervisor = await _GroupServer.of(TaskGroup).astart(origin)
         self._host = host
+        watch_running_loop()
         self._watch = _Watch(self)
         self._watch.watch(self._supervisor)
         return self

@@ -31,7 +31,7 @@ from ...actors import (
     is_orderly,
     process,
 )
-from ...actors.engine import LoopBell, check_alive, in_words, lock
+from ...actors.engine import LoopBell, check_alive, in_words, lock, watch_running_loop
 from ..supervisors.snapshot import StartingChild, starting_under
 from ..supervisors.values import failed_start
 from .application_master import Life
@@ -310,6 +310,7 @@ class Application:
         """
         check_alive()
         life = Life(self.tree)
+        watch_running_loop()
         try:
             return await _elsewhere(self._start, life)
         except asyncio.CancelledError:

@@ -9,17 +9,21 @@ import gc
 import logging
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import weakref
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from resprout import Application, lifespan, task_group
 from resprout.actors import GenServer, Ok, Reply, process
 from resprout.actors.engine import kernel, watch_loop
-from resprout.actors.runtime.loop_watch import BEAT, LIMIT, NAME, BlockedLoop, LoopWatch, Misses
+from resprout.actors.runtime.loop_watch import BEAT, LIMIT, NAME, BlockedLoop, LoopWatch, Misses, next_look
+from resprout.supervision import Supervisor
 
 WATCHDOG = 20.0
 LOOPS = {"asyncio": asyncio.new_event_loop}
@@ -94,6 +98,24 @@ def test_a_task_that_blocks_its_loop_is_told_of_while_it_does(heard: Heard, kind
     assert "heard.block()" in text
     for advice in ("asyncio.to_thread", "plain functions", "loop: own"):
         assert advice in text
+
+
+@pytest.mark.parametrize("tenths_of_a_beat", range(11))
+def test_what_blocks_for_an_eighth_of_a_second_is_told_of_whenever_it_begins(tenths_of_a_beat: int) -> None:
+    """By a clock of the test's: the loop gives back no beat that is sent after the block has begun."""
+    begin = 1.0 + BEAT * tenths_of_a_beat / 10
+    misses, now, sent = Misses(), 1.0, None
+    while True:
+        if sent is None:
+            misses.came()
+            sent = now
+            if now < begin:
+                sent, now = None, now + BEAT
+                continue
+        elif misses.missed("the callback", now - sent):
+            break
+        now = next_look(now, sent)
+    assert LIMIT <= now - begin <= 0.125
 
 
 def test_it_is_told_of_once_and_so_is_the_next(heard: Heard) -> None:
@@ -277,6 +299,50 @@ def a_server_that_blocks_the_loop_in_which_it_was_started() -> None:
     asyncio.run(main())
 
 
+class Threaded(GenServer):
+    """Nothing of it runs on a loop."""
+
+
+CHILD = "name: app\nchildren:\n  - {throttle: spare, num_slots: 1}\n"
+
+
+def the_loop_of_a_tree_without_coroutines() -> None:
+    def written(folder: str) -> Application:
+        path = Path(folder, "tree.yaml")
+        path.write_text(CHILD, encoding="utf-8")
+        return Application.load(path, socket=False)
+
+    async def blocks(heard: Heard) -> None:
+        heard.block()
+        assert heard.told[-1].thread == "MainThread"
+
+    async def started(heard: Heard) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            async with written(folder):
+                await blocks(heard)
+
+    async def with_a_lifespan(heard: Heard) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            written(folder)
+            async with lifespan(Path(folder, "tree.yaml"))(object()):
+                await blocks(heard)
+
+    async def in_a_group(heard: Heard) -> None:
+        async with task_group() as group:
+            await group.start_child(Threaded)
+            await blocks(heard)
+
+    async def supervised(heard: Heard) -> None:
+        supervisor = await Supervisor.astart_link([Threaded], strategy="one_for_one")
+        await blocks(heard)
+        await Supervisor.astop(supervisor)
+
+    heard = listening()
+    for main in (started, with_a_lifespan, in_a_group, supervised):
+        asyncio.run(main(heard))
+    assert len(heard.told) == 4
+
+
 def a_loop_of_somebody_elses_is_watched_once() -> None:
     async def main() -> tuple[object, object]:
         loop = asyncio.get_running_loop()
@@ -294,6 +360,7 @@ PROGRAMS = [
     a_server_that_blocks_the_runtimes_loop,
     a_coroutine_worker_that_blocks_the_runtimes_loop,
     a_server_that_blocks_the_loop_in_which_it_was_started,
+    the_loop_of_a_tree_without_coroutines,
     a_loop_of_somebody_elses_is_watched_once,
 ]
 
