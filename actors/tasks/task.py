@@ -92,8 +92,12 @@ class Task:
         """Start a computation, linked to and owned by the current process.
 
         Args:
-            function: runs on a thread of the pool, a coroutine function on the runtime's loop.
+            function: runs on a thread of the pool; a coroutine function on the event loop in which this is
+                called, or the tree of the caller was started, else on the runtime's.
             args: its arguments.
+
+        Raises:
+            StartError: that loop is closed.
         """
         return begin_task(function, args, link=True)
 
@@ -492,6 +496,7 @@ def begin_task(
     check_alive()
     if not callable(function):
         raise TypeError(f"expected a function, got: {function!r}")
+    supervisor = None if owner is None else current_if_any()
     owner = acting() if owner is None else owner
     result: Future[Any] = Future()
     cell: list[tuple[Pid, Ref]] = []
@@ -517,6 +522,9 @@ def begin_task(
     pid.add_monitor(ref)
     if link:
         tie(owner, pid)
+    if supervisor is not None:
+        # Before its first step, which may be its last.
+        tie(supervisor, pid)
     pid.begin()
     return Task(pid, ref, owner, result)
 

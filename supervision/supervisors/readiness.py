@@ -58,4 +58,4 @@ def await_ready(started: Started, spec: ChildSpec, timeout: float) -> Outcome:
         waiting.forget(pid)
         stopping.stop(pid, spec.shutdown)
         return Failed(NotReady(spec.id, timeout))
-    return Failed(message.reason) if isinstance(message, Exited) else started
+    return Failed(pid.exit_reason) if isinstance(message, Exited) else started

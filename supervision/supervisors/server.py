@@ -147,19 +147,20 @@ class SupervisorServer(LibraryServer):
                 return super().handle_cast(message, state)
 
     def _child_exited(self, message: Exited, state: Siblings) -> NoReply | Stop:
+        # Of one whose start function links nobody, and that has ended before it was linked, the signal says
+        # "noproc"; how an actor of Pykka's ended nobody knows.
+        reason = message.reason if message.pid.kind == "pykka" else message.pid.exit_reason
         child = state.table.by_pid(message.pid)
         if child is None or child.state != "running":
             return NoReply(state)
         if events.wanted(events.ChildExited):
-            events.emit(
-                events.ChildExited(self.pid, child.spec.id, message.pid, message.reason, stopped=False)
-            )
-        orderly = is_orderly(message.reason)
+            events.emit(events.ChildExited(self.pid, child.spec.id, message.pid, reason, stopped=False))
+        orderly = is_orderly(reason)
         if not orderly:
-            self.reporter.child_failed("exited", child.spec.id, message.reason, child.restarts)
+            self.reporter.child_failed("exited", child.spec.id, reason, child.restarts)
         effects = state.exited(message.pid, orderly, kernel.clock.now())
         self._tell_given_up(child, effects)
-        return self._carry_out(effects, message.reason)
+        return self._carry_out(effects, reason)
 
     def _tell_given_up(self, child: Child, effects: Effects) -> None:
         # One that is abandoned is told of with that; of one that ends its supervisor there is nobody to tell.

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -13,6 +14,7 @@ from resprout.actors import (
     AlreadyPresent,
     AlreadyStarted,
     BlockingInLoop,
+    Down,
     GenServer,
     NoProcess,
     NotFound,
@@ -42,7 +44,7 @@ from resprout.supervision import (
 )
 
 from ...scripted import Quiet
-from ...waiting import down_of
+from ...waiting import down_of, until
 
 
 class Worker(GenServer):
@@ -268,6 +270,25 @@ def test_children_of_a_killed_supervisor_die_with_it(log: list[Any], start: Any)
     refs = [process.monitor(pid) for pid in pids(supervisor).values()]
     process.exit(supervisor, "kill")
     assert [down_of(ref).reason for ref in refs] == ["killed", "killed"]
+
+
+def ended(reason: object) -> Pid:
+    """A start function that links nobody, and whose process has ended before it could be linked."""
+    pid, ref = process.spawn_monitor(process.exit, reason)
+    assert process.receive(lambda message: isinstance(message, Down) and message.ref is ref).pid is pid
+    return pid
+
+
+@pytest.mark.parametrize("reason", ["normal", "boom"])
+def test_a_child_that_ended_before_it_was_linked_ended_of_its_own_reason(
+    start: Any, reason: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    child = ChildSpec("a", (ended, (reason,)), restart="transient", max_restarts=1, on_exhausted="give_up")
+    with caplog.at_level(logging.WARNING, "resprout.supervision"):
+        supervisor = start([child])
+        until(lambda: Supervisor.which_children(supervisor)[0].pid is None)
+    assert "noproc" not in caplog.text
+    assert ("child 'a' exited: 'boom'" in caplog.text) is (reason == "boom")
 
 
 def test_exit_signals_of_strangers_do_not_reach_a_supervisor(log: list[Any], start: Any) -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import asyncio
+import logging
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -7,9 +9,10 @@ from typing import Any
 import pytest
 
 from resprout.actors import MaxChildren, NotFound, Pid, ServerExit, Task, TaskExit, process
+from resprout.actors.tasks.spawned import CoroutinePid, SpawnedPid
 from resprout.supervision import DynamicSupervisor, Supervisor, TaskSupervisor, quiesce
 
-from ...waiting import down_of
+from ...waiting import down_of, until
 
 
 @pytest.fixture
@@ -159,3 +162,41 @@ def test_a_task_works_for_who_asked_for_it_not_for_the_supervisor(supervisor: Pi
     TaskSupervisor.start_child(supervisor, lambda: told.append(process.callers()) or done.set())
     assert done.wait(10)
     assert told == [(process.current(),)]
+
+
+@pytest.mark.parametrize("nolink", [True, False])
+@pytest.mark.parametrize("kind", ["coroutine", "function"])
+def test_a_task_that_crashes_at_once_is_reported_by_that_and_not_as_a_process_that_never_was(
+    nolink: bool, kind: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before its supervisor has come to link it: here that waits until the task is dead."""
+    for way in (CoroutinePid, SpawnedPid):
+        begin = way.begin
+
+        def begin_and_end(self: Any, begin: Any = begin) -> None:
+            begin(self)
+            until(lambda: self.left)
+
+        monkeypatch.setattr(way, "begin", begin_and_end)
+
+    def crashes() -> None:
+        raise ValueError("at once")
+
+    async def crashes_in_a_loop() -> None:
+        crashes()
+
+    async def main() -> None:
+        process.trap_exit(True)
+        supervisor = await TaskSupervisor.astart_link()
+        start = TaskSupervisor.aasync_nolink if nolink else TaskSupervisor.aasync_
+        task = await start(supervisor, crashes_in_a_loop if kind == "coroutine" else crashes)
+        with pytest.raises(ServerExit, match="at once"):
+            await task
+        assert await TaskSupervisor.achildren(supervisor) == []
+        await TaskSupervisor.astop(supervisor)
+
+    caplog.set_level(logging.INFO, "resprout.supervision")
+    asyncio.run(main())
+    told = [record for record in caplog.records if record.name == "resprout.supervision"]
+    assert [record.levelno for record in told] == [logging.INFO]
+    assert "exited: ValueError: at once" in told[0].getMessage()
