@@ -517,6 +517,84 @@ def test_a_timeout_around_the_block_is_a_timeout(run, child):
     run(main)
 
 
+def test_so_it_is_with_wait_for(run, child):
+    async def main() -> None:
+        entered = asyncio.Event()
+
+        async def block() -> None:
+            async with task_group() as group:
+                for number in range(2):
+                    await group.start_child((child, number))
+                entered.set()
+                await for_ever()
+
+        limited = asyncio.ensure_future(asyncio.wait_for(block(), WATCHDOG))
+        await entered.wait()
+        limited.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await limited
+        assert ends(child) == [(1, "shutdown"), (0, "shutdown")]
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(block(), 0.01)
+        assert ends(child)[2:] in ([], [(0, "shutdown")], [(1, "shutdown"), (0, "shutdown")])
+
+    run(main)
+
+
+def test_a_body_that_raises_system_exit_stops_the_children_and_raises_it():
+    told: list[Any] = []
+    kind = type("Child", (Child,), {"told": told})
+
+    async def main() -> None:
+        async with task_group() as group:
+            await group.start_child((kind, 1))
+            raise SystemExit(3)
+
+    with pytest.raises(SystemExit) as caught:
+        asyncio.run(main())
+    assert caught.value.code == 3
+    assert [what[:2] for what in told] == [("starts", 1), ("ends", 1)]
+
+
+def test_a_child_that_the_thread_of_another_loop_starts_lives_on_the_loop_of_the_block(run, child):
+    async def main() -> None:
+        async with task_group() as group:
+
+            def in_another_loop() -> Pid:
+                return asyncio.run(group.start_child((child, "from afar")))
+
+            pid = await asyncio.to_thread(in_another_loop)
+            here = asyncio.get_running_loop()
+            assert await GenServer.acall(pid, lambda _: asyncio.get_running_loop()) is here
+        assert ends(child) == [("from afar", "shutdown")]
+
+    run(main)
+
+
+def test_a_group_in_a_callback_leaves_no_child_when_the_server_is_killed(run, child):
+    async def main() -> None:
+        started: list[Pid] = []
+        entered = asyncio.Event()
+
+        async def has_a_group(_: Any) -> None:
+            async with task_group() as group:
+                started.append(await group.start_child((child, "inner")))
+                entered.set()
+                await for_ever()
+
+        outer = await child.astart("outer")
+        calling = asyncio.ensure_future(GenServer.acall(outer, has_a_group))
+        await entered.wait()
+        process.exit(outer, "kill")
+        with pytest.raises(ServerExit):
+            await calling
+        while not (outer.left and started[0].left):
+            await asyncio.sleep(0)
+        assert ends(child) == [("inner", "shutdown")]
+
+    run(main)
+
+
 def test_a_cancel_scope_of_anyio_ends_the_block_in_order(run, child):
     async def main() -> None:
         class Slow(child):  # type: ignore[misc,valid-type]

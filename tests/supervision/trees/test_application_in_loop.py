@@ -37,7 +37,7 @@ MODULE = """
 import asyncio
 import threading
 
-from resprout.actors import GenServer, Ok, Reply, process
+from resprout.actors import GenServer, Ok, Reply, Task, process
 
 seen = []  # what happened, in order
 loops = {}  # by who: where that was
@@ -69,6 +69,25 @@ class Server(GenServer):
     async def terminate(self, reason, state):
         await asyncio.sleep(0)
         seen.append(("stopped", self.id))
+
+
+async def where():
+    return asyncio.get_running_loop()
+
+
+class Plain(GenServer):
+    def handle_call(self, message, from_, state):
+        if message == "task":
+            return Reply(Task.await_(Task.async_(where)), state)
+        server = Where.start()
+        found = server.call("where")
+        server.stop()
+        return Reply(found, state)
+
+
+class Where(GenServer):
+    async def handle_call(self, message, from_, state):
+        return Reply(asyncio.get_running_loop(), state)
 
 
 async def work():
@@ -124,6 +143,36 @@ def test_all_coroutines_of_a_tree_live_on_the_loop_in_which_it_was_started(writt
 
     asyncio.run(main())
     assert module.seen[-2:] == [("stopped", "two"), ("stopped", "one")]
+
+
+def test_what_a_thread_server_of_the_tree_starts_lives_on_its_loop(written):
+    path, _ = written('  - {worker: plain, name: plain, start: "MODULE:Plain"}\n')
+
+    async def main() -> None:
+        here = asyncio.get_running_loop()
+        async with Application.load(path):
+            assert await GenServer.acall("plain", "task") is here
+            assert await GenServer.acall("plain", "server") is here
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    "stop", [lambda it: asyncio.run(it.astop()), lambda it: it.stop()], ids=["loop", "thread"]
+)
+def test_it_is_stopped_from_another_loop_and_from_a_thread(written, stop):
+    path, module = written(TWO)
+
+    async def main() -> None:
+        application = Application.load(path)
+        await application.astart()
+        await asyncio.to_thread(stop, application)
+        assert await application.await_() == "shutdown"
+        assert module.seen[-2:] == [("stopped", "two"), ("stopped", "one")]
+        assert application.root is not None
+        assert application.root.dead
+
+    asyncio.run(main())
 
 
 def test_a_tree_that_is_started_by_a_thread_lives_on_the_loop_of_the_runtime(written):
