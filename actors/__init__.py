@@ -9,7 +9,7 @@ from .reports import telemetry
 from .reports.crash_reports import CrashReport
 from .runtime.forked import after_fork
 from .runtime.future import Future
-from .runtime.parking import forbid_loop
+from .runtime.parking import forbid_loop, need_loop
 from .servers.agent import Agent
 from .servers.bounded import Bounded
 from .servers.dispatch import BadReturn
@@ -174,6 +174,7 @@ __all__ = [
     "is_orderly",
     "limit_closing",
     "make_stream",
+    "need_loop",
     "one_of",
     "process",
     "seconds",

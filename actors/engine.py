@@ -16,7 +16,7 @@ from .primitives.atomic import (
 )
 from .primitives.fork_locks import lock
 from .processes import elsewhere
-from .processes.ambient import current, former_of
+from .processes.ambient import TaskPid, current, former_of
 from .processes.death_waits import Deaths
 from .processes.elsewhere import why_not_here
 from .processes.foreign import stand_in
@@ -95,6 +95,7 @@ __all__ = [
     "Snapshot",
     "Summary",
     "System",
+    "TaskPid",
     "TaskReply",
     "ThreadState",
     "Tick",

@@ -6,7 +6,6 @@ They act for the current process: an actor inside its callbacks, otherwise the t
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable
 from typing import Any, NoReturn, TypeVar, cast, overload
@@ -26,7 +25,7 @@ from .processes.resolving import nobody, not_a_pid, resolve
 from .processes.resolving import whereis as _whereis
 from .reports.stragglers import Straggler, stragglers
 from .runtime.kernel import Alarm, kernel
-from .runtime.parking import LoopBell, Waiter, check_timeout, forbid_loop, park
+from .runtime.parking import LoopBell, Waiter, check_timeout, forbid_loop, need_loop, park
 from .runtime.thread_state import check_alive, dead_but_running
 from .servers.dispatch import ServerPid
 from .servers.inline import InlinePid
@@ -558,8 +557,8 @@ async def areceive(matching: Callable[[Any], bool] | None = None, timeout: float
     """
     check_alive()
     check_timeout(timeout)
+    loop = need_loop("process.areceive()")
     me = context.current()
-    loop = asyncio.get_running_loop()
     deadline = None if timeout is None else time.monotonic() + timeout
     while True:
         bell = LoopBell(loop)

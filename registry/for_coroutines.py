@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import Any
 
-from ..actors import Pid
+from ..actors import Pid, need_loop
 from ..actors.engine import check_alive, dead_but_running
 from .owner import owner_here
 from .table import find
@@ -22,6 +22,7 @@ class ForCoroutines:
         """The form of `Registry.register` for coroutines. One that is cancelled has registered nothing."""
         if dead_but_running:
             check_alive()
+        need_loop("Registry.aregister()")
         table = find(registry)
         me = owner_here()
         while True:
@@ -35,6 +36,7 @@ class ForCoroutines:
         """The form of `Registry.unregister` for coroutines. It is given up even if this is cancelled."""
         if dead_but_running:
             check_alive()
+        need_loop("Registry.aunregister()")
         await find(registry).agive_up(owner_here(), key)
 
     @staticmethod
@@ -42,6 +44,7 @@ class ForCoroutines:
         """The form of `Registry.lookup` for coroutines."""
         if dead_but_running:
             check_alive()
+        need_loop("Registry.alookup()")
         return await find(registry).apairs(key)
 
     @staticmethod
@@ -49,4 +52,5 @@ class ForCoroutines:
         """The form of `Registry.whereis` for coroutines."""
         if dead_but_running:
             check_alive()
+        need_loop("Registry.awhereis()")
         return await unique(registry).aowner(key)

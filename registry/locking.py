@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Hashable
 from typing import Any, TypeVar
 
-from ..actors import CallTimeout, Pid, forbid_loop
+from ..actors import CallTimeout, Pid, forbid_loop, need_loop
 from ..actors.engine import LoopBell, check_alive, check_timeout, current, dead_but_running
 from .lock_queues import Ticket
 from .owner import owner_here
@@ -67,6 +67,7 @@ class KeyLocking:
         if dead_but_running:
             check_alive()
         check_timeout(timeout)
+        loop = need_loop("Registry.alock()")
         table = find(registry)
         ticket = _ticket(table, key)
         if ticket is None:
@@ -74,7 +75,7 @@ class KeyLocking:
         try:
             ticket.pid.attach(ticket)
             table.locks.enter(ticket)
-            await _granted(ticket, timeout)
+            await _granted(ticket, timeout, loop)
             return await fn()
         finally:
             try:
@@ -95,11 +96,11 @@ def _ticket(table: Table, key: Any) -> Ticket | None:
     return Ticket(table.locks, ident, me)
 
 
-async def _granted(ticket: Ticket, timeout: float | None) -> None:
+async def _granted(ticket: Ticket, timeout: float | None, loop: asyncio.AbstractEventLoop) -> None:
     # Not with asyncio.wait_for, which before Python 3.12 swallows a cancellation that comes with the result.
     granted = ticket.granted
     if not granted.done():
-        bell = LoopBell(asyncio.get_running_loop())
+        bell = LoopBell(loop)
         granted.add_done_callback(bell)
         if not await bell.wait(timeout) and not granted.done():
             raise CallTimeout(f"the lock was not free within {timeout:g} s")

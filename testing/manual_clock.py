@@ -7,7 +7,7 @@ import time
 from types import TracebackType
 from typing import Final
 
-from ..actors import Pid, forbid_loop, process
+from ..actors import Pid, forbid_loop, need_loop, process
 from ..actors.engine import HeldClock, at_work, check_alive, kernel
 from ..supervision import tree
 
@@ -80,6 +80,7 @@ class ManualClock:
     async def aadvance(self, seconds: float) -> None:
         """The form of `advance` for coroutines; the event loop runs meanwhile."""
         check_alive()
+        need_loop("ManualClock.aadvance()")
         until = self._until(seconds)
         while True:
             deadline = time.monotonic() + PATIENCE

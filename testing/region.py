@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Final, Literal, TypeVar, get_args
 
 from .. import throttle
-from ..actors import CrashReport, LockNotFound, Pid, ResproutError, forbid_loop
+from ..actors import CrashReport, LockNotFound, Pid, ResproutError, forbid_loop, need_loop
 from ..actors.engine import Snapshot, check_alive, kernel
 from ..registry import Registry, UnknownRegistry
 from . import waits
@@ -271,6 +271,7 @@ class isolated:  # noqa: N801  # used as a function
 
     async def __aenter__(self) -> Region:
         check_alive()
+        need_loop("async with isolated()")
         return self._begin()
 
     async def __aexit__(

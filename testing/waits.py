@@ -18,6 +18,7 @@ from ..actors import (
     ResproutError,
     StartError,
     forbid_loop,
+    need_loop,
     process,
 )
 from ..actors.engine import Deaths, check_alive, check_timeout, nobody
@@ -92,6 +93,7 @@ def await_down(server: object, timeout: float = 5.0) -> object:
 async def aawait_down(server: object, timeout: float = 5.0) -> object:
     """The form of `await_down` for coroutines."""
     check_alive()
+    need_loop("testing.aawait_down()")
     check_timeout(timeout)
     pid = _named(server)
     ref = process.monitor(pid)
@@ -131,6 +133,7 @@ def await_restart(server: object, timeout: float = 5.0) -> Pid:
 async def aawait_restart(server: object, timeout: float = 5.0) -> Pid:
     """The form of `await_restart` for coroutines."""
     check_alive()
+    need_loop("testing.aawait_restart()")
     check_timeout(timeout)
     successor = _Successor(server)
     return await _apoll(successor.look, timeout, successor.error)
@@ -164,6 +167,7 @@ def eventually(check: Callable[[], T], timeout: float = 5.0) -> T:
 async def aeventually(check: Callable[[], T | Awaitable[T]], timeout: float = 5.0) -> T:
     """The form of `eventually` for coroutines; the check may be a coroutine function."""
     check_alive()
+    need_loop("testing.aeventually()")
     check_timeout(timeout)
     attempt: _Attempt[Any] = _Attempt(check)
     pauses = _pauses(time.monotonic() + timeout, partial(attempt.error, timeout))

@@ -860,6 +860,35 @@ def test_the_form_of_the_table_does_the_same(name: str, tmp_path: Path, outside:
     run(main)
 
 
+NEED_NO_LOOP = [
+    "cluster.assert_held",  # waits for the answer of somebody else's connection
+    "Pid.ask, of an actor of Pykka's",  # which may have answered
+    *(name for name in ROWS if any("asyncio." in form for form in ROWS[name])),  # which asyncio refuses
+    # Which begin with something of asyncio's here.
+    *("Future.result", "Future.exception", "Future.get", "Future.wait", "testing.await_down"),
+]
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if name not in NEED_NO_LOOP])
+def test_the_form_of_the_table_is_refused_where_no_loop_runs_it(
+    name: str, tmp_path: Path, outside: None
+) -> None:
+    """As under trio, where all tasks would be taken for one process, and no wait could end."""
+
+    def drive(world: World) -> None:
+        with pytest.raises(RuntimeError, match=r"asyncio event loop.*anyio\.to_thread"):
+            awaited(CASES[name][1](world)).send(None)
+
+    async def main() -> None:
+        world = await make(tmp_path)
+        try:
+            await asyncio.to_thread(drive, world)
+        finally:
+            await stop(world)
+
+    run(main)
+
+
 PLACEHOLDERS = {
     "MyServer": Echo,
     "server": Echo,

@@ -467,7 +467,8 @@ EXCEPTIONS: Mapping[str, str] = {
             actors.at_exit actors.await_heirs actors.dump_processes
         """,
         ROOM: """
-            actors.forbid_loop actors.limit_closing actors.one_of actors.seconds actors.whole_number
+            actors.forbid_loop actors.limit_closing actors.need_loop actors.one_of actors.seconds
+            actors.whole_number
             resprout.after_fork
         """,
         VALUE: """

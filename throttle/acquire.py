@@ -6,8 +6,9 @@ from asyncio import _get_running_loop
 from sys import _getframe
 from typing import TYPE_CHECKING, Final
 
-from ..actors import CallTimeout, NotHeld, forbid_loop
+from ..actors import CallTimeout, NotHeld, forbid_loop, need_loop
 from ..actors.engine import (
+    TaskPid,
     check_alive,
     check_timeout,
     current,
@@ -114,6 +115,8 @@ async def aacquire(name: str, timeout: float | None = None, priority: int = 0, w
     if core is None:
         core = table.find(name)
     me = current()
+    if me.__class__ is not TaskPid:
+        need_loop("throttle.aacquire()")
     check_request(core, timeout, priority, weight)
     # The frame that awaits this.
     frame = _getframe(1)
@@ -188,6 +191,8 @@ async def aattempt(name: str, weight: int = 1) -> Grant | None:
         check_alive()
     core = table.find(name)
     me = current()
+    if me.__class__ is not TaskPid:
+        need_loop("throttle.aattempt()")
     check_request(core, None, 0, weight)
     frame = _getframe(1)
     hold = core.now_or_never(me, weight)

@@ -15,7 +15,7 @@ from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypeVar, overload
 
-from ..actors import CallTimeout, Future, LockNotFound
+from ..actors import CallTimeout, Future, LockNotFound, need_loop
 from ..actors.engine import (
     check_alive,
     check_timeout,
@@ -223,6 +223,7 @@ async def aexecute(  # type: ignore[misc]  # timeout and priority are ours
     """Await what ``execute`` returns. Cancelling the await cancels a job that does not run yet."""
     if dead_but_running:
         check_alive()
+    need_loop("throttle.aexecute()")
     return await execute(name, fn, *args, timeout=timeout, priority=priority, **kwargs)
 
 

@@ -6,8 +6,8 @@ import functools
 from asyncio import _get_running_loop
 from typing import TYPE_CHECKING
 
-from ..actors import forbid_loop
-from ..actors.engine import check_alive, current, dead_but_running, local
+from ..actors import forbid_loop, need_loop
+from ..actors.engine import TaskPid, check_alive, current, dead_but_running, local
 from .acquire import ONE, ZERO, check_request
 from .ledger.holds import Hold
 from .ledger.values import Grant, OnKill, check_on_kill
@@ -180,6 +180,9 @@ class slot:  # noqa: N801  # used as a function: with slot("name"):
         ):
             core = self._open()
         me = current()
+        if me.__class__ is not TaskPid:
+            # A server's task, or none: what no task of asyncio's is would nest in whatever its thread has.
+            need_loop("async with throttle.slot()")
         ledger = core.ledger
         hold = None
         if self._within is not None or ((outer := opened.get()) is not None and open_ones(outer) is not None):

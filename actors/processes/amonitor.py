@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ..runtime.parking import need_loop
 from ..runtime.thread_state import check_alive
 from ..vocabulary.messages import Down, Ref
 from ..vocabulary.reasons import NOPROC
@@ -60,6 +61,7 @@ class Monitor:
 
     async def __aenter__(self) -> Monitor:
         check_alive()
+        need_loop("async with process.amonitor()")
         return self
 
     async def __aexit__(self, *_: object) -> None:

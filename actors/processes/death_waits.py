@@ -7,12 +7,11 @@ time.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, cast
 
-from ..runtime.parking import LoopBell, park
+from ..runtime.parking import LoopBell, need_loop, park
 from ..vocabulary.messages import Down, Ref
 from .ambient import current
 
@@ -76,7 +75,7 @@ class Deaths:
 
     async def await_one(self) -> None:
         """Wait in a coroutine until there is a death to be looked at."""
-        bell = LoopBell(asyncio.get_running_loop())
+        bell = LoopBell(need_loop("await process.amonitor()"))
         self._waiters += (bell,)
         try:
             if not self._down:

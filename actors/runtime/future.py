@@ -7,7 +7,6 @@ safe from anywhere, and repeatable: whoever is interrupted between completing an
 
 from __future__ import annotations
 
-import asyncio
 import concurrent.futures
 import logging
 import sys
@@ -19,7 +18,7 @@ from ..vocabulary.errors import AlreadySet, BlockingInLoop, CallTimeout
 from ..vocabulary.pykka_types import FutureBase
 from .future_mirror import Mirror
 from .kernel import kernel
-from .parking import LoopBell, Waiter, check_timeout, park
+from .parking import LoopBell, Waiter, check_timeout, need_loop, park
 from .thread_state import check_alive, dead_but_running
 
 if TYPE_CHECKING:
@@ -304,7 +303,7 @@ class Future(FutureBase[T]):
             return
         if self._box:
             return
-        bell = LoopBell(asyncio.get_running_loop())
+        bell = LoopBell(need_loop("await future"))
         self._callbacks.append(bell)
         if self._box:
             self._call_back()

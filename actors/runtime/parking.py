@@ -71,6 +71,25 @@ def forbid_loop(what: str, instead: str) -> None:
         raise BlockingInLoop(f"{what} would block the running event loop; use `{code}` instead")
 
 
+def need_loop(what: str) -> asyncio.AbstractEventLoop:
+    """Return the loop whose task this code is, for a form that only such a task can use: what another loop
+    runs (trio's) could not wait, and would be taken for its whole thread.
+
+    Args:
+        what: the form, as the user wrote it.
+
+    Raises:
+        RuntimeError: this is no task of asyncio's.
+    """
+    loop = _get_running_loop()
+    if loop is None or task_of(loop) is None:
+        raise RuntimeError(
+            f"{what} needs a task of an asyncio event loop, and this code is none; under trio, do the work "
+            f"with the blocking forms on a thread, as in `await anyio.to_thread.run_sync(work)`"
+        )
+    return loop
+
+
 def in_loop() -> bool:
     """Tell whether an event loop runs in this thread."""
     return _get_running_loop() is not None

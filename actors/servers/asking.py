@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from typing import Any
 
 from ..processes.ambient import current
 from ..processes.resolving import resolve
 from ..runtime.call_cycles import begin, check
-from ..runtime.parking import LoopBell
+from ..runtime.parking import LoopBell, need_loop
 from ..runtime.thread_state import check_alive
 from ..vocabulary.errors import SelfCall, no_process
 
@@ -28,6 +27,7 @@ async def ask_or_undo(server: Any, message: object, undo: Callable[[Any], object
         NoProcess, ServerExit, SelfCall, CallCycle: as ``GenServer.acall``.
     """
     check_alive()
+    loop = need_loop("this form for coroutines")
     pid, caller = resolve(server), current()
     if pid._fate:
         raise no_process(pid)
@@ -36,7 +36,7 @@ async def ask_or_undo(server: Any, message: object, undo: Callable[[Any], object
     check(caller, pid)
     call = pid.request(message)
     if not call._box:
-        bell = LoopBell(asyncio.get_running_loop())
+        bell = LoopBell(loop)
         call.add_done_callback(bell)
         try:
             begin(caller, pid, call)

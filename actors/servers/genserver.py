@@ -5,7 +5,7 @@ Semantics: Elixir's ``GenServer``, OTP gen_server(3).
 
 from __future__ import annotations
 
-from asyncio import get_running_loop
+from asyncio import _get_running_loop
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, overload
 
 from typing_extensions import TypeVar
@@ -17,7 +17,7 @@ from ..processes.resources import disown, own
 from ..runtime.call import Call
 from ..runtime.call_cycles import begin, check, suspects
 from ..runtime.future import Future
-from ..runtime.parking import check_timeout, forbid_loop
+from ..runtime.parking import check_timeout, forbid_loop, need_loop
 from ..runtime.thread_state import check_alive, dead_but_running
 from ..vocabulary.child_spec import FIELDS, ChildSpec, child_spec
 from ..vocabulary.errors import CallCycle, NoProcess, NotFound, SelfCall, ServerExit, no_process
@@ -327,7 +327,9 @@ class GenServer(Callbacks[State, Request, Answer], Generic[State, Request, Answe
         pid = resolve(server)
         if pid._fate:
             raise no_process(pid)
-        loop = get_running_loop()
+        loop = _get_running_loop()
+        if loop is None:
+            loop = need_loop("GenServer.acall()")
         caller = current(loop)
         if pid is caller:
             raise SelfCall(
@@ -458,10 +460,11 @@ class GenServer(Callbacks[State, Request, Answer], Generic[State, Request, Answe
         """The form of stop for coroutines."""
         check_alive()
         check_timeout(timeout)
+        loop = need_loop("GenServer.astop()")
         pid = resolve(server)
         if pid.dead:
             raise no_process(pid)
-        await _stop_request(pid, reason).await_answer(timeout, get_running_loop())
+        await _stop_request(pid, reason).await_answer(timeout, loop)
         _check_stopped(pid, reason)
 
     @classmethod

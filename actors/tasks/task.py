@@ -19,7 +19,7 @@ from ..processes.offloaded import acting
 from ..processes.pid import Pid
 from ..runtime.future import Future
 from ..runtime.loop import makes_coroutine
-from ..runtime.parking import check_timeout, forbid_loop
+from ..runtime.parking import check_timeout, forbid_loop, need_loop
 from ..runtime.thread_state import check_alive, current_if_any, runs_here
 from ..vocabulary.child_spec import child_spec as make_child_spec
 from ..vocabulary.errors import CallTimeout, ProcessExit, ResproutError, ServerExit
@@ -218,6 +218,7 @@ class Task:
     async def ayield_(task: Task, timeout: float | None = 5.0) -> Any:
         """The form of yield_ for coroutines."""
         _owned(task, beside=True)
+        need_loop("Task.ayield_()")
         check_timeout(timeout)
         return task._take() if await await_until(task._result, deadline_of(timeout)) else None
 
@@ -267,6 +268,7 @@ class Task:
     ) -> list[tuple[Task, Any]]:
         """The form of yield_many for coroutines."""
         tasks = _several(tasks, timeout, on_timeout, limit, beside=True)
+        need_loop("Task.ayield_many()")
         deadline = deadline_of(timeout)
         done: set[Ref] = set()
         with Ends(tasks) as ends:
@@ -312,6 +314,7 @@ class Task:
     async def ashutdown(task: Task, timeout: float | None = 5.0) -> Any:
         """The form of shutdown for coroutines. If it is cancelled, the task is killed at once."""
         _owned(task, beside=True)
+        need_loop("Task.ashutdown()")
         check_timeout(timeout)
         _tell_to_end(task, KILL if timeout == 0 else SHUTDOWN)
         if task.pid is not None:

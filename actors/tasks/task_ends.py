@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -10,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from ..runtime.future import Future
-from ..runtime.parking import LoopBell
+from ..runtime.parking import LoopBell, need_loop
 from ..vocabulary.errors import CallTimeout
 
 if TYPE_CHECKING:
@@ -38,7 +37,7 @@ async def await_until(future: Future[Any], deadline: float | None) -> bool:
     """The form of wait_until for coroutines; one that is cancelled ends the wait only."""
     left = None if deadline is None else deadline - time.monotonic()
     if not future.done() and (left is None or left > 0.0):
-        bell = LoopBell(asyncio.get_running_loop())
+        bell = LoopBell(need_loop("this form for coroutines"))
         future.add_done_callback(bell)
         try:
             await bell.wait(left)

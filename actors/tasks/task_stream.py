@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import attrs
 
 from ..processes.pid import Pid
-from ..runtime.parking import check_timeout
+from ..runtime.parking import check_timeout, need_loop
 from ..runtime.thread_state import check_alive
 from ..vocabulary.errors import CallTimeout, ServerExit
 from ..vocabulary.messages import TaskExit
@@ -230,6 +230,7 @@ class AsyncResults(AsyncIterator[Any]):
         return self
 
     async def __anext__(self) -> Any:
+        need_loop("async for of a stream of tasks")
         if self._asked:
             raise RuntimeError("expected one to ask for the next result at a time, got: two")
         self._asked = True

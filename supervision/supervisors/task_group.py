@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import attrs
 
-from ...actors import NoProcess, Pid, ServerExit, child_spec
+from ...actors import NoProcess, Pid, ServerExit, child_spec, need_loop
 from ...actors.engine import (
     Deaths,
     check_alive,
@@ -179,13 +179,7 @@ class TaskGroup:
         check_alive()
         if self._host is not None:
             raise RuntimeError("expected a new task_group() for each block, got: one that was entered")
-        try:
-            host = asyncio.current_task()
-        except RuntimeError:
-            # No loop of asyncio runs here: trio's, say.
-            host = None
-        if host is None:
-            raise RuntimeError("expected task_group() to be entered in a task of an asyncio event loop")
+        host = asyncio.current_task(need_loop("async with task_group()"))
         origin = Origin(TaskGroup, self, self._spec, above(TaskGroup, self._spec))
         self._supervisor = await _GroupServer.of(TaskGroup).astart(origin)
         self._host = host

@@ -29,6 +29,7 @@ from ...actors import (
     dump_processes,
     forbid_loop,
     is_orderly,
+    need_loop,
     process,
 )
 from ...actors.engine import LoopBell, check_alive, in_words, lock, watch_running_loop
@@ -309,6 +310,7 @@ class Application:
             AlreadyStarted, StartError: As `start`.
         """
         check_alive()
+        need_loop("Application.astart()")
         life = Life(self.tree)
         watch_running_loop()
         try:
@@ -320,6 +322,7 @@ class Application:
     async def astop(self, reason: object = "shutdown", timeout: float | None = None) -> None:
         """The form of stop for coroutines. If it is cancelled, the tree goes on stopping."""
         check_alive()
+        need_loop("Application.astop()")
         if self._life is not None:
             await _elsewhere(self._life.stop, reason, timeout)
 
@@ -334,7 +337,7 @@ class Application:
         """The form of wait for coroutines."""
         check_alive()
         ended = self._end()
-        bell = LoopBell(asyncio.get_running_loop())
+        bell = LoopBell(need_loop("Application.await_()"))
         ended.add_done_callback(bell)
         try:
             if not await bell.wait(timeout) and not ended.done():

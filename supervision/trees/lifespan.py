@@ -26,6 +26,7 @@ from ...actors import (
     NotFound,
     Pid,
     StartError,
+    need_loop,
     process,
 )
 from ...actors.engine import check_timeout, in_words
@@ -121,6 +122,7 @@ def server(name: object, timeout: float | None = 5.0) -> Callable[[], Awaitable[
     check_timeout(timeout)
 
     async def find() -> Pid:
+        need_loop("await server()")
         found = process.whereis(name) if isinstance(name, str) else _whereis(name)
         return await _wait_for(name, timeout) if found is None else found
 
