@@ -30,6 +30,7 @@ from .runtime.clock import HeldClock
 from .runtime.forked import ADVICE as FORK_ADVICE
 from .runtime.forked import first_use, remember, was_there
 from .runtime.kernel import Alarm, Kernel, kernel
+from .runtime.loop import home_of
 from .runtime.loop_bells import Bells, bells_of, finish, in_step_of
 from .runtime.loop_watch import watch_loop, watch_running_loop
 from .runtime.parking import LoopBell, Waiter, check_timeout, park
@@ -55,7 +56,7 @@ from .system.isolation import Snapshot, ask_to_stop, at_work, take_leave_of
 from .system.shutdown import end_interpreter
 from .system.stack_dump import stack_of
 from .system.sys import ask_later
-from .tasks.spawned import spawn
+from .tasks.spawned import spawn, spawn_at
 from .tasks.task import end_task, work_for
 from .tasks.task_stream import AsyncResults, make_astream
 from .vocabulary.child_spec import split_fields, stays_here, without_arguments
@@ -129,6 +130,7 @@ __all__ = [
     "former_of",
     "has_room",
     "hidden_task",
+    "home_of",
     "in_step_of",
     "in_words",
     "increase",
@@ -152,6 +154,7 @@ __all__ = [
     "request_stop",
     "see_through",
     "spawn",
+    "spawn_at",
     "split_fields",
     "stack_of",
     "stand_in",

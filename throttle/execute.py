@@ -1,8 +1,8 @@
 """``execute``: work under a lock that is done elsewhere, by one of the lock's slot workers, for a future.
 
 A job waits in the lock's line like everybody else, under a key of its own. When it is granted, an idle worker
-becomes the holder, or a new one is started; a coroutine function becomes a process on the runtime's loop,
-which is the holder. So never more than ``num_slots`` workers are at work, and a lock that is never used with
+becomes the holder, or a new one is started; a coroutine function becomes a process on an event loop, which
+is the holder. So never more than ``num_slots`` workers are at work, and a lock that is never used with
 ``execute`` has none.
 """
 
@@ -79,6 +79,8 @@ def execute(  # type: ignore[misc]  # timeout and priority are ours
     Args:
         name: the lock.
         fn: called with args and kwargs in the caller's contextvars; a coroutine function is awaited on the
+            loop on which the tree that declares the lock was started (``await application.astart()``, a
+            ``lifespan``), so it can use what belongs to that; else, and for locks made by ``new``, on the
             runtime's own loop.
         timeout: seconds to wait for the slot at most, None for ever.
         priority: higher goes first.
@@ -86,8 +88,9 @@ def execute(  # type: ignore[misc]  # timeout and priority are ours
     Returns:
         A future, at once: ``result()`` it in a thread, await it in a coroutine. ``cancel()`` takes the job
         out of the line if it does not run yet. It raises what fn raises, CallTimeout when no slot came in
-        time, LockNotFound when the lock was stopped, ServerExit when the worker died. A done callback runs in
-        a process of its own, after the slot is free again.
+        time, LockNotFound when the lock was stopped, ServerExit when the worker died or the loop ended on
+        which it ran, StartError when that was closed before. A done callback runs in a process of its own,
+        after the slot is free again.
 
     Raises:
         LockNotFound: no lock has that name, or it is being drained.

@@ -14,9 +14,10 @@ from ..actors import Future, ServerExit, process
 from ..actors.engine import (
     Alarm,
     current,
+    explain,
     kernel,
     local,
-    spawn,
+    spawn_at,
     work_for,
 )
 from .ledger.holds import Claim, Hold, fresh_key
@@ -245,15 +246,15 @@ class Job(Claim):
         if hold is None or not pop_right(self._run):
             return
         self.future._job = None
-        self.core.decide(partial(_take_over, self.core, hold, current()))
-        for variable, value in self.context.items():
-            variable.set(value)
+        me = current()
+        self.core.decide(partial(_take_over, self.core, hold, me))
         hold.outer = None
         opened.set(hold)
-        work_for(current(), self.pid)
+        work_for(me, self.pid)
         try:
             value = check_finished(await self.call(), self.call, "execute")
         except Exception as error:
+            explain(me, error)
             self.core.ledger.judge(hold, error)
             hold.job = None
             self.core.give_back(hold)
@@ -323,7 +324,7 @@ def _dispatch(job: Job) -> None:
         return
     try:
         if job.is_coroutine:
-            pid = spawn(job.run_async, (), where="runtime")[0]
+            pid = spawn_at(job.core.loop, job.run_async, job.context)
         else:
             job.handle = handle = WorkerHandle(job.core)
             handle.take(job)

@@ -9,7 +9,7 @@ import inspect
 import threading
 from asyncio import _get_running_loop
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from ..primitives.fork_locks import lock
 from .thread_state import ASK, local
@@ -85,6 +85,12 @@ def home_loop(where: Where | None = None) -> asyncio.AbstractEventLoop:
 def home_in(context: Context) -> asyncio.AbstractEventLoop | None:
     """The loop that is noted in the context of a process."""
     return context.get(_home)
+
+
+def home_of(pid: Any) -> asyncio.AbstractEventLoop | None:
+    """The loop on which lives what a process starts, unless that is the runtime's; None also of the dead."""
+    context = pid._context
+    return None if context is None else home_in(context)
 
 
 def is_runtime_loop(loop: asyncio.AbstractEventLoop) -> bool:

@@ -57,6 +57,7 @@ class Bells:
         ref: what our tables keep of it.
         keeper: what notices that the loop is about to be closed, for the servers that live on it; None while
             there are none.
+        inhabited: processes live there, or were about to.
         over: the loop is closed, or about to be.
         looked: the loop has been looked at since it stopped.
     """
@@ -66,6 +67,7 @@ class Bells:
         "alarm",
         "alarms",
         "cut",
+        "inhabited",
         "keeper",
         "looked",
         "loop",
@@ -92,6 +94,7 @@ class Bells:
         self.nowhere = Context()
         self.ref = weakref.ref(self)
         self.looked = False
+        self.inhabited = False
         self.over = False
         self.keeper: AsyncGenerator[None, None] | None = None
 

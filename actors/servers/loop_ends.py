@@ -59,6 +59,20 @@ async def _keep(ref: weakref.ref[Bells]) -> AsyncGenerator[None, None]:
             await _stop_all(bells)
 
 
+def settle(loop: asyncio.AbstractEventLoop) -> bool:
+    """Note that something is about to live on a loop, in case that this is closed before it has begun.
+
+    Returns:
+        False when the loop is closed or about to be, so that nothing is to be started on it.
+    """
+    if loop.is_closed():
+        return False
+    bells = bells_of(loop)
+    if not is_runtime_loop(loop):
+        bells.inhabited = True
+    return not bells.over
+
+
 def closing(loop: asyncio.AbstractEventLoop) -> bool:
     """Whether the loop is about to be closed, so that nothing is to be started on it."""
     return bells_of(loop).over
@@ -146,10 +160,10 @@ class Departure:
 def _loop_closed(ref: weakref.ref[Bells]) -> None:
     """None of its tasks takes another step. May run anywhere, holding anything."""
     bells = ref()
-    if bells is None or (keeper := bells.keeper) is None:
+    if bells is None or not bells.inhabited:
         return
     bells.over = True
-    bells.keeper = None
+    keeper, bells.keeper = bells.keeper, None
     for pid in list(table.values()):
         if getattr(pid, "loop", None) is bells.loop:
             ended_afar(pid, (), LOOP_CLOSED)
@@ -158,6 +172,9 @@ def _loop_closed(ref: weakref.ref[Bells]) -> None:
         # Killed before, and its cancellation never came.
         ended_afar(pid, (), LOOP_CLOSED)
         pid.abandon()
+    if keeper is None:
+        # Nothing has begun there.
+        return
     closing: Any = keeper.aclose()
     try:
         closing.send(None)

@@ -45,7 +45,7 @@ from ..vocabulary.errors import StartError
 from ..vocabulary.messages import NOTHING
 from ..vocabulary.reasons import LOOP_CLOSED, Crash
 from .dispatch import Boot, Interrupted, checked
-from .loop_ends import closing, look_after, soon_closing
+from .loop_ends import closing, look_after, settle, soon_closing
 from .runnable import BUDGET, RunnablePid
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class LoopPid(RunnablePid):
 
     def __init__(self, actor: Callbacks, parent: Pid | None) -> None:
         self.loop = loop = home_loop(type(actor).loop)
-        if loop.is_closed() or closing(loop):
+        if not settle(loop):
             raise StartError(LOOP_CLOSED)
         self._task: asyncio.Task[None] | None = None
         self._rest = Rest(loop)

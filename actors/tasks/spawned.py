@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import weakref
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -25,7 +26,7 @@ from ..runtime.loop_bells import in_step_of
 from ..runtime.resting import has_begun, start_task
 from ..runtime.thread_state import adopt_task, check_alive, current_if_any, disown_task, is_step_of, local
 from ..servers.dispatch import STARTED
-from ..servers.loop_ends import look_after, soon_closing
+from ..servers.loop_ends import look_after, settle, soon_closing
 from ..vocabulary.errors import StartError
 from ..vocabulary.messages import Ref
 from ..vocabulary.reasons import LOOP_CLOSED, NORMAL
@@ -115,9 +116,10 @@ class CoroutinePid(MailboxPid):
         parent: Pid | None,
         where: Where | None,
     ) -> None:
-        self.loop = home_loop(where)
-        if self.loop.is_closed():
+        self.loop = loop = home_loop(where)
+        if loop.is_closed():
             raise StartError(LOOP_CLOSED)
+        settle(loop)
         super().__init__(None, parent)
         self._function: Callable[..., Any] | None = function
         self._args = args
@@ -261,3 +263,27 @@ def spawn(
         telemetry.tell(STARTED, {}, {"pid": pid, "name": None, "kind": pid.kind})
     pid.begin()
     return pid, ref
+
+
+def spawn_at(
+    home: weakref.ref[asyncio.AbstractEventLoop] | None,
+    function: Callable[..., Any],
+    context: contextvars.Context,
+) -> Pid:
+    """Start a process that runs a coroutine function on a loop of somebody's, or on the runtime's.
+
+    Args:
+        home: that loop, None for the runtime's.
+        function: the coroutine function, without arguments.
+        context: its contextvars, in which nothing else runs.
+
+    Raises:
+        StartError: the loop is closed, or about to be.
+    """
+    if home is None:
+        return context.run(spawn, function, (), where="runtime")[0]
+    loop = home()
+    if loop is None or not settle(loop):
+        raise StartError(LOOP_CLOSED)
+    make_home(context, loop)
+    return context.run(spawn, function, ())[0]

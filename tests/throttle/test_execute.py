@@ -146,6 +146,29 @@ def test_the_future_can_be_awaited_gathered_and_wrapped(lock: Lock) -> None:
     assert pykka.get_all([throttle.execute(name, lambda: 4), throttle.execute(name, lambda: 5)]) == [4, 5]
 
 
+def test_an_aexecute_that_is_cancelled_leaves_the_line_or_lets_what_runs_go_on(
+    lock: Lock, gate: Gate
+) -> None:
+    name = lock(1)
+
+    async def main() -> None:
+        at_work = asyncio.ensure_future(throttle.aexecute(name, gate))
+        await asyncio.to_thread(gate.reached.wait, SOON)
+        waits = asyncio.ensure_future(throttle.aexecute(name, lambda: pytest.fail("it was cancelled")))
+        await asyncio.sleep(0)
+        assert throttle.lock_state(name) == throttle.LockState(1, 1, 1)
+        for each in (waits, at_work):
+            each.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await each
+        assert throttle.lock_state(name) == throttle.LockState(1, 0, 1)
+        gate.open.set()
+        assert await throttle.aexecute(name, lambda: "next") == "next"
+
+    asyncio.run(main())
+    assert throttle.lock_state(name) == throttle.LockState(0, 0, 0)
+
+
 def test_cancelling_a_job_that_waits_takes_it_out_of_the_line(lock: Lock) -> None:
     name = lock(1)
     done: list[str] = []

@@ -8,19 +8,23 @@ process again, who waits goes on waiting.
 from __future__ import annotations
 
 import logging
+import weakref
 from collections import deque
 from functools import partial
 from time import monotonic
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ...actors import NoProcess, NotHeld, Pid
-from ...actors.engine import kernel
+from ...actors.engine import home_of, kernel
 from ...supervision.restarts import reviver, supervisors_above
 from ..ledger.holds import Hold, fresh_key
 from . import events
 from .fast_steps import FastSteps
 from .settings import Settings
 from .workers import WorkerHandle
+
+if TYPE_CHECKING:
+    import asyncio
 
 logger = logging.getLogger("resprout.throttle")
 
@@ -57,6 +61,7 @@ class LockCore(FastSteps):
         "ended",
         "idle_workers",
         "last",
+        "loop",
         "owner",
         "process",
     )
@@ -70,6 +75,8 @@ class LockCore(FastSteps):
         """The lock process that answers for the ledger; None between a crash and the restart."""
         self.last: Pid | None = None
         """That process or, between a crash and the restart, the one before."""
+        self.loop: weakref.ref[asyncio.AbstractEventLoop] | None = None
+        """The event loop on which the tree that declares it was started; None: the runtime's."""
         self.announced = False
         """Whether observers know of the lock."""
         self.owner: Pid | None = None
@@ -299,6 +306,9 @@ class LockCore(FastSteps):
             self._shape(settings)
         self.settings = settings
         self.process = self.last = process
+        # The library's own tree may have been started by a coroutine, but is nobody's.
+        loop = None if settings.home else home_of(process)
+        self.loop = None if loop is None else weakref.ref(loop)
         self.owner = owner
         self.above = above
         self._hear()

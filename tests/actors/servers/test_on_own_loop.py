@@ -987,6 +987,24 @@ def test_who_is_killed_while_that_is_looked_into_is_gone(run):
             assert pid.exit_reason == "killed"
 
     run(main)
+def test_a_start_that_has_not_begun_when_its_loop_is_closed_fails():
+    """Of the first server of that loop, of which nothing there knows yet."""
+
+    class Starter(GenServer):
+        """Has a thread, and starts servers on the loop on which it was started itself."""
+
+        def handle_call(self, message: Any, from_: Any, state: Any) -> Any:
+            with pytest.raises(StartError, match="loop closed"):
+                Server.start()
+            return Reply("refused", state)
+
+    loop = asyncio.new_event_loop()
+    starter = loop.run_until_complete(Starter.astart())
+    answer = GenServer.send_request(starter, "start one")
+    until(lambda: [pid for pid in process.processes() if getattr(pid, "loop", None) is loop] != [])
+    loop.close()
+    assert answer.result(WATCHDOG) == "refused"
+    starter.stop()
 
 
 def test_a_server_that_does_not_end_in_time_is_killed(monkeypatch):
