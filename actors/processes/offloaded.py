@@ -13,6 +13,7 @@ from __future__ import annotations
 import _thread
 import asyncio
 import contextvars
+import functools
 import queue
 import sys
 import threading
@@ -55,6 +56,7 @@ _SUBMIT = (
 )
 _ITEM = executors._WorkItem.run.__code__
 _GET = queue.Queue.get.__code__
+_TO_THREAD = asyncio.to_thread.__code__
 _ANYIO = "anyio._backends._asyncio"
 
 
@@ -103,10 +105,12 @@ def owner(me: Pid) -> Pid:
     if FREE_THREADED:
         _calls[_thread.get_ident()] = weakref.ref(future)
     task = _waiter(future, FAR)
-    if task is None:
+    if task is None or _only_passes_on(task):
+        # Whoever waited for it may have been cancelled.
         served, pid = local.served
         if served() is future:
             return pid  # type: ignore[no-any-return]  # the storage knows no Pid
+    if task is None:
         task = _waiting_for(future)
     pid = None if task is None else process_of(task)
     if pid is None:
@@ -199,10 +203,36 @@ def _waiter(future: Any, far: int) -> asyncio.Task[Any] | None:
             # In the place of its task.
             waiter = waiter.task
         if isinstance(waiter, asyncio.Task):
-            return waiter
-        for other in _futures_in(callback):
-            if far and other is not future and (task := _waiter(other, far - 1)) is not None:
-                return task
+            return _maker(waiter, far) or waiter
+        if (task := _waits_behind(callback, future, far)) is not None:
+            return task
+    return None
+
+
+def _waits_behind(callback: Any, future: Any, far: int) -> asyncio.Task[Any] | None:
+    """Find the task that waits for a future which a callback of another one completes."""
+    for other in _futures_in(callback):
+        if far and other is not future and (task := _waiter(other, far - 1)) is not None:
+            return task
+    return None
+
+
+def _only_passes_on(task: asyncio.Task[Any]) -> bool:
+    """Tell whether ``asyncio.to_thread``, or anyio's, is all that a task does."""
+    code = getattr(task.get_coro(), "cr_code", None)
+    anyios = getattr(sys.modules.get("anyio.to_thread"), "run_sync", None)
+    return code is not None and (code is _TO_THREAD or code is getattr(anyios, "__code__", None))
+
+
+def _maker(task: asyncio.Task[Any], far: int) -> asyncio.Task[Any] | None:
+    """Find the task that has given ``to_thread(...)`` to ``gather``, ``shield`` or, before Python 3.12,
+    ``wait_for``, which have made a task of that. Whoever awaits a task itself knows it for another one.
+    """
+    if not _only_passes_on(task):
+        return None
+    for callback in _callbacks(task):
+        if (found := _waits_behind(callback, task, far)) is not None:
+            return found
     return None
 
 
@@ -214,18 +244,16 @@ def _callbacks(future: Any) -> list[Any]:
 
 
 def _futures_in(callback: Any) -> list[Any]:
-    """The asyncio futures that a callback closes over. A task does not wait by that: from 3.14 on, ``shield``
-    notes there who has called it.
+    """The asyncio futures that a callback closes over, or is given (``wait_for`` of Python 3.10 and 3.11). A
+    task does not wait by that: from 3.14 on, ``shield`` notes there who has called it.
     """
-    found = []
+    found = list(callback.args) if isinstance(callback, functools.partial) else []
     for cell in getattr(callback, "__closure__", None) or ():
         try:
-            content = cell.cell_contents
+            found.append(cell.cell_contents)
         except ValueError:
             continue
-        if asyncio.isfuture(content) and not isinstance(content, asyncio.Task):
-            found.append(content)
-    return found
+    return [each for each in found if asyncio.isfuture(each) and not isinstance(each, asyncio.Task)]
 
 
 class Stay:

@@ -224,6 +224,26 @@ def test_calls_on_the_threads_of_a_loop_are_nested_in_the_slot_of_their_task(
     assert db.visits == CROWD * len(FORMS)
 
 
+@pytest.mark.parametrize("nested", [False, True])
+def test_calls_that_a_task_gathers_have_a_slot_one_after_the_other(room: MakeRoom, nested: bool) -> None:
+    db = room(1)
+    db.open.set()
+
+    async def gather() -> None:
+        await asyncio.gather(*[asyncio.to_thread(in_block, db) for _ in range(CROWD)])
+
+    async def main() -> None:
+        if not nested:
+            await gather()
+        else:
+            async with throttle.slot(db.name):
+                await gather()
+        assert db.empty
+
+    run(main)
+    assert (db.most, db.visits) == (1, CROWD)
+
+
 def test_a_block_that_is_entered_and_left_in_two_calls_belongs_to_the_task(
     room: MakeRoom, offload: Callable[..., Any]
 ) -> None:

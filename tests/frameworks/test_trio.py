@@ -136,6 +136,7 @@ def test_what_needs_asyncio_is_refused_in_tasks_of_trio_that_asyncio_hosts(
             db,
             run_sync_soon_threadsafe=loop.call_soon_threadsafe,
             done_callback=over.set_result,
+            host_uses_signal_set_wakeup_fd=True,  # as uvloop does
         )
         (await over).unwrap()
 

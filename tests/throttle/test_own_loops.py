@@ -259,7 +259,7 @@ def test_tasks_of_three_loops_have_the_slots_of_one_lock_in_the_order_in_which_t
     throttle.release(name)
     tokens = [each.result(SOON) for each in visits]
     assert tokens == sorted(tokens)
-    assert most == 2
+    assert most <= 2
     assert throttle.lock_state(name) == throttle.LockState(0, 0, 0)
 
 

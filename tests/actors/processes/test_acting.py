@@ -93,6 +93,119 @@ def test_who_runs_there_is_who_waits(run, offload):
     run(body)
 
 
+def a_thread(fn: Callable[..., Any]) -> Awaitable[Any]:
+    return asyncio.to_thread(fn)
+
+
+def a_pool(fn: Callable[..., Any]) -> Awaitable[Any]:
+    return asyncio.get_running_loop().run_in_executor(None, fn)
+
+
+def anyios(fn: Callable[..., Any]) -> Awaitable[Any]:
+    return anyio.to_thread.run_sync(fn)
+
+
+async def gathered(call: Awaitable[Any]) -> Any:
+    return (await asyncio.gather(call))[0]
+
+
+async def limited(call: Awaitable[Any]) -> Any:
+    return await asyncio.wait_for(call, WATCHDOG)
+
+
+async def shielded(call: Awaitable[Any]) -> Any:
+    return await asyncio.shield(call)
+
+
+@pytest.fixture(params=[a_thread, a_pool, anyios])
+def call(request: pytest.FixtureRequest) -> Callable[[Callable[..., Any]], Awaitable[Any]]:
+    """Begin a call on another thread, to be awaited."""
+    return request.param
+
+
+@pytest.mark.parametrize("through", [gathered, limited, shielded])
+@pytest.mark.parametrize("new_loop", LOOPS.values(), ids=LOOPS)
+def test_who_runs_there_is_who_waits_through_what_asyncio_makes_of_it(new_loop, call, through):
+    async def body() -> None:
+        me = process.current()
+        # The first call starts the thread, which may be faster than its caller.
+        for _ in range(3):
+            assert await through(call(process.current)) is me
+
+    async def main() -> None:
+        await as_a_task(body)
+        await as_a_server(body)
+
+    loop = new_loop()
+    try:
+        loop.run_until_complete(main())
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.run_until_complete(loop.shutdown_default_executor())
+    finally:
+        loop.close()
+
+
+def test_a_task_that_is_awaited_is_another_one(run):
+    async def body() -> None:
+        made = asyncio.ensure_future(asyncio.to_thread(process.current))
+        assert await made is not process.current()
+
+    run(body)
+
+
+def test_whoever_no_longer_waits_for_a_shielded_call_is_whom_it_works_for_all_the_same(run):
+    async def body() -> None:
+        me = process.current()
+        entered, gate = threading.Event(), threading.Event()
+        seen: list[Pid] = []
+
+        def work() -> None:
+            with throttle.slot("shielded") as grant:
+                seen.append(grant.pid)
+                entered.set()
+                assert gate.wait(WATCHDOG)
+            with throttle.slot("shielded") as grant:
+                seen.append(grant.pid)
+
+        throttle.new("shielded", 1)
+        try:
+            inner = asyncio.ensure_future(asyncio.to_thread(work))
+            waiting = asyncio.shield(inner)
+            asyncio.get_running_loop().call_soon(wait_and_cancel, entered, waiting)
+            with pytest.raises(asyncio.CancelledError):
+                await waiting
+            gate.set()
+            await inner
+        finally:
+            throttle.stop_lock("shielded")
+        assert seen == [me, me]
+
+    def wait_and_cancel(entered: threading.Event, waiting: asyncio.Future[Any]) -> None:
+        if entered.is_set():
+            waiting.cancel()
+        else:
+            asyncio.get_running_loop().call_later(0.001, wait_and_cancel, entered, waiting)
+
+    run(body)
+
+
+def test_who_waits_in_a_loop_of_the_thread_is_a_task_of_that(run):
+    async def inner() -> None:
+        assert await asyncio.to_thread(process.current) is process.current()
+
+    async def body() -> None:
+        me = process.current()
+
+        def on_thread() -> Pid:
+            assert process.current() is me
+            asyncio.run(inner())
+            return process.current()
+
+        assert await asyncio.to_thread(on_thread) is me
+
+    run(body)
+
+
 def test_links_and_linked_starts_are_for_who_waits(run, offload):
     async def body() -> None:
         before = links()
