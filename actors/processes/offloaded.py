@@ -41,6 +41,8 @@ FAR = 4
 
 NAPS = (0.0, 0.0, 0.0001, 0.001, 0.005, 0.02)
 """Seconds for which a thread that is faster than its caller lets that go on, one after the other."""
+TURN = 1.0
+"""Seconds for which it waits for a loop to come to the end of a step."""
 SHORT = 0.0001
 """What is enough where nothing tells that the call is a task's."""
 
@@ -53,6 +55,7 @@ _SUBMIT = (
     asyncio.BaseEventLoop.run_in_executor.__code__,
     # What is seen of uvloop's, which is no Python.
     executors.ThreadPoolExecutor.submit.__code__,
+    asyncio.wrap_future.__code__,
 )
 _ITEM = executors._WorkItem.run.__code__
 _GET = queue.Queue.get.__code__
@@ -183,17 +186,49 @@ def _waiting_for(future: Any) -> asyncio.Task[Any] | None:
     nobody waits for then is done for nobody that could be known, and is not looked at so patiently again.
     """
     naps = NAPS if local.alone() is not future else ()
+    awaits_turn = True
     for nap in (*naps, None):
+        # Before it is looked for: what is submitted by then is found.
+        submitting = nap is not None and nap > SHORT and _submitting()
         task = _waiter(future, FAR)
         if task is not None or nap is None:
             break
-        if nap > SHORT and not asyncio.isfuture(future) and not _callbacks(future) and not _submitting():
-            # Submitted by code that is no task, most likely.
-            break
+        if nap > SHORT:
+            loop = _loop_of(future)
+            if loop is None and not submitting:
+                # By code that is no task, most likely.
+                break
+            if loop is not None and awaits_turn:
+                # Where many threads want to run, the caller's has its turn much later.
+                awaits_turn = False
+                _await_turn(loop)
+                continue
         time.sleep(nap)
     if task is None:
         local.alone = weakref.ref(future)
     return task
+
+
+def _loop_of(future: Any) -> asyncio.AbstractEventLoop | None:
+    """The loop that has a call made, if it has come to know of that."""
+    if asyncio.isfuture(future):
+        return future.get_loop()
+    for callback in _callbacks(future):
+        for other in _futures_in(callback):
+            return other.get_loop()  # type: ignore[no-any-return]  # it is a future
+    return None
+
+
+def _await_turn(loop: asyncio.AbstractEventLoop) -> None:
+    """Wait until the step of a loop is over in which a call was begun, and with that the ``await`` of it."""
+    turn = _thread.allocate_lock()
+    turn.acquire()
+    try:
+        loop.call_soon_threadsafe(turn.release)
+    except RuntimeError:
+        # It is closed.
+        return
+    turn.acquire(timeout=TURN)
 
 
 def _waiter(future: Any, far: int) -> asyncio.Task[Any] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -238,6 +239,29 @@ def test_a_thread_that_is_faster_than_its_caller_waits_to_see_who_that_is(new_lo
     loop = new_loop()
     try:
         loop.run_until_complete(main())
+    finally:
+        loop.close()
+
+
+@pytest.mark.parametrize("new_loop", LOOPS.values(), ids=LOOPS)
+def test_a_thread_waits_for_the_end_of_the_step_in_which_it_was_called(new_loop):
+    async def main() -> None:
+        asked = threading.Event()
+
+        def work() -> Pid:
+            asked.set()
+            return process.current()
+
+        call = asyncio.get_running_loop().run_in_executor(None, work)
+        assert asked.wait(WATCHDOG)
+        # Longer than the thread takes itself to find out, as where many threads want to run.
+        time.sleep(0.1)
+        assert await call is process.current()
+
+    loop = new_loop()
+    try:
+        loop.run_until_complete(main())
+        loop.run_until_complete(loop.shutdown_default_executor())
     finally:
         loop.close()
 
