@@ -62,6 +62,11 @@ SLOW = (
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--uvloop", action="store_true", help="have every event loop be one of uvloop's")
     parser.addoption(
+        "--beside",
+        action="store_true",
+        help="run what asyncio.run is given in a thread, beside loops of other threads that are busy",
+    )
+    parser.addoption(
         "--postgres", action="store_true", help="run the tests that start a PostgreSQL server, too"
     )
     parser.addoption("--redis", action="store_true", help="run the tests that start a Redis server, too")
@@ -74,6 +79,10 @@ def pytest_configure(config: pytest.Config) -> None:
         import uvloop
 
         asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
+    if config.getoption("--beside"):
+        from . import beside
+
+        config.pluginmanager.register(beside)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -81,6 +90,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if config.getoption("--uvloop") and item.get_closest_marker("asyncio_loop"):
             item.add_marker(pytest.mark.skip(reason="of asyncio's own loop"))
+        if config.getoption("--beside") and item.get_closest_marker("alone"):
+            item.add_marker(pytest.mark.skip(reason="of the only loop"))
         if item.get_closest_marker("postgres") and not config.getoption("--postgres"):
             item.add_marker(pytest.mark.skip(reason="needs a PostgreSQL server (--postgres)"))
         if item.get_closest_marker("redis") and not config.getoption("--redis"):

@@ -39,6 +39,7 @@ class Uses(GenServer):
         return Reply([here, await throttle.aexecute("from a tree", where)], state)
 
 
+@pytest.mark.alone
 def test_locks_of_the_library_outlive_the_loop_in_which_they_were_made(tmp_path, monkeypatch):
     (tmp_path / "tree.yaml").write_text("children:\n  - {worker: uses, start: 'uses_of_locks:Uses'}\n")
     (tmp_path / "uses_of_locks.py").write_text(

@@ -1092,6 +1092,7 @@ def test_a_suspended_server_answers_nothing_until_it_is_resumed(run):
     run(main)
 
 
+@pytest.mark.alone
 def test_an_interrupt_in_a_callback_is_for_whoever_runs_the_loop():
     lived: list[Any] = []
 
@@ -1226,6 +1227,7 @@ def ended() -> list[object]:
     return Tidy.ended
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("turns_before", range(6))
 def test_a_server_that_is_starting_when_its_loop_ends_ends_with_it(run, ended, turns_before):
     async def main() -> asyncio.Task[Any]:
@@ -1385,6 +1387,7 @@ def waits_for_a_future(_: Any) -> Any:
     return future
 
 
+@pytest.mark.alone
 @pytest.mark.asyncio_loop  # uvloop forgets what was ready when an interrupt comes
 @at_safe_points
 @pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")  # cut off before it was
