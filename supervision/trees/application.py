@@ -326,6 +326,18 @@ class Application:
         if self._life is not None:
             await _elsewhere(self._life.stop, reason, timeout)
 
+    async def _astop_within(self, seconds: float | None) -> None:
+        """Stop it, and kill whatever is left of it when its time is over."""
+        try:
+            await self.astop(timeout=seconds)
+        except CallTimeout:
+            logger.error(
+                "application %s did not stop within %g s: what is left of it is killed", self.name, seconds
+            )
+            assert self._life is not None, "it was started"
+            self._life.kill()
+            await self._life.ended
+
     async def __aenter__(self) -> Application:
         await self.astart()
         return self

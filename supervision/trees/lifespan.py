@@ -54,6 +54,7 @@ def lifespan(
     *,
     overlays: Overlays = (),
     limits: Limits = DEFAULTS,
+    shutdown_timeout: float | None = None,
 ) -> Lifespan:
     """Have a tree run as long as a web application serves:
     ``Starlette(lifespan=resprout.lifespan("tree.yaml"))``.
@@ -72,6 +73,8 @@ def lifespan(
             worker reads the file.
         settings, overlays, limits: As for `Application.load`; the relative path of an overlay is made
             absolute likewise.
+        shutdown_timeout: Seconds that the whole tree has for its stop; whatever is left of it then is killed.
+            None: as long as the shutdown times of its children allow.
 
     Returns:
         What Starlette and FastAPI take for ``lifespan=``. The application is in ``request.state.resprout``.
@@ -79,10 +82,10 @@ def lifespan(
         `RuntimeError` where no asyncio event loop runs.
 
     Raises:
-        TypeError: The path is none.
-        ValueError: It is `-`.
+        TypeError, ValueError: The path is none, or it is `-`; or the timeout is not a time.
     """
     file = _file(path)
+    check_timeout(shutdown_timeout)
     laid_over = absolute(overlays)
 
     @asynccontextmanager
@@ -95,7 +98,7 @@ def lifespan(
         finally:
             watching.cancel()
             try:
-                await application.astop()
+                await application._astop_within(shutdown_timeout)
             finally:
                 del _serving[application]
 

@@ -488,6 +488,29 @@ def test_a_server_that_will_not_stop_is_left_behind_after_its_time_and_the_other
     assert tree.happened[-1] == "stopped one"
 
 
+def test_a_tree_that_is_not_stopped_in_time_is_killed(tree: Tree, caplog: pytest.LogCaptureFixture):
+    tree.write(TWO.replace("{id: two}", "{id: two}, shutdown: infinity"))
+
+    async def main() -> Pid:
+        async with resprout.lifespan(tree.path, shutdown_timeout=0.05)(object()):
+            waiting = asyncio.ensure_future(GenServer.acall("two", "wait", None))
+            await tree.module.asked.wait()
+            one = process.whereis("one")
+        with pytest.raises(ProcessExit):
+            await waiting
+        assert one is not None
+        return one
+
+    assert asyncio.run(main()).exit_reason == "killed"
+    assert tree.happened == IN_ORDER[:4]
+    assert "did not stop within 0.05 s: what is left of it is killed" in caplog.text
+
+
+def test_a_time_to_stop_that_is_none_is_refused_when_the_application_is_made(tree: Tree):
+    with pytest.raises(TypeError, match="expected timeout to be a number"):
+        resprout.lifespan(tree.path, shutdown_timeout="30s")
+
+
 def test_two_threads_serve_two_trees(tmp_path: Path):
     before = list(sys.path)
     both = threading.Barrier(2, timeout=WATCHDOG)
