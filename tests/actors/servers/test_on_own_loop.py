@@ -987,6 +987,8 @@ def test_who_is_killed_while_that_is_looked_into_is_gone(run):
             assert pid.exit_reason == "killed"
 
     run(main)
+
+
 def test_a_start_that_has_not_begun_when_its_loop_is_closed_fails():
     """Of the first server of that loop, of which nothing there knows yet."""
 
