@@ -25,9 +25,17 @@ def difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str,
             change = difference(old, value)
             if change:
                 inside[key] = change
-        # 1 == True == 1.0, which JSON tells apart.
-        elif old != value or type(old) is not type(value):
+        elif not _same(old, value):
             new[key] = value
     gone = [key for key in before if key not in after]
     parts = {"set": new, "in": inside, "gone": gone}
     return {name: part for name, part in parts.items() if part}
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether they are the same JSON: 1 == True == 1.0, at whatever depth, which that tells apart."""
+    if type(one) is not type(other) or one != other:
+        return False
+    if isinstance(one, list):
+        return all(map(_same, one, other))
+    return not isinstance(one, dict) or all(_same(value, other[key]) for key, value in one.items())

@@ -44,6 +44,8 @@ def test_nothing_is_sent_of_what_has_not_changed(value: dict[str, Any]) -> None:
         ({"a": [1, 2]}, {"a": [1]}, {"set": {"a": [1]}}),
         ({"a": 1}, {"a": True}, {"set": {"a": True}}),
         ({"a": {"b": 1}}, {"a": None}, {"set": {"a": None}}),
+        ({"a": [0, {"b": [1]}]}, {"a": [False, {"b": [1]}]}, {"set": {"a": [False, {"b": [1]}]}}),
+        ({"a": [0, {"b": [1]}]}, {"a": [0, {"b": [1.0]}]}, {"set": {"a": [0, {"b": [1.0]}]}}),
     ],
 )
 def test_only_what_has_changed_is_sent(
