@@ -6,7 +6,9 @@ what is not there is left out.
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
+import logging
 import os
 import subprocess
 import sys
@@ -14,10 +16,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 
-from resprout import GenServer, cluster, process, throttle
+from resprout import GenServer, Registry, cluster, process, throttle
 
 from ..rows import Bar, Effort, Figures, Measure, Room, Row, Section
-from ..timing import each
+from ..timing import atimed, each, timed
 
 NAME = "bench"
 PROCESSES = 4
@@ -88,10 +90,84 @@ def sides(times: int) -> Mapping[str, Measure]:
         with throttle.slot(NAME):
             pass
 
+    async def in_a_task() -> None:
+        async with throttle.slot(NAME):
+            pass
+
     def job() -> None:
         throttle.execute(NAME, int).result()
 
-    return {"block": each(times, block), "execute": each(times, job)}
+    return {
+        "block": each(times, block),
+        "task": lambda: asyncio.run(atimed(in_a_task, times)),
+        "execute": each(times, job),
+    }
+
+
+@contextmanager
+def open_elsewhere(effort: Effort) -> Iterator[Mapping[str, Measure]]:
+    """A transaction that is open in the same database keeps what the grants leave dead."""
+    import psycopg
+
+    times = effort(500)
+
+    def block() -> None:
+        with throttle.slot(NAME):
+            pass
+
+    def measure() -> float:
+        """Milliseconds by which 1,000 grants make the next one dearer."""
+        with psycopg.connect(url()) as other:
+            other.execute("set transaction isolation level repeatable read")
+            other.execute("select count(*) from resprout.claims")
+            first = timed(block, times, "ms")
+            timed(block, 8 * times)
+            last = timed(block, times, "ms")
+            other.rollback()
+        with psycopg.connect(url(), autocommit=True) as cleaner:
+            cleaner.execute("vacuum")
+        return max(0.0, last - first) / (9 * times / 1000)
+
+    with engine(2):
+        yield {"grants": measure}
+
+
+@contextmanager
+def beside_an_engine(effort: Effort) -> Iterator[Mapping[str, Measure]]:
+    """What is local costs nothing more because there is an engine."""
+    times = effort(20_000)
+    # It comes and goes.
+    logging.getLogger("resprout.cluster").setLevel(logging.ERROR)
+    throttle.new("bench_local", 2)
+    registry = Registry.start_link(keys="unique", name="bench_keys")
+    Registry.register(registry, "known")
+
+    def block() -> None:
+        with throttle.slot("bench_local"):
+            pass
+
+    def lookup() -> None:
+        Registry.lookup("bench_keys", "known")
+
+    def key() -> None:
+        Registry.register("bench_keys", 42)
+        Registry.unregister("bench_keys", 42)
+
+    def with_an_engine(operation: Callable[[], object]) -> Measure:
+        def measure() -> float:
+            with engine(2):
+                return timed(operation, times)
+
+        return measure
+
+    operations = {"block": block, "lookup": lookup, "key": key}
+    yield {
+        **{name: with_an_engine(operation) for name, operation in operations.items()},
+        **{f"{name} alone": each(times, operation) for name, operation in operations.items()},
+    }
+    throttle.stop_lock("bench_local")
+    process.unlink(registry)
+    GenServer.stop(registry)
 
 
 CROWD = """
@@ -145,7 +221,7 @@ def fight(server: str, slots: int, threads: int, fairness: str, seconds: float) 
     counts = [int(program.communicate()[0]) for program in crowd]
     return {
         "us a grant": seconds * 1e6 / max(1, sum(counts)),
-        "share of the slowest": min(counts) / max(1.0, sum(counts) / PROCESSES),
+        "the mean, to the slowest": sum(counts) / PROCESSES / max(1, min(counts)),
     }
 
 
@@ -172,14 +248,18 @@ def fighting(
     title, on, row_of = SERVERS[server]
     fair = "" if fairness == "strict" else f", {fairness}"
     crowd = f"{PROCESSES} processes of {threads} threads on {slots} slots{fair}"
-    what = row_of(
-        f"{slots} slots{on}{fair}", "crowd: us a grant", bar=bar, beside={"crowd: share of the slowest": ""}
-    )
+    lock = f"{slots} slots{on}{fair}"
+    evenly = None if bar is None or fairness != "strict" else Bar(figure=1 / 0.9)
     return Section(
-        f"{slots} slots{on}{fair}",
-        f"A grant on {title}, {crowd} (and the share of the slowest).",
+        lock,
+        f"A grant on {title}, {crowd}; and how much more the mean process got than the slowest.",
         partial(crowds, server, slots, threads, fairness),
-        (what,),
+        (
+            row_of(lock, "crowd: us a grant", bar=bar),
+            row_of(
+                f"{lock}: the mean, to the slowest", "crowd: the mean, to the slowest", bar=evenly, unit="x"
+            ),
+        ),
         repeats=3,
         warm_up=0,
     )
@@ -195,9 +275,32 @@ ROOM = Room(
             one_thread,
             (
                 row("acquire and release", "block", "committing one UPDATE", Bar(ratio=6)),
+                row("async with slot(...)", "task", "committing one UPDATE", Bar(ratio=15)),
                 row("a job of execute", "execute", "committing one UPDATE", Bar(ratio=15)),
             ),
             repeats=5,
+        ),
+        Section(
+            "open elsewhere",
+            "By how much 1,000 grants make the next one dearer while a transaction is open in that database.",
+            open_elsewhere,
+            (row("a transaction open elsewhere", "grants", bar=Bar(figure=0.06), unit="ms"),),
+            repeats=3,
+            warm_up=0,
+        ),
+        Section(
+            "beside an engine",
+            "What is local, in a program that has an engine, to the same without one.",
+            beside_an_engine,
+            tuple(
+                row(f"{what}, beside an engine", side, f"{side} alone", Bar(ratio=1.1), label="without one")
+                for what, side in (
+                    ("with slot(...)", "block"),
+                    ("lookup", "lookup"),
+                    ("register + unregister", "key"),
+                )
+            ),
+            repeats=9,
         ),
         fighting(POSTGRES, 4, 8, Bar(figure=500)),
         fighting(POSTGRES, 4, 8, None, "eventual"),
@@ -208,6 +311,7 @@ ROOM = Room(
             one_thread_on_redis,
             (
                 redis_row("acquire and release", "block", "a PING", Bar(ratio=15)),
+                redis_row("async with slot(...)", "task", "a PING", Bar(ratio=37.5)),
                 redis_row("a job of execute", "execute", "a PING", Bar(ratio=37.5)),
             ),
             repeats=5,

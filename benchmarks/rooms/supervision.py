@@ -18,6 +18,7 @@ import attrs
 
 from resprout import throttle
 from resprout.actors import GenServer, NoProcess, NoReply, Placement, Reply, ServerExit, process, telemetry
+from resprout.registry import Registry
 from resprout.supervision import ChildSpec, Supervisor, tree
 
 from ..rows import Bar, Effort, Measure, Peer, Room, Row, Section
@@ -72,10 +73,23 @@ class Slots:
     times: int
 
 
+@attrs.frozen
+class Keys:
+    """Register a key in the tree's registry so many times, and say how long it takes each time."""
+
+    times: int
+
+
 def take_slot() -> None:
     """Takes a slot of a lock of the tree, from wherever this runs, and gives it back."""
     with throttle.slot("placement"):
         pass
+
+
+def take_key() -> None:
+    """Registers a key in a registry of the tree, from wherever this runs, and gives it back."""
+    Registry.register("placement_keys", 42)
+    Registry.unregister("placement_keys", 42)
 
 
 class Placed(GenServer):
@@ -86,6 +100,8 @@ class Placed(GenServer):
             return Reply(os.getpid(), state)
         if isinstance(message, Slots):
             return Reply(timed(take_slot, message.times), state)
+        if isinstance(message, Keys):
+            return Reply(timed(take_key, message.times), state)
         return Reply(sum(number & 1 for number in range(message)), state)
 
 
@@ -313,6 +329,11 @@ def placement(effort: Effort) -> Iterator[Mapping[str, Measure]]:
         return timed(lambda: GenServer.call("far", 0), effort(2_000))
 
     throttle.new("placement", 1)
+    registry = Registry.start_link(keys="unique", name="placement_keys")
+
+    def key() -> float:
+        taken: float = GenServer.call("far", Keys(effort(2_000)), 60.0)
+        return taken
 
     def slot() -> float:
         taken: float = GenServer.call("far", Slots(effort(2_000)), 60.0)
@@ -338,12 +359,15 @@ def placement(effort: Effort) -> Iterator[Mapping[str, Measure]]:
     yield {
         "call": call,
         "slot": slot,
+        "key": key,
         "again": again,
         "two OS processes": lambda: at_once("far", "other far"),
         "one": lambda: at_once("near", "next"),
     }
     Supervisor.stop(supervisor)
     throttle.stop_lock("placement")
+    process.unlink(registry)
+    GenServer.stop(registry)
 
 
 ROOM = Room(
@@ -419,6 +443,7 @@ ROOM = Room(
             [
                 Row("call and reply, another OS process", "call", bar=Bar(best=200.0)),
                 Row("a slot of the tree's lock there, to a call", "slot", "call", Bar(ratio=2.5)),
+                Row("a key of the tree's registry there, to a call", "key", "call"),
                 Row("kill -9 to serving again", "again", bar=Bar(best=30.0), unit="ms"),
                 Row(
                     "two servers at work on a processor each",
