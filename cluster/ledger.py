@@ -395,6 +395,10 @@ class SharedLedger(Ledger):
         """Whether anybody waits for the engine."""
         return any(ticket.hold is None for ticket in list(self.tickets.values()))
 
+    def waiting_there(self) -> list[int]:
+        """The tickets of those who wait for the engine."""
+        return [ref for ref, ticket in self.tickets.items() if ticket.hold is None and ticket.first is None]
+
     @property
     def done(self) -> bool:
         """Whether the engine need know nothing of it any more."""
@@ -510,6 +514,10 @@ class SharedLedger(Ledger):
                 outgoing.append(Keep(ref, ticket.first, claim.weight, claim.priority, who, block))
             elif hold is not None:
                 lost.append(hold)
+            elif there is not None and trusting:
+                # It never heard of that. It may have been somebody else's since, of which the engine has lost
+                # the memory, and who says so; so it goes back to its place in the line.
+                outgoing += (Leave(ref), self._join_of(ticket, None if row is None else row.place))
             elif there is not None:
                 ticket.first = there
                 self.granted[ref] = ticket
