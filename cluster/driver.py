@@ -48,6 +48,11 @@ class Request:
     poll: bool
     rate: Rate | None = None
 
+    def apart(self) -> list[Request]:
+        """The same in as many requests as there are things asked."""
+        asked = [attrs.evolve(self, operations=[each], poll=False) for each in self.operations]
+        return [*asked, attrs.evolve(self, operations=[])] if self.poll else asked
+
 
 @attrs.frozen
 class Greeting:
@@ -88,7 +93,13 @@ class Claimant:
 
 
 class ConnectionLost(Exception):
-    """The engine did not answer, or not in time."""
+    """The engine did not answer, or not in time.
+
+    Attributes:
+        by_request: it lives, and says no to what was asked, so to ask again at once would not help.
+    """
+
+    by_request = False
 
 
 class NotTaken(ConnectionLost):

@@ -16,7 +16,6 @@ from .losing import lose
 from .operations import (
     LASTING,
     Answer,
-    Declare,
     Fact,
     Join,
     Keep,
@@ -24,9 +23,7 @@ from .operations import (
     Locked,
     Lost,
     Operation,
-    Pause,
     Refused,
-    Resize,
     Row,
     leaves_first,
 )
@@ -43,6 +40,8 @@ WATCHING = 0.1
 WAITING = 1.0
 """Seconds between two looks at a lock that somebody here waits for: where this process is to look after those
 who hold it, and where others do."""
+REMINDER = 60.0
+"""Seconds after which people are told once more of what an engine does not take."""
 MOST_OPERATIONS = 1000
 """In one request."""
 
@@ -78,6 +77,11 @@ class Gate:
         """
         self._told_locked: set[int] = set()
         """Of these, and of those that were just asked for again: who has been warned about."""
+        self._untaken: list[Operation] = []
+        """What the engine did not take and is to last, so it is said again."""
+        self._why_not = ""
+        self._told_at = 0.0
+        """Why it did not take something, and when people were told."""
         self._watch = True
         self._tells = settings.on_lost == "tell"
         self.ledger = SharedLedger(
@@ -99,7 +103,12 @@ class Gate:
     @property
     def looks(self) -> bool:
         """Whether the engine is to be asked now and then, though there is nothing new to tell it."""
-        return self.ledger.waits or bool(self._locked)
+        return self.ledger.waits or bool(self._locked or self._untaken)
+
+    @property
+    def done(self) -> bool:
+        """Whether the engine need know nothing of it any more."""
+        return self.ledger.done and not (self._locked or self._untaken)
 
     def begin_looking(self, now: float, again: float | None) -> None:
         """Somebody waits, and nobody did before; the engine may have said when to ask again."""
@@ -115,8 +124,10 @@ class Gate:
         poll = now >= self.next_look and self.looks
         if poll:
             self.next_look = now + (WATCHING if self._watch else WAITING)
-            operations += [Leave(ref) for ref in self._locked]
+            # Before what was asked for later.
+            operations[:0] = [*[Leave(ref) for ref in self._locked], *self._untaken]
             self._locked.clear()
+            self._untaken.clear()
         if not (operations or poll):
             return None
         rate = None if ledger.meter is None else ledger.meter.rate
@@ -173,10 +184,15 @@ class Gate:
         ledger.reaped.clear()
 
     def refuse(self, operations: Sequence[Operation], why: str) -> None:
-        """The engine takes nothing of what was said, and would not: who has asked for slots hears that, and
-        what is given back is said again later.
+        """The engine does not take what was said, and would not at once: who has asked for slots, or waits,
+        hears that; what is given back, and what is to last, is said again later.
         """
-        logger.error("lock %r: the engine does not take what is asked of it: %s", self.name, why)
+        now = monotonic()
+        if why != self._why_not or now - self._told_at >= REMINDER:
+            self._why_not, self._told_at = why, now
+            logger.error("lock %r: the engine does not take what is asked of it: %s", self.name, why)
+        self._watch = False
+        self._untaken += [each for each in operations if isinstance(each, LASTING)]
         facts: list[Fact] = []
         for each in operations:
             match each:
@@ -186,14 +202,18 @@ class Gate:
                     facts.append(Lost(ref))
                 case Leave(ref):
                     facts.append(Locked(ref))
-                case Declare() | Resize() | Pause():
-                    # It would not be taken the next time.
+                case _:
+                    # It lasts.
                     continue
         self._note_locked(facts)
-        self.core.tell_ledger(partial(self._refused, facts))
+        self.next_look = now + WAITING
+        self.core.tell_ledger(partial(self._refused, facts, "" if operations else why))
 
-    def _refused(self, facts: Sequence[Fact]) -> None:
+    def _refused(self, facts: list[Fact], why_nobody: str) -> None:
         ledger = self.ledger
+        if why_nobody:
+            # Not even a look at the lock: nobody who waits for it would hear of anything.
+            facts = [Refused(ref, why_nobody) for ref in ledger.waiting_there()]
         lost = ledger.answered(Answer(ledger.num_slots, ledger.paused, tuple(facts)), monotonic())
         if lost:
             self.core.later(partial(process.spawn, self.lose, lost))

@@ -121,12 +121,22 @@ class Link:
                     self._open()
                 self._talk()
             except (ConnectionLost, EngineRefused) as error:
-                if self._answers_since is not None and monotonic() - self._answers_since >= self._pause:
-                    self._pause = 0.0
+                self._pause = self._pause_after(error)
                 self._close(self._shown(error))
             if not self._stopping and self._pause:
                 self._rest(self._pause)
             self._pause = min(max(FIRST_PAUSE, 2 * self._pause), LONGEST_PAUSE)
+
+    def _pause_after(self, error: ConnectionLost | EngineRefused) -> float:
+        """Seconds to wait before the next session. Who was only cut off comes back at once, within the grace;
+        but a server that answers and then fails, again and again, is asked ever more seldom.
+        """
+        if self._answers_since is None:
+            return self._pause
+        lasted = monotonic() - self._answers_since
+        if isinstance(error, EngineRefused) or error.by_request:
+            return 0.0 if lasted >= self._pause else self._pause
+        return 0.0 if lasted >= FIRST_PAUSE else FIRST_PAUSE
 
     def _rest(self, seconds: float) -> None:
         until = monotonic() + seconds
@@ -247,8 +257,8 @@ class Link:
         for gate in gates:
             if gate.ledger.outgoing:
                 dirty[gate] = None
-            elif gate.ledger.done:
-                self._handle.gates.pop(gate.number, None)
+            else:
+                self._forget_if_done(gate)
         # Each lock is taken over there in this order, by everybody.
         return sorted(found, key=lambda each: each[0].name)
 
@@ -273,21 +283,29 @@ class Link:
         """While somebody waits."""
         if not gate.looks:
             self._polling.pop(gate, None)
+            self._forget_if_done(gate)
             return
         if gate not in self._polling:
             gate.begin_looking(now, again)
         self._polling[gate] = None
 
+    def _forget_if_done(self, gate: Gate) -> None:
+        """The engine need know nothing of a lock any more."""
+        if gate.done:
+            self._handle.gates.pop(gate.number, None)
+
     def _say_apart(
         self, connection: Connection, gates: list[tuple[Gate, Request]], now: float, error: NotTaken
     ) -> None:
-        """What one lock asks is not taken. It alone is refused for that."""
+        """Something of what is asked is not taken. It alone is refused for that."""
+        left = deque(gates)
         if len(gates) == 1:
             ((gate, request),) = gates
+            left = deque((gate, each) for each in request.apart())
+        if len(left) <= 1:
             gate.refuse(request.operations, self._shown(error))
             self._look_again(gate, now, None)
             return
-        left = deque(gates)
         try:
             while True:
                 if not left:

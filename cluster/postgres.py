@@ -47,8 +47,8 @@ OLDEST = 140000
 DEFAULT_SCHEMA = "resprout"
 WITHOUT_SCHEMA = ("3F000", "42P01")
 NOT_ALLOWED = "42501"
-NOT_TAKEN = ("22", "23", "54")
-"""Classes of errors that are about what was said: data, constraints, limits."""
+NOT_TAKEN = ("22", "23", "44", "54", "P0001")
+"""How errors begin that are about what was said: data, constraints, views, limits, somebody's trigger."""
 INSTALL_SECONDS = 30.0
 
 _LOOK = """\
@@ -307,7 +307,7 @@ class PostgresConnection:
         try:
             ((answer,),) = self._wire.ask(function, values, timeout)
         except SqlError as error:
-            if error.sqlstate[:2] in NOT_TAKEN:
+            if error.sqlstate.startswith(NOT_TAKEN):
                 raise NotTaken(str(error)) from None
             if error.sqlstate == NOT_ALLOWED:
                 raise _not_allowed(self._settings, self._wire, error, timeout) from None

@@ -27,6 +27,8 @@ class SqlError(ConnectionLost):
     def __init__(self, message: str, sqlstate: str) -> None:
         super().__init__(message)
         self.sqlstate = sqlstate
+        # Not where it ends connections (57P, 08), or a session of ours is over (RS).
+        self.by_request = not sqlstate.startswith(("57P", "08", "RS"))
 
 
 class Wire:

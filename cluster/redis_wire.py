@@ -35,6 +35,8 @@ class RedisError(ConnectionLost):
     def __init__(self, message: str) -> None:
         super().__init__(message)
         self.kind = message.partition(" ")[0]
+        # Not where a session of ours is over.
+        self.by_request = self.kind != "UNKNOWN"
 
 
 class Wire:

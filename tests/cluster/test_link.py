@@ -32,12 +32,20 @@ HERE: Any = SimpleNamespace(
 """A core whose steps are done at once."""
 
 
+class Failed(ConnectionLost):
+    """A server that lives, and fails."""
+
+    by_request = True
+
+
 class Played:
     """A server, and each of its sessions: it greets, and fails for as long as it is to.
 
     Attributes:
         fails: tells whether it is to fail.
         locks: so many times what is given back stays taken.
+        closed: so many times nobody is let in.
+        cuts: what it fails with is the end of the connection.
         begun: when each session began.
         failed: when each step failed.
         said: all that was answered.
@@ -46,6 +54,8 @@ class Played:
     def __init__(self) -> None:
         self.fails: Callable[[Sequence[Request]], object] = lambda requests: False
         self.locks = 0
+        self.closed = 0
+        self.cuts = False
         self.begun: list[float] = []
         self.failed: list[float] = []
         self.said: list[Operation] = []
@@ -53,6 +63,9 @@ class Played:
         self._ends = os.pipe()
 
     def connect(self, *_: object) -> Any:
+        if self.closed:
+            self.closed -= 1
+            raise ConnectionLost("refused")
         self.begun.append(time.monotonic())
         return self
 
@@ -62,7 +75,7 @@ class Played:
     def step(self, requests: Sequence[Request], timeout: float) -> list[Answer]:
         if self.fails(requests):
             self.failed.append(time.monotonic())
-            raise ConnectionLost("no such function")
+            raise (ConnectionLost if self.cuts else Failed)("no such function")
         self.said += [each for request in requests for each in request.operations]
         return [Answer(request.num_slots, False, self._locked(request)) for request in requests]
 
@@ -149,8 +162,8 @@ def test_a_server_that_greets_and_does_nothing_is_tried_with_growing_pauses_and_
 def test_a_server_that_has_answered_is_connected_to_again_at_once(
     server: Played, handle: Handle, link: Link, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for what in ("FIRST_PAUSE", "LONGEST_PAUSE"):
-        monkeypatch.setattr(links, what, 3600.0)
+    monkeypatch.setattr(links, "LONGEST_PAUSE", 3600.0)
+    server.cuts = True
     ledger = ledger_of(handle)
     link.start()
     ledger._post(Resize(5))
@@ -159,6 +172,32 @@ def test_a_server_that_has_answered_is_connected_to_again_at_once(
     ledger._post(Resize(6))
     until(lambda: len(server.begun) == 2)
     until(lambda: server.said == [Resize(5), Resize(6)])
+
+
+def test_that_is_so_after_an_outage_too(
+    server: Played, handle: Handle, link: Link, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rests: list[float] = []
+    monkeypatch.setattr(links, "FIRST_PAUSE", 1e-6)
+    monkeypatch.setattr(Link, "_rest", lambda self, seconds: rests.append(seconds))
+    server.cuts = True
+    ledger = ledger_of(handle)
+    link.start()
+
+    def cut() -> None:
+        begun = len(server.begun)
+        server.fails = lambda requests: len(server.begun) == begun
+        ledger._post(Resize(5))
+        until(lambda: len(server.begun) > begun and Resize(5) in server.said)
+        server.said.clear()
+
+    server.closed = 20
+    cut()
+    assert len(rests) == 20
+    assert rests[-1] > 100 * rests[0]
+    for _ in range(3):
+        cut()
+    assert len(rests) == 20, "it comes back at once"
 
 
 def test_who_asks_again_and_again_for_what_fails_has_nobody_connect_as_often(

@@ -77,6 +77,112 @@ def test_a_lock_that_is_not_taken_keeps_no_other_from_its_slots(
     assert cluster.info(engine).reconnects == before
 
 
+@pytest.mark.parametrize("kind", [pytest.param("redis", marks=pytest.mark.redis)])
+def test_who_waits_as_it_begins_hears_of_it(
+    engine: str, database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    throttle.new("bad", 1, engine=engine)
+    grant = throttle.acquire("bad")
+    jobs = [throttle.execute("bad", int) for _ in range(2)]
+    until(lambda: throttle.lock_state("bad", everywhere=True).waiting == 2)
+    with caplog.at_level(logging.ERROR, "resprout.cluster"):
+        spoil(database)
+        for job in jobs:
+            with pytest.raises(cluster.EngineRefused, match=WHY):
+                job.result(20)
+    assert (
+        len([record for record in caplog.records if "'bad': the engine does not take" in record.message]) == 1
+    )
+    spoil(database, good=True)
+    grant.release()
+    assert throttle.run("bad", int, timeout=10) == 0
+
+
+@pytest.fixture
+def sql(kind: str, database: Database) -> Iterator[Any]:
+    import psycopg
+
+    with closing(psycopg.connect(database.url, autocommit=True)) as connection:
+        yield connection.execute
+
+
+ON_POSTGRES = pytest.mark.parametrize("kind", [pytest.param("postgres", marks=pytest.mark.postgres)])
+
+
+@ON_POSTGRES
+def test_one_claim_that_is_not_taken_keeps_nothing_else_of_that_lock(
+    engine: str, database: Database, sql: Any
+) -> None:
+    throttle.new("db", 5, engine=engine)
+    throttle.run("db", int)
+    sql("alter table resprout.claims add constraint good check (weight <> 3) not valid")
+
+    def take(weight: int) -> int:
+        with throttle.slot("db", weight=weight, timeout=20):
+            return weight
+
+    with ThreadPoolExecutor(3) as threads:
+        with said_at_once():
+            jobs = [threads.submit(take, weight) for weight in (1, 3, 2)]
+            throttle.resize("db", 7)
+            until(lambda: throttle.lock_state("db").waiting == 3)
+        assert (jobs[0].result(20), jobs[2].result(20)) == (1, 2)
+        with pytest.raises(cluster.EngineRefused, match=r"constraint .good"):
+            jobs[1].result(20)
+    until(lambda: database.num_slots() == 7)
+
+
+@ON_POSTGRES
+def test_what_is_to_last_is_said_again_until_it_is_taken(engine: str, database: Database, sql: Any) -> None:
+    throttle.new("db", 2, engine=engine)
+    throttle.run("db", int)
+    sql("alter table resprout.locks add constraint good check (num_slots <> 5) not valid")
+    with said_at_once():
+        throttle.resize("db", 5)
+    assert handles["shared"].ask(lambda _: True)
+    sql("alter table resprout.locks drop constraint good")
+    until(lambda: database.num_slots() == 5)
+
+
+@ON_POSTGRES
+def test_what_a_trigger_of_somebodys_raises_is_about_what_was_said(
+    engine: str, database: Database, sql: Any
+) -> None:
+    before = cluster.info(engine).reconnects
+    throttle.new("bad", 1, engine=engine)
+    throttle.new("good", 1, engine=engine)
+    sql("create function no() returns trigger language plpgsql as $$ begin raise 'not today'; end $$")
+    sql(
+        "create trigger no before insert on resprout.claims for each row when (new.lock = 'bad') "
+        "execute function no()"
+    )
+    with pytest.raises(cluster.EngineRefused, match="not today"):
+        throttle.run("bad", int)
+    assert throttle.run("good", int) == 0
+    assert cluster.info(engine).reconnects == before
+
+
+@ON_POSTGRES
+def test_what_a_transaction_keeps_is_free_after_it_though_its_lock_was_stopped_and_the_connection_cut(
+    engine: str, database: Database
+) -> None:
+    import psycopg
+
+    throttle.new("db", 1, engine=engine)
+    grant = throttle.acquire("db")
+    with closing(psycopg.connect(database.url)) as connection:
+        cluster.assert_held(connection, grant)
+        grant.release()
+        # It was said, and is to be said again.
+        assert handles["shared"].ask(lambda _: True)
+        throttle.stop_lock("db")
+        before = cluster.info(engine).reconnects
+        assert database.cut() == 1
+        until(lambda: cluster.info(engine).reconnects > before)
+        connection.commit()
+    until(lambda: database.claims() == 0)
+
+
 def test_what_is_given_back_is_said_again_until_it_is_taken(engine: str, database: Database) -> None:
     before = cluster.info(engine).reconnects
     throttle.new("bad", 1, engine=engine)
