@@ -12,6 +12,7 @@ is done once, and what got lost is said again:
 - while the engine is away nothing is noted for it: when it is back, it says what it has of this process, and
   what differs from that is made anew from the claims that there are (``reassert``);
 - a key that it grants to a claim that is over is released;
+- a release or a change that it refuses is said again after a pause, until it is taken;
 - a claim that was granted, and not taken yet, when all grants became void is simply asked for again. One that
   was taken is *lost*: its owner is told.
 
@@ -49,6 +50,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
 LONGEST_WHO = 200
+FIRST_PAUSE = 0.25
+LONGEST_PAUSE = 15.0
+"""Seconds until what was refused is said again; twice as many each time."""
 
 
 @attrs.frozen
@@ -131,6 +135,18 @@ class KeyClaim(ABC):
         """It does not get its key."""
 
 
+@attrs.frozen
+class Untaken:
+    """A release, or a change of what is claimed still, that the engine has refused.
+
+    Attributes:
+        pause: seconds until it is said again.
+    """
+
+    key: str
+    pause: float
+
+
 class Search(ABC):
     """Somebody wants to know who has a key."""
 
@@ -163,7 +179,9 @@ class KeyClaims:
         self.outgoing: deque[KeyOperation] = deque()
         """What the engine is to be told, oldest first."""
         self.due: dict[int, float] = {}
-        """When a claim or search is to be asked for again, by its number."""
+        """When something is to be said again, by the number of its claim or search."""
+        self.refused: dict[int, Untaken] = {}
+        """What the engine has refused and is to take all the same, by the number of its claim."""
         self.lost: dict[int, KeyClaim] = {}
         """Claims whose owners are to be told that their keys are gone."""
         self.down = True
@@ -224,7 +242,7 @@ class KeyClaims:
         claim.shown = shown
         claim.changed = True
         if self.claims.get(claim.ref) is claim:
-            self._post(ChangeKey(claim.ref, claim.key, value, shown))
+            self._post(self._changing(claim))
 
     def search(self, search: Search) -> bool:
         """Find out who has a key. May be repeated."""
@@ -256,7 +274,7 @@ class KeyClaims:
     @property
     def done(self) -> bool:
         """Whether the engine need know nothing of it any more."""
-        return self.closed and not (self.claims or self.searches or self.outgoing)
+        return self.closed and not (self.claims or self.searches or self.outgoing or self.refused)
 
     def _post(self, operation: KeyOperation) -> None:
         # What is noted while the engine is away would be said of a session that is over.
@@ -267,7 +285,11 @@ class KeyClaims:
     def _asking(self, claim: KeyClaim) -> ClaimKey:
         return ClaimKey(claim.ref, claim.key, claim.value, claim.who)
 
+    def _changing(self, claim: KeyClaim) -> ChangeKey:
+        return ChangeKey(claim.ref, claim.key, claim.value, claim.shown)
+
     def _forget(self, claim: KeyClaim) -> None:
+        self._taken(claim.ref)
         self.due.pop(claim.ref, None)
         self.claims.pop(claim.ref, None)
 
@@ -289,18 +311,25 @@ class KeyClaims:
         """Take out what is to be said now, in the order of the keys, which all processes keep to: so no two
         steps wait for each other.
         """
-        for ref in [ref for ref, when in list(self.due.items()) if when <= now]:
-            claim, search = self.claims.get(ref), self.searches.get(ref)
-            if claim is not None and claim.token is None:
-                self.outgoing.append(self._asking(claim))
-            elif search is not None:
-                self.outgoing.append(FindKey(search.ref, search.key))
+        # A release goes before the claim that waits for it, which is younger.
+        for ref in sorted([ref for ref, when in list(self.due.items()) if when <= now]):
+            operation = self._due(ref)
+            if operation is not None:
+                self.outgoing.append(operation)
             self.due.pop(ref, None)
         operations: list[KeyOperation] = []
         while self.outgoing and len(operations) < most:
             operations.append(self.outgoing.popleft())
         # Those of one key stay in their order.
         return sorted(operations, key=lambda each: each.key)
+
+    def _due(self, ref: int) -> KeyOperation | None:
+        claim, search, untaken = self.claims.get(ref), self.searches.get(ref), self.refused.get(ref)
+        if claim is not None:
+            return self._asking(claim) if claim.token is None else self._changing(claim)
+        if search is not None:
+            return FindKey(search.ref, search.key)
+        return None if untaken is None else ReleaseKey(ref, untaken.key)
 
     def unanswered(self, operations: Sequence[KeyOperation]) -> None:
         """What was said is to be said again, since the answer came too late to be good."""
@@ -315,14 +344,35 @@ class KeyClaims:
                     self._asked(ref, key, fact, now)
                 case FindKey(ref):
                     self._found(ref, fact, now)
-                case ReleaseKey(ref):
+                case ReleaseKey(ref, key):
                     self._released(ref)
-                case ChangeKey(ref) | KeepKey(ref):
+                    self._note(ref, key, fact, now)
+                case ChangeKey(ref, key) | KeepKey(ref, key):
                     claim = self.claims.get(ref)
+                    if claim is None or claim.token is None:
+                        continue
                     kept = isinstance(operation, KeepKey)
-                    gone = isinstance(fact, KeyGone) or (kept and isinstance(fact, KeyRefused))
-                    if gone and claim is not None and claim.token is not None:
+                    if isinstance(fact, KeyGone) or (kept and isinstance(fact, KeyRefused)):
                         self._over(claim)
+                    else:
+                        self._note(ref, key, fact, now)
+
+    def _note(self, ref: int, key: str, fact: KeyFact, now: float) -> None:
+        """A release or a change was taken, or is to be said again."""
+        if not isinstance(fact, KeyRefused):
+            self._taken(ref)
+            return
+        before = self.refused.get(ref)
+        pause = FIRST_PAUSE if before is None else min(2 * before.pause, LONGEST_PAUSE)
+        self.due[ref] = now + pause
+        self.refused[ref] = Untaken(key, pause)
+        # Whoever has looked before this found that there is nothing left.
+        self._wake()
+
+    def _taken(self, ref: int) -> None:
+        if ref in self.refused:
+            self.due.pop(ref, None)
+            self.refused.pop(ref, None)
 
     def _asked(self, ref: int, key: str, fact: KeyFact, now: float) -> None:
         claim = self.claims.get(ref)
@@ -333,7 +383,7 @@ class KeyClaims:
                 elif claim.token in (None, token):
                     claim.token = token
                     if claim.changed:
-                        self._post(ChangeKey(ref, key, claim.value, claim.shown))
+                        self._post(self._changing(claim))
                     claim.granted()
             case KeyOwned(member, other, node, who, value):
                 if claim is None or claim.token is not None:
@@ -342,6 +392,9 @@ class KeyClaims:
                     self._refuse(claim, Elsewhere(node, who, value))
                 elif (there := self.claims.get(other)) is not None:
                     self._refuse(claim, Here(there))
+                elif other in self.refused:
+                    # When that was released, which is said again later.
+                    self.due[ref] = max(self.due.get(other, now), now)
                 else:
                     # It is being released.
                     self._post(ReleaseKey(other, key))
@@ -389,6 +442,7 @@ class KeyClaims:
             self._lose(claim)
         else:
             claim.reverted()
+            self._taken(claim.ref)
             claim.token = None
             self._post(self._asking(claim))
 
@@ -397,6 +451,7 @@ class KeyClaims:
         self.down = True
         self.outgoing.clear()
         self.due.clear()
+        self.refused.clear()
         for ref in list(self.leaving):
             # It hears of that when it is back.
             self._released(ref)
@@ -427,6 +482,7 @@ class KeyClaims:
         self.down = False
         self.outgoing.clear()
         self.due.clear()
+        self.refused.clear()
         for ref, row in rows.items():
             # First, as the same key may be claimed anew.
             if ref not in self.claims:
@@ -444,7 +500,7 @@ class KeyClaims:
             self._post(self._asking(claim))
         elif row is not None and row.token == token:
             if claim.changed:
-                self._post(ChangeKey(ref, key, claim.value, claim.shown))
+                self._post(self._changing(claim))
         elif trusting:
             self._post(KeepKey(ref, key, token, claim.value, claim.shown, claim.who))
         else:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
+from .key_claims import FIRST_PAUSE, LONGEST_PAUSE
 from .key_gate import KeyGate
-from .key_operations import KeyFact, KeyRequest, KeyRow, ReleaseKey
+from .key_operations import KeyFact, KeyRefused, KeyRequest, KeyRow, ReleaseKey
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,6 +44,9 @@ class KeyGates:
         """Those that have something to say."""
         self._strays: dict[str, list[ReleaseKey]] = {}
         """Claims that the engine has of registries which have ended, by their names."""
+        self._strays_due = 0.0
+        self._strays_pause = 0.0
+        """That after which they are said again, when they are refused."""
 
     def make(
         self,
@@ -95,26 +99,37 @@ class KeyGates:
                 self.dirty[gate] = None
             elif gate.claims.done:
                 self.gates.pop(gate.number, None)
-        for name in self._strays.keys() - said.keys():
+        for name in self._strays.keys() - said.keys() if now >= self._strays_due else ():
             releases = sorted(self._strays.pop(name), key=lambda each: each.key)
             said[name] = None, KeyRequest(name, [*releases])
         return [said[name] for name in sorted(said)]
 
     def answered(self, said: Said, answers: Sequence[Sequence[KeyFact]], until: float, now: float) -> None:
         """Have the gates take note of what the engine says."""
+        refused = False
         for (gate, request), facts in zip(said, answers, strict=True):
             if gate is not None:
                 gate.tell(request.operations, facts, until, now)
+                continue
+            for each, fact in zip(request.operations, facts, strict=True):
+                if isinstance(fact, KeyRefused):
+                    refused = True
+                    self._strays.setdefault(request.registry, []).append(ReleaseKey(each.ref, each.key))
+        if refused:
+            self._strays_pause = min(max(FIRST_PAUSE, 2 * self._strays_pause), LONGEST_PAUSE)
+            self._strays_due = now + self._strays_pause
 
     @property
     def waits(self) -> bool:
         """Whether there is something to be said now."""
-        return bool(self.dirty or self._strays)
+        return bool(self.dirty)
 
     @property
     def next_look(self) -> float:
         """When there is something to be said again."""
         looks = [gate.next_look for gate in list(self.gates.values())]
+        if self._strays:
+            looks.append(self._strays_due)
         return min([look for look in looks if look is not None], default=float("inf"))
 
     def greeted(self, rows: Mapping[str, Mapping[int, KeyRow]], trusting: bool) -> int:
@@ -126,6 +141,7 @@ class KeyGates:
         gates = self.gates.copy()
         mine: dict[int, dict[int, KeyRow]] = {number: {} for number in gates}
         self._strays.clear()
+        self._strays_due = self._strays_pause = 0.0
         for name, keys in rows.items():
             for ref, row in keys.items():
                 gate = gates.get(ref >> 32)

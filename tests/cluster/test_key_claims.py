@@ -28,6 +28,7 @@ from resprout.cluster.key_operations import (
     KeyGone,
     KeyOperation,
     KeyOwned,
+    KeyRefused,
     KeyRow,
     KeyUndecided,
     ReleaseKey,
@@ -329,6 +330,82 @@ def test_what_was_answered_too_late_is_said_again() -> None:
     assert claims.collect(0.0, 100) == said
 
 
+REFUSED = KeyRefused(ValueError("a constraint"))
+
+
+def test_a_release_that_is_refused_is_said_again_after_pauses_that_grow_until_it_is_taken() -> None:
+    claims = claims_of()
+    told: list[str] = []
+    mine = claimed(claims)
+    claims.leave(mine, lambda: told.append("refused"))
+    release, now, pauses = [ReleaseKey(mine.ref, "k")], 10.0, []
+    assert tell(claims, REFUSED, now=now) == release
+    assert told == ["refused"]
+    for _ in range(9):
+        due = min(claims.due.values())
+        pauses.append(due - now)
+        assert claims.collect((now + due) / 2, 100) == []
+        now = due
+        assert tell(claims, REFUSED, now=now) == release
+    assert pauses == sorted(pauses)
+    assert pauses[0] < 1
+    assert 10 < pauses[-1] == pauses[-2] < 60
+    assert tell(claims, KeyDone(), now=now + 60) == release
+    assert not claims.due
+    assert not claims.refused
+
+
+def test_a_change_that_is_refused_is_said_again_as_it_is_by_then() -> None:
+    claims = claims_of()
+    mine = claimed(claims)
+    claims.change(mine, "2", True)
+    tell(claims, REFUSED)
+    mine.shown = False
+    assert tell(claims, KeyDone(), now=60.0) == [ChangeKey(mine.ref, "k", "2", False)]
+    claims.change(mine, "3", False)
+    tell(claims, REFUSED, now=60.0)
+    claims.change(mine, "4", False)
+    assert tell(claims, KeyDone(), now=60.0) == [ChangeKey(mine.ref, "k", "4", False)]
+    assert claims.collect(120.0, 100) == []
+    claims.change(mine, "5", False)
+    tell(claims, REFUSED, now=120.0)
+    claims.drop(mine)
+    assert tell(claims, KeyDone(), now=180.0) == [ReleaseKey(mine.ref, "k")]
+    assert not claims.due
+
+
+def test_who_claims_a_key_anew_whose_release_is_refused_waits_for_that() -> None:
+    claims = claims_of()
+    first, second = claimed(claims), Noting()
+    claims.drop(first)
+    claims.ask(second)
+    owned = KeyOwned(1, first.ref, "here", "", "1")
+    tell(claims, REFUSED, owned)
+    assert claims.collect(0.0, 100) == []
+    again = [ReleaseKey(first.ref, "k"), ClaimKey(second.ref, "k", "1", "<0.1>")]
+    assert tell(claims, REFUSED, owned, now=60.0) == again
+    assert tell(claims, KeyDone(), KeyClaimed(6), now=120.0) == again
+    assert second.has_it
+
+
+def test_a_registry_that_has_ended_is_done_when_its_last_release_is_taken() -> None:
+    claims = claims_of()
+    mine = claimed(claims)
+    claims.close()
+    tell(claims, REFUSED)
+    assert not claims.done
+    assert tell(claims, KeyDone(), now=60.0) == [ReleaseKey(mine.ref, "k")]
+    assert claims.done
+    # Away, the engine says itself what it has when it is back.
+    again = claimed(claims := claims_of())
+    claims.drop(again)
+    tell(claims, REFUSED)
+    claims.gone()
+    claims.reassert({again.ref: KeyRow("k", 5)}, False)
+    assert claims.collect(60.0, 100) == [ReleaseKey(again.ref, "k")]
+    assert claims.collect(60.0, 100) == []
+
+
 # -- sequences -------------------------------------------------------------------------------------
 
 
@@ -484,6 +561,14 @@ class ManyProcesses(RuleBasedStateMachine):
             process.request = process.claims.collect(self.now, 100)
 
     @rule(number=which)
+    def engine_refuses(self, number: int) -> None:
+        process = self.processes[number]
+        self.send(number)
+        if process.request is not None:
+            process.answers.append((process.request, [REFUSED for _ in process.request]))
+            process.request = None
+
+    @rule(number=which)
     def engine_steps(self, number: int) -> None:
         process = self.processes[number]
         if process.request is not None:
@@ -581,7 +666,10 @@ class ManyProcesses(RuleBasedStateMachine):
         """When all is said, everybody is answered, and nothing is left behind anywhere."""
         for process in self.processes:
             process.armed = None
-            process.reconnect()
+            if process.cut_off or process.claims.down or process.number in self.engine.doubtful:
+                process.reconnect()
+        # What was refused is due by then.
+        self.now += 60.0
         for _ in range(sum(len(process.owners) for process in self.processes) + 10):
             self.everybody_exchanges()
             self.no_key_has_two_owners()
@@ -596,7 +684,7 @@ class ManyProcesses(RuleBasedStateMachine):
         for process in self.processes:
             claims = process.claims
             left = [claims.claims, claims.searches, claims.leaving, claims.outgoing, claims.due]
-            assert not any(left)
+            assert not any([*left, claims.refused])
         assert not self.engine.rows
 
 

@@ -21,7 +21,11 @@ from resprout.cluster.key_operations import (
     KeyFact,
     KeyFree,
     KeyOperation,
+    KeyRefused,
+    KeyRequest,
+    KeyRow,
     KeyUndecided,
+    ReleaseKey,
 )
 from resprout.registry.engine import SharedSettings, key_engines
 from resprout.registry.shared_table import SharedEntry, SharedTable
@@ -249,3 +253,17 @@ def test_somebody_else_of_this_process_is_named_as_ever(answering: Scripted, tab
     assert table.register(me, "k", 1)
     with pytest.raises(AlreadyRegistered, match=str(me)):
         table.register(me, "k", 2)
+
+
+def test_keys_of_nobody_whose_release_is_refused_are_released_later() -> None:
+    gates = KeyGates(1, lambda: None, lambda: True, lambda: EngineDown(NAME))
+    gates.greeted({"r": {77: KeyRow("k", 5)}}, False)
+    said = gates.collect(10.0)
+    assert said == [(None, KeyRequest("r", [ReleaseKey(77, "k")]))]
+    gates.answered(said, [[KeyRefused(ValueError("a constraint"))]], 20.0, 10.0)
+    assert gates.collect(10.0) == []
+    assert 10.0 < gates.next_look < 11.0
+    assert gates.collect(gates.next_look) == said
+    gates.answered(said, [[KeyDone()]], 20.0, 11.0)
+    assert gates.collect(60.0) == []
+    assert gates.next_look == float("inf")

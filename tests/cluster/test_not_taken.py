@@ -216,3 +216,43 @@ def test_a_registry_that_is_not_taken_keeps_no_other_from_its_keys(engine: str, 
     spoil(database, good=True)
     Registry.register("bad", 1)
     assert cluster.info(engine).reconnects == before
+
+
+@contextmanager
+def no_key_can_be_released(database: Any) -> Iterator[None]:
+    """For a while, though the keys there are stay as they are."""
+    if database.url.startswith("redis"):
+        with database.client() as client:
+            client.rename("resprout:{bad}:keys", "kept")
+            client.set("resprout:{bad}:keys", "of somebody else")
+            yield
+            client.rename("kept", "resprout:{bad}:keys")
+        return
+    import psycopg
+
+    with closing(psycopg.connect(database.url, autocommit=True)) as connection:
+        connection.execute(
+            "create or replace function resprout.kept() returns trigger language plpgsql as "
+            "$$begin raise exception 'no' using errcode = 'check_violation'; end$$"
+        )
+        connection.execute(
+            "create trigger kept before delete on resprout.keys for each row execute function resprout.kept()"
+        )
+        yield
+        connection.execute("drop trigger kept on resprout.keys")
+
+
+def test_a_key_whose_release_was_refused_is_free_as_soon_as_that_is_taken(
+    engine: str, database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = cluster.info(engine).reconnects
+    Registry.start_link(keys="unique", name="bad", engine=engine)
+    # What is left to be said outlives its registry.
+    for give_up in (lambda: Registry.unregister("bad", 1), lambda: Registry.stop("bad")):
+        Registry.register("bad", 1)
+        caplog.clear()
+        with no_key_can_be_released(database), caplog.at_level(logging.ERROR, "resprout.cluster"):
+            give_up()
+            until(lambda: "registry 'bad': the engine does not take what is asked of it" in caplog.text)
+        until(lambda: database.keys() == 0)
+    assert cluster.info(engine).reconnects == before
