@@ -135,6 +135,11 @@ end
 
 # ARGV: prefix, channel, member, session, node, ttl, grace, again
 _HELLO = """
+-- What somebody has written over is left out: its lock or registry alone does not work, and says why.
+local function is_hash(key)
+    return type(redis.pcall('HLEN', key)) == 'number'
+end
+
 -- Nil where a claim does not have its key any more, of which Redis may have forgotten one half.
 local function token_of(keys, key, other, ref)
     local owner, its_ref, token = string.match(redis.call('HGET', keys, key) or '', '^(%d+) (%d+) (%d+) ')
@@ -142,9 +147,9 @@ local function token_of(keys, key, other, ref)
 end
 
 local function forget_keys(other)
-    for _, name in ipairs(redis.call('SMEMBERS', prefix .. ':registries:' .. other)) do
+    for _, name in ipairs(redis.pcall('SMEMBERS', prefix .. ':registries:' .. other)) do
         local keys = prefix .. ':{' .. name .. '}:keys'
-        local rows = redis.call('HGETALL', keys .. ':' .. other)
+        local rows = is_hash(keys) and redis.pcall('HGETALL', keys .. ':' .. other) or {}
         for i = 1, #rows, 2 do
             if token_of(keys, rows[i + 1], other, rows[i]) then
                 redis.call('HDEL', keys, rows[i + 1])
@@ -188,7 +193,7 @@ redis.call('HSET', server, 'identity', identity, 'quiet', text(quiet), 'seen', t
 if quiet <= now then
     -- Some of those who have ended, so that they and their keys do not gather.
     for _, other in ipairs(redis.call('SRANDMEMBER', prefix .. ':members', 20)) do
-        if other ~= member and look_at(other) == 'ended' then
+        if other ~= member and is_hash(prefix .. ':member:' .. other) and look_at(other) == 'ended' then
             if redis.call('EXISTS', prefix .. ':registries:' .. other) == 1 then
                 -- If it lives after all, it hears of that at its next step.
                 redis.call('HSET', prefix .. ':member:' .. other, 'session', '')
@@ -213,20 +218,22 @@ redis.call('HSET', me, 'session', session, 'node', ARGV[5], 'ttl', text(ttl), 'g
     'beat', text(now), 'free', 0, 'silent', 0, 'doubted', 0, 'anew', 0)
 local locks, keys = {}, {}
 for _, name in ipairs(redis.call('SMEMBERS', prefix .. ':locks:' .. member)) do
-    local rows = redis.call('HGETALL', prefix .. ':{' .. name .. '}:claims:' .. member)
-    if #rows == 0 then
+    local rows = redis.pcall('HGETALL', prefix .. ':{' .. name .. '}:claims:' .. member)
+    if #rows == 0 and not rows.err then
         redis.call('SREM', prefix .. ':locks:' .. member, name)
     end
     for i = 1, #rows, 2 do
         local place, token = string.match(rows[i + 1], '^%d+ %-?%d+ (%d+) (%d+)')
-        for _, each in ipairs({name, rows[i], token, place}) do
-            locks[#locks + 1] = each
+        if token and string.find(rows[i], '^%d+$') then
+            for _, each in ipairs({name, rows[i], token, place}) do
+                locks[#locks + 1] = each
+            end
         end
     end
 end
 for _, name in ipairs(redis.call('SMEMBERS', prefix .. ':registries:' .. member)) do
     local base = prefix .. ':{' .. name .. '}:keys'
-    local rows = redis.call('HGETALL', base .. ':' .. member)
+    local rows = is_hash(base) and redis.pcall('HGETALL', base .. ':' .. member) or {}
     for i = 1, #rows, 2 do
         local token = token_of(base, rows[i + 1], member, rows[i])
         if token then

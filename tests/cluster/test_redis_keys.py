@@ -283,3 +283,58 @@ def test_one_half_that_the_server_has_forgotten_is_no_key(
     there.claim(5)
     assert here.back().keys == {}
     assert there.do(FindKey(9, "k")) == [KeyOwned(there.member, 5, "n1", "<5>", "1")]
+
+
+@pytest.mark.parametrize("what", ["{db}:claims:MEMBER", "{r}:keys", "{r}:keys:MEMBER"])
+def test_what_somebody_has_written_over_keeps_no_process_from_connecting(
+    url: str, redis_database: RedisDatabase, what: str
+) -> None:
+    claims = [Request(name, 1, [Join(7, 1, 0, False, None, "w")], False) for name in ("db", "fine")]
+    with sessions(url, 2) as (here, ended), redis_database.client() as client:
+        for each, ref in ((here, 1), (ended, 2)):
+            each.do(ClaimKey(ref, f"k{ref}", "1", ""))
+            each.do(ClaimKey(ref, f"k{ref}", "1", ""), registry="fine")
+        here.connection.step(claims, 5.0)
+        ended.connection.close()
+        for each in (here, ended):
+            key = f"resprout:{what.replace('MEMBER', str(each.member))}"
+            if client.exists(key) and client.type(key) == "hash":
+                client.rename(key, f"kept:{key}")
+                client.set(key, "of somebody else")
+        greeting = here.back()
+        assert greeting.rows.keys() == ({"fine"} if "claims" in what else {"db", "fine"})
+        assert greeting.keys.keys() == ({"fine"} if "keys" in what else {"r", "fine"})
+        assert here.do(FindKey(9, "k1"), registry="fine") != [KeyFree()]
+
+        def swept() -> bool:
+            # A process that begins takes out what those left that have ended, spoilt or not.
+            with sessions(url, 1):
+                return client.exists(f"resprout:member:{ended.member}") == 0
+
+        until(swept)
+        for key in client.keys("kept:*"):
+            client.rename(key, key.removeprefix("kept:"))
+        # As it was before.
+        greeting = here.back()
+        assert greeting.rows.keys() == {"db", "fine"}
+        assert greeting.keys.keys() == {"r", "fine"}
+
+
+def test_a_hash_of_somebody_else_in_the_place_of_claims_is_none(
+    two: list[Session], redis_database: RedisDatabase
+) -> None:
+    here, _ = two
+    here.connection.step([Request("db", 1, [Join(7, 1, 0, False, None, "w")], False)], 5.0)
+    with redis_database.client() as client:
+        client.hset(f"resprout:{{db}}:claims:{here.member}", mapping={"a": "b", "x": "1 1 1 1 1 1 w"})
+    assert here.back().rows["db"].keys() == {7}
+
+
+def test_a_process_whose_record_was_written_over_keeps_no_other_from_connecting(
+    two: list[Session], redis_database: RedisDatabase
+) -> None:
+    here, there = two
+    there.claim(1)
+    with redis_database.client() as client:
+        client.set(f"resprout:member:{there.member}", "of somebody else")
+    assert here.back().keys == {}
