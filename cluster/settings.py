@@ -15,6 +15,7 @@ LONGEST_TTL = 86_400.0
 HELD_SHARE = 0.8
 """The share of the ttl after which grants are void here, counted from the last answered request's sending."""
 _HOST = r"(\[[^\]]*\]|[^\[\]:,@]*)(:\d*)?"
+_LATE = re.compile(r"[^?]*(\?[^=]*)?@")
 _PARAMETER = re.compile(r"[?&](?:amp;)?([\w.%-]+)=(.*?)(?=&(?:amp;)?[\w.%-]+=|\Z)", re.DOTALL)
 """A key and its value as it is written, up to what looks like the next key."""
 _SECRET = re.compile("password|passfile|secret|scram_.*_key", re.IGNORECASE)
@@ -92,14 +93,17 @@ def _check_readable(url: str) -> None:
     if scheme.lower().startswith("postgres"):
         # As libpq reads it: other marks may stand in the part with the password.
         before = rest.partition("/")[0]
-        where = before.partition("@")[2] if "@" in before else before
+        where = rest.partition("@")[2] if "@" in before else rest
     else:
-        where = re.split("[/?#]", rest, maxsplit=1)[0].rpartition("@")[2]
-    if not re.fullmatch(f"{_HOST}(,{_HOST})*", re.split("[/?#]", where, maxsplit=1)[0]):
+        before = re.split("[/?#]", rest, maxsplit=1)[0]
+        where = rest[before.rfind("@") + 1 :]
+    host = re.split("[/?#]", where, maxsplit=1)[0]
+    # Behind the host an @ stands only in what a parameter says; else this was a piece of a password.
+    if _LATE.match(where, len(host)) or not re.fullmatch(f"{_HOST}(,{_HOST})*", host):
         raise ValueError(
             "expected url to have a host, with the number of a port if any, behind its user and password, as "
             "in postgresql://user:password@host:5432/database; percent-encode what the password has of "
-            "/ ? # @ : [ ] and % (/ is %2F, ? is %3F, # is %23, @ is %40)"
+            "/ ? # @ : [ ] and %, and each @ of a database (/ is %2F, ? is %3F, # is %23, @ is %40)"
         )
 
 
@@ -110,7 +114,7 @@ def secrets_of(url: str) -> list[str]:
     rest = url.partition("://")[2]
     secret = rest.rpartition("@")[0].partition(":")[2]
     # Its parts as well: somebody may have taken one for a host, a port or a path, and say so.
-    found = {secret, *re.split("[/?#@]", secret)}
+    found = {secret, *re.split(r"[/?#@:,\[\]]", secret)}
     for key, value in _PARAMETER.findall(rest):
         if _SECRET.search(unquote(key)):
             found.update({value, *re.split("[&#@]", value)})

@@ -161,7 +161,7 @@ def test_nobody_sees_a_password(url: str) -> None:
     assert "hunter2" not in without_secrets(f"no way to {url}", url)
 
 
-@pytest.mark.parametrize("mark", ["#", "?", "/", "@"])
+@pytest.mark.parametrize("mark", ["#", "?", "/", "@", ":", ",", "[", "]"])
 def test_nobody_sees_what_was_taken_for_a_host_or_a_port(mark: str) -> None:
     for url in (f"redis://:hunter2{mark}x@db/0", f"redis://:x{mark}hunter2@db/0"):
         assert without_secrets("no port: 'hunter2'", url) == "no port: '***'"
@@ -193,6 +193,14 @@ def test_what_is_no_password_stays_in_a_url_that_is_shown(url: str, text: str) -
         "redis://:hunter2/x@db:6379/0",
         "redis://:hunter2?x@db:6379/0",
         "redis://:hunter2#x@db:6379/0",
+        # What is behind its @ looks like a host, with a port, and a database that has an @ in its name.
+        "postgresql://app:x@hunter2:5/y@db:5432/app",
+        "postgresql://app:x@hunter2:/y@db/app",
+        "postgresql://app:x@hunter2#y@db/app",
+        "postgresql://app:x@hunter2?y@db/app",
+        "redis://:x@hunter2:5/y@db:6379/0",
+        "redis://:x@hunter2?y@db:6379/0?a=b@c",
+        "redis://:6379#hunter2@db/0",
     ],
 )
 def test_a_password_that_would_be_taken_for_something_else_is_refused_with_how_to_write_it(url: str) -> None:
@@ -207,6 +215,9 @@ def test_a_password_that_would_be_taken_for_something_else_is_refused_with_how_t
     [
         "postgresql:///app?host=/tmp",
         "postgresql://db:5432?user=app",
+        "postgresql://app@db:5432/app?options=-c%20search_path=a@b",
+        "postgresql://app:x@db/a%40b?options=-c%20search_path=a/b?c@d",
+        "redis://:x@db:6379?client_name=a@b",
         "postgresql://a:b@db1:1,[::1]:2,db3/app",
         "postgresql+psycopg://app:hun#t?er2@%2Ftmp/app?application_name=a@b",
         "redis://:hun@ter2@[::1]:6379",
