@@ -33,3 +33,7 @@ class NotHere(ResproutError):
             f"{pid} runs in another OS process, which resprout sends no messages to; use what both of "
             f"you have (a database, a queue, HTTP)"
         )
+
+
+class NotSeenHere(NotHere, AttributeError):
+    """What a process of another OS process is like is not known here: it does not have that attribute."""

@@ -12,6 +12,7 @@ import difflib
 import enum
 import math
 from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from operator import attrgetter
 from types import FunctionType, MethodType
 from typing import Any, Final, Literal, TypeAlias, TypeVar, cast
@@ -363,6 +364,8 @@ class ChildSpec:
                 "a tree is of one OS process: place its workers",
             )
         start = self.start[0]
+        while isinstance(start, partial):
+            start = start.func
         what = getattr(start, "_stays_here", None) or getattr(
             getattr(start, "__self__", None), "_stays_here", None
         )

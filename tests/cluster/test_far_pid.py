@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import random
 from collections.abc import Callable
 from typing import Any
@@ -61,3 +62,12 @@ def test_whoever_wants_something_of_it_is_told_where_it_is(use: Callable[[], obj
     finally:
         Registry.stop("users")
         throttle.stop_lock("far")
+
+
+def test_whoever_looks_what_it_has_finds_that_it_is_not_seen_here() -> None:
+    for name in ("alive", "dead", "exit_reason", "left"):
+        assert not hasattr(far, name)
+        assert getattr(far, name, "unknown") == "unknown"
+    assert hasattr(far, "call")
+    found = dict(inspect.getmembers(far))
+    assert found["node"] == "there"

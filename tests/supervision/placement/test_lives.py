@@ -475,6 +475,8 @@ class Numbers(Producer):
         (partial(Registry.child_spec, keys="unique", name="keys"), "a registry"),
         (partial(cluster.Engine.child_spec, "redis://db", name="shared"), "an engine"),
         (partial(Numbers.child_spec, 0), "a stage"),
+        (partial(ChildSpec, "keys", partial(Registry.start_link, keys="unique", name="keys")), "a registry"),
+        (partial(ChildSpec, "n", (partial(partial(Numbers.start_link), 0), (), {})), "a stage"),
     ],
 )
 def test_what_a_whole_program_has_is_refused_a_placement_in_python_as_well(
