@@ -117,11 +117,13 @@ begin
 end $$;
 
 -- For how long nothing is granted: never longer than anybody may need to come back. Whoever is here looks
--- every third of a ttl; what the clock has gone on by more than that between two looks, or back, is no time.
+-- every third of a ttl. Where the clock has gone on by more than that between two looks, or back, somebody may
+-- have set it: that is no time at all, and the silence ends so much later.
 create or replace function $schema$.quiet_seconds() returns double precision language plpgsql as $$
 declare
     v_server $schema$.server;
     v_passed double precision;
+    v_counted double precision;
     v_quiet double precision;
     v_longest double precision;
 begin
@@ -131,13 +133,14 @@ begin
     end if;
     select max(ttl) into v_longest from $schema$.sessions;
     v_passed := extract(epoch from clock_timestamp() - v_server.quiet_seen);
-    v_quiet := extract(epoch from v_server.quiet_until - v_server.quiet_seen)
-        - least(greatest(v_passed, 0), 0.4 * v_longest);
+    v_counted := case when v_passed between 0 and 0.4 * v_longest then v_passed else 0 end;
+    v_quiet := extract(epoch from v_server.quiet_until - v_server.quiet_seen) - v_counted;
     v_quiet := greatest(least(v_quiet, v_longest), 0);
-    if v_quiet = 0 or v_passed not between 0 and v_longest / 20 then
+    if v_quiet = 0 or v_passed not between 0 and v_longest / 50 then
         -- Whoever has the row is beginning a session, and does this as well.
         update $schema$.server set quiet_seen = clock_timestamp(), quiet_until = case when v_quiet = 0
-                then 'epoch' else clock_timestamp() + make_interval(secs => v_quiet) end
+                then 'epoch' else clock_timestamp() + make_interval(secs => v_quiet) end,
+            anew_until = anew_until + make_interval(secs => v_passed - v_counted)
             where only_row in (select only_row from $schema$.server for update skip locked);
     end if;
     return v_quiet;
@@ -179,13 +182,14 @@ begin
     end loop;
     -- Before anything of it is looked at: this waits for what the former session is saying just now.
     delete from $schema$.sessions where member = p_member;
-    v_ended := p_again and not found and clock_timestamp() >= v_server.anew_until;
+    v_ended := p_again and not found;
     perform 1 from $schema$.locks where name in (select lock from $schema$.claims where member = p_member)
         order by name for no key update;
     update $schema$.claims set session = v_session where member = p_member;
     insert into $schema$.sessions (session, member, node, ttl, grace)
         values (v_session, p_member, p_node, p_ttl, p_grace);
     v_quiet := $schema$.quiet_seconds();
+    v_ended := v_ended and clock_timestamp() >= (select anew_until from $schema$.server);
     delete from $schema$.locks where used_at < now() - interval '30 days'
         and not exists (select from $schema$.claims where lock = name);
     select coalesce(jsonb_agg(jsonb_build_array(lock, ref, token, place)), '[]') into v_rows

@@ -66,22 +66,27 @@ local function seconds(microseconds)
     return string.format('%.6f', microseconds / 1000000)
 end
 
--- Until when nothing is granted, 0 if that is over. Whoever is here looks every third of a ttl; what the
--- clock has gone on by more than that between two looks, or back, is no time.
+-- Until when nothing is granted, 0 if that is over. Whoever is here looks every third of a ttl. Where the clock
+-- has gone on by more than that between two looks, or back, somebody may have set it: that is no time at all,
+-- and the silence ends so much later.
 local function quiet_until()
-    local found = redis.call('HMGET', server, 'quiet', 'longest', 'seen')
+    local found = redis.call('HMGET', server, 'quiet', 'longest', 'seen', 'since')
     local quiet = tonumber(found[1] or 0)
     if quiet == 0 then
         return 0
     end
     local longest, seen = tonumber(found[2] or 0), tonumber(found[3] or now)
     local passed = now - seen
-    local left = math.min(quiet - seen - math.min(math.max(passed, 0), 0.4 * longest), longest)
+    local is_time = passed >= 0 and passed <= 0.4 * longest
+    if not is_time and tonumber(found[4] or 0) ~= 0 then
+        redis.call('HSET', server, 'since', text(found[4] + passed))
+    end
+    local left = math.min(quiet - seen - (is_time and passed or 0), longest)
     if left <= 0 then
         redis.call('HSET', server, 'quiet', 0)
         return 0
     end
-    if passed < 0 or passed > longest / 20 then
+    if not is_time or passed > longest / 50 then
         redis.call('HSET', server, 'quiet', text(now + left), 'seen', text(now))
     end
     return now + left
@@ -166,13 +171,13 @@ if redis.call('PUBSUB', 'NUMSUB', channel .. session)[2] == 0 then
 end
 local about = redis.call('INFO', 'server')
 local identity = string.match(about, 'run_id:(%w+)')
-local found = redis.call('HMGET', server, 'identity', 'quiet', 'since', 'longest', 'version')
-if found[5] and found[5] ~= '$version$' then
-    return redis.error_reply('VERSION ' .. found[5])
+local found = redis.call('HMGET', server, 'identity', 'longest', 'version')
+if found[3] and found[3] ~= '$version$' then
+    return redis.error_reply('VERSION ' .. found[3])
 end
-local since = tonumber(found[3] or 0)
-local longest = math.max(ttl, tonumber(found[4] or 0))
 local quiet = quiet_until()
+local since = tonumber(redis.call('HGET', server, 'since') or 0)
+local longest = math.max(ttl, tonumber(found[2] or 0))
 if found[1] ~= identity then
     -- Another server, or this one without its data: what was granted before may be unknown. There is nothing
     -- to wait for only where there has been nobody: not before a start, which is long ago, nor with a primary

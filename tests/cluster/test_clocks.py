@@ -14,6 +14,7 @@ import pytest
 from resprout.cluster.driver import KeyConnection
 from resprout.cluster.key_operations import ClaimKey, KeyClaimed, KeyOwned, KeyRequest, KeyUndecided
 from resprout.cluster.operations import Declare, Granted, Keep, Leave, Queued, Reaped
+from resprout.cluster.settings import HELD_SHARE
 from resprout.throttle import Rate
 
 from ..waiting import until
@@ -87,6 +88,16 @@ def as_after_a_crash(database: Any) -> None:
         do(database, "update resprout.server set identity = 'another'")
 
 
+def lose_all(database: Any) -> None:
+    """As if what is kept had been removed, and made anew."""
+    if database.url.startswith("redis"):
+        with database.client() as client:
+            client.flushall()
+    else:
+        do(database, "update resprout.server set identity = null")
+        do(database, "truncate resprout.sessions, resprout.claims, resprout.locks")
+
+
 def granted(session: Session) -> list[object]:
     """What it is told until it is granted something."""
     found: list[object] = []
@@ -158,8 +169,9 @@ def test_a_key_is_not_taken_from_who_has_its_grace_by_who_comes_or_claims(
         assert isinstance(ask(there, ClaimKey(2, "k", "1", "w"))[0], KeyOwned)
 
 
+@pytest.mark.parametrize("times", [1, 2])
 def test_after_a_crash_those_who_hold_have_their_time_to_say_so(
-    url: str, database: Database, set_clock: Callable[[], object]
+    url: str, database: Database, set_clock: Callable[[], object], times: int
 ) -> None:
     with sessions(url, 2, ttl=1.5) as (here, there):
         token = token_of(here.do(join(1)))
@@ -170,12 +182,28 @@ def test_after_a_crash_those_who_hold_have_their_time_to_say_so(
         assert there.quiet > 0
         set_clock()
         assert isinstance(there.do(join(2), poll=True)[0], Queued)
+        if times == 2:
+            set_clock()
         assert here.back() == {}
         assert here.quiet > 0
         assert here.do(Keep(1, token, 1, 0, "me")) == ()
         here.do(Leave(1))
         granted(there)
-        assert 0.5 * 1.5 <= time.monotonic() - began < HOUR / 100
+        assert HELD_SHARE * 1.5 <= time.monotonic() - began < HOUR / 100
+
+
+def test_who_comes_back_to_a_server_that_lost_all_is_believed(
+    url: str, database: Database, set_clock: Callable[[], object]
+) -> None:
+    with sessions(url, 2) as (here, there):
+        token = token_of(here.do(join(1)))
+        lose_all(database)
+        there.back()
+        set_clock()
+        here.back()
+        assert not here.connection.greeting.ended
+        assert here.quiet > 0
+        assert here.do(Keep(1, token, 1, 0, "me")) == ()
 
 
 def test_a_rate_is_as_used_up_as_it_was(url: str, set_clock: Callable[[], object]) -> None:
