@@ -75,7 +75,7 @@ alter table $schema$.server add column anew_until timestamptz not null default '
     add column quiet_seen timestamptz not null default clock_timestamp();   -- when quiet_until was looked at
 
 alter table $schema$.sessions add column anew boolean not null default false,  -- it is to begin anew
-    add column doubted boolean not null default false;          -- free_since was long over, and set anew
+    add column doubted boolean not null default false;          -- the grace was over, and began anew
 
 alter table $schema$.locks add column rate double precision,    -- grants a second; null for any number
     add column burst bigint,
@@ -90,8 +90,8 @@ create or replace function $schema$.is_free(p_session integer) returns boolean l
     'select pg_try_advisory_xact_lock_shared($class$, p_session)';
 
 -- In how many seconds a session is known to have ended: null if it lives, 0 or less if it has. Where somebody
--- has set the clock since the last look, its grace begins anew: once, if it is long over, as nobody may have
--- looked for so long.
+-- has set the clock since the last look, its grace begins anew: once, if it is over for longer than a look is
+-- late, as nobody may have looked for so long.
 create or replace function $schema$.seconds_left(p_session $schema$.sessions) returns double precision
 language plpgsql as $$
 declare
@@ -106,7 +106,7 @@ begin
         return null;
     end if;
     v_left := p_session.grace - extract(epoch from clock_timestamp() - p_session.free_since);
-    v_late := v_left < -1 and not p_session.doubted;
+    v_late := v_left < -least(1, p_session.grace / 3) and not p_session.doubted;
     if v_left is null or v_left > p_session.grace or v_late then
         update $schema$.sessions set free_since = clock_timestamp(), doubted = coalesce(v_late, false)
             where session in (select session from $schema$.sessions
@@ -117,8 +117,8 @@ begin
 end $$;
 
 -- For how long nothing is granted: never longer than anybody may need to come back. Whoever is here looks
--- every third of a ttl. Where the clock has gone on by more than that between two looks, or back, somebody may
--- have set it: that is no time at all, and the silence ends so much later.
+-- every third of a ttl. Where the clock has gone on by more than that between two looks, or back, somebody
+-- may have set it: that is no time at all, and the silence ends so much later.
 create or replace function $schema$.quiet_seconds() returns double precision language plpgsql as $$
 declare
     v_server $schema$.server;

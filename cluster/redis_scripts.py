@@ -10,8 +10,8 @@ its own is found at once, and goes at once when it has ended::
                                     this)
     SCHEMA:members                  set: the processes that have said hello
     SCHEMA:member:MEMBER            session ("" when it was reaped), node, ttl, grace, beat, free (since
-                                    when nobody listens to its channel), doubted (1: that was found long
-                                    over, and set again), silent (since when it does not beat), anew (1: it
+                                    when nobody listens to its channel), doubted (1: the grace was over, and
+                                    began anew), silent (since when it does not beat), anew (1: it
                                     has to begin anew)
     SCHEMA:locks:MEMBER             set: the locks that it has claims on
     SCHEMA:{LOCK}:lock              slots, declared, paused, token, place (the last ones), used, rate and
@@ -66,9 +66,9 @@ local function seconds(microseconds)
     return string.format('%.6f', microseconds / 1000000)
 end
 
--- Until when nothing is granted, 0 if that is over. Whoever is here looks every third of a ttl. Where the clock
--- has gone on by more than that between two looks, or back, somebody may have set it: that is no time at all,
--- and the silence ends so much later.
+-- Until when nothing is granted, 0 if that is over. Whoever is here looks every third of a ttl. Where the
+-- clock has gone on by more than that between two looks, or back, somebody may have set it: that is no time
+-- at all, and the silence ends so much later.
 local function quiet_until()
     local found = redis.call('HMGET', server, 'quiet', 'longest', 'seen', 'since')
     local quiet = tonumber(found[1] or 0)
@@ -95,7 +95,7 @@ end
 -- How a process is doing that is not one's own: alive, or after how many microseconds it may have ended, or
 -- ended. Its connection tells first; a process that is stopped keeps that, and is known by its silence. Both
 -- have to last, by two looks at it, so that a jump of the clock alone ends nobody; by three, where the second
--- finds that it is long over, which may be such a jump as well.
+-- comes later than looks do, which may be such a jump as well.
 local function look_at(other)
     local key = prefix .. ':member:' .. other
     local found = redis.call('HMGET', key, 'session', 'ttl', 'grace', 'beat', 'free', 'silent', 'doubted')
@@ -106,7 +106,7 @@ local function look_at(other)
     local ttl, grace, beat = tonumber(found[2]), tonumber(found[3]), tonumber(found[4])
     local free, silent = tonumber(found[5]), tonumber(found[6])
     if redis.call('PUBSUB', 'NUMSUB', channel .. number)[2] == 0 then
-        local late = free ~= 0 and now - free > grace + 1000000 and found[7] ~= '1'
+        local late = free ~= 0 and now - free > grace + math.min(1000000, grace / 3) and found[7] ~= '1'
         if free == 0 or free > now or late then
             free = now
             redis.call('HSET', key, 'free', text(free), 'doubted', late and 1 or 0)

@@ -27,7 +27,7 @@ HOUR = 3600
 # In front of those of PostgreSQL, for all connections of a database.
 CLOCK = """\
 create schema played;
-create table played.clock (ahead integer);
+create table played.clock (ahead double precision);
 insert into played.clock values (0);
 create function played.clock_timestamp() returns timestamptz language sql
     as 'select pg_catalog.clock_timestamp() + make_interval(secs => ahead) from played.clock';
@@ -133,6 +133,20 @@ def test_a_connection_that_was_cut_has_its_grace(url: str, set_clock: Callable[[
         assert there.do(poll=True) == ()
         assert here.back()[1].token == token
         assert there.do(poll=True) == ()
+
+
+@pytest.mark.parametrize("set_clock", [1.5], indirect=True)
+def test_a_connection_that_was_cut_has_its_grace_after_a_small_step(
+    url: str, set_clock: Callable[[], object]
+) -> None:
+    with sessions(url, 2, grace=0.9) as (here, there):
+        token = token_of(here.do(join(1)))
+        there.do(join(2))
+        here.connection.close()
+        notices(there)
+        set_clock()
+        assert there.do(poll=True) == ()
+        assert here.back()[1].token == token
 
 
 def test_who_has_ended_is_found_to_have_ended(url: str, set_clock: Callable[[], object]) -> None:
