@@ -27,7 +27,7 @@ from .key_operations import (
 )
 
 TABLE = """\
-create table $schema$.keys (
+create table if not exists $schema$.keys (
     registry text collate "C" not null check (length(registry) between 1 and 200),
     key text collate "C" not null,
     member bigint not null,

@@ -1,7 +1,8 @@
 """What an engine keeps in PostgreSQL: a few tables, what is done with sessions, and one function a step (see
 postgres_locks, postgres_rates and postgres_keys).
 
-Version 2 has the keys of registries, rates, and grants with several tokens, which version 1 had not.
+Version 3 sees that the clock was set. Version 2 had the keys of registries, rates, and grants with several
+tokens, which version 1 had not.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from .postgres_locks import BLOCK
 from .postgres_locks import FUNCTIONS as LOCK_FUNCTIONS
 from .postgres_rates import FUNCTIONS as RATE_FUNCTIONS
 
-VERSION = 2
+VERSION = 3
 LIVENESS = 0x7265  # "re": the class of the advisory locks that sessions hold for as long as they live
 MEMBERS = 0x7266
 """Of those that a member holds while it begins a session, and others while they take what it had."""
@@ -70,18 +71,24 @@ create index claims_in_order on $schema$.claims (lock, waiting, rank, place);
 """
 
 _ANEW = """\
--- Until then, whoever has no session is believed to have had one in a schema that was removed.
-alter table $schema$.server add column anew_until timestamptz not null default 'epoch',
-    add column quiet_seen timestamptz not null default clock_timestamp();   -- when quiet_until was looked at
+-- What was not in version 1.
+alter table $schema$.server
+    -- Until then, whoever has no session is believed to have had one in a schema that was removed.
+    add column if not exists anew_until timestamptz not null default 'epoch',
+    -- When quiet_until was looked at.
+    add column if not exists quiet_seen timestamptz not null default clock_timestamp();
 
-alter table $schema$.sessions add column anew boolean not null default false,  -- it is to begin anew
-    add column doubted boolean not null default false;          -- the grace was over, and began anew
+alter table $schema$.sessions
+    add column if not exists anew boolean not null default false,       -- it is to begin anew
+    add column if not exists doubted boolean not null default false;    -- the grace was over, and began anew
 
-alter table $schema$.locks add column rate double precision,    -- grants a second; null for any number
-    add column burst bigint,
-    add column due double precision not null default 0;         -- when all that was granted would have been
+alter table $schema$.locks
+    add column if not exists rate double precision,                    -- grants a second; null for any number
+    add column if not exists burst bigint,
+    add column if not exists due double precision not null default 0;  -- when all granted would have been
+
 -- So many tokens belong to a grant, of which the row has the first.
-alter table $schema$.claims add column block bigint not null default 1;
+alter table $schema$.claims add column if not exists block bigint not null default 1;
 """
 
 _FUNCTIONS = """\
@@ -249,7 +256,7 @@ def install_sql(schema: str) -> str:
 
 def upgrade_sql(schema: str, version: int) -> str | None:
     """The statements that make this version of a former one; None where there is no way."""
-    if version != 1:
+    if version not in (1, 2):
         return None
     # A step of a process of the former version goes on as it did.
     done = "update $schema$.server set version = $version$;\n"
