@@ -11,7 +11,8 @@ its own is found at once, and goes at once when it has ended::
     SCHEMA:members                  set: the processes that have said hello
     SCHEMA:member:MEMBER            session ("" when it was reaped), node, ttl, grace, beat, free (since
                                     when nobody listens to its channel), doubted (1: the grace was over, and
-                                    began anew), silent (since when it does not beat), anew (1: it
+                                    began anew), silent (since when it does not beat), looked
+                                    (when that was looked at), anew (1: it
                                     has to begin anew)
     SCHEMA:locks:MEMBER             set: the locks that it has claims on
     SCHEMA:{LOCK}:lock              slots, declared, paused, token, place (the last ones), used, rate and
@@ -94,11 +95,12 @@ end
 
 -- How a process is doing that is not one's own: alive, or after how many microseconds it may have ended, or
 -- ended. Its connection tells first; a process that is stopped keeps that, and is known by its silence. Both
--- have to last, by two looks at it, so that a jump of the clock alone ends nobody; by three, where the second
--- comes later than looks do, which may be such a jump as well.
+-- have to last, by several looks at it, so that a jump of the clock alone ends nobody: the grace by two, and
+-- by three, where the second comes later than looks do, which may be such a jump as well.
 local function look_at(other)
     local key = prefix .. ':member:' .. other
-    local found = redis.call('HMGET', key, 'session', 'ttl', 'grace', 'beat', 'free', 'silent', 'doubted')
+    local found = redis.call('HMGET', key, 'session', 'ttl', 'grace', 'beat', 'free', 'silent', 'doubted',
+        'looked')
     local number = found[1]
     if not number or number == '' then
         return 'ended', 0
@@ -124,15 +126,21 @@ local function look_at(other)
         redis.call('HSET', key, 'beat', text(now))
     end
     if now - beat < ttl / 2 then
-        return 'alive', ttl - (now - beat), number
+        return 'alive', ttl / 2 - (now - beat), number
     end
-    if silent == 0 or silent > now then
-        silent = now
-        redis.call('HSET', key, 'silent', text(silent))
+    -- What lies between two looks counts up to an eighth of a ttl, so that a jump ends nobody who still
+    -- believes in its grants.
+    local eighth = ttl / 8
+    if silent == 0 then
+        silent = now - beat < 5 * eighth and beat or now - eighth
+    else
+        local passed = now - tonumber(found[8] or now)
+        silent = silent + passed - math.max(0, math.min(passed, eighth))
     end
-    local left = math.max(ttl - (now - beat), 0.45 * ttl - (now - silent))
+    redis.call('HSET', key, 'silent', text(silent), 'looked', text(now))
+    local left = ttl - (now - silent)
     if left > 0 then
-        return 'silent', left
+        return 'silent', math.min(left, 0.8 * eighth)
     end
     return 'ended', 0
 end
@@ -254,7 +262,7 @@ return {seconds(math.max(0, quiet - now)), ended and 1 or 0, locks, keys}
 """
 
 # Whoever goes on as if nothing had been has to begin anew: its claims were reaped, or went with the data. A
-# beat that is still young is not written anew: so a process is given up after 0.9 of a ttl without a sign,
+# beat that is still young is not written anew: so a process is given up after 15/16 of a ttl without a sign,
 # and has given up its grants itself after 0.8.
 ENTER = """
 local known = redis.call('HMGET', me, 'session', 'ttl', 'beat', 'free', 'silent', 'anew')

@@ -39,7 +39,7 @@ SHIFT = """\
 local by = ARGV[1] * 1000000
 for _, key in ipairs(redis.call('KEYS', 'resprout:*')) do
     if redis.call('TYPE', key).ok == 'hash' then
-        for _, field in ipairs({'quiet', 'seen', 'since', 'beat', 'free', 'silent', 'counted'}) do
+        for _, field in ipairs({'quiet', 'seen', 'since', 'beat', 'free', 'silent', 'looked', 'counted'}) do
             local at = tonumber(redis.call('HGET', key, field) or 0)
             if at ~= 0 then
                 redis.call('HSET', key, field, string.format('%.0f', at - by))
