@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 
 GRACE = 5.0
 """Seconds that all processes of a loop have together to stop in order, as a worker has under a supervisor."""
+PATIENCE = 0.5
+"""Seconds that cancelled tasks have to end, before their loop is taken for one that goes on."""
+LOOK = 0.02
+"""Seconds between two looks at them meanwhile."""
 TURNS = 16
 """So many turns of a loop after the end of its tasks ends its asynchronous generators, if it ends."""
 
@@ -78,33 +82,56 @@ def closing(loop: asyncio.AbstractEventLoop) -> bool:
     return bells_of(loop).over
 
 
-async def soon_closing(loop: asyncio.AbstractEventLoop) -> bool:
-    """Whether the loop is about to be closed, asked by somebody whose wait was cancelled though he was not.
+async def soon_closing(loop: asyncio.AbstractEventLoop, pid: Pid) -> bool:
+    """Whether the loop is about to be closed, asked by a process whose wait was cancelled though it was not.
 
     Whoever ends a loop first cancels all tasks and waits for them, inner ones of a callback's (``gather``)
-    included. So it may be that where all are cancelled; who waits for their ends, too, sees.
+    included. So it may be that where all are cancelled; who waits for their ends, too, sees. But one that was
+    cancelled may go on for as long as it likes, or wait for this very process: so not for long, and no longer
+    than it may still be so.
     """
+    bells = bells_of(loop)
+    # Whatever is started from now on may be what ends the loop.
     others = asyncio.all_tasks(loop)
-    if not all(_is_cancelled(task) for task in others):
-        return False
+    deadline = time.monotonic() + PATIENCE
     turns = 0
     try:
-        if others:
-            await asyncio.wait(others)
         while True:
-            if closing(loop) or turns == TURNS:
+            if bells.over or not others:
+                break
+            left = deadline - time.monotonic()
+            if left <= 0 or not all(map(_is_cancelled, others)) or _wait_for(pid, others, bells):
+                return False
+            _, others = await asyncio.wait(others, timeout=min(left, LOOK))
+        while True:
+            if bells.over or turns == TURNS:
                 break
             await _next_turn()
             turns += 1
     except asyncio.CancelledError:
-        # He is killed meanwhile.
+        # It is killed meanwhile.
         pass
-    return closing(loop)
+    return bells.over
 
 
 def _is_cancelled(task: asyncio.Task[Any]) -> bool:
     # Before 3.11 a task does not say so: there what takes its time to end keeps this from being seen.
     return sys.version_info >= (3, 11) and task.cancelling() > 0
+
+
+def _wait_for(pid: Pid, tasks: set[asyncio.Task[Any]], bells: Bells) -> bool:
+    """Whether one of these tasks waits for the answer of a process, and is not about to give up."""
+    waits = [
+        bells.sleeping.get(bell)
+        for call in list(pid._calls.values())
+        for bell in list(call._callbacks)
+        if isinstance(bell, LoopBell)
+    ]
+    return any(
+        wait is not None and not wait.done() and getattr(task, "_fut_waiter", None) is wait
+        for wait in waits
+        for task in tasks
+    )
 
 
 @types.coroutine

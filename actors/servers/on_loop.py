@@ -396,7 +396,7 @@ class LoopPid(RunnablePid):
             return
         if reason.__class__ is Crash and isinstance(reason.exception, asyncio.CancelledError):
             # What a callback waits for was cancelled, as all tasks are before a loop is closed.
-            if await soon_closing(self.loop):
+            if await soon_closing(self.loop, self):
                 reason = LOOP_CLOSED
             if self._fate:
                 return

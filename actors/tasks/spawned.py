@@ -177,7 +177,7 @@ class CoroutinePid(MailboxPid):
         except BaseException as error:
             # What it waited for was cancelled, as all tasks are before a loop is closed; or it was itself.
             cancelled = isinstance(error, asyncio.CancelledError) and not self._fate
-            if cancelled and await soon_closing(self.loop) and not self._fate:
+            if cancelled and await soon_closing(self.loop, self) and not self._fate:
                 reason = LOOP_CLOSED
             else:
                 reason = reason_of(self, error)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import gc
 import logging
@@ -876,6 +877,12 @@ async def in_a_task_of_its_own() -> None:
     await asyncio.ensure_future(asyncio.Event().wait())
 
 
+async def in_a_task_that_is_cancelled(_: Any = None) -> None:
+    inner = asyncio.ensure_future(asyncio.Event().wait())
+    inner.cancel()
+    await inner
+
+
 async def while_another_takes_its_time() -> None:
     async def slow() -> None:
         try:
@@ -956,6 +963,94 @@ def test_an_inner_task_that_is_cancelled_while_the_loop_goes_on_is_a_crash(run, 
         assert isinstance(reason, Crash)
         assert isinstance(reason.exception, asyncio.CancelledError)
         goes_on.cancel()
+
+    run(main)
+    assert len(crashes()) == 1
+
+
+async def interrupted() -> None:
+    """Be cancelled, as by Ctrl-C, and go on."""
+    me = asyncio.current_task()
+    assert me is not None
+    me.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await asyncio.sleep(0)
+
+
+def cancelled() -> asyncio.Future[Any]:
+    future = asyncio.get_running_loop().create_future()
+    future.cancel()
+    return future
+
+
+async def awaits_what_is_cancelled(_: Any = None) -> None:
+    await cancelled()
+
+
+PATIENT = pytest.mark.parametrize("wait", [awaits_what_is_cancelled, in_a_task_that_is_cancelled])
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that what ends has not ended because of the time."""
+    monkeypatch.setattr("resprout.actors.servers.loop_ends.PATIENCE", 10 * WATCHDOG)
+
+
+@PATIENT
+@pytest.mark.parametrize("at_once", [True, False])
+def test_so_it_is_at_once_when_a_cancelled_task_that_goes_on_waits_for_the_server(
+    run, wait, at_once, patient, crashes
+):
+    async def main() -> None:
+        pid = await Server.astart()
+        await interrupted()
+        with pytest.raises(ServerExit) as caught:
+            await (GenServer.acall(pid, wait, WATCHDOG) if at_once else GenServer.send_request(pid, wait))
+        assert isinstance(caught.value.reason.exception, asyncio.CancelledError)
+
+    run(main)
+    assert len(crashes()) == 1
+
+
+@PATIENT
+@pytest.mark.parametrize("kind", ["server", "worker"])
+def test_so_it_is_when_cancelled_tasks_go_on_for_long(run, wait, kind, monkeypatch, crashes):
+    monkeypatch.setattr("resprout.actors.servers.loop_ends.PATIENCE", 0.03)
+
+    async def main() -> None:
+        server = await Server.astart()
+        await interrupted()
+        if kind == "worker":
+            server = process.spawn(wait)
+        watch = Watch(server)
+        if kind == "server":
+            GenServer.acast(server, wait)
+        [reason] = await asyncio.to_thread(watch.reasons)
+        assert isinstance(reason, Crash)
+
+    run(main)
+    assert len(crashes()) == 1
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="tasks that say that they are cancelled")
+@PATIENT
+@pytest.mark.parametrize("kind", ["server", "worker"])
+def test_so_it_is_when_a_cancellation_is_taken_back(run, wait, kind, patient, crashes):
+    async def main() -> None:
+        server = await Server.astart()
+        await interrupted()
+        if kind == "server":
+            GenServer.acast(server, wait)
+        else:
+            server = process.spawn(wait)
+        watch = await asyncio.to_thread(Watch, server)
+        for _ in range(8):
+            await asyncio.sleep(0)
+        me = asyncio.current_task()
+        assert me is not None
+        me.uncancel()
+        [reason] = await asyncio.to_thread(watch.reasons)
+        assert isinstance(reason, Crash)
 
     run(main)
     assert len(crashes()) == 1
