@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import time
 import traceback
+from collections import deque
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -28,9 +29,17 @@ if TYPE_CHECKING:
 logger = logging.getLogger("resprout")
 PATIENCE = 2.0
 """Seconds after which a straggler is reported."""
+TOGETHER = 0.5
+"""Seconds from one look for such stragglers to the next, so that many are reported together."""
+SHOWN = 3
+"""So many of them are reported each with its stack; the rest is counted."""
 SOON = 0.1
 """Seconds in which a coroutine may meet its cancellation before telemetry is told."""
 _since: dict[int, tuple[Any, float]] = {}
+_unseen: deque[tuple[Any, float]] = deque()
+"""Those that have not been looked at whether they are to be reported, in order."""
+_at_rest: list[bool] = [True]
+"""One element while no such look is on its way."""
 
 
 @attrs.frozen
@@ -67,9 +76,10 @@ def straggles(pid: Identity, grace: float = 0.0) -> None:
         return
     if not grace:
         _tell(pid)
-    else:
+    elif telemetry._attached:
         kernel.at(time.monotonic() + grace, lambda: kernel.pool.submit(_Tell(pid)))
-    kernel.at(time.monotonic() + PATIENCE, lambda: _report(pid))
+    _unseen.append(since)
+    _look_in(PATIENCE)
 
 
 def _tell(pid: Identity) -> None:
@@ -86,17 +96,66 @@ class _Tell:
         self._pid = pid
 
     def run(self, worker: object) -> None:
-        if self._pid in straggling():
+        if self._pid.id in _since and _goes_on(self._pid):
             _tell(self._pid)
 
 
-def _report(pid: Identity) -> None:
-    """Say once that one goes on and on, and where it is."""
-    if pid.id in _since and _goes_on(pid):
+def _look_in(seconds: float) -> None:
+    try:
+        _at_rest.pop()
+    except IndexError:
+        return
+    kernel.at(time.monotonic() + seconds, lambda: kernel.pool.submit(_Report()))
+
+
+class _Report:
+    """A task of the pool: say once of those that go on and on that they do, and where they are."""
+
+    __slots__ = ()
+
+    def run(self, worker: object) -> None:
+        try:
+            _report([pid for pid in _due() if pid.id in _since and _goes_on(pid)])
+        finally:
+            _at_rest[:] = [True]
+            # In this order: who comes in between begins a look itself.
+            if _unseen:
+                _look_in(max(TOGETHER, _unseen[0][1] + PATIENCE - time.monotonic()))
+
+
+def _due() -> Iterator[Any]:
+    """Take those whose time has come."""
+    before = time.monotonic() - PATIENCE
+    while _unseen and _unseen[0][1] <= before:
+        pid, _ = _unseen.popleft()
+        if pid.left:
+            caught_up(pid)
+        yield pid
+
+
+def _report(late: list[Any]) -> None:
+    for pid in late[:SHOWN]:
         where = "".join(_stack_of(pid)) or "(its stack cannot be seen)"
         logger.warning(
             "%s was killed (%r) %g s ago, but its handler goes on:\n%s", pid, pid.exit_reason, PATIENCE, where
         )
+    rest = late[SHOWN:]
+    if rest:
+        logger.warning(
+            "%d more were killed %g s ago, but their handlers go on (`process.stragglers()` has their "
+            "stacks): %s%s",
+            len(rest),
+            PATIENCE,
+            ", ".join(map(str, rest[:10])),
+            ", ..." if len(rest) > 10 else "",
+        )
+
+
+def begin_anew() -> None:
+    """After a fork: the stragglers, and the look that was on its way, are the parent's."""
+    _since.clear()
+    _unseen.clear()
+    _at_rest[:] = [True]
 
 
 def caught_up(pid: Identity) -> None:
@@ -112,7 +171,7 @@ def straggling() -> list[Any]:
 
 def not_left_on(loop: object) -> list[Any]:
     """Those that have still to meet their end on an event loop."""
-    return [pid for pid, _ in list(_since.values()) if getattr(pid, "loop", None) is loop]
+    return [pid for pid, _ in list(_since.values()) if getattr(pid, "loop", None) is loop and not pid.left]
 
 
 def _goes_on(pid: Any) -> bool:

@@ -428,8 +428,9 @@ class LoopPid(RunnablePid):
             straggles(self, SOON)
 
     def leave(self) -> None:
-        caught_up(self)
         super().leave()
+        # Afterwards: who notes it as a straggler meanwhile comes before this, or sees that it has left.
+        caught_up(self)
 
     def _meet_end(self) -> None:
         self._rest.go_on()

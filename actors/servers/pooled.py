@@ -67,5 +67,6 @@ class PooledPid(RunnablePid):
             straggles(self)
 
     def leave(self) -> None:
-        caught_up(self)
         super().leave()
+        # Afterwards: who notes it as a straggler meanwhile comes before this, or sees that it has left.
+        caught_up(self)

@@ -96,7 +96,7 @@ def _after_fork_in_child() -> None:
     tasks.clear()
     dead_but_running.clear()
     _trees.clear()
-    stragglers._since.clear()
+    stragglers.begin_anew()
     reports.forget_held()
     forked.remember("process", names.names)
     names.reset_names()

@@ -94,8 +94,9 @@ class SpawnedPid(MailboxPid):
             straggles(self)
 
     def leave(self) -> None:
-        caught_up(self)
         super().leave()
+        # Afterwards: who notes it as a straggler meanwhile comes before this, or sees that it has left.
+        caught_up(self)
 
     def _drop(self) -> None:
         super()._drop()
@@ -200,8 +201,9 @@ class CoroutinePid(MailboxPid):
             straggles(self, SOON)
 
     def leave(self) -> None:
-        caught_up(self)
         super().leave()
+        # Afterwards: who notes it as a straggler meanwhile comes before this, or sees that it has left.
+        caught_up(self)
 
     def _cut(self) -> None:
         task = self._task

@@ -9,6 +9,7 @@ import queue
 import socket
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -28,7 +29,7 @@ from resprout.actors import (
     telemetry,
 )
 from resprout.actors.primitives.atomic import FREE_THREADED
-from resprout.actors.runtime.kernel import kernel
+from resprout.actors.reports import stragglers
 from resprout.actors.tasks.spawned import spawn
 
 from ...scripted import Obeys, Slot
@@ -660,8 +661,11 @@ def test_a_coroutine_that_swallows_its_cancellation_is_one(
 
 @pytest.mark.parametrize("kind", ["server", "coroutine"])
 def test_a_coroutine_that_ends_with_its_cancellation_is_none_for_telemetry(
-    kind: str, heard: queue.Queue[Any]
+    kind: str, heard: queue.Queue[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    for module in ("servers.on_loop", "tasks.spawned"):
+        monkeypatch.setattr(f"resprout.actors.{module}.SOON", 10 * WATCHDOG)
+
     async def main() -> None:
         arrived = asyncio.Event()
 
@@ -675,23 +679,98 @@ def test_a_coroutine_that_ends_with_its_cancellation_is_none_for_telemetry(
         while not pid.left:
             await asyncio.sleep(0)
         assert process.stragglers() == []
-        told = threading.Event()
-        # Behind what would tell of it.
-        kernel.at(time.monotonic() + 0.001, lambda: kernel.pool.submit(Tell(told)))
-        assert await asyncio.to_thread(told.wait, WATCHDOG)
+        # As when the time is over.
+        stragglers._Tell(pid).run(None)
 
     asyncio.run(main())
     assert heard.empty()
 
 
-class Tell:
-    """A task of the pool."""
+@pytest.fixture
+def later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only a test itself has stragglers told of and reported."""
+    for module in ("servers.on_loop", "tasks.spawned"):
+        monkeypatch.setattr(f"resprout.actors.{module}.SOON", 10 * WATCHDOG)
+    monkeypatch.setattr(stragglers, "PATIENCE", 10 * WATCHDOG)
+    monkeypatch.setattr(stragglers, "_since", {})
+    monkeypatch.setattr(stragglers, "_unseen", deque())
+    monkeypatch.setattr(stragglers, "_at_rest", [])
 
-    def __init__(self, told: threading.Event) -> None:
-        self._told = told
 
-    def run(self, worker: object) -> None:
-        self._told.set()
+def test_many_are_reported_together_and_each_is_looked_at_by_itself(
+    later: None, reported: Reported, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[Pid] = []
+    goes_on = stragglers._goes_on
+    monkeypatch.setattr(stragglers, "_goes_on", lambda pid: looked.append(pid) or goes_on(pid))
+
+    async def main() -> None:
+        stop = asyncio.Event()
+
+        async def swallow() -> None:
+            while not stop.is_set():
+                try:
+                    await stop.wait()
+                except asyncio.CancelledError:
+                    continue
+
+        pids = [spawn(swallow, ())[0] for _ in range(20)]
+        await asyncio.sleep(0)
+        for pid in pids:
+            process.exit(pid, "kill")
+        for pid in pids:
+            stragglers._Tell(pid).run(None)
+        assert looked == pids
+        monkeypatch.setattr(stragglers, "PATIENCE", 0.0)
+        stragglers._Report().run(None)
+        monkeypatch.setattr(stragglers, "PATIENCE", 10 * WATCHDOG)
+        texts = [reported.texts.get_nowait() for _ in range(stragglers.SHOWN + 1)]
+        assert reported.texts.empty()
+        for pid, text in zip(pids, texts[:-1], strict=False):
+            assert text.startswith(f"{pid} was killed ('killed')")
+        assert texts[-1].startswith(f"{20 - stragglers.SHOWN} more were killed")
+        assert str(pids[stragglers.SHOWN]) in texts[-1]
+        stragglers._Report().run(None)
+        assert reported.texts.empty()
+        stop.set()
+        while not all(pid.left for pid in pids):
+            await asyncio.sleep(0)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("kind", "module"),
+    [
+        ("server", "servers.on_loop"),
+        ("coroutine", "tasks.spawned"),
+        ("thread", "tasks.spawned"),
+        ("server with a thread", "servers.pooled"),
+    ],
+)
+def test_one_that_leaves_while_it_is_noted_is_not_kept(
+    kind: str, module: str, later: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noted: queue.Queue[Any] = queue.Queue()
+
+    def note(pid: Any) -> None:
+        """At the latest moment."""
+        stragglers.caught_up(pid)
+        stragglers.straggles(pid)
+        noted.put(pid)
+
+    monkeypatch.setattr(f"resprout.actors.{module}.caught_up", note)
+
+    async def main() -> None:
+        if kind in ("server", "coroutine"):
+            pid = await start(kind, "here", lambda: asyncio.Event().wait())
+        else:
+            pid = spawn(list, ())[0] if kind == "thread" else await Obeys.astart()
+        process.exit(pid, "kill")
+        assert await asyncio.to_thread(noted.get, timeout=WATCHDOG) is pid
+
+    asyncio.run(main())
+    assert stragglers._since == {}
 
 
 def test_a_callback_that_blocks_its_loop_is_one_with_its_stack() -> None:
