@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from ..runtime.loop import is_runtime_loop
+from ..runtime.loop_bells import bells_of
 
 if TYPE_CHECKING:
     from types import FrameType, TracebackType
@@ -178,17 +179,20 @@ def _thread_of(loop: asyncio.AbstractEventLoop) -> int | None:
     ident: int | None = getattr(loop, "_thread_id", None)
     if ident is not None:
         return ident
-    # uvloop's, which has to be asked.
-    told: list[int] = []
-    answered = threading.Event()
+    # uvloop's: known from the beginning of its run, or it has to be asked; by nobody twice, who might wait in
+    # vain each time.
+    bells = bells_of(loop)
+    if bells.thread is None and not bells.asked:
+        bells.asked = True
+        answered = threading.Event()
 
-    def tell() -> None:
-        told.append(threading.get_ident())
-        answered.set()
+        def tell() -> None:
+            bells.thread = threading.get_ident()
+            answered.set()
 
-    try:
-        loop.call_soon_threadsafe(tell)
-    except RuntimeError:
-        return None
-    answered.wait(PATIENCE)
-    return told[0] if told else None
+        try:
+            loop.call_soon_threadsafe(tell)
+        except RuntimeError:
+            return None
+        answered.wait(PATIENCE)
+    return bells.thread

@@ -10,6 +10,7 @@ that waits lives as long as its loop does, and no longer.
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 import weakref
 from contextvars import Context
@@ -60,12 +61,15 @@ class Bells:
         inhabited: processes live there, or were about to.
         over: the loop is closed, or about to be.
         looked: the loop has been looked at since it stopped.
+        thread: in which the loop runs, while it does; None if that is not known.
+        asked: it has been asked for that.
     """
 
     __slots__ = (
         "__weakref__",
         "alarm",
         "alarms",
+        "asked",
         "cut",
         "inhabited",
         "keeper",
@@ -77,6 +81,7 @@ class Bells:
         "ref",
         "sleeping",
         "steps",
+        "thread",
         "usual",
         "waiting",
     )
@@ -96,6 +101,8 @@ class Bells:
         self.looked = False
         self.inhabited = False
         self.over = False
+        self.thread: int | None = None
+        self.asked = False
         self.keeper: AsyncGenerator[None, None] | None = None
 
     def end_after(self, seconds: float, sleeper: Sleeper) -> None:
@@ -166,6 +173,7 @@ class Bells:
             if self.cut:
                 loop.call_soon(self.recover)
             self.cut = True
+            self.thread = threading.get_ident()
             run()
             self.cut = False
 

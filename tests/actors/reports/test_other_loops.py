@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from resprout.actors import Crash, GenServer, NoReply, Ok, Reply, ServerExit, StartError, process
+from resprout.actors.reports import other_loops
 from resprout.actors.reports.other_loops import ADVICE
+from resprout.actors.runtime.loop_bells import bells_of
 
-from ...waiting import down_of
+from ...waiting import down_of, until
 
 WATCHDOG = 20.0
 HERE = "runs on the runtime's own loop in the thread 'resprout-loop', and "
@@ -21,8 +23,8 @@ HERE = "runs on the runtime's own loop in the thread 'resprout-loop', and "
 class OtherLoop:
     """A loop in a thread of its own, named "another"."""
 
-    def __init__(self) -> None:
-        self.loop = asyncio.new_event_loop()
+    def __init__(self, make: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop) -> None:
+        self.loop = make()
         self.thread = threading.Thread(target=self.loop.run_forever, name="another")
         self.thread.start()
 
@@ -137,6 +139,51 @@ def test_a_loop_that_does_not_say_its_thread_is_told_of_without_it(
         StartError, match=r"self._what \(_asyncio.Future\) belongs to a loop in another thread;"
     ):
         Server.start((Client(future), True))
+
+
+@pytest.fixture
+def hides() -> Iterator[OtherLoop]:
+    """A loop that does not say in which thread it runs."""
+    uvloop = pytest.importorskip("uvloop")
+    other = OtherLoop(uvloop.new_event_loop)
+    yield other
+    other.close()
+
+
+@pytest.fixture
+def block(hides: OtherLoop) -> Iterator[Callable[[], None]]:
+    """Block that loop until the end of the test, or until that is called."""
+    began, held = threading.Event(), threading.Event()
+    hides.loop.call_soon_threadsafe(lambda: (began.set(), held.wait(WATCHDOG)))
+    assert began.wait(WATCHDOG)
+    yield held.set
+    held.set()
+
+
+def test_a_loop_is_asked_for_its_thread_once(
+    hides: OtherLoop, block: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(other_loops, "PATIENCE", 0.0)
+    assert other_loops._thread_of(hides.loop) is None
+    monkeypatch.setattr(other_loops, "PATIENCE", 10 * WATCHDOG)
+    assert other_loops._thread_of(hides.loop) is None
+    block()
+    until(lambda: other_loops._thread_of(hides.loop) == hides.thread.ident)
+
+
+def test_a_loop_that_was_known_when_it_began_to_run_need_not_be_asked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    uvloop = pytest.importorskip("uvloop")
+    loop = uvloop.new_event_loop()
+    bells_of(loop)
+    monkeypatch.setattr(loop, "call_soon_threadsafe", None)
+
+    async def ask() -> None:
+        assert other_loops._thread_of(loop) == threading.get_ident()
+
+    loop.run_until_complete(ask())
+    loop.close()
 
 
 def test_a_queue_is_told_of_by_the_way_to_it(other: OtherLoop) -> None:
