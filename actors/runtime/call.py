@@ -13,8 +13,8 @@ from ..vocabulary.errors import CallTimeout, ServerExit, Unhandled, brief
 from .call_cycles import begin_wait
 from .future import Future
 from .loop_bells import bells_of
-from .parking import LoopBell
-from .unanswered import LOOK, awhy_unanswered, other_loop, tell_of_wait, why_unanswered
+from .parking import LoopBell, check_timeout
+from .unanswered import LOOK, Beat, other_loop, ring_or_why, tell_of_wait
 
 _keys = counter(1)
 T = TypeVar("T", default=Any)
@@ -79,31 +79,47 @@ class Call(Future[T]):
     def wait(self, timeout: float | None = None) -> None:
         if not self._box:
             begin_wait(self.server, self)
-        try:
-            self._wait(timeout)
-        except CallTimeout as error:
-            why = "" if timeout is None else why_unanswered(self.server, timeout)
-            raise CallTimeout(f"{error}{why}") from None
+        why = self._wait(timeout)
+        if why is not None:
+            raise CallTimeout(f"no answer within {timeout:g} s{why}")
 
-    def _wait(self, timeout: float | None) -> None:
-        """Wait in a thread; who may wait for ever on a loop that does not serve tells of it."""
-        look = LOOK
-        while timeout is None and not self._box and other_loop(self.server) is not None:
+    def _wait(self, timeout: float | None) -> str | None:
+        """Wait in a thread: None when it has ended, else what is to be said of why not. Who may wait for ever
+        on a loop that does not serve tells of it.
+        """
+        look = LOOK if timeout is None else timeout
+        while not self._box and other_loop(self.server) is not None:
+            check_timeout(timeout)
+            beat = Beat(self.server, look)
             try:
-                super().wait(look)
+                super().wait(look - beat.lead)
+                return None
             except CallTimeout:
-                why = why_unanswered(self.server, look)
-                if why:
-                    tell_of_wait(self.server, self.message, look, why)
-                    break
-                look *= 2
-        super().wait(timeout)
+                beat.send()
+            try:
+                super().wait(beat.lead)
+                return None
+            except CallTimeout:
+                why = beat.why()
+            if timeout is not None:
+                return why
+            if why:
+                tell_of_wait(self.server, self.message, look, why)
+                break
+            look *= 2
+        try:
+            super().wait(timeout)
+        except CallTimeout:
+            return ""
+        return None
 
     async def _wait_for_ever(self, bell: LoopBell) -> None:
         """The form of _wait for coroutines whose server lives on another loop."""
         look = LOOK
-        while not self._box and not await bell.wait(look):
-            why = await awhy_unanswered(self.server, look)
+        while not self._box:
+            why = await ring_or_why(bell, self.server, look)
+            if why is None:
+                return
             if why:
                 tell_of_wait(self.server, self.message, look, why)
                 return
@@ -150,19 +166,25 @@ class Call(Future[T]):
         self._callbacks.append(bell)
         if self._box:
             self._call_back()
+        afar = other_loop(self.server) is not None
+        why: str | None = ""
         try:
-            if timeout is not None:
+            if timeout is None:
+                if afar:
+                    await self._wait_for_ever(bell)
+                await bell
+                while True:
+                    if self._box:
+                        break
+                    # Woken by a cancellation that was taken back.
+                    await bell
+            elif afar:
+                why = await ring_or_why(bell, self.server, timeout)
+            else:
                 bells.end_after(timeout, bell)
-            elif other_loop(self.server) is not None:
-                await self._wait_for_ever(bell)
-            await bell
-            while True:
-                if timeout is not None or self._box:
-                    break
-                # Woken by a cancellation that was taken back.
                 await bell
             if timeout is not None and not self._box and self.cancel():
-                raise self._too_late(timeout, await awhy_unanswered(self.server, timeout))
+                raise self._too_late(timeout, why or "")
         except BaseException:
             self.cancel()
             raise
@@ -179,11 +201,9 @@ class Call(Future[T]):
         """
         self.promise()
         try:
-            self._wait(timeout)
-        except CallTimeout:
-            if timeout is None or not self.cancel():
-                return
-            raise self._too_late(timeout, why_unanswered(self.server, timeout)) from None
+            why = self._wait(timeout)
         except BaseException:
             self.cancel()
             raise
+        if why is not None and timeout is not None and self.cancel():
+            raise self._too_late(timeout, why)

@@ -6,19 +6,18 @@ once while it waits: such a loop may run again, or come free, and then the call 
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from asyncio import _get_running_loop
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..vocabulary.errors import brief
 from .loop_watch import whereabouts
-from .parking import LoopBell, Waiter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    import asyncio
 
     from ..vocabulary.identity import Identity
+    from .parking import LoopBell
 
 logger = logging.getLogger("resprout")
 PATIENCE = 0.25
@@ -35,53 +34,65 @@ def other_loop(server: Identity) -> asyncio.AbstractEventLoop | None:
     return None if loop is None or loop is _get_running_loop() else loop
 
 
-def why_unanswered(server: Identity, timeout: float) -> str:
-    """What is wrong with the loop of a server that did not answer a thread in time, to be put behind the text
-    of an error; nothing if the loop serves. Takes at most as long as the timeout did.
+class Beat:
+    """A sign that the loop of a server is asked for in the last part of a wait for an answer, so that it is
+    known when the time is over why there is none.
+
+    Attributes:
+        lead: seconds before the end of the wait at which it is to be sent; 0 for a wait that is too short.
     """
-    loop = other_loop(server)
-    if loop is None or not loop.is_running() or timeout < SHORTEST:
-        return _why(loop)
-    waiter = Waiter()
-    if not _has(loop, waiter.wake) or waiter.wait(min(PATIENCE, timeout)):
-        return ""
-    return _blocked(loop)
+
+    __slots__ = ("_came", "_loop", "_sent", "lead")
+
+    def __init__(self, server: Identity, timeout: float) -> None:
+        self._loop = other_loop(server)
+        self._sent = self._came = False
+        self.lead = 0.0 if timeout < SHORTEST else min(PATIENCE, timeout / 2)
+
+    def send(self) -> None:
+        """Have the loop give the sign, if it runs."""
+        loop = self._loop
+        if loop is None or not self.lead or not loop.is_running():
+            return
+        try:
+            loop.call_soon_threadsafe(self._come)
+        except RecursionError:
+            raise
+        except RuntimeError:
+            # It is closed.
+            return
+        self._sent = True
+
+    def _come(self) -> None:
+        self._came = True
+
+    def why(self) -> str:
+        """What is wrong with the loop, to be put behind the text of an error; nothing if it serves."""
+        loop = self._loop
+        if loop is None or loop.is_closed():
+            return ""
+        if not loop.is_running():
+            return (
+                "; its event loop does not run: it answers when that is run again (run_forever, "
+                "run_until_complete), and is dead when that is closed"
+            )
+        return _blocked(loop) if self._sent and not self._came else ""
 
 
-async def awhy_unanswered(server: Identity, timeout: float) -> str:
-    """The form of why_unanswered for coroutines."""
-    loop = other_loop(server)
-    if loop is None or not loop.is_running() or timeout < SHORTEST:
-        return _why(loop)
-    bell = LoopBell(asyncio.get_running_loop())
-    if not _has(loop, bell.wake) or await bell.wait(min(PATIENCE, timeout)):
-        return ""
-    return _blocked(loop)
+async def ring_or_why(bell: LoopBell, server: Identity, timeout: float) -> str | None:
+    """Wait for an answer in a coroutine: None when the bell has rung, else why it has not, as `Beat.why`."""
+    beat = Beat(server, timeout)
+    if await bell.wait(timeout - beat.lead):
+        return None
+    beat.send()
+    if beat.lead and await bell.wait(beat.lead):
+        return None
+    return beat.why()
 
 
 def tell_of_wait(server: Identity, message: object, seconds: float, why: str) -> None:
     """Log that a call waits for ever, and why."""
     logger.warning("%s has not answered %s for %g s%s", server, brief(message), seconds, why)
-
-
-def _why(loop: asyncio.AbstractEventLoop | None) -> str:
-    if loop is None or loop.is_running() or loop.is_closed():
-        return ""
-    return (
-        "; its event loop does not run: it answers when that is run again (run_forever, run_until_complete), "
-        "and is dead when that is closed"
-    )
-
-
-def _has(loop: asyncio.AbstractEventLoop, beat: Callable[[], Any]) -> bool:
-    """Have a loop give a sign that it serves; False if it is closed."""
-    try:
-        loop.call_soon_threadsafe(beat)
-    except RecursionError:
-        raise
-    except RuntimeError:
-        return False
-    return True
 
 
 def _blocked(loop: asyncio.AbstractEventLoop) -> str:

@@ -13,6 +13,7 @@ import pytest
 
 from resprout.actors import CallTimeout, GenServer, NoProcess, Pid, Reply, process
 from resprout.actors.primitives.atomic import FREE_THREADED
+from resprout.actors.runtime.unanswered import PATIENCE, Beat
 
 WATCHDOG = 20.0
 
@@ -145,6 +146,7 @@ def test_so_it_is_when_a_task_of_that_loop_waits_for_this_very_call(loop: Loop, 
 
 @WAYS
 def test_a_loop_that_serves_is_not_why(loop: Loop, call: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    # It has the latter half of the timeout to show that.
     monkeypatch.setattr("resprout.actors.runtime.unanswered.PATIENCE", WATCHDOG)
 
     class Never(GenServer):
@@ -154,8 +156,27 @@ def test_a_loop_that_serves_is_not_why(loop: Loop, call: Any, monkeypatch: pytes
 
     server = loop.do(Never.astart())
     with pytest.raises(CallTimeout, match=r"its answer will be dropped$"):
-        call(server, 0.06)
+        call(server, 2.0)
     process.exit(server, "kill")
+
+
+@pytest.mark.parametrize(
+    ("timeout", "lead"), [(0.0, 0.0), (0.04, 0.0), (0.06, 0.03), (0.25, 0.125), (5.0, PATIENCE)]
+)
+def test_it_is_asked_within_the_timeout_whether_a_loop_serves(
+    server: Pid, timeout: float, lead: float
+) -> None:
+    assert Beat(server, timeout).lead == lead
+
+
+def test_a_timeout_that_is_none_is_refused_though_the_loop_is_another_one(loop: Loop, server: Pid) -> None:
+    loop.stop()
+    request = GenServer.send_request(server, "x")
+    with pytest.raises(ValueError, match="at least 0 seconds"):
+        request.result(-1)
+    with pytest.raises(TypeError, match="number of seconds"):
+        request.wait("soon")  # type: ignore[arg-type]
+    loop.run()
 
 
 def test_a_request_says_it_too_and_can_be_waited_for_again(loop: Loop, server: Pid) -> None:
