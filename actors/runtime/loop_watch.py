@@ -36,8 +36,10 @@ if TYPE_CHECKING:
     from ..vocabulary.identity import Identity
 
 logger = logging.getLogger("resprout")
-BEAT = 0.02
-"""Seconds from a beat to the next look. With the limit, what blocks for an eighth of a second is told of."""
+BEAT = 0.01
+"""Seconds from a beat to the next look. With the limit, and twice the 5 ms for which a thread that computes
+lets no other run, what blocks for an eighth of a second is told of, unless the machine is busy.
+"""
 LIMIT = 0.1
 """Seconds without a beat after which the callback that runs is told of."""
 NAME = "_resprout_watch"

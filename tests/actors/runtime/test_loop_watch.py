@@ -115,7 +115,8 @@ def test_what_blocks_for_an_eighth_of_a_second_is_told_of_whenever_it_begins(ten
         elif misses.missed("the callback", now - sent):
             break
         now = next_look(now, sent)
-    assert LIMIT <= now - begin <= 0.125
+    # Two turns of a thread that computes (5 ms each) before an eighth of a second.
+    assert LIMIT <= now - begin <= 0.115
 
 
 def test_it_is_told_of_once_and_so_is_the_next(heard: Heard) -> None:
