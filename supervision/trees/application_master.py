@@ -28,7 +28,7 @@ from .tree_file import Tree
 from .unrecovered import Unrecovered
 
 _EVENTS: Final = ("resprout", "supervisor")
-_following: dict[tuple[str, Pid], None] = {}
+_following: dict[tuple[str, Life], None] = {}
 """The telemetry handlers of applications that run."""
 
 
@@ -52,6 +52,7 @@ class Life:
         self.ended: Future[object] = Future()
         self.unrecovered = Unrecovered()
         self.company: Company | None = None
+        self._follower = ("resprout.application", self)
         self._os_pid = os.getpid()
         self._begun: Future[None] = Future()
         self._abandoned = False
@@ -63,10 +64,12 @@ class Life:
             StartError: The tree did not start; what had started of it is stopped.
         """
         try:
+            _following[self._follower] = None
+            telemetry.attach(self._follower, _EVENTS, self.follow)
             ApplicationMaster.start(self)
         finally:
             if self.root is None:
-                self.tree.close()
+                self.leave()
             self._begun.set(None)
         assert self.root is not None
         return self.root
@@ -109,6 +112,14 @@ class Life:
         for pid in process.processes():
             if self._is_ours(pid):
                 process.exit(pid, "kill")
+        # A child that was just being started may have opened again what the master's death had closed.
+        self.tree.close()
+
+    def leave(self) -> None:
+        """Gives back what outlives single processes; may be called again."""
+        _following.pop(self._follower, None)
+        telemetry.detach(self._follower)
+        self.tree.close()
 
     def follow(
         self, event: tuple[str, ...], measurements: Mapping[str, Any], metadata: Mapping[str, Any]
@@ -128,11 +139,14 @@ class Life:
             above = above.parent
         return above is not None
 
-    # As a resource of the master: somebody has to tell the end even if the master itself is killed.
+    # As a resource of the master: somebody has to clean up and tell the end even if the master is killed.
 
     def owner_died(self, pid: Pid, reason: object) -> None:
         """The master is dead."""
-        self.ended.try_set(reason)
+        try:
+            self.leave()
+        finally:
+            self.ended.try_set(reason)
 
     def owner_left(self, pid: Pid) -> None:
         """No code of the master runs any more."""
@@ -154,19 +168,11 @@ class ApplicationMaster(LibraryServer):
         """Starts the whole tree."""
         if not arg.may_begin(self.pid):
             return Stop("killed")
-        follower = ("resprout.application", self.pid)
-        telemetry.attach(follower, _EVENTS, arg.follow)
-        _following[follower] = None
-        try:
-            root = self._start_root(arg.tree)
-        except StartError as error:
-            self._leave(arg)
-            return Stop(error.reason)
-        except BaseException:
-            self._leave(arg)
-            raise
-        arg.root = root
         self.pid.attach(arg)
+        try:
+            arg.root = self._start_root(arg.tree)
+        except StartError as error:
+            return Stop(error.reason)
         if arg.company is not None:
             # When the interpreter exits, the root is stopped and nobody waits for this process.
             self.own(arg.company, close=Company.end)
@@ -187,7 +193,7 @@ class ApplicationMaster(LibraryServer):
         """Takes the end of the root."""
         root = state.root
         if isinstance(message, Exited) and root is not None and message.pid is root and root.dead:
-            self._leave(state)
+            state.leave()
             state.ended.try_set(message.reason)
             return Stop("normal", state)
         return super().handle_info(message, state)
@@ -196,13 +202,7 @@ class ApplicationMaster(LibraryServer):
         """Who ends the master itself (a test's end does) ends the tree first, in order."""
         if state.root is not None and state.root.alive:
             stop(state.root, INFINITY)
-            self._leave(state)
-
-    def _leave(self, run: Life) -> None:
-        follower = ("resprout.application", self.pid)
-        telemetry.detach(follower)
-        _following.pop(follower, None)
-        run.tree.close()
+            state.leave()
 
 
 def _begin_anew() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import itertools
+import socket
 import sys
 import threading
 import types
@@ -23,7 +24,18 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route
 
 import resprout
-from resprout import Application, GenServer, NoProcess, Pid, ProcessExit, Registry, StartError, Via, process
+from resprout import (
+    Application,
+    GenServer,
+    NoProcess,
+    Pid,
+    ProcessExit,
+    Registry,
+    StartError,
+    Via,
+    process,
+    telemetry,
+)
 from resprout.supervision import InvalidTree
 
 with warnings.catch_warnings():
@@ -47,6 +59,10 @@ class Happened(list):
     def append(self, what):
         super().append(what)
         self.more.set()
+
+
+async def app(scope, receive, send):
+    pass
 
 
 happened = Happened()
@@ -489,10 +505,15 @@ def test_a_server_that_will_not_stop_is_left_behind_after_its_time_and_the_other
 
 
 def test_a_tree_that_is_not_stopped_in_time_is_killed(tree: Tree, caplog: pytest.LogCaptureFixture):
-    tree.write(TWO.replace("{id: two}", "{id: two}, shutdown: infinity"))
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        address = free.getsockname()
+    web = f"  - {{asgi: web, app: 'MODULE:app', port: {address[1]}}}\n"
+    tree.write(TWO.replace("{id: two}", "{id: two}, shutdown: infinity") + web)
+    assert not telemetry.enabled(("resprout", "supervisor"))
 
     async def main() -> Pid:
         async with resprout.lifespan(tree.path, shutdown_timeout=0.05)(object()):
+            socket.create_connection(address, WATCHDOG).close()
             waiting = asyncio.ensure_future(GenServer.acall("two", "wait", None))
             await tree.module.asked.wait()
             one = process.whereis("one")
@@ -504,6 +525,9 @@ def test_a_tree_that_is_not_stopped_in_time_is_killed(tree: Tree, caplog: pytest
     assert asyncio.run(main()).exit_reason == "killed"
     assert tree.happened == IN_ORDER[:4]
     assert "did not stop within 0.05 s: what is left of it is killed" in caplog.text
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(address, WATCHDOG)
+    assert not telemetry.enabled(("resprout", "supervisor"))
 
 
 def test_a_time_to_stop_that_is_none_is_refused_when_the_application_is_made(tree: Tree):
