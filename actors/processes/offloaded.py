@@ -41,8 +41,8 @@ FAR = 4
 
 NAPS = (0.0, 0.0, 0.0001, 0.001, 0.005, 0.02)
 """Seconds for which a thread that is faster than its caller lets that go on, one after the other."""
-TURN = 1.0
-"""Seconds for which it waits for a loop to come to the end of a step."""
+TURN = 0.1
+"""Seconds for which it waits for a loop to come to the end of a step, which may itself wait for the thread."""
 SHORT = 0.0001
 """What is enough where nothing tells that the call is a task's."""
 
@@ -61,6 +61,14 @@ _ITEM = executors._WorkItem.run.__code__
 _GET = queue.Queue.get.__code__
 _TO_THREAD = asyncio.to_thread.__code__
 _ANYIO = "anyio._backends._asyncio"
+_PASS_ON = {
+    ("asyncio.futures", "_chain_future.<locals>._call_set_state"),
+    ("asyncio.tasks", "gather.<locals>._done_callback"),
+    ("asyncio.tasks", "shield.<locals>._inner_done_callback"),
+    # Of wait_for, before Python 3.12.
+    ("asyncio.tasks", "_release_waiter"),
+}
+"""What completes one future with another. (``asyncio.wait`` does not: it waits beside what it is given.)"""
 
 
 def call() -> Any:
@@ -279,10 +287,16 @@ def _callbacks(future: Any) -> list[Any]:
 
 
 def _futures_in(callback: Any) -> list[Any]:
-    """The asyncio futures that a callback closes over, or is given (``wait_for`` of Python 3.10 and 3.11). A
-    task does not wait by that: from 3.14 on, ``shield`` notes there who has called it.
+    """The asyncio futures that a callback of asyncio's passes the outcome on to: it closes over them, or is
+    given them (``wait_for`` of Python 3.10 and 3.11). A task does not wait by that: from 3.14 on, ``shield``
+    notes there who has called it.
     """
-    found = list(callback.args) if isinstance(callback, functools.partial) else []
+    found: list[Any] = []
+    if isinstance(callback, functools.partial):
+        found += callback.args
+        callback = callback.func
+    if (getattr(callback, "__module__", None), getattr(callback, "__qualname__", None)) not in _PASS_ON:
+        return []
     for cell in getattr(callback, "__closure__", None) or ():
         try:
             found.append(cell.cell_contents)

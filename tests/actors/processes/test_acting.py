@@ -14,6 +14,7 @@ import pytest
 
 from resprout import Registry, throttle
 from resprout.actors import Agent, CallTimeout, Down, Exited, GenServer, Pid, Reply, ServerExit, Task, process
+from resprout.actors.processes import offloaded
 
 WATCHDOG = 20.0
 
@@ -154,6 +155,18 @@ def test_a_task_that_is_awaited_is_another_one(run):
     run(body)
 
 
+def test_who_waits_beside_a_task_is_not_who_runs_there(run):
+    async def body() -> None:
+        me = process.current()
+        made = asyncio.ensure_future(asyncio.to_thread(process.current))
+        await asyncio.wait({made})
+        assert made.result() is not me
+        [done] = asyncio.as_completed([asyncio.ensure_future(asyncio.to_thread(process.current))])
+        assert await done is not me
+
+    run(body)
+
+
 def test_whoever_no_longer_waits_for_a_shielded_call_is_whom_it_works_for_all_the_same(run):
     async def body() -> None:
         me = process.current()
@@ -244,7 +257,9 @@ def test_a_thread_that_is_faster_than_its_caller_waits_to_see_who_that_is(new_lo
 
 
 @pytest.mark.parametrize("new_loop", LOOPS.values(), ids=LOOPS)
-def test_a_thread_waits_for_the_end_of_the_step_in_which_it_was_called(new_loop):
+def test_a_thread_waits_for_the_end_of_the_step_in_which_it_was_called(new_loop, monkeypatch):
+    monkeypatch.setattr(offloaded, "TURN", WATCHDOG)
+
     async def main() -> None:
         asked = threading.Event()
 

@@ -454,6 +454,21 @@ def test_nor_does_it_on_a_thread_for_which_it_waits(run, wait):
     run(main)
 
 
+def test_a_thread_beside_which_it_waits_is_answered(run):
+    async def main() -> None:
+        pid = await Server.astart()
+        asked: list[asyncio.Task[Any]] = []
+
+        async def waits_beside(server: Any) -> None:
+            asked.append(asyncio.ensure_future(asyncio.to_thread(server.pid.call, "behind it", WATCHDOG)))
+            await asyncio.wait(asked, timeout=0.01)
+
+        assert await GenServer.acall(pid, waits_beside) is None
+        assert await asked[0] == "behind it"
+
+    run(main)
+
+
 def test_a_thread_for_which_it_does_not_wait_is_answered(run):
     async def main() -> None:
         pid, other = await Server.astart(), await Server.astart()
