@@ -42,7 +42,7 @@ FAR = 4
 NAPS = (0.0, 0.0, 0.0001, 0.001, 0.005, 0.02)
 """Seconds for which a thread that is faster than its caller lets that go on, one after the other."""
 TURN = 0.1
-"""Seconds for which it waits for a loop to come to the end of a step, which may itself wait for the thread."""
+"""Seconds for which it waits for a loop to come to the end of a step, which may wait for the thread."""
 SHORT = 0.0001
 """What is enough where nothing tells that the call is a task's."""
 
@@ -65,8 +65,7 @@ _PASS_ON = {
     ("asyncio.futures", "_chain_future.<locals>._call_set_state"),
     ("asyncio.tasks", "gather.<locals>._done_callback"),
     ("asyncio.tasks", "shield.<locals>._inner_done_callback"),
-    # Of wait_for, before Python 3.12.
-    ("asyncio.tasks", "_release_waiter"),
+    ("asyncio.tasks", "_release_waiter"),  # wait_for, before Python 3.12
 }
 """What completes one future with another. (``asyncio.wait`` does not: it waits beside what it is given.)"""
 
@@ -78,10 +77,8 @@ def call() -> Any:
 
 def _call_in(frame: FrameType | None, own: bool = True) -> Any:
     """Return the future of the call that a thread is doing, from its innermost frame."""
-    anyio = sys.modules.get(_ANYIO)
-    worker: CodeType | None = getattr(
-        getattr(getattr(anyio, "WorkerThread", None), "run", None), "__code__", None
-    )
+    thread = getattr(sys.modules.get(_ANYIO), "WorkerThread", None)
+    worker: CodeType | None = getattr(getattr(thread, "run", None), "__code__", None)
     inner = None
     while frame is not None:
         if frame.f_code is _ITEM:
@@ -152,25 +149,38 @@ def acting(loop: asyncio.AbstractEventLoop | None = ASK) -> Pid:
 
 
 def works_for(task: asyncio.Task[Any] | None) -> bool:
-    """Whether this thread of a pool does a call for which that task waits this moment."""
+    """Whether this thread of a pool does a call for which that task waits this moment. Asked before each call
+    to a busy server, so patient only where its loop may be about to wait for this.
+    """
     future = call()
-    return task is not None and future is not None and _waiting_for(future) is task
+    if task is None or future is None:
+        return False
+    loop = task.get_loop()
+    submitting = _submitting(loop)
+    found = _waiter(future, FAR)
+    if found is None and (submitting or _loop_of(future) is loop):
+        found = _waiting_for(future)
+    return found is task
 
 
-def _submitting() -> bool:
-    """Tell whether some loop is just handing a call to a pool: it may be this one.
+def _submitting(loop: asyncio.AbstractEventLoop | None = None) -> bool:
+    """Tell whether some loop, or that one, is just handing a call to a pool: it may be this one.
 
     A pool's first threads are started, and begin, before ``run_in_executor`` has made the future of its loop.
     """
     if FREE_THREADED:
         # Into other threads' frames nobody may look there, so it is waited for.
         return True
-    for ident, top in sys._current_frames().items():
+    frames = sys._current_frames()
+    # This function's own would refer to itself.
+    del frames[_thread.get_ident()]
+    its_thread = getattr(loop, "_thread_id", None)
+    for top in frames.values() if its_thread is None else [frames.get(its_thread)]:
         frame: FrameType | None = top
         for _ in range(DEEP):
             if frame is None:
                 break
-            if frame.f_code in _SUBMIT and ident != _thread.get_ident():
+            if frame.f_code in _SUBMIT:
                 return True
             frame = frame.f_back
     return False
@@ -234,8 +244,7 @@ def _await_turn(loop: asyncio.AbstractEventLoop) -> None:
     try:
         loop.call_soon_threadsafe(turn.release)
     except RuntimeError:
-        # It is closed.
-        return
+        return  # It is closed.
     turn.acquire(timeout=TURN)
 
 
@@ -287,16 +296,13 @@ def _callbacks(future: Any) -> list[Any]:
 
 
 def _futures_in(callback: Any) -> list[Any]:
-    """The asyncio futures that a callback of asyncio's passes the outcome on to: it closes over them, or is
-    given them (``wait_for`` of Python 3.10 and 3.11). A task does not wait by that: from 3.14 on, ``shield``
-    notes there who has called it.
+    """The futures to which a callback of asyncio's passes an outcome on: it closes over them, or is given
+    them. A task does not wait by that: from 3.14 on, ``shield`` notes there who has called it.
     """
-    found: list[Any] = []
-    if isinstance(callback, functools.partial):
-        found += callback.args
-        callback = callback.func
-    if (getattr(callback, "__module__", None), getattr(callback, "__qualname__", None)) not in _PASS_ON:
+    function = getattr(callback, "func", callback)
+    if (getattr(function, "__module__", None), getattr(function, "__qualname__", None)) not in _PASS_ON:
         return []
+    found = list(callback.args) if isinstance(callback, functools.partial) else []
     for cell in getattr(callback, "__closure__", None) or ():
         try:
             found.append(cell.cell_contents)

@@ -14,7 +14,10 @@ import pytest
 
 from resprout import Registry, throttle
 from resprout.actors import Agent, CallTimeout, Down, Exited, GenServer, Pid, Reply, ServerExit, Task, process
+from resprout.actors.primitives.atomic import FREE_THREADED
 from resprout.actors.processes import offloaded
+
+from ...waiting import until
 
 WATCHDOG = 20.0
 
@@ -485,3 +488,31 @@ def test_a_thread_of_a_pool_that_no_task_waits_for_is_a_process_of_its_own():
         assert pool.submit(process.current).result(WATCHDOG) is first
     assert first is not process.current()
     assert first.kind == "thread"
+
+
+@pytest.mark.skipif(FREE_THREADED, reason="there nothing tells at once that no task waits")
+def test_a_call_that_no_task_waits_for_waits_for_no_task_to_do_so(monkeypatch):
+    """What a busy server is asked from a plain pool is in its mailbox at once."""
+    patient: list[Any] = []
+    monkeypatch.setattr(offloaded, "_waiting_for", patient.append)
+    entered, gate = threading.Event(), threading.Event()
+
+    async def busy() -> None:
+        entered.set()
+        while not gate.is_set():
+            await asyncio.sleep(0)
+
+    async def idle() -> str:
+        return "idle"
+
+    pid = Server.start()
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(GenServer.call, pid, busy, WATCHDOG)
+        assert entered.wait(WATCHDOG)
+        second = pool.submit(GenServer.call, pid, idle, WATCHDOG)
+        until(lambda: process.info(pid).message_queue_len == 1)  # type: ignore[union-attr]  # it lives
+        gate.set()
+        assert first.result(WATCHDOG) is None
+        assert second.result(WATCHDOG) == "idle"
+    assert not patient
+    GenServer.stop(pid)
