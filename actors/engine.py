@@ -50,6 +50,7 @@ from .servers.bounded import BoundedMixin, has_room, offer, when_room
 from .servers.dispatch import request_stop
 from .servers.inline import InlinePid
 from .servers.library_server import LibraryServer
+from .servers.loop_ends import closing
 from .servers.runnable import RunnablePid
 from .servers.serving import departed
 from .system.isolation import Snapshot, ask_to_stop, at_work, take_leave_of
@@ -112,6 +113,7 @@ __all__ = [
     "check_engine",
     "check_timeout",
     "check_without_engine",
+    "closing",
     "constructed_by",
     "copied",
     "counter",

@@ -35,6 +35,8 @@ from ...actors import (
 from ...actors.engine import (
     LOOP_CLOSED,
     LibraryServer,
+    closing,
+    home_of,
     is_loop_closed,
     kernel,
     watch_running_loop,
@@ -210,9 +212,15 @@ class SupervisorServer(LibraryServer):
                     child,
                     effect.start[place + 1 :],
                     kernel.clock.now(),
-                    in_vain=loop_is_gone(outcome.reason),
+                    in_vain=self._is_in_vain(child, outcome.reason),
                 )
         return ()
+
+    def _is_in_vain(self, child: Child, reason: object) -> bool:
+        """Whether no start can succeed any more: the loop is gone on which the child, or all here, lives."""
+        loops = [home_of(self.pid), getattr(child.last, "loop", None)]
+        gone = [loop for loop in loops if loop is not None and (loop.is_closed() or closing(loop))]
+        return bool(gone) and loop_is_gone(reason)
 
     def start_process(self, child: Child) -> starting.Outcome:
         """Starts a listed child and notes what came of it, unless it failed."""

@@ -69,8 +69,8 @@ def failed_start(reason: object) -> tuple[tuple[Any, ...], object]:
 
 
 def loop_is_gone(reason: object) -> bool:
-    """Whether a start failed as the event loop is closed on which the child, something below it, or what its
-    init starts, lives.
+    """Whether a start failed as an event loop is closed: that on which the child, something below it, or what
+    its init starts, was to live.
     """
     while True:
         _, reason = failed_start(reason)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -140,6 +141,43 @@ def test_a_supervisor_whose_children_have_no_loop_any_more_gives_up(
     assert "did not start again: " in texts[0]
     assert (TOLD in texts[0]) is (start is not of_threads)
     assert "a start on an event loop that is closed, last of child " in texts[1]
+
+
+@pytest.mark.parametrize("on_a_loop", [False, True], ids=["none", "another"])
+def test_a_loop_on_which_no_child_lives_may_be_replaced(
+    loop: asyncio.AbstractEventLoop, on_a_loop: bool
+) -> None:
+    """A child that was refused since a loop of its own had just been closed is tried again."""
+    starts: list[None] = []
+    told = threading.Event()
+
+    class Uses(GenServer):
+        def init(self, arg: Any) -> Ok:
+            starts.append(None)
+            if len(starts) == 2:
+                raise StartError(CLOSED)
+            if len(starts) == 3:
+                told.set()
+            return Ok(arg)
+
+    children = [ChildSpec("uses", (Uses.start_link, ()))]
+    supervisor = (
+        loop.run_until_complete(started(children))
+        if on_a_loop
+        else Supervisor.start_link(children, strategy="one_for_one")
+    )
+    process.unlink(supervisor)
+    [info] = Supervisor.which_children(supervisor)
+    process.exit(info.pid, "kill")
+    assert told.wait(20.0)
+    assert supervisor.alive
+    Supervisor.stop(supervisor)
+
+
+async def started(children: list[ChildSpec]) -> Pid:
+    supervisor: Pid = await Supervisor.astart_link(children, strategy="one_for_one")
+    process.unlink(supervisor)
+    return supervisor
 
 
 @pytest.mark.parametrize("restarts", [3, 10**6])
