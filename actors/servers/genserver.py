@@ -18,7 +18,7 @@ from ..runtime.call import Call
 from ..runtime.call_cycles import begin, check, suspects
 from ..runtime.future import Future
 from ..runtime.parking import check_timeout, forbid_loop, need_loop
-from ..runtime.thread_state import check_alive, dead_but_running
+from ..runtime.thread_state import check_alive, dead_but_running, task_of
 from ..vocabulary.child_spec import FIELDS, ChildSpec, child_spec
 from ..vocabulary.errors import CallCycle, NoProcess, NotFound, SelfCall, ServerExit, no_process
 from ..vocabulary.messages import DONE, Done
@@ -328,7 +328,7 @@ class GenServer(Callbacks[State, Request, Answer], Generic[State, Request, Answe
         if pid._fate:
             raise no_process(pid)
         loop = _get_running_loop()
-        if loop is None:
+        if loop is None or task_of(loop) is None:
             loop = need_loop("GenServer.acall()")
         caller = current(loop)
         if pid is caller:

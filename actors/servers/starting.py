@@ -15,7 +15,7 @@ from ..runtime.call_cycles import DEVELOPMENT, note, suspects
 from ..runtime.kernel import kernel
 from ..runtime.loop import make_home
 from ..runtime.parking import check_timeout, forbid_loop, need_loop
-from ..runtime.thread_state import current_if_any, dead_but_running
+from ..runtime.thread_state import current_if_any, dead_but_running, task_of
 from ..vocabulary.errors import CallTimeout, ServerExit, StartError
 from ..vocabulary.pykka_types import ActorBase
 from ..vocabulary.reasons import SHUTDOWN
@@ -73,7 +73,7 @@ async def astart_server(
     if name is not None and name.__class__ is not str:
         check_name(name)
     loop = _get_running_loop()
-    if loop is None:
+    if loop is None or task_of(loop) is None:
         need_loop(f"{type(actor).__name__}.astart{'_link' if link else ''}()")
     pid = prepare(actor, way_of(type(actor)), timeout, loop, link=link)
     boot = send_boot(pid, arg, name, loop, link=link)

@@ -119,7 +119,7 @@ def test_what_needs_asyncio_is_refused_under_trio(
     assert (db.visits, db.empty) == (0, True)
 
 
-@pytest.mark.parametrize("form", [block, acquire, lock])
+@pytest.mark.parametrize("form", FORMS)
 def test_what_needs_asyncio_is_refused_in_tasks_of_trio_that_asyncio_hosts(
     room: MakeRoom, around: None, form: Callable[[Any], Awaitable[None]]
 ) -> None:
