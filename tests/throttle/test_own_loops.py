@@ -16,6 +16,8 @@ import pytest
 from resprout import Application, GenServer, Ok, Reply, Shutdown, Supervisor, process, throttle
 from resprout.actors import ServerExit, StartError
 
+from ..waiting import until
+
 SOON = 20.0
 LOOP_CLOSED = Shutdown("loop closed")
 colour: contextvars.ContextVar[str] = contextvars.ContextVar("colour", default="none")
@@ -207,8 +209,7 @@ def test_a_job_that_has_not_begun_when_its_loop_is_closed_is_told_of_it(tree):
     loop.run_until_complete(application.astart())
     # It has its slot, and a process, as soon as the next one waits.
     jobs = [throttle.execute(name, where), throttle.execute(name, where)]
-    while not [holder for holder in throttle.holders(name) if holder.pid.kind == "coroutine"]:
-        process.sleep(0.001)
+    until(lambda: [holder for holder in throttle.holders(name) if holder.pid.kind == "coroutine"])
     loop.close()
     for job in jobs:
         with pytest.raises((ServerExit, StartError), match="loop closed"):
