@@ -62,6 +62,7 @@ from .tasks.task import end_task, work_for
 from .tasks.task_stream import AsyncResults, make_astream
 from .vocabulary.child_spec import split_fields, stays_here, without_arguments
 from .vocabulary.engine_names import check_engine, check_without_engine, engine_named
+from .vocabulary.errors import brief
 from .vocabulary.identity import Identity
 from .vocabulary.messages import NoReplyWithEvents, Notice, OkWithOptions, ReplyWithEvents, TaskReply
 from .vocabulary.portable import crossing, printed
@@ -108,6 +109,7 @@ __all__ = [
     "ask_to_stop",
     "at_work",
     "bells_of",
+    "brief",
     "call",
     "check_alive",
     "check_engine",

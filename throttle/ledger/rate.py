@@ -10,6 +10,8 @@ import re
 
 import attrs
 
+from ...actors.engine import brief
+
 MOST_BURST = 2**53
 """What can be reckoned with exactly."""
 UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
@@ -39,27 +41,43 @@ class Rate:
             ValueError: which says what was expected.
         """
         likes = "'100/s', '30/m', '100/s burst 20'"
-        expected = f"expected rate to be grants per second above 0, or like {likes}, got: {value!r}"
+        expected = f"expected rate to be grants per second above 0, or like {likes}, got: {brief(value)}"
         if value is None:
             return None
-        if isinstance(value, Rate):
-            rate, burst = value.per_second, value.burst
-        elif isinstance(value, str):
-            match = _TEXT.fullmatch(value)
-            if match is None:
-                raise ValueError(expected)
-            rate = float(match[1]) / UNITS[match[2]]
-            burst = int(match[3]) if match[3] else _usual_burst(rate)
-        elif isinstance(value, (int, float)) and not isinstance(value, bool):
-            rate = float(value)
-            burst = _usual_burst(rate)
-        else:
-            raise ValueError(expected)
-        if not (0 < rate < math.inf) or math.isinf(1 / rate) or isinstance(burst, bool) or burst < 1:
+        try:
+            rate, burst = _read(value)
+            good = 0 < rate < math.inf and not math.isinf(1 / rate) and burst >= 1
+        except (TypeError, OverflowError):
+            good = False
+        if not good or isinstance(burst, bool):
             raise ValueError(expected)
         if burst > MOST_BURST:
-            raise ValueError(f"expected the burst of rate to be at most 2**53, got: {burst}")
+            raise ValueError(f"expected the burst of rate to be at most 2**53, got: {brief(value)}")
         return Rate(rate, burst)
+
+
+def _read(value: object) -> tuple[float, int]:
+    """Read a rate and its burst, which may be none that make sense.
+
+    Raises:
+        TypeError, OverflowError: it is no rate.
+    """
+    if isinstance(value, Rate):
+        return value.per_second * 1.0, value.burst
+    if isinstance(value, str) and (match := _TEXT.fullmatch(value)) is not None:
+        rate = float(match[1]) / UNITS[match[2]]
+        return rate, _burst(match[3]) if match[3] else _usual_burst(rate)
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return float(value), _usual_burst(float(value))
+    raise TypeError
+
+
+def _burst(digits: str) -> int:
+    """Read a burst, or what is as much too large where it has more digits than Python reads."""
+    try:
+        return int(digits)
+    except ValueError:
+        return MOST_BURST + 1
 
 
 def _usual_burst(rate: float) -> int:

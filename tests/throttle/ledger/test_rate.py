@@ -45,6 +45,11 @@ def test_rates_are_read(given_rate: Any, rate: Rate | None) -> None:
         float("nan"),
         1e-320,
         "9" * 400 + "/s",
+        pytest.param(10**400, id="too large for a float"),
+        pytest.param(10**5000, id="of many digits"),
+        Rate(10**400),
+        Rate("fast"),  # type: ignore[arg-type]
+        Rate(1.0, "many"),  # type: ignore[arg-type]
         [],
         Rate(1.0, 0),
     ],
@@ -56,11 +61,12 @@ def test_bad_rates_are_refused(bad: Any) -> None:
         throttle.new("bad", 1, rate=bad)
 
 
-def test_a_burst_that_nobody_can_reckon_with_is_refused() -> None:
+@pytest.mark.parametrize("burst", [str(2**53 + 1), "9" * 5000], ids=["large", "of many digits"])
+def test_a_burst_that_nobody_can_reckon_with_is_refused(burst: str) -> None:
     with pytest.raises(
-        ValueError, match=r"expected the burst of rate to be at most 2\*\*53, got: 9007199254740993"
+        ValueError, match=r"expected the burst of rate to be at most 2\*\*53, got: '1/s burst 9"
     ):
-        Rate.of(f"1/s burst {2**53 + 1}")
+        Rate.of(f"1/s burst {burst}")
 
 
 def test_a_burst_comes_at_once_and_the_rest_evenly() -> None:
