@@ -505,11 +505,18 @@ def test_a_call_that_no_task_waits_for_waits_for_no_task_to_do_so(monkeypatch):
     async def idle() -> str:
         return "idle"
 
+    def call(go: threading.Event, function: Callable[[], Any]) -> Any:
+        # Nobody is to be handing something to a pool just then.
+        assert go.wait(WATCHDOG)
+        return GenServer.call(pid, function, WATCHDOG)
+
     pid = Server.start()
     with ThreadPoolExecutor(2) as pool:
-        first = pool.submit(GenServer.call, pid, busy, WATCHDOG)
+        goes = threading.Event(), threading.Event()
+        first, second = pool.submit(call, goes[0], busy), pool.submit(call, goes[1], idle)
+        goes[0].set()
         assert entered.wait(WATCHDOG)
-        second = pool.submit(GenServer.call, pid, idle, WATCHDOG)
+        goes[1].set()
         until(lambda: process.info(pid).message_queue_len == 1)  # type: ignore[union-attr]  # it lives
         gate.set()
         assert first.result(WATCHDOG) is None
