@@ -490,6 +490,7 @@ def test_a_thread_of_a_pool_that_no_task_waits_for_is_a_process_of_its_own():
     assert first.kind == "thread"
 
 
+@pytest.mark.alone
 @pytest.mark.skipif(FREE_THREADED, reason="there nothing tells at once that no task waits")
 def test_a_call_that_no_task_waits_for_waits_for_no_task_to_do_so(monkeypatch):
     """What a busy server is asked from a plain pool is in its mailbox at once."""
