@@ -54,11 +54,14 @@ def test_without_the_lock_consumers_take_the_pool_and_with_it_two_connections(tm
         assert (report["pool_size"], report["api_errors"], report["api_wait_errors"]) == (10, 0, 0)
     assert (throttled["num_slots"], throttled["max_running"], throttled["consumer_connections"]) == (2, 2, 2)
     assert throttled["api_found_none"] == 0
-    assert (free["num_slots"], free["consumer_connections"]) == (16, 10)
+    assert free["num_slots"] == 16
+    # All of them, or all but one that the API had each time.
+    taken = free["consumer_connections"]
+    assert taken in (9, 10)
     assert free["max_running"] > 10
 
     table = done.stdout.splitlines()
-    assert "... that consumers had at once                       2            10" in table
+    assert f"... that consumers had at once                       2{taken:>14}" in table
 
 
 def test_tables_that_are_there_are_left_alone(tmp_path: Path) -> None:
