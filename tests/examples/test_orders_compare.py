@@ -55,10 +55,9 @@ def test_without_the_lock_consumers_take_the_pool_and_with_it_two_connections(tm
     assert (throttled["num_slots"], throttled["max_running"], throttled["consumer_connections"]) == (2, 2, 2)
     assert throttled["api_found_none"] == 0
     assert free["num_slots"] == 16
-    # All of them, or all but one that the API had each time.
+    # How many there are at once is the machine's to say; it is what nobody keeps below two.
     taken = free["consumer_connections"]
-    assert taken in (9, 10)
-    assert free["max_running"] > 10
+    assert free["max_running"] >= taken > throttled["consumer_connections"]
 
     table = done.stdout.splitlines()
     assert f"... that consumers had at once                       2{taken:>14}" in table
