@@ -185,7 +185,8 @@ def test_jobs_of_a_loop_that_ends_are_told_of_it(tree):
 
         async def work() -> None:
             inside.set()
-            await asyncio.sleep(3600)
+            # For ever: its loop ends it.
+            await asyncio.Event().wait()
 
         jobs = [throttle.execute(name, work), throttle.execute(name, where)]
         await inside.wait()
